@@ -1,0 +1,385 @@
+"""Every option of a run, once: name, default, help, check; the flags and TOML keys follow."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import math
+import tomllib
+from collections.abc import Mapping
+from dataclasses import MISSING, asdict, dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+from ddnmf_np.data.noise import NOISE_KINDS
+from ddnmf_np.engine.backend import BACKENDS, FAST
+from ddnmf_np.engine.objective import PRESETS, Objective
+from ddnmf_np.engine.ops import ACTIVATIONS
+from ddnmf_np.errors import UsageError
+
+OPTIMIZERS = ("adam", "momentum", "gd")
+NONNEGATIVE = ("off", "recovery", "both")
+DTYPES = ("float32", "float64")
+CLUSTERERS = ("kmeans", "gmm-spherical", "gmm-diag", "gmm-tied", "gmm-full")
+EMBEDDINGS = ("tsne", "pca")
+
+T = TypeVar("T")
+
+
+def option(
+    default: T,
+    section: str,
+    text: str,
+    *,
+    kind: type = str,
+    many: bool = False,
+    choices: tuple[str, ...] | None = None,
+    resumable: bool = False,
+) -> T:
+    """Declare an option; ``resumable`` ones may change when a run is resumed."""
+    metadata = {
+        "section": section,
+        "help": text,
+        "kind": kind,
+        "many": many,
+        "choices": choices,
+        "resumable": resumable,
+    }
+    declared: T = field(default=default, metadata=metadata)
+    return declared
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """Options of a run; see each one's ``help`` (also in ``python -m ddnmf_np.train --help``).
+
+    ``None`` means that the preset named by ``objective`` decides, or that there is nothing to
+    decide; `resolved` puts the preset's values in.
+
+    Raises
+    ------
+    UsageError
+        If a value is of the wrong kind or out of range; the text names it and what is expected.
+    """
+
+    dataset: str = option(
+        "digits",
+        "data",
+        "digits (embedded), mnist, fashion-mnist, or the path of a .npy, a .npz or a folder of "
+        "IDX files",
+    )
+    data_dir: str | None = option(
+        None, "data", "folder in which to look first for mnist and fashion-mnist", resumable=True
+    )
+    labels: str | None = option(
+        None, "data", ".npy with a label for each row of a .npy data set; for scoring only"
+    )
+
+    widths: tuple[int, ...] = option(
+        (500, 500, 2000),
+        "model",
+        "widths of the encoder's layers; the decoder mirrors them",
+        kind=int,
+        many=True,
+    )
+    rank: int = option(10, "model", "number of base units H (r in the paper)", kind=int)
+    activation: tuple[str, ...] = option(
+        ("relu",),
+        "model",
+        "activation of the encoder's layers, mirrored in the decoder: one for all or one for each",
+        many=True,
+        choices=ACTIVATIONS,
+    )
+    output_activation: str = option(
+        "relu", "model", "activation of the output layers", choices=ACTIVATIONS
+    )
+    base_activation: str = option(
+        "sigmoid", "model", "activation of the base H (equation 3)", choices=ACTIVATIONS
+    )
+    recovery_activation: str = option(
+        "relu", "model", "activation of the recovered code (equation 3)", choices=ACTIVATIONS
+    )
+    nonnegative: str = option(
+        "off",
+        "model",
+        "project NMF weights to >= 0 after each step: off, recovery (W, so that code ~ W H is a "
+        "true NMF) or both (W' too, which keeps H above 1/2)",
+        choices=NONNEGATIVE,
+    )
+
+    objective: str = option("paper", "objective", "preset of this section", choices=tuple(PRESETS))
+    alpha_sym: float | None = option(
+        None, "objective", "weight of the symmetric loss (equation 4)", kind=float
+    )
+    beta_ap: float | None = option(
+        None, "objective", "weight of the apposition loss (equation 5)", kind=float
+    )
+    gamma_nc: float | None = option(
+        None, "objective", "weight of the non-negative constraint loss (equation 6)", kind=float
+    )
+    reduction: str | None = option(
+        None,
+        "objective",
+        "losses as sum (paper) or mean (demo) over features",
+        choices=("sum", "mean"),
+    )
+    student_reconstruction: float | None = option(
+        None,
+        "objective",
+        "weight of the student's distance from the clean input (paper 0, demo 1)",
+        kind=float,
+    )
+    apposition_to_supervisor: bool | None = option(
+        None,
+        "objective",
+        "whether the apposition loss moves the supervisor too (paper no, demo yes)",
+        kind=bool,
+    )
+    base_bias: bool | None = option(
+        None, "objective", "whether the base layer has a bias (paper no, demo yes)", kind=bool
+    )
+
+    noise_kind: str = option(
+        "masking", "noise", "noise of the student's input", choices=NOISE_KINDS
+    )
+    noise_rate: float = option(
+        0.1,
+        "noise",
+        "share of entries changed; for gaussian the standard deviation in units of the data's "
+        "largest value; in [0, 1)",
+        kind=float,
+    )
+    noise_rescale: bool = option(
+        True, "noise", "divide the entries that masking keeps by 1 - rate", kind=bool
+    )
+    noise_redraw: bool = option(
+        False,
+        "noise",
+        "draw the noise anew each epoch; by default once, as in algorithm 1",
+        kind=bool,
+    )
+
+    optimizer: str = option(
+        "adam",
+        "optimizer",
+        "adam, momentum, or gd (plain gradient descent, equation 8)",
+        choices=OPTIMIZERS,
+    )
+    lr: float = option(1e-3, "optimizer", "learning rate (rho in equation 8)", kind=float)
+    momentum: float = option(0.9, "optimizer", "share of the velocity kept", kind=float)
+    adam_b1: float = option(0.9, "optimizer", "decay of Adam's first moment", kind=float)
+    adam_b2: float = option(0.999, "optimizer", "decay of Adam's second moment", kind=float)
+    adam_eps: float = option(1e-7, "optimizer", "Adam's epsilon", kind=float)
+
+    epochs: int = option(30, "training", "passes over the training set", kind=int, resumable=True)
+    batch_size: int = option(128, "training", "samples a step", kind=int)
+    seed: int = option(0, "training", "of weights, order of samples, and noise", kind=int)
+    dtype: str = option("float32", "training", "precision", choices=DTYPES)
+    checkpoint_every: int = option(
+        1, "training", "epochs between checkpoints", kind=int, resumable=True
+    )
+
+    backend: str = option(
+        "numpy",
+        "execution",
+        "numpy, cupy (CUDA), or auto: cupy where it works",
+        choices=BACKENDS,
+        resumable=True,
+    )
+    fast: str = option(
+        "auto",
+        "execution",
+        "Numba's loops on the CPU: auto (where installed), on, off",
+        choices=FAST,
+        resumable=True,
+    )
+    threads: int | None = option(
+        None,
+        "execution",
+        "threads of the linear algebra library; its own choice by default",
+        kind=int,
+        resumable=True,
+    )
+
+    clusters: int | None = option(
+        None,
+        "evaluation",
+        "clusters to look for in H; by default as many as the labels have classes, else the rank",
+        kind=int,
+        resumable=True,
+    )
+    clusterers: tuple[str, ...] = option(
+        ("kmeans", "gmm-spherical"),
+        "evaluation",
+        "how H is clustered",
+        many=True,
+        choices=CLUSTERERS,
+        resumable=True,
+    )
+    starts: int = option(
+        10,
+        "evaluation",
+        "starts of each clusterer; the best likelihood (inertia) is kept",
+        kind=int,
+        resumable=True,
+    )
+    embedding: str = option(
+        "tsne", "evaluation", "two-dimensional map of H", choices=EMBEDDINGS, resumable=True
+    )
+    embedding_samples: int = option(
+        2000, "evaluation", "largest number of samples on that map", kind=int, resumable=True
+    )
+
+    def __post_init__(self) -> None:
+        for f in fields(self):
+            object.__setattr__(self, f.name, _checked(f.name, getattr(self, f.name), f.metadata))
+        at_least = {
+            "rank": 1,
+            "epochs": 0,
+            "batch_size": 1,
+            "seed": 0,
+            "checkpoint_every": 1,
+            "threads": 1,
+            "clusters": 1,
+            "starts": 1,
+            "embedding_samples": 2,
+        }
+        for name, least in at_least.items():
+            value = getattr(self, name)
+            if value is not None and value < least:
+                raise UsageError(f"{name} is {value}; expected a whole number >= {least}")
+        if not self.widths or min(self.widths) < 1:
+            raise UsageError(f"widths is {self.widths}; expected whole numbers >= 1, at least one")
+        if len(self.activation) not in (1, len(self.widths)):
+            raise UsageError(
+                f"activation names {len(self.activation)} functions for {len(self.widths)} "
+                "encoder layers; give one for all or one for each"
+            )
+        for name in ("noise_rate", "momentum", "adam_b1", "adam_b2"):
+            value = getattr(self, name)
+            if not 0.0 <= value < 1.0:
+                raise UsageError(f"{name} is {value}; expected a number in [0, 1)")
+        for name in ("lr", "adam_eps"):
+            value = getattr(self, name)
+            if not (0.0 < value < math.inf):
+                raise UsageError(f"{name} is {value}; expected a finite number > 0")
+        if self.seed >= 2**63:
+            raise UsageError(f"seed is {self.seed}; expected a whole number below 2**63")
+        self.make_objective()
+
+    def make_objective(self) -> Objective:
+        """Return the preset named by ``objective`` with the options given by hand put in."""
+        given = {
+            f.name: getattr(self, f.name)
+            for f in fields(Objective)
+            if getattr(self, f.name) is not None
+        }
+        return replace(PRESETS[self.objective], **given)
+
+    def resolved(self) -> Config:
+        """Return the same options with the preset's values written out."""
+        return replace(self, **asdict(self.make_objective()))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the options as plain JSON values."""
+        return {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}
+
+    def to_toml(self) -> str:
+        """Return the options as TOML, one table a section; ``None`` is left out."""
+        lines: list[str] = []
+        section = None
+        for f in fields(self):
+            if f.metadata["section"] != section:
+                section = f.metadata["section"]
+                lines += ["", f"[{section}]"] if lines else [f"[{section}]"]
+            value = self.to_dict()[f.name]
+            if value is not None:
+                # JSON's strings, numbers, booleans and flat lists are TOML's too.
+                lines.append(f"{f.name} = {json.dumps(value)}")
+        return "\n".join(lines) + "\n"
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """Return the options of a TOML file, with or without section headers.
+
+    Raises
+    ------
+    UsageError
+        If the file cannot be read, or has an unknown section or key; the nearest is suggested.
+    """
+    try:
+        table = tomllib.loads(path.read_text("utf-8"))
+    except OSError as error:
+        raise UsageError(f"config {path}: cannot be read: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UsageError(f"config {path}: is not valid TOML: {error}") from error
+    sections = dict.fromkeys(f.metadata["section"] for f in fields(Config))
+    options: dict[str, Any] = {}
+    for key, value in table.items():
+        if not isinstance(value, dict):
+            options[key] = value
+        elif key in sections:
+            options |= value
+        else:
+            raise UsageError(f"config {path}: {unknown('section', key, list(sections))}")
+    check_names(options, f"config {path}: ")
+    return options
+
+
+def check_names(options: Mapping[str, Any], where: str = "") -> None:
+    """Raise `UsageError` for the first option that does not exist, naming the nearest."""
+    names = [f.name for f in fields(Config)]
+    for key in options:
+        if key not in names:
+            raise UsageError(where + unknown("option", key, names))
+
+
+def unknown(what: str, name: str, known: list[str]) -> str:
+    """Return the text for an unknown name, with the nearest known one."""
+    near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    hint = f"did you mean {near[0]!r}?" if near else f"choose one of {', '.join(known)}"
+    return f"{what} {name!r} is unknown; {hint}"
+
+
+def changed_on_resume(old: Config, new: Config) -> list[str]:
+    """Return the options that differ between two runs and that a resumed run may not change."""
+    old, new = old.resolved(), new.resolved()
+    return [
+        f.name
+        for f in fields(Config)
+        if not f.metadata["resumable"] and getattr(old, f.name) != getattr(new, f.name)
+    ]
+
+
+def _checked(name: str, value: Any, metadata: Mapping[str, Any]) -> Any:
+    """Return an option's value in its own type, or say what it should have been."""
+    if value is None:
+        default = Config.__dataclass_fields__[name].default
+        if default is not None and default is not MISSING:
+            raise UsageError(f"{name} is None; leave it out to have the default {default!r}")
+        return None
+    if metadata["many"]:
+        values = value if isinstance(value, (list, tuple)) else [value]
+        return tuple(_checked_one(name, item, metadata) for item in values)
+    return _checked_one(name, value, metadata)
+
+
+def _checked_one(name: str, value: Any, metadata: Mapping[str, Any]) -> Any:
+    kind, choices = metadata["kind"], metadata["choices"]
+    is_bool = isinstance(value, bool) or type(value).__name__ == "bool"  # also NumPy's
+    if kind is bool and is_bool:
+        return bool(value)
+    if kind in (int, float) and not is_bool:
+        try:
+            if kind is float and not isinstance(value, str):
+                return float(value)
+            return int(value.__index__())
+        except (AttributeError, TypeError, ValueError):
+            pass
+    if kind is str and isinstance(value, (str, Path)):
+        value = str(value)
+        if choices is not None and value not in choices:
+            raise UsageError(f"{name}: {unknown('choice', value, list(choices))}")
+        return value
+    words = {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}
+    raise UsageError(f"{name} is {value!r}; expected {words[kind]}")

@@ -1,0 +1,342 @@
+"""Is the gradient right? Finite differences for any layer, network or model.
+
+A checker should neither pass a wrong gradient nor reject a right one. What this one does, and
+why, is derived and tried in ``derivations/13-gradient-check.md``: float64; one verdict a
+parameter block; random directions of +1 and -1 (an all-ones direction lets sums of errors cancel);
+central differences; an error relative to the norm of the block's own gradient, with no absolute
+escape; a block whose gradient is exactly zero is rejected; a step that would carry a ReLU over
+its kink is made smaller until it does not.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+
+from ddnmf_np.engine.layers import Dense, glorot
+from ddnmf_np.engine.ops import Array, Ops
+from ddnmf_np.engine.stack import Stack
+from ddnmf_np.errors import DataError, UsageError
+
+TOLERANCE = 1e-6
+"""Largest accepted error, relative to the norm of the block's gradient.
+
+Central differences in float64 at these steps are good to about 1e-8 of it; a forgotten or halved
+term is wrong by far more than 1e-3.
+"""
+
+STEPS = (1e-5, 1e-6, 1e-7)
+"""Steps, tried in this order until no ReLU changes sides between both ends."""
+
+_REDRAWS = 20
+"""Directions tried before a block is given up as sitting on a kink."""
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A scalar function of named blocks, and code that claims to know its gradient.
+
+    Parameters
+    ----------
+    label : str
+        What is being checked.
+    ops : Ops
+        Who computes.
+    blocks : mapping of str to (ndarray, ndarray)
+        Values, which are moved and put back, and where `gradient` leaves their gradient.
+    loss : callable
+        Computes the scalar, forward only.
+    gradient : callable
+        Computes the gradients of all blocks.
+    sides : callable
+        Returns, after `loss`, on which side of its kink every ReLU is, as a boolean array.
+    """
+
+    label: str
+    ops: Ops
+    blocks: Mapping[str, tuple[Array, Array]]
+    loss: Callable[[], float]
+    gradient: Callable[[], None]
+    sides: Callable[[], Array]
+
+
+@runtime_checkable
+class Checkable(Protocol):
+    """A model that states its own problems (`ddnmf_np.model.Model` does)."""
+
+    def gradient_problems(self, x: Array | None, x_noisy: Array | None, seed: int) -> list[Problem]:
+        """Return what there is to check, each on a float64 copy of the model."""
+        ...
+
+
+@dataclass(frozen=True)
+class BlockResult:
+    """Verdict on one block: ``"ok"``, ``"wrong"``, ``"zero gradient"`` or ``"at a kink"``."""
+
+    problem: str
+    block: str
+    shape: tuple[int, ...]
+    norm: float
+    error: float
+    verdict: str
+
+
+@dataclass(frozen=True)
+class GradcheckReport:
+    """All verdicts; prints as a table.
+
+    Attributes
+    ----------
+    results : tuple of BlockResult
+        One for each block.
+    tolerance : float
+        Largest accepted relative error.
+    """
+
+    results: tuple[BlockResult, ...]
+    tolerance: float
+
+    @property
+    def ok(self) -> bool:
+        """Whether every block passed."""
+        return all(result.verdict == "ok" for result in self.results)
+
+    @property
+    def worst(self) -> float:
+        """Largest relative error of any block; NaN or infinity counts as the worst."""
+        errors = [result.error for result in self.results]
+        return float("inf") if not np.isfinite(errors).all() else max(errors)
+
+    def __str__(self) -> str:
+        rows = [("network", "block", "shape", "gradient norm", "relative error", "verdict")]
+        rows += [
+            (r.problem, r.block, "x".join(map(str, r.shape)), f"{r.norm:.3e}", f"{r.error:.1e}",
+             r.verdict)
+            for r in self.results
+        ]  # fmt: skip
+        widths = [max(len(row[k]) for row in rows) for k in range(len(rows[0]))]
+        lines = ["  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip()
+                 for row in rows]  # fmt: skip
+        lines.insert(1, "  ".join("-" * w for w in widths))
+        failed = sum(r.verdict != "ok" for r in self.results)
+        lines.append(
+            f"{len(self.results) - failed} of {len(self.results)} blocks pass "
+            f"(relative error <= {self.tolerance:g})"
+        )
+        return "\n".join(lines)
+
+
+def gradcheck(
+    target: Any,
+    x: Any = None,
+    x_noisy: Any = None,
+    *,
+    directions: int = 3,
+    tolerance: float = TOLERANCE,
+    seed: int = 0,
+    verbose: bool = True,
+) -> GradcheckReport:
+    """Compare the hand-written gradients of a target with finite differences.
+
+    Parameters
+    ----------
+    target : Dense, Stack, Model or fitted DDNMF
+        What to check. It is not changed: the check works on a float64 copy.
+    x : array_like of shape (n, features), optional
+        Input; by default 5 random samples.
+    x_noisy : array_like of shape (n, features), optional
+        What the student of a model sees; by default ``x`` with a tenth of its entries set to 0.
+    directions : int
+        Random directions for each block, at least 1.
+    tolerance : float
+        Largest accepted error relative to the norm of the block's gradient.
+    seed : int
+        Of the samples and directions.
+    verbose : bool
+        Whether to print the table.
+
+    Returns
+    -------
+    GradcheckReport
+        Truth in ``ok``, the table in ``str()``.
+
+    Raises
+    ------
+    UsageError
+        If the target is none of these, or ``directions`` is below 1.
+    DataError
+        If the input does not fit the target or is not finite.
+
+    Notes
+    -----
+    A layer or network is checked with a random target at every one of its outputs, so that each
+    layer gets a signal of its own as well as the one from above. A model is checked as the
+    paper trains it: the supervisor's gradients are those of the loss terms that move the
+    supervisor, the student's those of the terms that move the student, with the other network's
+    activations held constant. The finite difference of ``L_in`` itself would disagree, and
+    rightly so (equations 9 and 10).
+
+    Examples
+    --------
+    >>> from ddnmf_np import gradcheck
+    >>> from ddnmf_np.engine.layers import Dense
+    >>> gradcheck(Dense(5, 3, "sigmoid"), verbose=False).ok
+    True
+    """
+    if directions < 1:
+        raise UsageError(f"directions is {directions}; expected at least 1")
+    target = getattr(target, "model_", target)
+    if isinstance(target, Dense):
+        lone = Dense(target.fan_in, target.fan_out, target.activation, bias=target.bias)
+        stack = Stack([lone], rows=1, dtype="float64")
+        if hasattr(target, "W"):
+            stack.arena.params[...] = np.concatenate(
+                [target.ops.to_host(p).ravel() for p in (target.W, target.b) if p is not None]
+            )
+        else:
+            glorot(stack.layers, seed, 0)
+        problems = [_stack_problem(stack, x, seed, repr(target))]
+    elif isinstance(target, Stack):
+        problems = [_stack_problem(target, x, seed, "stack")]
+    elif isinstance(target, Checkable):
+        problems = target.gradient_problems(
+            check_input(x, "x"), check_input(x_noisy, "x_noisy"), seed
+        )
+    else:
+        raise UsageError(
+            f"target is a {type(target).__name__}; expected a Dense, a Stack, a Model or a "
+            "fitted DDNMF"
+        )
+    results = tuple(
+        result
+        for problem in problems
+        for result in check_problem(problem, directions, tolerance, seed)
+    )
+    report = GradcheckReport(results, tolerance)
+    if verbose:
+        print(report, file=sys.stdout)
+    return report
+
+
+def check_problem(
+    problem: Problem, directions: int = 3, tolerance: float = TOLERANCE, seed: int = 0
+) -> list[BlockResult]:
+    """Check every block of a problem; see `gradcheck`."""
+    rng = np.random.default_rng(seed)
+    problem.gradient()
+    gradients = {
+        name: problem.ops.to_host(grad).copy() for name, (_, grad) in problem.blocks.items()
+    }
+    problem.loss()
+    sides = problem.sides()
+    results = []
+    for name, (value, _) in problem.blocks.items():
+        gradient = gradients[name]
+        norm = float(np.linalg.norm(gradient))
+        errors: list[float] = []
+        for _ in range(directions if norm > 0.0 else 0):
+            error = _direction_error(problem, value, gradient, norm, sides, rng)
+            if error is None:
+                break
+            errors.append(error)
+        if norm == 0.0:
+            error, verdict = float("inf"), "zero gradient"
+        elif len(errors) < directions:
+            error, verdict = float("inf"), "at a kink"
+        else:
+            # max() would drop a NaN that is not first.
+            error = float(np.max(errors))
+            verdict = "ok" if error <= tolerance else "wrong"
+        results.append(BlockResult(problem.label, name, gradient.shape, norm, error, verdict))
+    return results
+
+
+def _direction_error(
+    problem: Problem,
+    value: Array,
+    gradient: Array,
+    norm: float,
+    sides: Array,
+    rng: np.random.Generator,
+) -> float | None:
+    """Return the relative error along one random direction, or None if all cross a kink."""
+    saved = value.copy()
+    try:
+        for _ in range(_REDRAWS):
+            u = rng.choice((-1.0, 1.0), gradient.shape)
+            step_u = problem.ops.to_device(u, value.dtype)
+            for step in STEPS:
+                ends = []
+                for sign in (1.0, -1.0):
+                    value[...] = saved + (sign * step) * step_u
+                    ends.append(problem.loss())
+                    if not bool((problem.sides() == sides).all()):
+                        break
+                else:
+                    slope = (ends[0] - ends[1]) / (2.0 * step)
+                    return abs(float(np.vdot(gradient, u)) - slope) / norm
+        return None
+    finally:
+        value[...] = saved
+
+
+def check_input(x: Any, name: str) -> Array | None:
+    """Return ``x`` as it is, or raise if it cannot be a batch of samples."""
+    if x is None:
+        return None
+    if getattr(x, "ndim", None) is None:
+        x = np.asarray(x)
+    if x.ndim != 2 or 0 in x.shape or x.dtype.kind not in "fiub":
+        raise DataError(
+            f"{name} has shape {x.shape} and dtype {x.dtype}; expected numbers of shape "
+            "(n, features)"
+        )
+    if not bool(abs(x).sum() < float("inf")):
+        raise DataError(f"{name} has entries that are not finite; remove or replace them")
+    array: Array = x
+    return array
+
+
+def relu_sides(stack: Stack) -> Array:
+    """Return which ReLU outputs of the last forward pass are above zero, as one flat array."""
+    xp = stack.ops.xp
+    sides = [
+        (h > 0).ravel()
+        for layer, h in zip(stack.layers, stack.h[1:], strict=True)
+        if layer.activation == "relu"
+    ]
+    flat: Array = xp.concatenate(sides) if sides else xp.zeros((0,), bool)
+    return flat
+
+
+def _stack_problem(target: Stack, x: Any, seed: int, label: str) -> Problem:
+    """State the problem of a network: squared distance from a random target at every layer."""
+    rng = np.random.default_rng([seed, 1])
+    x = check_input(x, "x")
+    if x is None:
+        x = rng.uniform(0.0, 1.0, (5, target.widths[0]))
+    stack = target.copy(rows=x.shape[0], dtype="float64")
+    ops = stack.ops
+    x = ops.to_device(x, "float64").copy()
+    dx = ops.zeros(x.shape, "float64")
+    goals = [
+        ops.to_device(rng.normal(size=(x.shape[0], width)), "float64") for width in stack.widths[1:]
+    ]
+    taps = {number: [(goal, 2.0)] for number, goal in enumerate(goals, start=1)}
+
+    def loss() -> float:
+        stack.forward(x)
+        return sum(float(((h - g) ** 2).sum()) for h, g in zip(stack.h[1:], goals, strict=True))
+
+    def gradient() -> None:
+        stack.forward(x)
+        stack.backward(taps, dx)
+
+    blocks = {
+        name: (stack.arena.param(name), stack.arena.grad(name)) for name in stack.arena.shapes
+    }
+    return Problem(label, ops, blocks | {"x": (x, dx)}, loss, gradient, lambda: relu_sides(stack))

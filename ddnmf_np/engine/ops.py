@@ -1,0 +1,325 @@
+"""Arithmetic of the engine: the readable form, and the truth that every faster form must equal.
+
+Every operation writes into memory that the caller owns (``out``, or the argument that its
+summary names), allocates nothing, and runs on any array module ``xp`` with NumPy's interface.
+"""
+
+from __future__ import annotations
+
+from types import ModuleType
+from typing import Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+Array: TypeAlias = npt.NDArray[Any]
+"""A NumPy array, or the array of another module with the same interface (CuPy)."""
+
+ACTIVATIONS = ("identity", "relu", "sigmoid", "tanh", "softplus")
+"""Activations whose derivative is a function of their output, so that only ``h`` is kept."""
+
+_BLOCK = 1 << 15
+"""Elements that an optimiser treats at a time: five float32 blocks stay in a core's cache.
+
+A whole step of Adam over 6.6 million parameters takes 9 ms this way and 21 ms in one sweep.
+"""
+
+
+class Ops:
+    """Operations of equations 1 to 10 on an array module.
+
+    Parameters
+    ----------
+    xp : module
+        NumPy, or a module with its interface.
+    """
+
+    name = "numpy"
+
+    def __init__(self, xp: ModuleType = np) -> None:
+        self.xp: Any = xp
+
+    # -- memory: the only methods that allocate or move data ------------------------------
+
+    def empty(self, shape: tuple[int, ...], dtype: Any) -> Array:
+        """Return uninitialised memory."""
+        array: Array = self.xp.empty(shape, dtype)
+        return array
+
+    def zeros(self, shape: tuple[int, ...], dtype: Any) -> Array:
+        """Return memory filled with zeros."""
+        array: Array = self.xp.zeros(shape, dtype)
+        return array
+
+    def to_device(self, array: Any, dtype: Any = None) -> Array:
+        """Return the array as a C-contiguous array of this backend (a copy only if needed)."""
+        result: Array = self.xp.ascontiguousarray(array, dtype)
+        return result
+
+    def to_host(self, array: Array) -> Array:
+        """Return the array as a NumPy array (a copy only if it lives elsewhere)."""
+        return array
+
+    def synchronize(self) -> None:
+        """Wait until all work that was asked for is done."""
+
+    def device_name(self) -> str:
+        """Return what does the arithmetic, in words."""
+        return "CPU"
+
+    def gather(self, x: Array, index: Array, out: Array) -> None:
+        """Copy the rows ``x[index]`` into ``out``."""
+        # NumPy buffers (allocates) a take with the default mode; the indices are our own.
+        self.xp.take(x, index, axis=0, out=out, mode="clip")
+
+    # -- equation 1: h = f(x W^T + b) -----------------------------------------------------
+
+    def matmul(self, a: Array, b: Array, out: Array) -> None:
+        """Compute ``out = a @ b``."""
+        self.xp.matmul(a, b, out=out)
+
+    def add_bias(self, z: Array, b: Array) -> None:
+        """Compute ``z += b`` for every row of ``z``."""
+        self.xp.add(z, b, out=z)
+
+    def activate(self, kind: str, z: Array) -> None:
+        """Overwrite the pre-activation ``z`` with ``f(z)`` (equations 1 and 3).
+
+        Parameters
+        ----------
+        kind : str
+            One of ``ACTIVATIONS``.
+        z : ndarray of shape (n, width)
+            Read as ``z``, left as ``h = f(z)``.
+        """
+        xp = self.xp
+        match kind:
+            case "identity":  # f(z) = z
+                pass
+            case "relu":  # f(z) = max(z, 0)
+                xp.maximum(z, 0.0, out=z)
+            case "sigmoid":  # f(z) = 1 / (1 + exp(-z))
+                xp.negative(z, out=z)
+                xp.minimum(z, sigmoid_bound(z.dtype), out=z)
+                xp.exp(z, out=z)
+                xp.add(z, 1.0, out=z)
+                xp.reciprocal(z, out=z)
+            case "tanh":  # f(z) = tanh(z)
+                xp.tanh(z, out=z)
+            case "softplus":  # f(z) = log(1 + exp(z))
+                xp.logaddexp(z, 0.0, out=z)
+            case _:
+                raise ValueError(f"activation {kind!r} is unknown; choose one of {ACTIVATIONS}")
+
+    # -- equations 9 and 10: delta = f'(z) g ----------------------------------------------
+
+    def dactivate(self, kind: str, h: Array, dh: Array, work: Array) -> None:
+        """Overwrite the signal ``dh = g`` with ``delta = f'(z) g`` (equations 9 and 10).
+
+        The paper's ``f'`` is a diagonal matrix; its product with ``g`` is element by element.
+
+        Parameters
+        ----------
+        kind : str
+            One of ``ACTIVATIONS``.
+        h : ndarray of shape (n, width)
+            Output of the layer. ``f'`` is written as a function of ``h``; at the kink of ReLU
+            it is 0.
+        dh : ndarray of shape (n, width)
+            Read as ``g``, left as ``delta``.
+        work : ndarray of shape (n, width)
+            Overwritten.
+        """
+        xp = self.xp
+        match kind:
+            case "identity":  # f' = 1
+                pass
+            case "relu":  # f' = 1 where h > 0, else 0
+                xp.greater(h, 0.0, out=work)
+                xp.multiply(dh, work, out=dh)
+            case "sigmoid":  # f' = h (1 - h)
+                xp.subtract(1.0, h, out=work)
+                xp.multiply(work, h, out=work)
+                xp.multiply(dh, work, out=dh)
+            case "tanh":  # f' = 1 - h^2
+                xp.multiply(h, h, out=work)
+                xp.subtract(1.0, work, out=work)
+                xp.multiply(dh, work, out=dh)
+            case "softplus":  # f' = 1 - exp(-h)
+                xp.negative(h, out=work)
+                xp.expm1(work, out=work)
+                xp.negative(work, out=work)
+                xp.multiply(dh, work, out=dh)
+            case _:
+                raise ValueError(f"activation {kind!r} is unknown; choose one of {ACTIVATIONS}")
+
+    def sum_rows(self, delta: Array, out: Array) -> None:
+        """Compute ``out = sum over rows of delta``, the ``db`` of equations 9 and 10."""
+        self.xp.sum(delta, axis=0, out=out)  # (n, width) -> (width,)
+
+    # -- equations 4, 5, 6: a loss and its direct gradient, side by side ------------------
+
+    def squared_distance(self, a: Array, b: Array, work: Array, out: Array) -> None:
+        """Compute ``out += ||a - b||^2``, the sum behind equations 4, 5 and 6.
+
+        Parameters
+        ----------
+        a, b : ndarray of shape (n, width)
+            The two sides of a loss term.
+        work : ndarray of shape (n, width)
+            Overwritten.
+        out : ndarray of shape (1,), float64
+            Added to, so that an epoch is summed where it is computed.
+        """
+        self.xp.subtract(a, b, out=work)
+        self.xp.add(out, self.xp.vdot(work, work), out=out)
+
+    def tap(self, h: Array, ref: Array, c: float, dh: Array, work: Array) -> None:
+        """Compute ``dh += c (h - ref)``, the Grad[h] of equation 10 (and g(L) of equation 9).
+
+        Parameters
+        ----------
+        h, ref : ndarray of shape (n, width)
+            Layer output and what the loss compares it with.
+        c : float
+            ``2 weight / N``.
+        dh : ndarray of shape (n, width)
+            Added to.
+        work : ndarray of shape (n, width)
+            Overwritten.
+        """
+        self.xp.subtract(h, ref, out=work)
+        self.xp.multiply(work, c, out=work)
+        self.xp.add(dh, work, out=dh)
+
+    # -- equation 8: theta <- theta - rho dL/dtheta ---------------------------------------
+
+    def descend(self, p: Array, g: Array, lr: float, work: Array) -> None:
+        """Compute ``p -= lr g`` (equation 8).
+
+        Parameters
+        ----------
+        p, g : ndarray of shape (size,)
+            Parameters, updated, and their gradients.
+        lr : float
+            The learning rate rho.
+        work : ndarray of shape (block,)
+            Overwritten; its length is the number of elements treated at a time.
+        """
+        xp = self.xp
+        for at in range(0, p.size, work.size):
+            pk, gk = p[at : at + work.size], g[at : at + work.size]
+            s = work[: pk.size]
+            xp.multiply(gk, lr, out=s)
+            xp.subtract(pk, s, out=pk)
+
+    def momentum(self, p: Array, g: Array, v: Array, lr: float, mu: float, work: Array) -> None:
+        """Compute ``v = mu v + g``, then ``p -= lr v`` (Polyak's heavy ball).
+
+        Parameters
+        ----------
+        p, g, v : ndarray of shape (size,)
+            Parameters, updated; gradients; velocity, updated.
+        lr, mu : float
+            Learning rate and momentum.
+        work : ndarray of shape (block,)
+            Overwritten; its length is the number of elements treated at a time.
+        """
+        xp = self.xp
+        big = flush_constant(p.dtype)
+        for at in range(0, p.size, work.size):
+            pk, gk, vk = (a[at : at + work.size] for a in (p, g, v))
+            s = work[: pk.size]
+            xp.multiply(vk, mu, out=vk)
+            xp.add(vk, gk, out=vk)
+            xp.add(vk, big, out=vk)
+            xp.subtract(vk, big, out=vk)
+            xp.multiply(vk, lr, out=s)
+            xp.subtract(pk, s, out=pk)
+
+    def adam(
+        self,
+        p: Array,
+        g: Array,
+        m: Array,
+        v: Array,
+        t: int,
+        lr: float,
+        b1: float,
+        b2: float,
+        eps: float,
+        work: Array,
+    ) -> None:
+        """Do step ``t`` of Adam (Kingma and Ba, 2015, algorithm 1).
+
+        ``m = b1 m + (1 - b1) g``, ``v = b2 v + (1 - b2) g^2``, then
+        ``p -= lr (m / (1 - b1^t)) / (sqrt(v / (1 - b2^t)) + eps)``.
+
+        Parameters
+        ----------
+        p, g, m, v : ndarray of shape (size,)
+            Parameters, updated; gradients; first and second moments, updated.
+        t : int
+            Number of this step, from 1.
+        lr, b1, b2, eps : float
+            Learning rate, decay of each moment, and what keeps the quotient finite.
+        work : ndarray of shape (block,)
+            Overwritten; its length is the number of elements treated at a time.
+        """
+        xp = self.xp
+        rate, eps_t = adam_scales(t, lr, b1, b2, eps)
+        big = flush_constant(p.dtype)
+        for at in range(0, p.size, work.size):
+            pk, gk, mk, vk = (a[at : at + work.size] for a in (p, g, m, v))
+            s = work[: pk.size]
+            xp.multiply(gk, 1.0 - b1, out=s)
+            xp.multiply(mk, b1, out=mk)
+            xp.add(mk, s, out=mk)
+            xp.add(mk, big, out=mk)
+            xp.subtract(mk, big, out=mk)
+            xp.multiply(gk, gk, out=s)
+            xp.multiply(s, 1.0 - b2, out=s)
+            xp.multiply(vk, b2, out=vk)
+            xp.add(vk, s, out=vk)
+            xp.add(vk, big, out=vk)
+            xp.subtract(vk, big, out=vk)
+            xp.sqrt(vk, out=s)
+            xp.add(s, eps_t, out=s)
+            xp.divide(mk, s, out=s)
+            xp.multiply(s, rate, out=s)
+            xp.subtract(pk, s, out=pk)
+
+    def project_nonnegative(self, p: Array) -> None:
+        """Compute ``p = max(p, 0)``, the nearest non-negative point."""
+        self.xp.maximum(p, 0.0, out=p)
+
+
+def adam_scales(t: int, lr: float, b1: float, b2: float, eps: float) -> tuple[float, float]:
+    """Return Adam's step size and epsilon with the bias corrections of step ``t`` moved in.
+
+    ``lr (m / c1) / (sqrt(v / c2) + eps) = (lr sqrt(c2) / c1) m / (sqrt(v) + eps sqrt(c2))`` with
+    ``c = 1 - b^t``: the same quotient with two passes over the parameters less.
+    """
+    root_c2 = float((1.0 - b2**t) ** 0.5)
+    return lr * root_c2 / (1.0 - b1**t), eps * root_c2
+
+
+def optimiser_work(ops: Ops, size: int, dtype: Any) -> Array:
+    """Return the scratch block that the three descent rules take."""
+    return ops.empty((min(size, _BLOCK),), dtype)
+
+
+def sigmoid_bound(dtype: Any) -> float:
+    """Return the largest ``-z`` for which the sigmoid is still a normal number above zero."""
+    return float(-np.log(np.finfo(dtype).tiny)) - 1.0
+
+
+def flush_constant(dtype: Any) -> float:
+    """Return the number that, added and taken away again, rounds denormals to zero.
+
+    The moments of a dead unit decay for ever; below the smallest normal number each multiply
+    of theirs would be some ten times slower. The constant's own spacing is four times that
+    number, so what remains after the round trip is zero or safely normal.
+    """
+    info = np.finfo(dtype)
+    return float(4.0 * info.tiny / info.eps)

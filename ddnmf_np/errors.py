@@ -1,0 +1,42 @@
+"""What can go wrong, each kind with the exit code that the command line gives it.
+
+Every message names the argument or file, the value that came and the remedy.
+"""
+
+
+class DDNMFError(Exception):
+    """Base of every error this package raises on purpose."""
+
+    exit_code = 1
+
+
+class UsageError(DDNMFError, ValueError):
+    """An option, parameter or configuration key that cannot be used as given."""
+
+    exit_code = 2
+
+
+class BackendError(DDNMFError, RuntimeError):
+    """A backend that was asked for cannot run here; the original cause is in the text."""
+
+    exit_code = 3
+
+
+class DataError(DDNMFError, ValueError):
+    """Data that cannot be found, read, or used by this model."""
+
+    exit_code = 4
+
+
+class CheckpointError(DataError):
+    """A checkpoint that is corrupt, of another version, or of another model."""
+
+
+class OutputError(DataError):
+    """Results that cannot be written: a full or read-only disk, a missing folder."""
+
+
+class DivergedError(DDNMFError, ArithmeticError):
+    """Training produced a value that is not finite."""
+
+    exit_code = 5

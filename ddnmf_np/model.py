@@ -1,0 +1,230 @@
+"""The model: a supervisor and a student network, joined by the interpretability loss."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from ddnmf_np.config import Config
+from ddnmf_np.engine.gradcheck import Problem, relu_sides
+from ddnmf_np.engine.layers import Dense, glorot
+from ddnmf_np.engine.objective import InterpretabilityLoss
+from ddnmf_np.engine.ops import Array, Ops
+from ddnmf_np.engine.optim import Adam, GradientDescent, Momentum, Optimiser
+from ddnmf_np.engine.stack import Stack
+
+NETS = ("supervisor", "student")
+
+
+class Model:
+    """DDNMF of Chen, Jin, Liu and Zhang (2021), section 3.
+
+    The supervisor (layers 1 to depth) sees clean data. The student (layers 1 to depth + 2) sees
+    noisy data and carries the NMF module of equation 3 between encoder and decoder:
+    ``H = sigmoid(W_base code)``, ``code_hat = ReLU(W_rec H)``.
+
+    Parameters
+    ----------
+    n_features : int
+        Width of the data.
+    config : Config
+        Shapes, activations, objective, seed, precision and batch size.
+    ops : Ops, optional
+        Who does the arithmetic; plain NumPy if not given.
+    rows : int, optional
+        Largest batch; by default the configured one, and never so small that `encode` crawls.
+
+    Attributes
+    ----------
+    supervisor, student : Stack
+        The networks; ``supervisor.h[l]`` is h(l), ``student.h[l]`` is h~(l).
+    loss : InterpretabilityLoss
+        Equation 7 as a table.
+    """
+
+    def __init__(
+        self, n_features: int, config: Config, ops: Ops | None = None, rows: int | None = None
+    ) -> None:
+        self.n_features, self.config = n_features, config
+        self.ops = ops or Ops()
+        self.objective = config.make_objective()
+        rows = rows or max(config.batch_size, 256)
+        supervisor, student = _layers(n_features, config, self.objective.base_bias)
+        self.supervisor = Stack(supervisor, rows=rows, dtype=config.dtype, ops=self.ops)
+        self.student = Stack(student, rows=rows, dtype=config.dtype, ops=self.ops)
+        self.nets = {"supervisor": self.supervisor, "student": self.student}
+        for stream, net in enumerate(NETS):
+            glorot(self.nets[net].layers, config.seed, stream)
+        self.loss = InterpretabilityLoss(self.objective, self.supervisor, self.student)
+        self.project()
+
+    @property
+    def depth(self) -> int:
+        """Number of layers of the supervisor, L in the paper."""
+        return self.supervisor.depth
+
+    @property
+    def dtype(self) -> Any:
+        """Precision of parameters and activations."""
+        return self.supervisor.arena.params.dtype
+
+    # -- training -------------------------------------------------------------------------
+
+    def make_optimiser(self) -> Optimiser:
+        """Return the configured optimiser of both networks."""
+        config, arenas = self.config, [self.supervisor.arena, self.student.arena]
+        match config.optimizer:
+            case "gd":
+                return GradientDescent(arenas, config.lr)
+            case "momentum":
+                return Momentum(arenas, config.lr, config.momentum)
+            case _:
+                return Adam(arenas, config.lr, config.adam_b1, config.adam_b2, config.adam_eps)
+
+    def step(self, x: Array, x_noisy: Array, optimiser: Optimiser) -> None:
+        """Do one iteration of algorithm 1 on a mini-batch, and add its losses to ``loss.sums``.
+
+        Parameters
+        ----------
+        x, x_noisy : ndarray of shape (n, n_features)
+            The clean and the noisy batch, in the model's precision, on its backend.
+        optimiser : Optimiser
+            What moves the parameters.
+        """
+        self.forward(x, x_noisy)
+        self.loss.measure(x)
+        self.backward(x)
+        optimiser.step()
+        self.project()
+
+    def forward(self, x: Array, x_noisy: Array) -> None:
+        """Run both networks; both must be done before either is run backward."""
+        self.supervisor.forward(x)
+        self.student.forward(x_noisy)
+
+    def backward(self, x: Array) -> None:
+        """Compute the gradients of both networks (equations 9 and 10)."""
+        for net in NETS:
+            self.nets[net].backward(self.loss.taps(net, x))
+
+    def project(self) -> None:
+        """Set negative NMF weights to 0, as far as the configuration asks for it."""
+        blocks = {"off": (), "recovery": ("W_rec",), "both": ("W_rec", "W_base")}
+        for block in blocks[self.config.nonnegative]:
+            self.ops.project_nonnegative(self.student.arena.param(block))
+
+    # -- use ------------------------------------------------------------------------------
+
+    def encode(self, x: Array) -> Array:
+        """Return ``H`` of samples, shape (n, rank): the student up to its base layer (eq. 3)."""
+        return self._apply(self.student, x, 0, self.depth // 2 + 1)
+
+    def decode(self, H: Array) -> Array:
+        """Return the data that codes ``H`` stand for: the student from recovery to output."""
+        return self._apply(self.student, H, self.depth // 2 + 1, self.depth + 2)
+
+    def denoise(self, x: Array) -> Array:
+        """Return the student's output for samples, shape (n, n_features)."""
+        return self._apply(self.student, x, 0, self.depth + 2)
+
+    def supervise(self, x: Array) -> Array:
+        """Return the supervisor's output ``y`` for samples, shape (n, n_features)."""
+        return self._apply(self.supervisor, x, 0, self.depth)
+
+    def _apply(self, stack: Stack, x: Array, start: int, stop: int) -> Array:
+        x = self.ops.to_device(x, self.dtype)
+        out = self.ops.empty((x.shape[0], stack.widths[stop]), self.dtype)
+        for piece, batch in stack.batches(x):
+            out[piece] = stack.forward(batch, start=start, stop=stop)
+        return out
+
+    # -- state ----------------------------------------------------------------------------
+
+    def n_parameters(self) -> int:
+        """Return the number of weights and biases of both networks."""
+        return sum(net.arena.size for net in self.nets.values())
+
+    def first_nonfinite(self) -> str | None:
+        """Return where the first value that is not finite sits, lowest layer first, or None.
+
+        Activations of the last batch are looked at before parameters: they come first in time.
+        """
+        xp = self.ops.xp
+        for net, stack in self.nets.items():
+            for number, h in enumerate(stack.h):
+                if not bool(xp.isfinite(h).all()):
+                    return f"activation of {net} layer {number}" if number else f"input of {net}"
+        for net, stack in self.nets.items():
+            for name in stack.arena.shapes:
+                if not bool(xp.isfinite(stack.arena.param(name)).all()):
+                    return f"parameter block {name} of the {net}"
+        return None
+
+    def copy(self, *, rows: int, dtype: str) -> Model:
+        """Return a model with the same parameters, in its own memory."""
+        twin = Model(self.n_features, replace(self.config, dtype=dtype), self.ops, rows)
+        for net, stack in self.nets.items():
+            twin.nets[net].arena.params[...] = stack.arena.params.astype(dtype)
+        return twin
+
+    def gradient_problems(
+        self, x: Array | None = None, x_noisy: Array | None = None, seed: int = 0
+    ) -> list[Problem]:
+        """Return the two problems of `ddnmf_np.gradcheck`, one for each network.
+
+        Each network's scalar is the sum of the loss terms that move it (equations 9 and 10),
+        as a function of its own parameters alone.
+        """
+        rng = np.random.default_rng([seed, 1])
+        if x is None:
+            x = rng.uniform(0.0, 1.0, (5, self.n_features))
+        if x_noisy is None:
+            x_noisy = self.ops.to_host(x) * (rng.uniform(size=x.shape) >= 0.1)
+        twin = self.copy(rows=x.shape[0], dtype="float64")
+        clean, noisy = (self.ops.to_device(a, "float64") for a in (x, x_noisy))
+        return [twin._problem(net, clean, noisy) for net in NETS]
+
+    def _problem(self, net: str, x: Array, x_noisy: Array) -> Problem:
+        stack = self.nets[net]
+        inputs = {"supervisor": x, "student": x_noisy}
+
+        def value() -> float:
+            stack.forward(inputs[net])
+            self.loss.reset()
+            self.loss.measure(x, net)
+            return self.loss.values(x.shape[0])["loss_in"]
+
+        def gradient() -> None:
+            self.forward(x, x_noisy)
+            self.backward(x)
+
+        arena = stack.arena
+        blocks = {name: (arena.param(name), arena.grad(name)) for name in arena.shapes}
+        return Problem(net, self.ops, blocks, value, gradient, lambda: relu_sides(stack))
+
+
+def _layers(n_features: int, config: Config, base_bias: bool) -> tuple[list[Dense], list[Dense]]:
+    """Return the layers of the supervisor and of the student (equations 1 and 3).
+
+    The decoder mirrors widths and activations of the encoder. Labels are the paper's layer
+    numbers, but for the two weights of the NMF module: ``W_base`` and ``W_rec``.
+    """
+    widths = [n_features, *config.widths]
+    half = len(config.widths)
+    names = config.activation * (half // len(config.activation))
+    up = [(widths[k], widths[k + 1], names[k]) for k in range(half)]
+    down = [
+        (widths[k], widths[k - 1], names[k - 2] if k > 1 else config.output_activation)
+        for k in range(half, 0, -1)
+    ]
+    supervisor = [Dense(*shape, label=str(k)) for k, shape in enumerate(up + down, start=1)]
+    code, rank = widths[-1], config.rank
+    student = [
+        *(Dense(*shape, label=str(k)) for k, shape in enumerate(up, start=1)),
+        Dense(code, rank, config.base_activation, bias=base_bias, label="_base"),
+        Dense(rank, code, config.recovery_activation, bias=False, label="_rec"),
+        *(Dense(*shape, label=str(k)) for k, shape in enumerate(down, start=half + 3)),
+    ]
+    return supervisor, student
