@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 
 from ddnmf_np.config import Config
+from ddnmf_np.engine.arena import Arena
+from ddnmf_np.engine.backend import ops_by_name
 from ddnmf_np.engine.gradcheck import Problem, relu_sides
 from ddnmf_np.engine.layers import Dense, glorot
 from ddnmf_np.engine.objective import InterpretabilityLoss
 from ddnmf_np.engine.ops import Array, Ops
 from ddnmf_np.engine.optim import Adam, GradientDescent, Momentum, Optimiser
 from ddnmf_np.engine.stack import Stack
+from ddnmf_np.errors import CheckpointError
 
 NETS = ("supervisor", "student")
 
@@ -72,8 +77,9 @@ class Model:
 
     # -- training -------------------------------------------------------------------------
 
-    def make_optimiser(self) -> Optimiser:
-        """Return the configured optimiser of both networks."""
+    @cached_property
+    def optimiser(self) -> Optimiser:
+        """The configured optimiser of both networks; its memory is taken at first use."""
         config, arenas = self.config, [self.supervisor.arena, self.student.arena]
         match config.optimizer:
             case "gd":
@@ -83,20 +89,18 @@ class Model:
             case _:
                 return Adam(arenas, config.lr, config.adam_b1, config.adam_b2, config.adam_eps)
 
-    def step(self, x: Array, x_noisy: Array, optimiser: Optimiser) -> None:
+    def step(self, x: Array, x_noisy: Array) -> None:
         """Do one iteration of algorithm 1 on a mini-batch, and add its losses to ``loss.sums``.
 
         Parameters
         ----------
         x, x_noisy : ndarray of shape (n, n_features)
             The clean and the noisy batch, in the model's precision, on its backend.
-        optimiser : Optimiser
-            What moves the parameters.
         """
         self.forward(x, x_noisy)
         self.loss.measure(x)
         self.backward(x)
-        optimiser.step()
+        self.optimiser.step()
         self.project()
 
     def forward(self, x: Array, x_noisy: Array) -> None:
@@ -162,6 +166,57 @@ class Model:
                     return f"parameter block {name} of the {net}"
         return None
 
+    def state(self) -> dict[str, Array]:
+        """Return parameters and what the optimiser remembers, by name, on the host.
+
+        Names are ``<net>.<block>`` for parameters and ``<net>.<block>:<slot>`` for slots.
+        """
+        state: dict[str, Array] = {}
+        for net, stack in self.nets.items():
+            arena = stack.arena
+            for suffix, flat in _flats(arena):
+                host = self.ops.to_host(flat)
+                state |= {f"{net}.{b}{suffix}": arena.view(host, b) for b in arena.shapes}
+        return state
+
+    def load_state(self, state: Mapping[str, Array], steps: int | None = None) -> None:
+        """Put back what `state` returned.
+
+        Parameters
+        ----------
+        state : mapping of str to ndarray
+            Blocks by name.
+        steps : int, optional
+            Steps that the optimiser had done. Without it only the parameters are put back.
+
+        Raises
+        ------
+        CheckpointError
+            If a block is missing or of another shape; it names the block.
+        """
+        if steps is not None:
+            self.optimiser.t = steps
+        for net, stack in self.nets.items():
+            arena = stack.arena
+            for suffix, flat in _flats(arena) if steps is not None else [("", arena.params)]:
+                for block, shape in arena.shapes.items():
+                    name = f"{net}.{block}{suffix}"
+                    found = state.get(name)
+                    if found is None or found.shape != shape:
+                        came = "missing" if found is None else f"of shape {found.shape}"
+                        raise CheckpointError(
+                            f"block {name} is {came}; expected shape {shape}: the state belongs "
+                            "to another architecture"
+                        )
+                    arena.view(flat, block)[...] = self.ops.to_device(found, self.dtype)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle as configuration and state: a layer's views would not survive as views."""
+        arguments = (self.n_features, self.config, self.ops.name, self.supervisor.rows)
+        steps = self.optimiser.t if "optimiser" in self.__dict__ else None
+        state = {name: block.copy() for name, block in self.state().items()}
+        return _rebuild, (*arguments, state, steps)
+
     def copy(self, *, rows: int, dtype: str) -> Model:
         """Return a model with the same parameters, in its own memory."""
         twin = Model(self.n_features, replace(self.config, dtype=dtype), self.ops, rows)
@@ -203,6 +258,25 @@ class Model:
         arena = stack.arena
         blocks = {name: (arena.param(name), arena.grad(name)) for name in arena.shapes}
         return Problem(net, self.ops, blocks, value, gradient, lambda: relu_sides(stack))
+
+
+def _flats(arena: Arena) -> list[tuple[str, Array]]:
+    """Return the flat arrays of an arena that make up its state, each with its name's suffix."""
+    return [("", arena.params), *((f":{slot}", flat) for slot, flat in arena.slots.items())]
+
+
+def _rebuild(
+    n_features: int,
+    config: Config,
+    ops_name: str,
+    rows: int,
+    state: Mapping[str, Array],
+    steps: int | None,
+) -> Model:
+    """Return the model that was pickled; the backend it was on must be usable."""
+    model = Model(n_features, config, ops_by_name(ops_name), rows)
+    model.load_state(state, steps)
+    return model
 
 
 def _layers(n_features: int, config: Config, base_bias: bool) -> tuple[list[Dense], list[Dense]]:

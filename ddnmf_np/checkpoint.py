@@ -1,0 +1,183 @@
+"""A run in one file: weights, optimiser and position, without pickle."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+import zlib
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import ddnmf_np
+from ddnmf_np.config import Config, changed_on_resume, check_names
+from ddnmf_np.engine.ops import Array, Ops
+from ddnmf_np.errors import CheckpointError, UsageError
+from ddnmf_np.files import atomic_write
+from ddnmf_np.model import Model
+from ddnmf_np.training import Position, Trainer
+
+FORMAT = 1
+"""Number of the layout below; a reader refuses every other."""
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """What a checkpoint file holds.
+
+    Attributes
+    ----------
+    path : Path
+        Where it was read.
+    meta : dict
+        ``format``, ``version``, ``config``, ``n_features``, ``n_samples``, ``data_sha256``,
+        ``high``, ``t``, ``position`` and ``history``.
+    arrays : dict of str to ndarray
+        ``<net>.<block>`` for each parameter block, ``<net>.<block>:<slot>`` for what the
+        optimiser remembers of it, and ``loss_sums``.
+    """
+
+    path: Path
+    meta: dict[str, Any]
+    arrays: dict[str, Array]
+
+    @property
+    def config(self) -> Config:
+        """The options of the run that wrote it."""
+        return Config(**self.meta["config"])
+
+    def restore_model(self, ops: Ops | None = None) -> Model:
+        """Return the trained model, ready to encode and decode.
+
+        Raises
+        ------
+        CheckpointError
+            If the blocks do not belong to the architecture that the configuration describes.
+        """
+        model = Model(self.meta["n_features"], self.config, ops)
+        self._load(model, None)
+        return model
+
+    def restore(self, trainer: Trainer, data_sha256: str) -> None:
+        """Put weights, optimiser and position into a trainer of the same run.
+
+        Parameters
+        ----------
+        trainer : Trainer
+            Made with the options and the data of the run.
+        data_sha256 : str
+            Hash of its training data.
+
+        Raises
+        ------
+        CheckpointError
+            If architecture, options or data are not those of the run.
+        """
+        changed = changed_on_resume(self.config, trainer.config)
+        if changed:
+            name = changed[0]
+            old, new = (getattr(c.resolved(), name) for c in (self.config, trainer.config))
+            raise CheckpointError(
+                f"{self.path}: the run has {name} = {old!r}, not {new!r}; leave the option out, "
+                "or start a new run in another folder"
+            )
+        if self.meta["data_sha256"] != data_sha256:
+            raise CheckpointError(
+                f"{self.path}: the run was trained on other data (SHA-256 "
+                f"{self.meta['data_sha256'][:12]}..., now {data_sha256[:12]}...); give those data"
+            )
+        self._load(trainer.model, self.meta["t"])
+        sums = self.arrays.get("loss_sums")
+        if sums is None or sums.shape != trainer.model.loss.sums.shape:
+            raise CheckpointError(f"{self.path}: its loss sums are not those of this objective")
+        trainer.model.loss.sums[...] = trainer.ops.to_device(sums, "float64")
+        trainer.position = Position(**self.meta["position"])
+        trainer.history = list(self.meta["history"])
+
+    def _load(self, model: Model, steps: int | None) -> None:
+        try:
+            model.load_state(self.arrays, steps)
+        except CheckpointError as error:
+            raise CheckpointError(f"{self.path}: {error}") from error
+
+
+def save_checkpoint(path: Path, trainer: Trainer, data_sha256: str) -> None:
+    """Write a checkpoint, whole or not at all.
+
+    Parameters
+    ----------
+    path : Path
+        File to write or replace.
+    trainer : Trainer
+        Between two steps.
+    data_sha256 : str
+        Hash of its training data.
+
+    Raises
+    ------
+    OutputError
+        If it cannot be written; the checkpoint that was there is untouched.
+    """
+    model = trainer.model
+    arrays = {"loss_sums": trainer.ops.to_host(model.loss.sums), **model.state()}
+    meta = {
+        "format": FORMAT,
+        "version": ddnmf_np.__version__,
+        "config": trainer.config.to_dict(),
+        "n_features": model.n_features,
+        "n_samples": trainer.x.shape[0],
+        "data_sha256": data_sha256,
+        "high": trainer.noise.high,
+        "t": model.optimiser.t,
+        "position": asdict(trainer.position),
+        "history": trainer.history,
+    }
+    text = np.frombuffer(json.dumps(meta).encode("utf-8"), dtype=np.uint8)
+    with atomic_write(path) as stream:
+        np.savez(stream, meta=text, **arrays)  # type: ignore[arg-type]
+
+
+def load_checkpoint(path: str | Path) -> Checkpoint:
+    """Read a checkpoint.
+
+    Raises
+    ------
+    CheckpointError
+        If the file is missing, corrupt (each part carries a checksum) or of another format.
+    """
+    path = Path(path)
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            arrays = {name: archive[name] for name in archive.files}
+        meta = json.loads(arrays.pop("meta").tobytes())
+        found = meta["format"]
+    except FileNotFoundError as error:
+        raise CheckpointError(f"{path}: there is no checkpoint; train a model first") from error
+    except (
+        OSError,
+        ValueError,
+        KeyError,
+        TypeError,
+        EOFError,
+        NotImplementedError,
+        AttributeError,
+        zipfile.BadZipFile,
+        zlib.error,
+    ) as error:
+        raise CheckpointError(
+            f"{path}: is corrupt or no checkpoint of ddnmf_np ({error}); restore it from a copy "
+            "or train again"
+        ) from error
+    if found != FORMAT:
+        raise CheckpointError(
+            f"{path}: has format {found!r} (written by ddnmf_np {meta.get('version')}); this "
+            f"version, {ddnmf_np.__version__}, reads format {FORMAT}. Use that version"
+        )
+    try:
+        check_names(meta["config"])
+        Config(**meta["config"])
+    except (UsageError, TypeError, KeyError) as error:
+        raise CheckpointError(f"{path}: its configuration cannot be used: {error}") from error
+    return Checkpoint(path, meta, arrays)

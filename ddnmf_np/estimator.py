@@ -1,0 +1,356 @@
+"""The model as a scikit-learn transformer: samples in, codes H out."""
+
+from __future__ import annotations
+
+from typing import Any, Self
+
+import numpy as np
+from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
+from sklearn.utils import Tags, check_random_state
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from ddnmf_np.config import Config
+from ddnmf_np.data.datasets import check_nonnegative
+from ddnmf_np.engine.backend import backend_of, get_ops
+from ddnmf_np.errors import DataError, UsageError
+from ddnmf_np.evaluation.interpret import decode_parts
+from ddnmf_np.model import Model
+from ddnmf_np.progress import Progress
+from ddnmf_np.training import Record, Trainer
+
+DEFAULT_BATCH = 128
+
+
+class DDNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  # type: ignore[misc]
+    """Deep denoising non-negative matrix factorization (Chen, Jin, Liu and Zhang, 2021).
+
+    Learns non-negative codes ``H`` in (0, 1) of non-negative data: a student auto-encoder that
+    sees noisy samples and carries an NMF module (equation 3) is taught by a supervisor
+    auto-encoder that sees clean ones. Computes in the precision of the data it is fitted on:
+    float32 trains about twice as fast as float64.
+
+    Parameters
+    ----------
+    n_components : int, default=10
+        Number of base units H (r in the paper).
+    widths : sequence of int, default=(500, 500, 2000)
+        Widths of the encoder's layers; the decoder mirrors them.
+    objective : {"paper", "demo"}, default="paper"
+        Preset of the options below that are None: the paper's, or its authors' public demo's.
+    alpha_sym, beta_ap, gamma_nc : float or None, default=None
+        Weights of the symmetric, apposition and non-negative constraint losses (equation 7).
+    reduction : {"sum", "mean"} or None, default=None
+        Sum (paper) or mean (demo) over features.
+    student_reconstruction : float or None, default=None
+        Weight of the student's distance from the clean input; 0 (paper) or 1 (demo).
+    apposition_to_supervisor : bool or None, default=None
+        Whether the apposition loss moves the supervisor too; no (paper) or yes (demo).
+    base_bias : bool or None, default=None
+        Whether the base layer has a bias; no (paper) or yes (demo).
+    nonnegative : {"off", "recovery", "both"}, default="off"
+        Which NMF weights are projected to be >= 0 after each step.
+    activation, output_activation : str or sequence of str, default="relu"
+        Activation of the encoder's layers (mirrored in the decoder), and of the output.
+    base_activation, recovery_activation : str, default="sigmoid", "relu"
+        Activations of the NMF module (equation 3).
+    noise_kind : {"masking", "gaussian", "salt-and-pepper", "none"}, default="masking"
+        Noise of the student's input (equation 2).
+    noise_rate : float, default=0.1
+        Share of entries changed; for Gaussian noise the standard deviation in units of the
+        data's largest value. In [0, 1).
+    noise_rescale : bool, default=True
+        Whether masking divides the entries it keeps by ``1 - noise_rate``.
+    noise_redraw : bool, default=False
+        Draw the noise anew each epoch, rather than once as in algorithm 1.
+    optimizer : {"adam", "momentum", "gd"}, default="adam"
+        Descent rule; "gd" is equation 8.
+    lr : float, default=1e-3
+        Learning rate (rho in equation 8).
+    momentum, adam_b1, adam_b2, adam_eps : float, default=0.9, 0.9, 0.999, 1e-7
+        Constants of the descent rules.
+    max_iter : int, default=30
+        Epochs: passes over the data.
+    batch_size : int or "auto", default="auto"
+        Samples a step; "auto" is 128, or all samples if there are fewer.
+    backend : {"numpy", "cupy", "auto"} or None, default=None
+        Who computes; None is the backend that the array given to `fit` lives on.
+    fast : {"auto", "on", "off"}, default="auto"
+        Numba's loops on the CPU: where installed, always, never.
+    random_state : int, RandomState or None, default=None
+        Of weights, order and noise. An int is the command line's ``--seed``.
+    verbose : bool, default=False
+        Whether to show progress.
+
+    Attributes
+    ----------
+    components_ : ndarray of shape (n_components, n_features_in_)
+        The learned parts: each base unit decoded to data space.
+    loss_history_ : list of dict
+        A record of each epoch: every loss, seconds, samples per second.
+    n_iter_ : int
+        Epochs done.
+    n_samples_seen_ : int
+        Samples given to `fit` or, in all, to `partial_fit`.
+    model_ : Model
+        The trained networks.
+    n_features_in_ : int
+        Number of features.
+    feature_names_in_ : ndarray of str
+        Names of the features, where the data had such.
+
+    Notes
+    -----
+    Arrays come back on the backend on which the data came: CuPy in, CuPy out.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_digits
+    >>> from ddnmf_np import DDNMF
+    >>> X = load_digits().data / 16
+    >>> H = DDNMF(widths=(64, 32), max_iter=2, random_state=0).fit_transform(X)
+    >>> H.shape
+    (1797, 10)
+    """
+
+    def __init__(
+        self,
+        n_components: int = 10,
+        *,
+        widths: Any = (500, 500, 2000),
+        objective: str = "paper",
+        alpha_sym: float | None = None,
+        beta_ap: float | None = None,
+        gamma_nc: float | None = None,
+        reduction: str | None = None,
+        student_reconstruction: float | None = None,
+        apposition_to_supervisor: bool | None = None,
+        base_bias: bool | None = None,
+        nonnegative: str = "off",
+        activation: Any = "relu",
+        output_activation: str = "relu",
+        base_activation: str = "sigmoid",
+        recovery_activation: str = "relu",
+        noise_kind: str = "masking",
+        noise_rate: float = 0.1,
+        noise_rescale: bool = True,
+        noise_redraw: bool = False,
+        optimizer: str = "adam",
+        lr: float = 1e-3,
+        momentum: float = 0.9,
+        adam_b1: float = 0.9,
+        adam_b2: float = 0.999,
+        adam_eps: float = 1e-7,
+        max_iter: int = 30,
+        batch_size: Any = "auto",
+        backend: str | None = None,
+        fast: str = "auto",
+        random_state: Any = None,
+        verbose: bool = False,
+    ) -> None:
+        self.n_components = n_components
+        self.widths = widths
+        self.objective = objective
+        self.alpha_sym = alpha_sym
+        self.beta_ap = beta_ap
+        self.gamma_nc = gamma_nc
+        self.reduction = reduction
+        self.student_reconstruction = student_reconstruction
+        self.apposition_to_supervisor = apposition_to_supervisor
+        self.base_bias = base_bias
+        self.nonnegative = nonnegative
+        self.activation = activation
+        self.output_activation = output_activation
+        self.base_activation = base_activation
+        self.recovery_activation = recovery_activation
+        self.noise_kind = noise_kind
+        self.noise_rate = noise_rate
+        self.noise_rescale = noise_rescale
+        self.noise_redraw = noise_redraw
+        self.optimizer = optimizer
+        self.lr = lr
+        self.momentum = momentum
+        self.adam_b1 = adam_b1
+        self.adam_b2 = adam_b2
+        self.adam_eps = adam_eps
+        self.max_iter = max_iter
+        self.batch_size = batch_size
+        self.backend = backend
+        self.fast = fast
+        self.random_state = random_state
+        self.verbose = verbose
+
+    # -- learning -------------------------------------------------------------------------
+
+    def fit(self, X: Any, y: Any = None) -> Self:
+        """Learn from samples.
+
+        Parameters
+        ----------
+        X : array_like of shape (n_samples, n_features)
+            Non-negative samples, NumPy or CuPy; float32 or float64, others become float64.
+        y : None
+            Ignored; training sees no labels.
+
+        Returns
+        -------
+        DDNMF
+            Itself.
+
+        Raises
+        ------
+        UsageError
+            If a parameter cannot be used.
+        DataError
+            If the samples are negative, not finite, or fewer than ``batch_size``.
+        DivergedError
+            If training produces a value that is not finite.
+        """
+        X = self._samples(X, reset=True)
+        self._begin(X)
+        trainer = Trainer(self.model_, X, batch_size=self._batch(X))
+        self._train(trainer, self.max_iter)
+        self.loss_history_ = trainer.history
+        self.n_iter_ = len(trainer.history)
+        self.n_samples_seen_ = X.shape[0]
+        return self
+
+    def partial_fit(self, X: Any, y: Any = None) -> Self:
+        """Do one epoch on more samples, in mini-batches; the first call starts from scratch.
+
+        Parameters
+        ----------
+        X : array_like of shape (n_samples, n_features)
+            As for `fit`. Counts as samples not seen before: their noise is new.
+        y : None
+            Ignored.
+
+        Returns
+        -------
+        DDNMF
+            Itself.
+
+        Raises
+        ------
+        UsageError, DataError, DivergedError
+            As `fit`.
+        """
+        first = not hasattr(self, "model_")
+        X = self._samples(X, reset=first)
+        if first:
+            self._begin(X)
+            self.loss_history_: list[Record] = []
+            self.n_iter_ = self.n_samples_seen_ = 0
+        trainer = Trainer(
+            self.model_, X, first_index=self.n_samples_seen_, batch_size=self._batch(X)
+        )
+        trainer.history = self.loss_history_
+        trainer.position.epoch = self.n_iter_
+        self._train(trainer, self.n_iter_ + 1)
+        self.n_iter_ = trainer.position.epoch
+        self.n_samples_seen_ += X.shape[0]
+        return self
+
+    def _begin(self, X: Any) -> None:
+        """Make a new model for samples like these."""
+        skip = ("n_components", "max_iter", "batch_size", "random_state", "backend", "verbose")
+        options = {k: v for k, v in self.get_params(deep=False).items() if k not in skip}
+        if isinstance(self.random_state, (int, np.integer)):
+            seed = int(self.random_state)
+        else:
+            seed = int(check_random_state(self.random_state).randint(2**31 - 1))
+        config = Config(
+            **options,
+            rank=self.n_components,
+            epochs=self.max_iter,
+            batch_size=DEFAULT_BATCH if self.batch_size == "auto" else self.batch_size,
+            seed=seed,
+            dtype=X.dtype.name,
+            backend=self.backend or backend_of(X),
+        )
+        self.model_ = Model(X.shape[1], config, get_ops(config.backend, fast=config.fast))
+
+    def _train(self, trainer: Trainer, epochs: int) -> None:
+        progress = Progress(trainer, epochs) if self.verbose else None
+        try:
+            trainer.train(
+                epochs,
+                on_step=progress and progress.on_step,
+                on_epoch=progress and progress.on_epoch,
+            )
+        finally:
+            if progress is not None:
+                progress.close()
+        model = self.model_
+        self.components_ = decode_parts(
+            lambda H: model.ops.to_host(model.decode(H)), model.config.rank, model.config.dtype
+        )
+
+    def _batch(self, X: Any) -> int | None:
+        return min(DEFAULT_BATCH, X.shape[0]) if self.batch_size == "auto" else None
+
+    # -- use ------------------------------------------------------------------------------
+
+    def transform(self, X: Any) -> Any:
+        """Return the codes ``H`` of samples, shape (n_samples, n_components) (equation 3)."""
+        return self._use("encode", X)
+
+    def denoise(self, X: Any) -> Any:
+        """Return what the student makes of samples, shape (n_samples, n_features)."""
+        return self._use("denoise", X)
+
+    def inverse_transform(self, H: Any) -> Any:
+        """Return the data that codes stand for, shape (n_samples, n_features).
+
+        Parameters
+        ----------
+        H : array_like of shape (n_samples, n_components)
+            Codes, of samples or made by hand.
+        """
+        check_is_fitted(self, "model_")
+        if backend_of(H) == "numpy":
+            H = np.asarray(H)
+        rank = self.model_.config.rank
+        if H.ndim != 2 or H.shape[1] != rank:
+            raise DataError(f"H has shape {H.shape}; expected (n_samples, {rank})")
+        return self._returned(self.model_.decode(H), H)
+
+    def _use(self, name: str, X: Any) -> Any:
+        check_is_fitted(self, "model_")
+        X = self._samples(X, reset=False)
+        return self._returned(getattr(self.model_, name)(X), X)
+
+    def _returned(self, result: Any, given: Any) -> Any:
+        """Return a result on the backend of the array that asked for it."""
+        return self.model_.ops.to_host(result) if backend_of(given) == "numpy" else result
+
+    def _samples(self, X: Any, *, reset: bool) -> Any:
+        """Return checked samples; ``reset`` says whether they define the number of features."""
+        if backend_of(X) == "numpy":
+            X = validate_data(self, X, reset=reset, dtype=[np.float64, np.float32], order="C")
+        else:
+            if self.backend == "numpy":
+                raise UsageError(
+                    "backend is 'numpy', but X is a CuPy array; use backend=None or 'cupy'"
+                )
+            X = X if X.dtype.name in ("float32", "float64") else X.astype("float64")
+            if reset:
+                self.n_features_in_ = X.shape[-1]
+            elif X.shape[-1] != self.n_features_in_:
+                raise DataError(
+                    f"X has {X.shape[-1]} features, but DDNMF is expecting "
+                    f"{self.n_features_in_} features as input"
+                )
+        check_nonnegative(X, "X")
+        return X
+
+    # -- scikit-learn ---------------------------------------------------------------------
+
+    @property
+    def _n_features_out(self) -> int:
+        return int(self.model_.config.rank)
+
+    def __sklearn_tags__(self) -> Tags:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.positive_only = True
+        tags.transformer_tags.preserves_dtype = ["float64", "float32"]
+        return tags

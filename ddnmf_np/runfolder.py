@@ -1,0 +1,113 @@
+"""The output folder of a run: what is in it, and who may write it."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from ddnmf_np.config import Config, read_config
+from ddnmf_np.errors import OutputError, UsageError
+from ddnmf_np.files import atomic_write_text
+
+
+class RunFolder:
+    """Names and files of a run.
+
+    Parameters
+    ----------
+    path : path_like
+        The folder.
+
+    Attributes
+    ----------
+    config, metrics, checkpoint, summary : Path
+        ``config.toml`` (all options, resolved), ``metrics.jsonl`` (a line an epoch),
+        ``checkpoint.npz`` and ``summary.json``.
+    figures : Path
+        Folder of the pictures.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = Path(path)
+        self.config = self.path / "config.toml"
+        self.metrics = self.path / "metrics.jsonl"
+        self.checkpoint = self.path / "checkpoint.npz"
+        self.summary = self.path / "summary.json"
+        self.figures = self.path / "figures"
+
+    def create(self, *, overwrite: bool = False) -> None:
+        """Make the folder, or empty it of an earlier run if that was asked for.
+
+        Raises
+        ------
+        UsageError
+            If it holds a run, and ``overwrite`` is not set; or if it holds anything else.
+        OutputError
+            If it cannot be made or written.
+        """
+        try:
+            taken = sorted(p.name for p in self.path.iterdir()) if self.path.exists() else []
+            if taken and not self.config.exists():
+                raise UsageError(
+                    f"output {self.path}: holds other files ({taken[0]}, ...) and no run; choose "
+                    "an empty or new folder"
+                )
+            if taken and not overwrite:
+                raise UsageError(
+                    f"output {self.path}: already holds a run; continue it with --resume, replace "
+                    "it with --overwrite, or choose another folder"
+                )
+            for file in (self.metrics, self.checkpoint, self.summary, self.config):
+                file.unlink(missing_ok=True)
+            if self.figures.exists():
+                shutil.rmtree(self.figures)
+            self.figures.mkdir(parents=True)
+            # Found out now, not after an hour: can a file be made here?
+            with tempfile.TemporaryFile(dir=self.path):
+                pass
+        except OSError as error:
+            raise OutputError(
+                f"output {self.path}: cannot be written: {error.strerror}; choose a folder that can"
+            ) from error
+
+    def read_options(self) -> dict[str, Any]:
+        """Return the options of the run in this folder.
+
+        Raises
+        ------
+        UsageError
+            If there is none.
+        """
+        if not self.config.exists():
+            raise UsageError(
+                f"output {self.path}: there is no run to resume; leave --resume out to start one"
+            )
+        return read_config(self.config)
+
+    def write_config(self, config: Config) -> None:
+        """Write ``config.toml``."""
+        atomic_write_text(self.config, config.to_toml())
+
+    def write_metrics(self, history: Sequence[dict[str, float]]) -> None:
+        """Write ``metrics.jsonl`` anew: after a crash it may be ahead of the checkpoint."""
+        atomic_write_text(self.metrics, "".join(json.dumps(record) + "\n" for record in history))
+
+    def append_metrics(self, record: dict[str, float]) -> None:
+        """Add a line to ``metrics.jsonl``."""
+        try:
+            with self.metrics.open("a", encoding="utf-8") as stream:
+                stream.write(json.dumps(record) + "\n")
+        except OSError as error:
+            raise OutputError(
+                f"{self.metrics}: cannot be written: {error.strerror}; make room, then continue "
+                "with --resume"
+            ) from error
+
+    def write_summary(self, summary: dict[str, Any]) -> None:
+        """Write ``summary.json``."""
+        atomic_write_text(self.summary, json.dumps(summary, indent=2) + "\n")

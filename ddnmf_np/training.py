@@ -1,0 +1,189 @@
+"""Algorithm 1: the one training loop, for the command line and the estimator alike."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from ddnmf_np.data.batches import batch_slices, epoch_order
+from ddnmf_np.data.noise import Noise
+from ddnmf_np.engine.ops import Array
+from ddnmf_np.errors import DataError, DivergedError
+from ddnmf_np.model import Model
+
+Record = dict[str, float]
+"""One epoch: ``epoch``, every loss, ``seconds``, ``samples_per_second``."""
+
+
+@dataclass
+class Position:
+    """Where a run is. With the seed, all that order and noise depend on.
+
+    Attributes
+    ----------
+    epoch : int
+        Epochs done.
+    batch : int
+        Mini-batches done in the current epoch.
+    seconds : float
+        Time spent in the current epoch.
+    """
+
+    epoch: int = 0
+    batch: int = 0
+    seconds: float = 0.0
+
+
+class Trainer:
+    """Trains a model on data that it holds on the model's backend.
+
+    Parameters
+    ----------
+    model : Model
+        Trained in place.
+    x : array_like of shape (n, n_features)
+        Clean samples, at least as many as a batch. Kept without a copy where dtype and backend
+        allow.
+    first_index : int
+        Index of the first sample, for the noise; not 0 when data arrive in parts.
+    high : float, optional
+        The data's largest value, the unit of the noise; looked up if not given.
+    batch_size : int, optional
+        Instead of the configured one; at most the model's ``rows``.
+
+    Attributes
+    ----------
+    position : Position
+        Where the run is; a checkpoint holds it.
+    history : list of Record
+        One record for each epoch done.
+    stop_requested : bool
+        Set it (from a signal handler or a callback) to stop after the current step.
+
+    Raises
+    ------
+    DataError
+        If there are fewer samples than a batch, or of another width than the model's.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        x: Any,
+        *,
+        first_index: int = 0,
+        high: float | None = None,
+        batch_size: int | None = None,
+    ) -> None:
+        config = model.config
+        if x.ndim != 2 or x.shape[1] != model.n_features:
+            raise DataError(f"x has shape {x.shape}; this model takes (n, {model.n_features})")
+        batch_size = batch_size or config.batch_size
+        if x.shape[0] < batch_size:
+            raise DataError(
+                f"x has {x.shape[0]} samples, fewer than batch_size = {batch_size}; "
+                "give more samples or a smaller batch_size"
+            )
+        self.model, self.config, self.ops = model, config, model.ops
+        self.x = self.ops.to_device(x, model.dtype)
+        self.first_index = first_index
+        self.noise = Noise(
+            config.noise_kind,
+            config.noise_rate,
+            seed=config.seed,
+            redraw=config.noise_redraw,
+            rescale=config.noise_rescale,
+            high=float(self.x.max()) if high is None else high,
+            xp=self.ops.xp,
+        )
+        self.batches = batch_slices(x.shape[0], batch_size)
+        shape = (batch_size, model.n_features)
+        self._clean, self._noisy = (self.ops.empty(shape, model.dtype) for _ in range(2))
+        self.position = Position()
+        self.history: list[Record] = []
+        self.stop_requested = False
+
+    def train(
+        self,
+        epochs: int,
+        *,
+        on_step: Callable[[Trainer], None] | None = None,
+        on_epoch: Callable[[Trainer], None] | None = None,
+    ) -> bool:
+        """Train until ``epochs`` epochs are done, or until `stop_requested`.
+
+        Parameters
+        ----------
+        epochs : int
+            Number of epochs in all, those done before included.
+        on_step, on_epoch : callable, optional
+            Called with the trainer after each step, and after each epoch once its record is in
+            `history`.
+
+        Returns
+        -------
+        bool
+            Whether the epochs are done; if not, the run stopped between two steps.
+
+        Raises
+        ------
+        DivergedError
+            If a loss or a parameter is not finite; names the epoch, the loss terms and the
+            lowest layer that is affected.
+
+        Notes
+        -----
+        Nothing but the losses crosses from the device to the host, once an epoch.
+        """
+        position, loss = self.position, self.model.loss
+        while position.epoch < epochs:
+            order = epoch_order(self.x.shape[0], self.config.seed, position.epoch, xp=self.ops.xp)
+            if position.batch == 0:
+                loss.reset()
+                position.seconds = 0.0
+            start = time.perf_counter() - position.seconds
+            for rows in self.batches[position.batch :]:
+                if self.stop_requested:
+                    return False
+                self.step(order[rows])
+                position.batch += 1
+                position.seconds = time.perf_counter() - start
+                if on_step is not None:
+                    on_step(self)
+            values = loss.values(self.x.shape[0])  # waits for the device
+            seconds = time.perf_counter() - start
+            self._check_finite(values)
+            position.epoch, position.batch, position.seconds = position.epoch + 1, 0, 0.0
+            self.history.append(
+                {
+                    "epoch": position.epoch,
+                    **values,
+                    "seconds": seconds,
+                    "samples_per_second": self.x.shape[0] / seconds,
+                }
+            )
+            if on_epoch is not None:
+                on_epoch(self)
+        return True
+
+    def step(self, index: Array) -> None:
+        """Do one step on the samples of that index (one iteration of algorithm 1)."""
+        n = index.shape[0]
+        clean, noisy = self._clean[:n], self._noisy[:n]
+        self.ops.gather(self.x, index, out=clean)
+        self.noise.apply(clean, index + self.first_index, self.position.epoch, noisy)
+        self.model.step(clean, noisy)
+
+    def _check_finite(self, losses: dict[str, float]) -> None:
+        bad = [name for name, value in losses.items() if not math.isfinite(value)]
+        where = self.model.first_nonfinite()
+        if bad or where is not None:
+            terms = f"{', '.join(bad)} not finite" if bad else "the losses are still finite"
+            raise DivergedError(
+                f"training diverged in epoch {self.position.epoch + 1}: {terms}; first value that "
+                f"is not finite: {where or 'none left in the last batch'}. Try a smaller lr "
+                f"(now {self.config.lr:g}), or reduction='mean'."
+            )
