@@ -124,3 +124,16 @@ def backend_of(array: Any) -> str:
 
 def _describe(error: Exception) -> str:
     return f"{type(error).__name__}: {error}".rstrip(". \n")
+
+
+def ops_by_name(name: str) -> Ops:
+    """Return the operations whose `Ops.name` that is: what a pickled model was on.
+
+    Raises
+    ------
+    BackendError
+        If they cannot run here.
+    """
+    if name == "cupy":
+        return get_ops("cupy")
+    return get_ops("numpy", fast="auto" if name == "numpy+numba" else "off")

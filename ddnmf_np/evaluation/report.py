@@ -139,10 +139,11 @@ def draw_figures(trainer: Trainer, dataset: Dataset, folder: Path) -> list[str]:
         config.seed,
     )
     kind, labels = ("cluster", found) if y is None else ("class", y)
+    name_of_map = NAMES_OF_MAPS[config.embedding]
     figures["embedding.png"] = plots.plot_embedding(
         points,
         labels[rows],
-        f"{dataset.name}, {split} split: {NAMES_OF_MAPS[config.embedding]} of H, coloured by {kind}",
+        f"{dataset.name}, {split} split: {name_of_map} of H, coloured by {kind}",
     )
     for name, figure in figures.items():
         plots.save(figure, folder / name)

@@ -1,0 +1,399 @@
+"""Data sets by name or by path, checked before the model sees them.
+
+A named data set is looked for in ``data_dir``, in the folder that the environment variable
+``DDNMF_DATA`` names, in the user's cache, in Debian's folder for data packages, and at last on
+the network (``DDNMF_DATA_URL`` replaces the mirrors by another base address). Wherever a file
+of a named set comes from, the SHA-256 of its decompressed content must be the known one.
+"""
+
+import difflib
+import math
+import os
+import sys
+import tempfile
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import platformdirs
+from numpy.typing import NDArray
+
+from ddnmf_np.data.idx import read_idx, sha256_of_decompressed
+from ddnmf_np.errors import DataError, UsageError
+
+# The standard names of the four files, each with or without ".gz".
+FILES = {
+    "x_train": "train-images-idx3-ubyte",
+    "y_train": "train-labels-idx1-ubyte",
+    "x_test": "t10k-images-idx3-ubyte",
+    "y_test": "t10k-labels-idx1-ubyte",
+}
+# Of the decompressed files: copies of one file are compressed in many ways.
+SHA256 = {
+    "mnist": {
+        "x_train": "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
+        "y_train": "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",
+        "x_test": "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
+        "y_test": "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
+    },
+    "fashion-mnist": {
+        "x_train": "c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888",
+        "y_train": "bad3541b69d912435c50bb6ba87bec294ff4f6a2e1246121d8633921760443d9",
+        "x_test": "5b4141f0afbad91edebe8549f8fcffe087ea10ca49f1dbef5c9a5cd8815ce37b",
+        "y_test": "0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34",
+    },
+}
+MIRRORS = {
+    "mnist": (
+        "https://ossci-datasets.s3.amazonaws.com/mnist/",
+        "https://storage.googleapis.com/cvdf-datasets/mnist/",
+    ),
+    "fashion-mnist": (
+        "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/",
+        "https://github.com/zalandoresearch/fashion-mnist/raw/master/data/fashion/",
+    ),
+}
+NAMES = ("digits", *SHA256)
+DEBIAN_FOLDER = Path("/usr/share/datasets")
+
+_DIGITS_TRAIN = 1437  # of 1797, four fifths
+_TIMEOUT_S = 30
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """A data set in memory.
+
+    Parameters
+    ----------
+    name : str
+        The name it was asked for by, or that of its file or folder.
+    x_train : (n, D) float array
+        Finite, 0 or more, C-contiguous.
+    x_test : (n_test, D) float array or None
+        Likewise.
+    y_train, y_test : (n,), (n_test,) int64 array or None
+        Labels, for evaluation alone.
+    image_shape : tuple of two ints or None
+        Height and width of a sample, if it is an image; their product is D.
+    source : str
+        Where the data come from.
+    """
+
+    name: str
+    x_train: NDArray[Any]
+    x_test: NDArray[Any] | None
+    y_train: NDArray[np.int64] | None
+    y_test: NDArray[np.int64] | None
+    image_shape: tuple[int, int] | None
+    source: str
+
+
+def load(
+    name_or_path: str | Path,
+    *,
+    data_dir: str | Path | None = None,
+    dtype: str | np.dtype[Any] = "float32",
+    labels: str | Path | None = None,
+) -> Dataset:
+    """Load a data set.
+
+    Parameters
+    ----------
+    name_or_path : str or Path
+        "digits" (part of scikit-learn; split once, without a look at the labels), "mnist" or
+        "fashion-mnist" (found or downloaded as the module says); or a path: an .npy file of
+        samples, an .npz file with the keys x_train and, if there are such, y_train, x_test and
+        y_test (or x and y), or a folder of IDX files with the names of MNIST's, of which only
+        the training images must be there.
+        To load a folder that bears the name of a set, write ``./mnist``.
+    data_dir : str or Path, optional
+        Where to look first for a named set: in the subfolder of its name, then in itself.
+    dtype : {"float32", "float64"}
+        Of the samples. Unsigned 8-bit samples are divided by 255, all others are converted
+        as they are.
+    labels : str or Path, optional
+        An .npy file of integers, one for each sample of an .npy file.
+
+    Returns
+    -------
+    Dataset
+        Samples as rows; images are flattened in C order.
+
+    Raises
+    ------
+    UsageError
+        If the name is unknown, or an argument cannot be used.
+    DataError
+        If the data cannot be found or read, are not the known ones, or are not finite and
+        non-negative.
+    """
+    if dtype not in ("float32", "float64"):
+        raise UsageError(f"dtype={dtype!r} cannot be used; choose 'float32' or 'float64'")
+    name, kind = str(name_or_path), np.dtype(dtype)
+    path = Path(name).expanduser()
+    if labels is not None and path.suffix != ".npy":
+        raise UsageError(f"labels={str(labels)!r} goes with an .npy file alone, not with {name!r}")
+    if name == "digits":
+        arrays, source = _digits(), "scikit-learn"
+    elif name in SHA256:
+        arrays, source = _named(name, data_dir)
+    else:
+        arrays, source = _from_path(path, labels), str(path.resolve())
+        name = path.resolve().stem
+
+    x_train, image_shape = _samples(arrays["x_train"], f"{source}: x_train", kind)
+    x_test, n_test = None, 0
+    if "x_test" in arrays:
+        x_test, _ = _samples(arrays["x_test"], f"{source}: x_test", kind)
+        n_test = len(x_test)
+        if x_test.shape[1] != x_train.shape[1]:
+            raise DataError(
+                f"{source}: x_test has {x_test.shape[1]} features and x_train has "
+                f"{x_train.shape[1]}; give both the same columns"
+            )
+    return Dataset(
+        name=name,
+        x_train=x_train,
+        x_test=x_test,
+        y_train=_labels(arrays.get("y_train"), len(x_train), f"{source}: y_train"),
+        y_test=_labels(arrays.get("y_test"), n_test, f"{source}: y_test"),
+        image_shape=image_shape,
+        source=source,
+    )
+
+
+def check_nonnegative(x: Any, name: str) -> None:
+    """Refuse samples that a non-negative model cannot represent.
+
+    Parameters
+    ----------
+    x : array of NumPy or CuPy
+        Only read; two reductions, and nothing of its size is allocated if it passes.
+    name : str
+        What the message calls it.
+
+    Raises
+    ------
+    DataError
+        If `x` is not a real (n, D) array with n, D >= 1, or holds a value that is not finite
+        or below 0; the message says how many, where the first is, and what to do.
+    """
+    if x.dtype.kind not in "buif":
+        raise DataError(f"{name} has dtype {x.dtype}; convert it to real numbers")
+    if x.ndim != 2 or 0 in x.shape:
+        raise DataError(
+            f"{name} has shape {x.shape}; expected (n, D), one row for each sample, "
+            "with at least one row and one column"
+        )
+    low, high = float(x.min()), float(x.max())
+    if low >= 0.0 and high < math.inf:  # both false if there is a NaN
+        return
+    bad, what = ~((x > -math.inf) & (x < math.inf)), "Values that are not finite"
+    remedy = "impute or drop them"
+    if not bad.any():
+        bad, what = x < 0, "Negative values"  # scikit-learn's checks look for these words
+        remedy = "shift the data, clip them at 0, or scale them with MinMaxScaler"
+    row, column = divmod(int(bad.argmax()), x.shape[1])
+    raise DataError(
+        f"{what} in data {name}: {int(bad.sum())} of {x.size}, the first "
+        f"{float(x[row, column])} at row {row}, column {column}; {remedy}"
+    )
+
+
+def _samples(
+    x: NDArray[Any], where: str, dtype: np.dtype[Any]
+) -> tuple[NDArray[Any], tuple[int, int] | None]:
+    """Return checked, flat, scaled samples and the shape of the images that they are."""
+    side = math.isqrt(x.shape[1]) if x.ndim == 2 else 0
+    image_shape = (side, side) if side and side * side == x.shape[1] else None
+    if x.ndim == 3:
+        image_shape = (x.shape[1], x.shape[2])
+        x = x.reshape(len(x), x.shape[1] * x.shape[2])
+    check_nonnegative(x, where)
+    if x.dtype == np.uint8:
+        x = np.divide(x, 255.0, dtype=dtype, order="C")
+    else:
+        with np.errstate(over="ignore"):  # checked below
+            x = x.astype(dtype, order="C", copy=False)
+        check_nonnegative(x, f"{where} as {dtype}")
+    return x, image_shape
+
+
+def _labels(y: NDArray[Any] | None, n: int, where: str) -> NDArray[np.int64] | None:
+    """Return checked labels."""
+    if y is None:
+        return None
+    if y.dtype.kind not in "bui" or y.shape != (n,):
+        raise DataError(
+            f"{where} has shape {y.shape} and dtype {y.dtype}; expected ({n},), one integer "
+            "for each sample"
+        )
+    return y.astype(np.int64)
+
+
+def _digits() -> dict[str, NDArray[Any]]:
+    from sklearn.datasets import load_digits  # late: it takes a second
+
+    x, y = load_digits(return_X_y=True)
+    order = np.random.default_rng(0).permutation(len(x))
+    train, test = order[:_DIGITS_TRAIN], order[_DIGITS_TRAIN:]
+    x = x / 16.0
+    return {"x_train": x[train], "y_train": y[train], "x_test": x[test], "y_test": y[test]}
+
+
+def _from_path(path: Path, labels: str | Path | None) -> dict[str, NDArray[Any]]:
+    """Read the user's own files."""
+    if path.is_dir():
+        return _read_folder(path)
+    if path.suffix == ".npy":
+        arrays = {"x_train": _read_npy(path)}
+        if labels is not None:
+            arrays["y_train"] = _read_npy(Path(labels).expanduser())
+        return arrays
+    if path.suffix == ".npz":
+        return _read_npz(path)
+    if path.exists():
+        raise DataError(f"{path}: is neither .npy nor .npz nor a folder of IDX files; convert it")
+    if path.name != str(path):
+        raise DataError(f"{path}: there is no such file or folder; check the path")
+    near = difflib.get_close_matches(path.name.lower(), NAMES, n=1)
+    raise UsageError(
+        f"data set {path.name!r} is unknown{f'; did you mean {near[0]!r}?' if near else '.'} "
+        f"Choose from {', '.join(NAMES)}, or give the path of an .npy file, an .npz file or a "
+        "folder of IDX files"
+    )
+
+
+def _read_folder(folder: Path) -> dict[str, NDArray[Any]]:
+    paths = _idx_files(folder)
+    if "x_train" not in paths:
+        raise DataError(
+            f"{folder}: has no file {FILES['x_train']} (or .gz); a folder of IDX files must have "
+            f"it, and may have {', '.join(list(FILES.values())[1:])}"
+        )
+    return {key: read_idx(path) for key, path in paths.items()}
+
+
+def _idx_files(folder: Path) -> dict[str, Path]:
+    """Return those of the four files that `folder` has, plain ones before compressed ones."""
+    candidates = [(key, folder / f"{FILES[key]}{end}") for end in (".gz", "") for key in FILES]
+    # os.path.isfile is False, not an error, in a folder that may not be read.
+    return {key: path for key, path in candidates if os.path.isfile(path)}
+
+
+def _read_npy(path: Path) -> NDArray[Any]:
+    with _numpy_errors(path), open(path, "rb") as file:
+        array: NDArray[Any] = np.lib.format.read_array(file, allow_pickle=False)
+    return array
+
+
+def _read_npz(path: Path) -> dict[str, NDArray[Any]]:
+    names = {**{key: key for key in FILES}, "x": "x_train", "y": "y_train"}
+    # np.load takes other formats too, ZipFile does not.
+    with _numpy_errors(path), zipfile.ZipFile(path), np.load(path, allow_pickle=False) as archive:
+        found = list(archive.files)
+        arrays = {
+            names[key.lower()]: np.asarray(archive[key]) for key in found if key.lower() in names
+        }
+    if "x_train" not in arrays:
+        raise DataError(
+            f"{path}: has the keys {', '.join(found) or '(none)'}; expected x_train and, if there "
+            "are such, y_train, x_test, y_test; or x and y; rename them"
+        )
+    return arrays
+
+
+@contextmanager
+def _numpy_errors(path: Path) -> Iterator[None]:
+    """Turn what the file system, zipfile and NumPy raise about a bad file into DataError."""
+    try:
+        yield
+    except Exception as error:  # a dozen kinds, not all of them documented
+        raise DataError(
+            f"{path}: cannot be read ({error}); check the path, and write it with numpy.save or "
+            "numpy.savez as plain numbers, not objects"
+        ) from error
+
+
+def _named(name: str, data_dir: str | Path | None) -> tuple[dict[str, NDArray[Any]], str]:
+    """Find, verify and read a named set; return it with its source."""
+    cache = Path(platformdirs.user_cache_dir("ddnmf_np")) / name
+    roots = [Path(root).expanduser() for root in (data_dir, os.environ.get("DDNMF_DATA")) if root]
+    places = [place for root in roots for place in (root / name, root)]
+    tried: list[str] = []
+    for folder in (*places, cache, DEBIAN_FOLDER / name):
+        paths = _idx_files(folder)
+        if len(paths) == len(FILES):
+            break
+        lacking = ", ".join(FILES[key] for key in FILES if key not in paths)
+        tried.append(
+            f"{folder}: has no {lacking}" if os.path.isdir(folder) else f"{folder}: no such folder"
+        )
+    else:
+        folder, paths = cache, _download(name, cache, tried)
+    source = str(folder)
+    if data_dir and folder not in places[:2]:
+        source += f" (not found in {data_dir})"
+    return {key: _read_verified(name, key, paths[key]) for key in FILES}, source
+
+
+def _read_verified(name: str, key: str, path: Path) -> NDArray[Any]:
+    found, expected = sha256_of_decompressed(path), SHA256[name][key]
+    if found != expected:
+        raise DataError(
+            f"{path}: is not {name}'s file: its content has the SHA-256 {found}, expected "
+            f"{expected}; delete or replace it, or choose another folder with data_dir "
+            f"(--data-dir); to load your own data give their folder in place of {name!r}"
+        )
+    return read_idx(path)
+
+
+def _download(name: str, folder: Path, tried: list[str]) -> dict[str, Path]:
+    """Fetch what `folder` lacks; each file appears there whole and verified, or not at all."""
+    base = os.environ.get("DDNMF_DATA_URL")
+    mirrors = (f"{base.rstrip('/')}/{name}/",) if base else MIRRORS[name]
+    lacking = [key for key in FILES if key not in _idx_files(folder)]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix="download-", dir=folder) as temporary:
+            for key in lacking:
+                file = f"{FILES[key]}.gz"
+                partial = Path(temporary, file)
+                if not any(
+                    _fetch(mirror + file, partial, SHA256[name][key], tried) for mirror in mirrors
+                ):
+                    break
+                os.replace(partial, folder / file)
+            else:
+                return _idx_files(folder)
+    except OSError as error:
+        tried.append(f"{folder}: cannot be written ({error})")
+    debian = ", or install Debian's package dataset-fashion-mnist"
+    raise DataError(
+        f"{name} was not found. Tried, in this order:\n  "
+        + "\n  ".join(tried)
+        + f"\nPut {', '.join(FILES.values())} (each as it is or as .gz) into one folder, and name "
+        "that folder with --data-dir (data_dir) or the environment variable DDNMF_DATA"
+        + (debian if name == "fashion-mnist" else "")
+    )
+
+
+def _fetch(url: str, path: Path, sha256: str, tried: list[str]) -> bool:
+    """Download and verify one file; add to `tried` why it failed."""
+    import pooch  # late: needed by few runs
+
+    get = pooch.HTTPDownloader(progressbar=sys.stderr.isatty(), timeout=_TIMEOUT_S)
+    try:
+        get(url, str(path), None)
+        found = sha256_of_decompressed(path)
+    except (OSError, DataError) as error:
+        tried.append(f"{url}: {error}")
+        return False
+    if found != sha256:
+        tried.append(f"{url}: its content has the SHA-256 {found}, expected {sha256}")
+    return found == sha256

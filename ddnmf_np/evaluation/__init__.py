@@ -1,0 +1,1 @@
+"""Scores, learned parts and pictures; nothing here is seen by training."""

@@ -1,0 +1,272 @@
+"""Clustering of the learned codes by k-means and Gaussian mixtures (section 4.4 of the paper).
+
+Both methods end in a local optimum, so each is started several times, and the start with the
+best *objective* is kept: choosing by ACC would look at the labels that the score is about.
+"""
+
+import math
+import time
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple, get_args
+
+import numpy as np
+import numpy.typing as npt
+from sklearn.cluster import KMeans
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.mixture import GaussianMixture
+
+from ddnmf_np.errors import DataError, UsageError
+from ddnmf_np.evaluation.interpret import check_codes, dead_units
+from ddnmf_np.evaluation.metrics import Labels, encode_labels, scores
+
+Method = Literal["kmeans", "gmm-spherical", "gmm-full", "gmm-diag", "gmm-tied"]
+
+# Added to every variance of a mixture: (1e-3)^2, the square of the spread below which
+# `dead_units` calls a unit dead. It keeps the likelihood of a cluster of equal codes finite.
+_REG_COVAR = 1e-6
+_KMEANS_ITERATIONS = 300
+
+
+@dataclass(frozen=True, eq=False)
+class ClusteringResult:
+    """Every start of one clustering method, and which of them is kept.
+
+    Attributes
+    ----------
+    method : str
+        As passed to `cluster`.
+    labels : ndarray of shape (n,), dtype int32
+        Clusters of the kept start, 0 .. n_clusters - 1.
+    best : int
+        Index of the kept start: the best objective, the first among equals.
+    objectives : ndarray of shape (n_starts,), dtype float64
+        k-means: inertia, the sum of squared distances to the centres (lower is better).
+        Mixtures: log-likelihood of all samples, in nats (higher is better).
+    all_labels : ndarray of shape (n_starts, n), dtype int32
+        Clusters of every start, for the spread of a score over them.
+    converged : ndarray of shape (n_starts,), dtype bool
+        False where a start ran into its limit of iterations.
+    random_states : tuple of int, of length n_starts
+        Seed of each scikit-learn fit.
+    bic : float or None
+        Bayesian information criterion of the kept mixture (lower is better); None for k-means.
+    cluster_sizes : tuple of int, of length n_clusters
+        Samples per cluster of the kept start, empty clusters included.
+    degenerate : str or None
+        Why the clusters of the kept start mean little, where they do.
+    """
+
+    method: Method
+    labels: npt.NDArray[np.int32]
+    best: int
+    objectives: npt.NDArray[np.float64]
+    all_labels: npt.NDArray[np.int32]
+    converged: npt.NDArray[np.bool_]
+    random_states: tuple[int, ...]
+    bic: float | None
+    cluster_sizes: tuple[int, ...]
+    degenerate: str | None
+
+
+def cluster(
+    H: npt.ArrayLike,
+    n_clusters: int,
+    *,
+    method: Method,
+    n_starts: int = 10,
+    seed: int = 0,
+) -> ClusteringResult:
+    """Cluster codes, and keep the start with the best objective.
+
+    Parameters
+    ----------
+    H : array_like of shape (n, rank)
+        One code per row. A mixture works in float64, k-means in the type that came.
+    n_clusters : int
+        At least 1 and at most n.
+    method : {"kmeans", "gmm-spherical", "gmm-full", "gmm-diag", "gmm-tied"}
+        k-means, or a Gaussian mixture with covariances of that form.
+    n_starts : int
+        Number of fits, at least 1, each with one initialisation (k-means++; a mixture starts
+        from a k-means of its own).
+    seed : int
+        Not negative. The same seed gives the same starts, and more starts repeat the fewer.
+
+    Returns
+    -------
+    ClusteringResult
+        Labels of the kept start; objective and labels of all.
+
+    Raises
+    ------
+    UsageError
+        A method, number of clusters or starts, or seed that cannot be used.
+    DataError
+        As `check_codes`; fewer samples than clusters; or codes whose covariance cannot be
+        factorized.
+
+    Notes
+    -----
+    Codes that are all alike, or take fewer than `n_clusters` values, raise nothing: the fit
+    leaves clusters empty, or splits rounding noise, and ``degenerate`` says so. scikit-learn's
+    `ConvergenceWarning` is silenced, because the only two reasons for it are in the result:
+    ``converged``, and fewer clusters found than asked for.
+    """
+    codes = check_codes(H)
+    n = len(codes)
+    if method not in get_args(Method):
+        raise UsageError(f"method is {method!r}; choose one of {', '.join(get_args(Method))}")
+    for name, value, least in (
+        ("n_clusters", n_clusters, 1),
+        ("n_starts", n_starts, 1),
+        ("seed", seed, 0),
+    ):
+        if value < least:
+            raise UsageError(f"{name} is {value}; pass at least {least}")
+    if n < n_clusters:
+        raise DataError(
+            f"H has {n} samples, fewer than n_clusters = {n_clusters}; "
+            "pass more samples or ask for fewer clusters"
+        )
+    # Not seed + start: then the starts of neighbouring seeds would be all but one the same, and
+    # the spread over seeds would be too small. Words of one SeedSequence are unrelated.
+    random_states = tuple(
+        int(word) for word in np.random.SeedSequence(seed).generate_state(n_starts)
+    )
+    fit = _fit_kmeans if method == "kmeans" else _fit_mixture
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        fits = [fit(codes, n_clusters, method, state) for state in random_states]
+    objectives = np.array([fitted.objective for fitted in fits])
+    best = int(np.argmin(objectives) if method == "kmeans" else np.argmax(objectives))
+    sizes = tuple(np.bincount(fits[best].labels, minlength=n_clusters).tolist())
+    return ClusteringResult(
+        method=method,
+        labels=fits[best].labels,
+        best=best,
+        objectives=objectives,
+        all_labels=np.stack([fitted.labels for fitted in fits]),
+        converged=np.array([fitted.converged for fitted in fits]),
+        random_states=random_states,
+        bic=fits[best].bic,
+        cluster_sizes=sizes,
+        degenerate=_degenerate(codes, sizes),
+    )
+
+
+class _Fit(NamedTuple):
+    labels: npt.NDArray[np.int32]
+    objective: float
+    converged: bool
+    bic: float | None
+
+
+def _fit_kmeans(codes: npt.NDArray[Any], n_clusters: int, method: Method, state: int) -> _Fit:
+    model = KMeans(n_clusters, n_init=1, max_iter=_KMEANS_ITERATIONS, random_state=state)
+    labels = model.fit_predict(codes).astype(np.int32)
+    # scikit-learn does not say whether it converged; one that stops at the limit may have.
+    converged = model.n_iter_ < _KMEANS_ITERATIONS
+    return _Fit(labels, float(model.inertia_), converged, bic=None)
+
+
+def _fit_mixture(codes: npt.NDArray[Any], n_clusters: int, method: Method, state: int) -> _Fit:
+    codes = codes.astype(np.float64, copy=False)
+    model = GaussianMixture(
+        n_clusters,
+        covariance_type=method.removeprefix("gmm-"),
+        reg_covar=_REG_COVAR,
+        random_state=state,
+    )
+    try:
+        labels = model.fit_predict(codes).astype(np.int32)
+    except ValueError as error:  # a Cholesky factorization that failed
+        raise DataError(
+            f"{method} cannot be fitted to H of shape {codes.shape}: {error} "
+            "Scale the columns to [0, 1], or use gmm-spherical"
+        ) from error
+    log_likelihood = float(model.score(codes)) * len(codes)  # score() is a mean
+    return _Fit(labels, log_likelihood, bool(model.converged_), float(model.bic(codes)))
+
+
+def _degenerate(codes: npt.NDArray[Any], sizes: tuple[int, ...]) -> str | None:
+    if dead_units(codes).all():
+        spread = codes.std(axis=0, dtype=np.float64).max()
+        return (
+            f"collapsed codes: no unit has a standard deviation above {spread:.1e}, "
+            "so these clusters tell samples apart by next to nothing"
+        )
+    used = np.count_nonzero(sizes)
+    if used < len(sizes):
+        return f"{used} of {len(sizes)} clusters are used; the others are empty"
+    return None
+
+
+def score_clustering(
+    H: npt.ArrayLike,
+    y: Labels | None,
+    n_clusters: int,
+    methods: Sequence[Method] = ("kmeans", "gmm-spherical"),
+    n_starts: int = 10,
+    seed: int = 0,
+) -> dict[str, dict[str, Any]]:
+    """Cluster codes by each method, and score the clusters against the classes.
+
+    Parameters
+    ----------
+    H : array_like of shape (n, rank)
+        One code per row.
+    y : sequence of hashable, ndarray of shape (n,), or None
+        Class of each sample; used for the scores alone. None leaves them out.
+    n_clusters, n_starts, seed : int
+        As for `cluster`.
+    methods : sequence of str
+        Methods of `cluster`.
+
+    Returns
+    -------
+    dict
+        For each method, in plain JSON types: ``"objective"`` and ``"bic"`` of the kept start;
+        ``"objectives"`` of all; ``"converged"``, the number of starts that did; ``"n_starts"``;
+        ``"cluster_sizes"``; ``"degenerate"``; ``"seconds"`` for all starts together. With `y`
+        also ``"acc"``, ``"nmi"``, ``"ari"`` of the kept start, and ``"spread"``: for each of the
+        three the ``"mean"``, ``"std"`` (of the starts as they are, divisor n_starts), ``"min"``
+        and ``"max"`` over the starts. Report both: the kept start alone hides the spread.
+
+    Raises
+    ------
+    UsageError, DataError
+        As `cluster`, `encode_labels`, or `y` of another length than `H`.
+    """
+    codes = check_codes(H)
+    if y is not None and len(encode_labels(y, "y")[1]) != len(codes):
+        raise DataError(
+            f"y has {len(y)} labels and H has {len(codes)} rows; pass one label per row"
+        )
+    report: dict[str, dict[str, Any]] = {}
+    for method in methods:
+        began = time.perf_counter()
+        result = cluster(codes, n_clusters, method=method, n_starts=n_starts, seed=seed)
+        entry: dict[str, Any] = {
+            "objective": float(result.objectives[result.best]),
+            "objectives": result.objectives.tolist(),
+            "bic": result.bic,
+            "converged": int(result.converged.sum()),
+            "n_starts": n_starts,
+            "cluster_sizes": list(result.cluster_sizes),
+            "degenerate": result.degenerate,
+            "seconds": time.perf_counter() - began,
+        }
+        if y is not None:
+            every = [scores(y, labels) for labels in result.all_labels]
+            entry |= every[result.best]
+            entry["spread"] = {name: _spread([start[name] for start in every]) for name in every[0]}
+        report[method] = entry
+    return report
+
+
+def _spread(values: list[float]) -> dict[str, float]:
+    mean = math.fsum(values) / len(values)
+    variance = math.fsum((value - mean) ** 2 for value in values) / len(values)
+    return {"mean": mean, "std": math.sqrt(variance), "min": min(values), "max": max(values)}
