@@ -12,7 +12,7 @@ import numpy as np
 from ddnmf_np.config import Config
 from ddnmf_np.engine.arena import Arena
 from ddnmf_np.engine.backend import ops_by_name
-from ddnmf_np.engine.gradcheck import Problem, relu_sides
+from ddnmf_np.engine.gradcheck import Problem, leave_kinks, relu_sides
 from ddnmf_np.engine.layers import Dense, glorot
 from ddnmf_np.engine.objective import InterpretabilityLoss
 from ddnmf_np.engine.ops import Array, Ops
@@ -238,6 +238,8 @@ class Model:
         if x_noisy is None:
             x_noisy = self.ops.to_host(x) * (rng.uniform(size=x.shape) >= 0.1)
         twin = self.copy(rows=x.shape[0], dtype="float64")
+        for stack in twin.nets.values():
+            leave_kinks(stack, rng)
         clean, noisy = (self.ops.to_device(a, "float64") for a in (x, x_noisy))
         return [twin._problem(net, clean, noisy) for net in NETS]
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import logging
+import re
 from importlib import import_module
+from importlib.metadata import distributions
 from importlib.util import find_spec
 from types import ModuleType
 from typing import Any
@@ -16,8 +19,6 @@ BACKENDS = ("numpy", "cupy", "auto")
 FAST = ("auto", "on", "off")
 """Whether the elementwise operations on the CPU are those of Numba."""
 
-INSTALL_CUPY = "pip install 'ddnmf-np[cuda12]' (driver for CUDA 12) or 'ddnmf-np[cuda13]'"
-
 
 def get_ops(backend: str = "numpy", *, fast: str = "auto") -> Ops:
     """Return the operations of a backend, or say why they cannot run here.
@@ -25,7 +26,8 @@ def get_ops(backend: str = "numpy", *, fast: str = "auto") -> Ops:
     Parameters
     ----------
     backend : {"numpy", "cupy", "auto"}
-        ``"auto"`` is CuPy where it works and NumPy elsewhere; `Ops.name` says which.
+        ``"auto"`` is CuPy where it works and NumPy elsewhere; `Ops.name` says which, and a log
+        record of level INFO says why it is not CuPy.
     fast : {"auto", "on", "off"}
         Numba's elementwise loops on the CPU: where Numba is installed, always, or never.
 
@@ -45,85 +47,27 @@ def get_ops(backend: str = "numpy", *, fast: str = "auto") -> Ops:
         raise UsageError(f"backend is {backend!r}; choose one of {', '.join(BACKENDS)}")
     if fast not in FAST:
         raise UsageError(f"fast is {fast!r}; choose one of {', '.join(FAST)}")
-    if backend == "cupy" or (backend == "auto" and why_not_cupy() is None):
-        from ddnmf_np.engine.ops_cupy import CupyOps
+    if backend != "numpy":
+        try:
+            cupy = load_cupy()
+        except BackendError as error:
+            if backend == "cupy":
+                raise
+            logging.getLogger(__name__).info("backend 'auto' is NumPy here: %s", error)
+        else:
+            from ddnmf_np.engine.ops_cupy import CupyOps
 
-        return CupyOps(load_cupy())
+            return CupyOps(cupy)
     if fast == "on" or (fast == "auto" and find_spec("numba") is not None):
         try:
             from ddnmf_np.engine.ops_numba import NumbaOps
         except Exception as error:
             raise BackendError(
                 f"fast is {fast!r}, but Numba cannot be used: {_describe(error)}. "
-                "Remedy: pip install 'ddnmf-np[fast]', or fast='off'."
+                "Remedy: pip install --upgrade 'ddnmf-np[fast]'; or choose fast 'off'."
             ) from error
         return NumbaOps()
     return Ops()
-
-
-def load_cupy() -> ModuleType:
-    """Return CuPy after it has proved that it can compute here.
-
-    Raises
-    ------
-    BackendError
-        With the original cause and the command that mends it.
-    """
-    try:
-        cupy: Any = import_module("cupy")
-    except Exception as error:
-        missing = isinstance(error, ModuleNotFoundError) and error.name == "cupy"
-        remedy = INSTALL_CUPY if missing else f"pip uninstall the broken CuPy, then {INSTALL_CUPY}"
-        raise BackendError(
-            f"backend 'cupy': CuPy cannot be imported: {_describe(error)}. Remedy: {remedy}."
-        ) from error
-    try:
-        devices = cupy.cuda.runtime.getDeviceCount()
-    except Exception as error:
-        raise BackendError(
-            f"backend 'cupy': CuPy {cupy.__version__} finds no CUDA device: {_describe(error)}. "
-            "Remedy: check that `nvidia-smi` lists a device and that its driver is new enough "
-            f"for the installed CuPy (else {INSTALL_CUPY}); or --backend numpy."
-        ) from error
-    if devices < 1:
-        raise BackendError(
-            "backend 'cupy': there is no CUDA device (device count 0). Remedy: check "
-            "CUDA_VISIBLE_DEVICES and `nvidia-smi`; or --backend numpy."
-        )
-    try:
-        # Compiles an elementwise kernel, calls cuBLAS and copies back: what training needs.
-        ones = cupy.ones((2, 2), "float32")
-        works = float((ones @ (ones + ones)).sum()) == 16.0
-    except Exception as error:
-        raise BackendError(
-            f"backend 'cupy': CuPy {cupy.__version__} cannot compute: {_describe(error)}. "
-            f"Remedy: CUDA libraries come with the extras: {INSTALL_CUPY}."
-        ) from error
-    if not works:
-        raise BackendError(
-            "backend 'cupy': the device returned a wrong matrix product. Remedy: run "
-            "`nvidia-smi -q` and look for memory errors; or --backend numpy."
-        )
-    module: ModuleType = cupy
-    return module
-
-
-def why_not_cupy() -> str | None:
-    """Return why CuPy cannot be used here, or None if it can."""
-    try:
-        load_cupy()
-    except BackendError as error:
-        return str(error)
-    return None
-
-
-def backend_of(array: Any) -> str:
-    """Return the backend an array lives on: ``"cupy"``, or ``"numpy"`` for anything else."""
-    return "cupy" if type(array).__module__.partition(".")[0] == "cupy" else "numpy"
-
-
-def _describe(error: Exception) -> str:
-    return f"{type(error).__name__}: {error}".rstrip(". \n")
 
 
 def ops_by_name(name: str) -> Ops:
@@ -137,3 +81,181 @@ def ops_by_name(name: str) -> Ops:
     if name == "cupy":
         return get_ops("cupy")
     return get_ops("numpy", fast="auto" if name == "numpy+numba" else "off")
+
+
+def backend_of(array: Any) -> str:
+    """Return the backend an array lives on: ``"cupy"``, or ``"numpy"`` for anything else."""
+    return "cupy" if type(array).__module__.partition(".")[0] == "cupy" else "numpy"
+
+
+# -- CuPy: import, device, arithmetic; what can go wrong at each, and what mends it ------------
+
+
+def load_cupy() -> ModuleType:
+    """Return CuPy after it has proved that it can compute here.
+
+    Raises
+    ------
+    BackendError
+        With the original cause and the command that mends it.
+    """
+    cupy: ModuleType = _import_cupy()
+    _count_devices(cupy)
+    _try_arithmetic(cupy)
+    return cupy
+
+
+def why_not_cupy() -> str | None:
+    """Return why CuPy cannot be used here, or None if it can."""
+    try:
+        load_cupy()
+    except BackendError as error:
+        return str(error)
+    return None
+
+
+def why_not_numba() -> str | None:
+    """Return why Numba's loops cannot be used here, or None if they can."""
+    try:
+        get_ops("numpy", fast="on")
+    except BackendError as error:
+        return str(error)
+    return None
+
+
+def describe_cuda() -> dict[str, Any]:
+    """Return what CuPy sees of CUDA, without touching a device's memory.
+
+    Returns
+    -------
+    dict
+        In plain JSON types: ``cupy``, ``driver`` and ``runtime`` (versions; None where there is
+        none), ``devices`` (each with ``name``, ``compute_capability`` and ``memory_bytes``) and
+        ``problem`` (why CuPy cannot be imported or finds no device, or None).
+    """
+    found: dict[str, Any] = {"cupy": None, "driver": None, "runtime": None, "devices": []}
+    try:
+        cupy = _import_cupy()
+        found["cupy"] = cupy.__version__
+        found["driver"], found["runtime"] = _cuda_versions(cupy)
+        for number in range(_count_devices(cupy)):
+            device = cupy.cuda.runtime.getDeviceProperties(number)
+            found["devices"].append(
+                {
+                    "name": device["name"].decode(),
+                    "compute_capability": f"{device['major']}.{device['minor']}",
+                    "memory_bytes": int(device["totalGlobalMem"]),
+                }
+            )
+    except Exception as error:
+        known = isinstance(error, BackendError)
+        return found | {"problem": str(error) if known else _describe(error)}
+    return found | {"problem": None}
+
+
+def _import_cupy() -> Any:
+    try:
+        return import_module("cupy")
+    except Exception as error:
+        if isinstance(error, ModuleNotFoundError) and error.name == "cupy":
+            remedy = f"{_install('cuda12')} (with a driver for CUDA 12 or later)"
+        elif "libcuda" in str(error) or "nvcuda" in str(error):
+            remedy = "install NVIDIA's driver (`nvidia-smi` then lists the device)"
+        else:
+            remedy = _reinstall(_extra())
+        raise _unusable("CuPy cannot be imported", error, remedy) from error
+
+
+def _count_devices(cupy: Any) -> int:
+    what = f"CuPy {cupy.__version__} finds no CUDA device"
+    try:
+        devices = int(cupy.cuda.runtime.getDeviceCount())
+    except Exception as error:
+        raise _unusable(what, error, _driver_remedy(cupy)) from error
+    if devices < 1:
+        raise _unusable(what, "the device count is 0", _driver_remedy(cupy))
+    return devices
+
+
+def _try_arithmetic(cupy: Any) -> None:
+    """Do once what training needs: a compiled kernel, a matrix product, a sum, a copy back."""
+    what = f"CuPy {cupy.__version__} cannot compute"
+    try:
+        ones = cupy.ones((2, 2), "float32")
+        total = float((ones @ (ones + ones)).sum())
+    except Exception as error:
+        text = _describe(error)
+        if re.search("out ?of ?memory", text, re.IGNORECASE):
+            remedy = (
+                "free the device (`nvidia-smi` lists who holds its memory), or choose another "
+                "with CUDA_VISIBLE_DEVICES"
+            )
+        elif re.search("gpu-architecture|no ?binary|no kernel image", text, re.IGNORECASE):
+            # CUDA 13 has left out the devices before compute capability 7.5 (V100 among them).
+            remedy = _reinstall("cuda12" if _extra() == "cuda13" else "cuda13")
+        else:
+            remedy = f"{_install(_extra())}, which brings CUDA's libraries and headers"
+        raise _unusable(what, error, remedy) from error
+    if total != 16.0:
+        raise _unusable(
+            what,
+            f"a sum that is 16 came out as {total!r}",
+            "look for memory errors with `nvidia-smi -q -d ECC`, or choose another device with "
+            "CUDA_VISIBLE_DEVICES",
+        )
+
+
+def _driver_remedy(cupy: Any) -> str:
+    driver, runtime = _cuda_versions(cupy)
+    if driver is None:
+        return (
+            "install NVIDIA's driver (`nvidia-smi` then lists the device); in a container, start "
+            "it with `docker run --gpus all`"
+        )
+    if runtime is not None and int(driver.split(".")[0]) < int(runtime.split(".")[0]):
+        if driver.startswith("12."):
+            return f"{_reinstall('cuda12')} (the driver is for CUDA {driver})"
+        return f"update NVIDIA's driver: it is for CUDA {driver}, CuPy for CUDA {runtime}"
+    return "let `nvidia-smi` list the devices, and CUDA_VISIBLE_DEVICES not hide them"
+
+
+def _cuda_versions(cupy: Any) -> tuple[str | None, str | None]:
+    """Return the versions of CUDA that driver and runtime are for; None where there is none."""
+    versions: list[str | None] = []
+    for read in (cupy.cuda.runtime.driverGetVersion, cupy.cuda.runtime.runtimeGetVersion):
+        try:
+            number = int(read())
+        except Exception:  # whatever it is, counting the devices says it too
+            number = 0
+        versions.append(f"{number // 1000}.{number % 1000 // 10}" if number else None)
+    return versions[0], versions[1]
+
+
+def _installed() -> list[str]:
+    names = {str(found.metadata["Name"]).lower() for found in distributions()}
+    return sorted(name for name in names if re.fullmatch(r"cupy(-(cuda|rocm).*)?", name))
+
+
+def _extra() -> str:
+    """Return this package's extra for the CUDA that the installed CuPy was built for."""
+    return "cuda13" if "cupy-cuda13x" in _installed() else "cuda12"
+
+
+def _install(extra: str) -> str:
+    return f"pip install 'ddnmf-np[{extra}]'"
+
+
+def _reinstall(extra: str) -> str:
+    return f"pip uninstall -y {' '.join(_installed()) or 'cupy'} && {_install(extra)}"
+
+
+def _unusable(what: str, cause: Exception | str, remedy: str) -> BackendError:
+    if isinstance(cause, Exception):
+        cause = _describe(cause)
+    return BackendError(
+        f"backend 'cupy': {what}: {cause}. Remedy: {remedy}; or choose the backend 'numpy'."
+    )
+
+
+def _describe(error: Exception) -> str:
+    return " ".join(f"{type(error).__name__}: {error}".split()).rstrip(". ")

@@ -4,8 +4,9 @@ A checker should neither pass a wrong gradient nor reject a right one. What this
 why, is derived and tried in ``derivations/13-gradient-check.md``: float64; one verdict a
 parameter block; random directions of +1 and -1 (an all-ones direction lets sums of errors cancel);
 central differences; an error relative to the norm of the block's own gradient, with no absolute
-escape; a block whose gradient is exactly zero is rejected; a step that would carry a ReLU over
-its kink is made smaller until it does not.
+escape; a block whose gradient is exactly zero is rejected; biases are moved off zero, where a
+sample that switches a whole layer off would leave the next one exactly at its kink; a step that
+would carry a ReLU over its kink is made smaller until it does not.
 """
 
 from __future__ import annotations
@@ -177,8 +178,11 @@ def gradcheck(
     layer gets a signal of its own as well as the one from above. A model is checked as the
     paper trains it: the supervisor's gradients are those of the loss terms that move the
     supervisor, the student's those of the terms that move the student, with the other network's
-    activations held constant. The finite difference of ``L_in`` itself would disagree, and
-    rightly so (equations 9 and 10).
+    activations held constant. With the paper's objective the finite difference of ``L_in`` itself
+    would disagree for the supervisor, and rightly so (equation 9 leaves the apposition loss out).
+
+    The check is made at the target's own parameters, but for a random shift of every bias by at
+    most 0.01.
 
     Examples
     --------
@@ -301,6 +305,17 @@ def check_input(x: Any, name: str) -> Array | None:
     return array
 
 
+def leave_kinks(stack: Stack, rng: np.random.Generator) -> None:
+    """Shift every bias by at most 0.01, so that no pre-activation is exactly 0 by construction.
+
+    With the zero biases of a fresh network, a sample for which a whole ReLU layer is off has
+    ``z = 0`` throughout the layer above: no step is small enough to stay on one side of that.
+    """
+    for layer in stack.layers:
+        if layer.b is not None:
+            layer.b += stack.ops.to_device(rng.uniform(-0.01, 0.01, layer.fan_out), layer.b.dtype)
+
+
 def relu_sides(stack: Stack) -> Array:
     """Return which ReLU outputs of the last forward pass are above zero, as one flat array."""
     xp = stack.ops.xp
@@ -320,6 +335,7 @@ def _stack_problem(target: Stack, x: Any, seed: int, label: str) -> Problem:
     if x is None:
         x = rng.uniform(0.0, 1.0, (5, target.widths[0]))
     stack = target.copy(rows=x.shape[0], dtype="float64")
+    leave_kinks(stack, rng)
     ops = stack.ops
     x = ops.to_device(x, "float64").copy()
     dx = ops.zeros(x.shape, "float64")

@@ -169,7 +169,8 @@ class Ops:
         work : ndarray of shape (n, width)
             Overwritten.
         out : ndarray of shape (1,), float64
-            Added to, so that an epoch is summed where it is computed.
+            Added to, so that an epoch is summed where it is computed. One call's own sum is
+            made in the precision of ``a`` (by CuPy's twin in float64).
         """
         self.xp.subtract(a, b, out=work)
         self.xp.add(out, self.xp.vdot(work, work), out=out)
@@ -318,8 +319,9 @@ def flush_constant(dtype: Any) -> float:
     """Return the number that, added and taken away again, rounds denormals to zero.
 
     The moments of a dead unit decay for ever; below the smallest normal number each multiply
-    of theirs would be some ten times slower. The constant's own spacing is four times that
-    number, so what remains after the round trip is zero or safely normal.
+    of theirs would be some ten times slower. Around the constant, floating-point numbers are
+    two (below) or four (above) times that number apart, so what remains after the round trip is
+    zero or safely normal.
     """
     info = np.finfo(dtype)
     return float(4.0 * info.tiny / info.eps)

@@ -1,7 +1,8 @@
 """CUDA twins of the operations: one elementwise kernel each, its formula beside the plain one.
 
-This file never imports CuPy; `ddnmf_np.engine.backend` does, and hands the module over. Kernel
-parameters are scalars cast to the type of the arrays, so float32 stays float32.
+This file never imports CuPy; `ddnmf_np.engine.backend` does, and hands the module over. Scalar
+arguments take the type ``T`` of the arrays, so float32 stays float32. CuPy compiles with
+``-ftz=true``: denormal float32 numbers are zero on the device from the start.
 """
 
 from __future__ import annotations
@@ -28,8 +29,9 @@ KERNELS = {
     "d_sigmoid": Kernel("T h", "T dh", "dh *= ((T)1 - h) * h"),
     "d_tanh": Kernel("T h", "T dh", "dh *= (T)1 - h * h"),
     "d_softplus": Kernel("T h", "T dh", "dh *= -expm1(-h)"),
-    # equation 3: the base of the NMF module, bounded as in the plain form
-    "sigmoid": Kernel("T bound", "T z", "z = (T)1 / ((T)1 + exp(min(-z, bound)))"),
+    # equation 3: the base of the NMF module, bounded as in the plain form; C's min(-z, bound)
+    # would turn a NaN into the bound, and a network that diverged into one that looks well
+    "sigmoid": Kernel("T bound", "T z", "z = (T)1 / ((T)1 + exp(-z > bound ? bound : -z))"),
     # equation 8
     "descend": Kernel("T g, T lr", "T p", "p -= g * lr"),
     "momentum": Kernel(
@@ -47,13 +49,17 @@ KERNELS = {
 
 SQUARED_DISTANCE = {
     "in_params": "T a, T b",
-    "out_params": "float64 y",
+    "out_params": "float64 row",
     "map_expr": "(double)(a - b) * (double)(a - b)",
     "reduce_expr": "a + b",
-    "post_map_expr": "y = a",
+    "post_map_expr": "row = a",
     "identity": "0",
 }
-"""The sum of equations 4, 5 and 6 as a reduction in float64."""
+"""The sum of equations 4, 5 and 6 as a reduction in float64, over the features of each sample.
+
+CuPy gives every output of a reduction with two inputs one block of threads. A sum over samples
+and features at once would be a single block's work, while the rest of the device waits.
+"""
 
 
 class CupyOps(Ops):
@@ -77,6 +83,12 @@ class CupyOps(Ops):
             **SQUARED_DISTANCE, name="ddnmf_squared_distance"
         )
 
+    def to_device(self, array: Any, dtype: Any = None) -> Array:
+        """Return the array as a C-contiguous array on the device (a copy only if needed)."""
+        # CuPy's ascontiguousarray takes nothing but CuPy's own arrays.
+        result: Array = self.xp.asarray(array, dtype, order="C")
+        return result
+
     def to_host(self, array: Array) -> Array:
         """Copy the array to host memory."""
         result: Array = self.xp.asnumpy(array)
@@ -93,7 +105,7 @@ class CupyOps(Ops):
 
     def gather(self, x: Array, index: Array, out: Array) -> None:
         """Copy the rows ``x[index]`` into ``out``."""
-        self.xp.take(x, index, axis=0, out=out)
+        self.xp.take(x, index, axis=0, out=out)  # CuPy's take has no mode
 
     def activate(self, kind: str, z: Array) -> None:
         """Overwrite ``z`` with ``f(z)`` (equations 1 and 3)."""
@@ -112,7 +124,8 @@ class CupyOps(Ops):
 
     def squared_distance(self, a: Array, b: Array, work: Array, out: Array) -> None:
         """Compute ``out += ||a - b||^2`` (equations 4, 5 and 6), summed in float64."""
-        self.xp.add(out, self._squared_distance(a, b), out=out)
+        rows = self._squared_distance(a, b, axis=1)  # (n, width) -> (n,)
+        self.xp.add(out, rows.sum(), out=out)
 
     def tap(self, h: Array, ref: Array, c: float, dh: Array, work: Array) -> None:
         """Compute ``dh += c (h - ref)`` (equation 10)."""

@@ -104,8 +104,9 @@ class Adam(Optimiser):
     b1, b2 : float
         Decay of the first and second moment, in [0, 1).
     eps : float
-        Added to the root of the corrected second moment, above 0. The demo's framework has
-        1e-7.
+        Added to the root of the corrected second moment, above 0. The demo's framework has the
+        same 1e-7, but adds it to the uncorrected root; ``derivations/12-paper-and-demo.md`` says
+        what that changes.
     """
 
     slots = ("m", "v")

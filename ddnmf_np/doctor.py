@@ -1,0 +1,107 @@
+"""``python -m ddnmf_np.doctor``: what is installed, what works, and which command mends the rest.
+
+With ``--json`` the same as one JSON object. Exit codes: 0; 3 if a package that everything needs
+is missing or broken (a missing GPU is no fault).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Sequence
+from importlib import import_module
+from typing import Any
+
+from ddnmf_np.errors import BackendError
+
+CORE = {
+    "numpy": "numpy",
+    "scipy": "scipy.linalg",
+    "scikit-learn": "sklearn",
+    "matplotlib": "matplotlib",
+    "tqdm": "tqdm",
+    "pooch": "pooch",
+    "threadpoolctl": "threadpoolctl",
+    "platformdirs": "platformdirs",
+}
+"""Packages that everything needs, and the module of each that shows whether it works."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Print the findings and return the exit code."""
+    parser = argparse.ArgumentParser(
+        prog="python -m ddnmf_np.doctor", description="Say what works here and what mends the rest."
+    )
+    parser.add_argument("--json", action="store_true", help="print one JSON object instead")
+    as_json = parser.parse_args(arguments).json
+    found = examine()
+    print(json.dumps(found, indent=2) if as_json else "\n".join(report(found)))
+    return BackendError.exit_code if found["broken"] else 0
+
+
+def examine() -> dict[str, Any]:
+    """Return everything there is to report, in plain JSON types.
+
+    Returns
+    -------
+    dict
+        ``broken`` (what is wrong with each core package that cannot be imported); unless NumPy
+        or threadpoolctl are among them, also what `ddnmf_np.environment.environment` returns,
+        and ``numba`` (why its loops cannot be used, or None). ``cuda["problem"]`` is here the
+        outcome of a trial computation.
+    """
+    broken = {name: error for name, module in CORE.items() if (error := _import_error(module))}
+    if broken.keys() & {"numpy", "threadpoolctl"}:
+        return {"broken": broken}
+    from ddnmf_np.engine.backend import why_not_cupy, why_not_numba
+    from ddnmf_np.environment import environment
+
+    found = environment()
+    found["cuda"]["problem"] = why_not_cupy()
+    return {"broken": broken, **found, "numba": why_not_numba()}
+
+
+def report(found: dict[str, Any]) -> list[str]:
+    """Return the findings as lines of text."""
+    lines = [f"{name}: BROKEN: {error}" for name, error in found["broken"].items()]
+    if lines:
+        lines.append(f"  mend it: pip install --upgrade {' '.join(found['broken'])}")
+    if "versions" not in found:
+        return lines
+    versions, cpus, memory, cuda = (found[k] for k in ("versions", "cpus", "memory", "cuda"))
+    lines += [f"{name} {number or 'not installed'}" for name, number in versions.items()]
+    lines += [
+        f"platform: {found['platform']}",
+        f"processors: {cpus['usable']} usable of {cpus['count']}",
+        f"memory: {_gib(memory['available_bytes'])} available of {_gib(memory['total_bytes'])}",
+    ]
+    lines += [
+        f"{pool['kind']}: {' '.join(filter(None, (pool['library'], pool['version'])))}, "
+        f"{pool['threads']} threads"
+        for pool in found["threads"]
+    ]
+    lines.append(f"CUDA: driver {cuda['driver'] or 'none'}, runtime {cuda['runtime'] or 'none'}")
+    lines += [
+        f"device {number}: {device['name']}, compute capability {device['compute_capability']}, "
+        f"{_gib(device['memory_bytes'])}"
+        for number, device in enumerate(cuda["devices"])
+    ]
+    lines.append(f"backend 'numpy': works; fast loops: {found['numba'] or 'work'}")
+    lines.append(cuda["problem"] or "backend 'cupy': works")
+    return lines
+
+
+def _import_error(module: str) -> str | None:
+    try:
+        import_module(module)
+    except Exception as error:
+        return " ".join(f"{type(error).__name__}: {error}".split())
+    return None
+
+
+def _gib(number: int | None) -> str:
+    return "unknown" if number is None else f"{number / 2**30:.1f} GiB"
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
