@@ -11,6 +11,8 @@ from dataclasses import MISSING, asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
+import numpy as np
+
 from ddnmf_np.data.noise import NOISE_KINDS
 from ddnmf_np.engine.backend import BACKENDS, FAST
 from ddnmf_np.engine.objective import PRESETS, Objective
@@ -263,8 +265,11 @@ class Config:
             value = getattr(self, name)
             if not (0.0 < value < math.inf):
                 raise UsageError(f"{name} is {value}; expected a finite number > 0")
-        if self.seed >= 2**63:
-            raise UsageError(f"seed is {self.seed}; expected a whole number below 2**63")
+        # scikit-learn takes no larger seeds, and OpenMP ends the process for want of memory.
+        for name, most in (("seed", 2**32 - 1), ("threads", 1024)):
+            value = getattr(self, name)
+            if value is not None and value > most:
+                raise UsageError(f"{name} is {value}; expected a whole number <= {most}")
         self.make_objective()
 
     def make_objective(self) -> Objective:
@@ -294,8 +299,10 @@ class Config:
                 lines += ["", f"[{section}]"] if lines else [f"[{section}]"]
             value = self.to_dict()[f.name]
             if value is not None:
-                # JSON's strings, numbers, booleans and flat lists are TOML's too.
-                lines.append(f"{f.name} = {json.dumps(value)}")
+                # JSON's strings, numbers, booleans and flat lists are TOML's too, but for its
+                # escapes in pairs; and TOML wants one for DEL.
+                text = json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+                lines.append(f"{f.name} = {text}")
         return "\n".join(lines) + "\n"
 
 
@@ -366,7 +373,7 @@ def _checked(name: str, value: Any, metadata: Mapping[str, Any]) -> Any:
 
 def _checked_one(name: str, value: Any, metadata: Mapping[str, Any]) -> Any:
     kind, choices = metadata["kind"], metadata["choices"]
-    is_bool = isinstance(value, bool) or type(value).__name__ == "bool"  # also NumPy's
+    is_bool = isinstance(value, (bool, np.bool_))
     if kind is bool and is_bool:
         return bool(value)
     if kind in (int, float) and not is_bool:
@@ -374,7 +381,7 @@ def _checked_one(name: str, value: Any, metadata: Mapping[str, Any]) -> Any:
             if kind is float and not isinstance(value, str):
                 return float(value)
             return int(value.__index__())
-        except (AttributeError, TypeError, ValueError):
+        except (AttributeError, TypeError, ValueError, OverflowError):
             pass
     if kind is str and isinstance(value, (str, Path)):
         value = str(value)

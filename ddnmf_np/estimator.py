@@ -16,9 +16,12 @@ from ddnmf_np.errors import DataError, UsageError
 from ddnmf_np.evaluation.interpret import decode_parts
 from ddnmf_np.model import Model
 from ddnmf_np.progress import Progress
-from ddnmf_np.training import Record, Trainer
+from ddnmf_np.training import Trainer
 
 DEFAULT_BATCH = 128
+
+NAMES_HERE = {"rank": "n_components", "epochs": "max_iter", "seed": "random_state"}
+"""Parameters with another name than the option of the command line that they are."""
 
 
 class DDNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  # type: ignore[misc]
@@ -206,11 +209,8 @@ class DDNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  
             If training produces a value that is not finite.
         """
         X = self._samples(X, reset=True)
-        self._begin(X)
-        trainer = Trainer(self.model_, X, batch_size=self._batch(X))
+        trainer = Trainer(self._new_model(X), X, batch_size=self._batch(X))
         self._train(trainer, self.max_iter)
-        self.loss_history_ = trainer.history
-        self.n_iter_ = len(trainer.history)
         self.n_samples_seen_ = X.shape[0]
         return self
 
@@ -236,51 +236,53 @@ class DDNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  
         """
         first = not hasattr(self, "model_")
         X = self._samples(X, reset=first)
-        if first:
-            self._begin(X)
-            self.loss_history_: list[Record] = []
-            self.n_iter_ = self.n_samples_seen_ = 0
-        trainer = Trainer(
-            self.model_, X, first_index=self.n_samples_seen_, batch_size=self._batch(X)
-        )
-        trainer.history = self.loss_history_
-        trainer.position.epoch = self.n_iter_
-        self._train(trainer, self.n_iter_ + 1)
-        self.n_iter_ = trainer.position.epoch
-        self.n_samples_seen_ += X.shape[0]
+        seen = 0 if first else self.n_samples_seen_
+        model = self._new_model(X) if first else self.model_
+        trainer = Trainer(model, X, first_index=seen, batch_size=self._batch(X))
+        if not first:
+            trainer.history = self.loss_history_
+            trainer.position.epoch = self.n_iter_
+        self._train(trainer, trainer.position.epoch + 1)
+        self.n_samples_seen_ = seen + X.shape[0]
         return self
 
-    def _begin(self, X: Any) -> None:
-        """Make a new model for samples like these."""
+    def _new_model(self, X: Any) -> Model:
+        """Return an untrained model for samples like these."""
         skip = ("n_components", "max_iter", "batch_size", "random_state", "backend", "verbose")
         options = {k: v for k, v in self.get_params(deep=False).items() if k not in skip}
         if isinstance(self.random_state, (int, np.integer)):
             seed = int(self.random_state)
         else:
             seed = int(check_random_state(self.random_state).randint(2**31 - 1))
-        config = Config(
-            **options,
-            rank=self.n_components,
-            epochs=self.max_iter,
-            batch_size=DEFAULT_BATCH if self.batch_size == "auto" else self.batch_size,
-            seed=seed,
-            dtype=X.dtype.name,
-            backend=self.backend or backend_of(X),
-        )
-        self.model_ = Model(X.shape[1], config, get_ops(config.backend, fast=config.fast))
+        try:
+            config = Config(
+                **options,
+                rank=self.n_components,
+                epochs=self.max_iter,
+                batch_size=DEFAULT_BATCH if self.batch_size == "auto" else self.batch_size,
+                seed=seed,
+                dtype=X.dtype.name,
+                backend=self.backend or backend_of(X),
+            )
+        except UsageError as error:  # its text begins with the option's name
+            name, _, text = str(error).partition(" ")
+            raise UsageError(f"{NAMES_HERE.get(name, name)} {text}") from error
+        return Model(X.shape[1], config, get_ops(config.backend, fast=config.fast))
 
     def _train(self, trainer: Trainer, epochs: int) -> None:
         progress = Progress(trainer, epochs) if self.verbose else None
         try:
             trainer.train(
                 epochs,
-                on_step=progress and progress.on_step,
-                on_epoch=progress and progress.on_epoch,
+                on_step=progress.on_step if progress else None,
+                on_epoch=progress.on_epoch if progress else None,
             )
         finally:
             if progress is not None:
                 progress.close()
-        model = self.model_
+        model = self.model_ = trainer.model  # only now: what was not trained is not fitted
+        self.loss_history_ = trainer.history
+        self.n_iter_ = trainer.position.epoch
         self.components_ = decode_parts(
             lambda H: model.ops.to_host(model.decode(H)), model.config.rank, model.config.dtype
         )

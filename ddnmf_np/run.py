@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import shlex
 import signal
 import sys
 import threading
@@ -19,7 +20,7 @@ from ddnmf_np.config import Config
 from ddnmf_np.data.datasets import Dataset, load
 from ddnmf_np.engine.backend import get_ops
 from ddnmf_np.environment import environment
-from ddnmf_np.evaluation.report import draw_figures, evaluate, n_clusters
+from ddnmf_np.evaluation import report
 from ddnmf_np.model import Model
 from ddnmf_np.progress import Progress
 from ddnmf_np.runfolder import RunFolder
@@ -54,21 +55,22 @@ def run(config: Config, folder: RunFolder, *, resume: bool = False, overwrite: b
         Its ``exit_code`` is that of the command line. Options, backend, data and folder are
         looked at before any work is done.
     """
+    started = time.perf_counter()
     ops = get_ops(config.backend, fast=config.fast)
     with threadpool_limits(config.threads):
         dataset = load(
             config.dataset, data_dir=config.data_dir, dtype=config.dtype, labels=config.labels
         )
-        n_clusters(dataset, config.clusters, config.rank)
+        report.n_clusters(dataset, config.clusters, config.rank)
         model = Model(dataset.x_train.shape[1], config, ops)
         trainer = Trainer(model, dataset.x_train)
         data_sha256 = fingerprint(dataset.x_train)
         if resume:
             load_checkpoint(folder.checkpoint).restore(trainer, data_sha256)
+            folder.write_config(config.resolved())
         else:
-            folder.create(overwrite=overwrite)
+            folder.create(config.resolved(), overwrite=overwrite)
             save_checkpoint(folder.checkpoint, trainer, data_sha256)
-        folder.write_config(config.resolved())
         folder.write_metrics(trainer.history)
         say(
             f"{dataset.name}: {dataset.x_train.shape[0]} training samples of "
@@ -76,18 +78,19 @@ def run(config: Config, folder: RunFolder, *, resume: bool = False, overwrite: b
             f"objective {config.objective}, {model.n_parameters():,} parameters, {ops.name} on "
             f"{ops.device_name()}, output in {folder.path}"
         )
-        started = time.perf_counter()
         finished = _train(trainer, config.epochs, folder, data_sha256)
         if not finished:
             position = trainer.position
             say(
                 f"stopped after {position.epoch} epochs and {position.batch} steps; everything is "
-                f"saved. Continue with: python -m ddnmf_np.train --resume --output {folder.path}"
+                "saved. Continue with: python -m ddnmf_np.train --resume --output "
+                f"{shlex.quote(str(folder.path))}"
             )
             return INTERRUPTED
-        summary = summarise(trainer, dataset, time.perf_counter() - started)
+        evaluation = report.evaluate(trainer, dataset)
+        summary = summarise(trainer, dataset, evaluation, time.perf_counter() - started)
         folder.write_summary(summary)
-        names = draw_figures(trainer, dataset, folder.figures)
+        names = report.draw_figures(trainer, dataset, evaluation, folder.figures)
         say(describe(summary))
         say(f"pictures: {', '.join(str(folder.figures / name) for name in names)}")
     return 0
@@ -133,7 +136,9 @@ def stop_on_signal(trainer: Trainer) -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def summarise(trainer: Trainer, dataset: Dataset, seconds: float) -> dict[str, Any]:
+def summarise(
+    trainer: Trainer, dataset: Dataset, evaluation: report.Evaluation, seconds: float
+) -> dict[str, Any]:
     """Return the content of ``summary.json``."""
     config = trainer.config
     return {
@@ -148,7 +153,7 @@ def summarise(trainer: Trainer, dataset: Dataset, seconds: float) -> dict[str, A
         "seed": config.seed,
         "parameters": trainer.model.n_parameters(),
         "losses": trainer.history[-1] if trainer.history else {},
-        "evaluation": evaluate(trainer, dataset),
+        "evaluation": report.summarise(trainer, evaluation),
         "wall_seconds": seconds,
         "training_seconds": sum(record["seconds"] for record in trainer.history),
         "peak_memory_mib": peak_memory_mib(),

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -40,8 +38,15 @@ class RunFolder:
         self.summary = self.path / "summary.json"
         self.figures = self.path / "figures"
 
-    def create(self, *, overwrite: bool = False) -> None:
-        """Make the folder, or empty it of an earlier run if that was asked for.
+    def create(self, config: Config, *, overwrite: bool = False) -> None:
+        """Begin a run: make the folder, or empty it of an earlier run if that was asked for.
+
+        Parameters
+        ----------
+        config : Config
+            Options to write.
+        overwrite : bool
+            Replace the run that is there. Files that are not of a run stay.
 
         Raises
         ------
@@ -52,7 +57,7 @@ class RunFolder:
         """
         try:
             taken = sorted(p.name for p in self.path.iterdir()) if self.path.exists() else []
-            if taken and not self.config.exists():
+            if taken and not self._holds_run():
                 raise UsageError(
                     f"output {self.path}: holds other files ({taken[0]}, ...) and no run; choose "
                     "an empty or new folder"
@@ -62,18 +67,19 @@ class RunFolder:
                     f"output {self.path}: already holds a run; continue it with --resume, replace "
                     "it with --overwrite, or choose another folder"
                 )
-            for file in (self.metrics, self.checkpoint, self.summary, self.config):
+            # First: it shows that the folder can be written, and makes it one that holds a run.
+            self.write_config(config)
+            for file in (self.checkpoint, self.metrics, self.summary, *self.figures.glob("*.png")):
                 file.unlink(missing_ok=True)
-            if self.figures.exists():
-                shutil.rmtree(self.figures)
-            self.figures.mkdir(parents=True)
-            # Found out now, not after an hour: can a file be made here?
-            with tempfile.TemporaryFile(dir=self.path):
-                pass
         except OSError as error:
-            raise OutputError(
-                f"output {self.path}: cannot be written: {error.strerror}; choose a folder that can"
-            ) from error
+            raise _cannot_write(self.path, error) from error
+
+    def _holds_run(self) -> bool:
+        """Return whether ``config.toml`` is that of a run, and not of something else."""
+        try:
+            return bool(read_config(self.config))
+        except UsageError:
+            return False
 
     def read_options(self) -> dict[str, Any]:
         """Return the options of the run in this folder.
@@ -90,8 +96,13 @@ class RunFolder:
         return read_config(self.config)
 
     def write_config(self, config: Config) -> None:
-        """Write ``config.toml``."""
-        atomic_write_text(self.config, config.to_toml())
+        """Write ``config.toml``; make the folders where they are missing."""
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            atomic_write_text(self.config, config.to_toml())
+            self.figures.mkdir(exist_ok=True)
+        except OSError as error:
+            raise _cannot_write(self.path, error) from error
 
     def write_metrics(self, history: Sequence[dict[str, float]]) -> None:
         """Write ``metrics.jsonl`` anew: after a crash it may be ahead of the checkpoint."""
@@ -111,3 +122,9 @@ class RunFolder:
     def write_summary(self, summary: dict[str, Any]) -> None:
         """Write ``summary.json``."""
         atomic_write_text(self.summary, json.dumps(summary, indent=2) + "\n")
+
+
+def _cannot_write(path: Path, error: OSError) -> OutputError:
+    return OutputError(
+        f"output {path}: cannot be written: {error.strerror or error}; choose a folder that can"
+    )

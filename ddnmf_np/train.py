@@ -9,7 +9,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from ddnmf_np.config import Config, read_config
+from ddnmf_np.config import Config, read_config, unknown
 from ddnmf_np.errors import DDNMFError, UsageError
 from ddnmf_np.run import INTERRUPTED, run
 from ddnmf_np.runfolder import RunFolder
@@ -30,6 +30,7 @@ def make_parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         argument_default=argparse.SUPPRESS,
         allow_abbrev=False,
+        exit_on_error=False,
     )
     parser.add_argument("--config", type=Path, metavar="FILE", help="options as TOML; flags win")
     parser.add_argument(
@@ -59,11 +60,30 @@ def make_parser() -> argparse.ArgumentParser:
     return parser
 
 
+def parse(argv: Sequence[str] | None) -> dict[str, Any]:
+    """Return the flags that were given, by name.
+
+    Raises
+    ------
+    UsageError
+        If one is unknown (the nearest is suggested) or has a value that is none of its kind.
+    """
+    try:
+        flags, rest = make_parser().parse_known_args(argv)
+    except argparse.ArgumentError as error:
+        raise UsageError(f"{error}; see --help") from error
+    if rest:
+        names = ["config", "output", "resume", "overwrite", *(f.name for f in fields(Config))]
+        known = [f"--{name.replace('_', '-')}" for name in names]
+        raise UsageError(unknown("argument", rest[0].partition("=")[0], known))
+    return vars(flags)
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code."""
-    flags = vars(make_parser().parse_args(argv))
-    resume, overwrite = flags.pop("resume", False), flags.pop("overwrite", False)
     try:
+        flags = parse(argv)
+        resume, overwrite = flags.pop("resume", False), flags.pop("overwrite", False)
         if resume and overwrite:
             raise UsageError("--resume and --overwrite exclude each other; leave one out")
         options: dict[str, Any] = {}
@@ -80,6 +100,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     except DDNMFError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
+    except MemoryError as error:
+        remedy = "take smaller widths, a smaller batch_size or fewer samples"
+        print(f"error: not enough memory: {error}; {remedy}", file=sys.stderr)
+        return UsageError.exit_code
     except KeyboardInterrupt:
         print("interrupted; the last checkpoint is kept", file=sys.stderr)
         return INTERRUPTED

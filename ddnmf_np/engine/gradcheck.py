@@ -242,7 +242,7 @@ def check_problem(
         gradient = gradients[name]
         norm = float(np.linalg.norm(gradient))
         errors: list[float] = []
-        for _ in range(directions if norm > 0.0 else 0):
+        for _ in range(0 if norm == 0.0 else directions):
             error = _direction_error(problem, value, gradient, norm, sides, rng)
             if error is None:
                 break

@@ -7,7 +7,6 @@ best *objective* is kept: choosing by ACC would look at the labels that the scor
 import math
 import time
 import warnings
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, get_args
 
@@ -57,6 +56,8 @@ class ClusteringResult:
         Samples per cluster of the kept start, empty clusters included.
     degenerate : str or None
         Why the clusters of the kept start mean little, where they do.
+    seconds : float
+        Time for all starts together.
     """
 
     method: Method
@@ -69,6 +70,7 @@ class ClusteringResult:
     bic: float | None
     cluster_sizes: tuple[int, ...]
     degenerate: str | None
+    seconds: float
 
 
 def cluster(
@@ -137,6 +139,7 @@ def cluster(
         int(word) for word in np.random.SeedSequence(seed).generate_state(n_starts)
     )
     fit = _fit_kmeans if method == "kmeans" else _fit_mixture
+    began = time.perf_counter()
     # One BLAS thread: a mixture multiplies many small matrices, which several threads take longer
     # to share out than to compute (10,000 codes of 64 units, gmm-full, two busy cores: 9 s
     # against 139 s), and the sums do not depend on the machine's number of cores.
@@ -157,6 +160,7 @@ def cluster(
         bic=fits[best].bic,
         cluster_sizes=sizes,
         degenerate=_degenerate(codes, sizes),
+        seconds=time.perf_counter() - began,
     )
 
 
@@ -207,67 +211,50 @@ def _degenerate(codes: npt.NDArray[Any], sizes: tuple[int, ...]) -> str | None:
     return None
 
 
-def score_clustering(
-    H: npt.ArrayLike,
-    y: Labels | None,
-    n_clusters: int,
-    methods: Sequence[Method] = ("kmeans", "gmm-spherical"),
-    n_starts: int = 10,
-    seed: int = 0,
-) -> dict[str, dict[str, Any]]:
-    """Cluster codes by each method, and score the clusters against the classes.
+def score_clustering(result: ClusteringResult, y: Labels | None) -> dict[str, Any]:
+    """Score clusters against the classes.
 
     Parameters
     ----------
-    H : array_like of shape (n, rank)
-        One code per row.
+    result : ClusteringResult
+        From `cluster`.
     y : sequence of hashable, ndarray of shape (n,), or None
         Class of each sample; used for the scores alone. None leaves them out.
-    n_clusters, n_starts, seed : int
-        As for `cluster`.
-    methods : sequence of str
-        Methods of `cluster`.
 
     Returns
     -------
     dict
-        For each method, in plain JSON types: ``"objective"`` and ``"bic"`` of the kept start;
-        ``"objectives"`` of all; ``"converged"``, the number of starts that did; ``"n_starts"``;
-        ``"cluster_sizes"``; ``"degenerate"``; ``"seconds"`` for all starts together. With `y`
-        also ``"acc"``, ``"nmi"``, ``"ari"`` of the kept start, and ``"spread"``: for each of the
-        three the ``"mean"``, ``"std"`` (of the starts as they are, divisor n_starts), ``"min"``
-        and ``"max"`` over the starts. Report both: the kept start alone hides the spread.
+        In plain JSON types: ``"objective"`` and ``"bic"`` of the kept start; ``"objectives"`` of
+        all; ``"converged"``, the number of starts that did; ``"n_starts"``; ``"cluster_sizes"``;
+        ``"degenerate"``; ``"seconds"`` for all starts together. With `y` also ``"acc"``,
+        ``"nmi"``, ``"ari"`` of the kept start, and ``"spread"``: for each of the three the
+        ``"mean"``, ``"std"`` (of the starts as they are, divisor n_starts), ``"min"`` and
+        ``"max"`` over the starts. Report both: the kept start alone hides the spread.
 
     Raises
     ------
-    UsageError, DataError
-        As `cluster`, `encode_labels`, or `y` of another length than `H`.
+    DataError
+        As `encode_labels`, or `y` of another length than the result.
     """
-    codes = check_codes(H)
-    if y is not None and len(encode_labels(y, "y")[1]) != len(codes):
-        raise DataError(
-            f"y has {len(y)} labels and H has {len(codes)} rows; pass one label per row"
-        )
-    report: dict[str, dict[str, Any]] = {}
-    for method in methods:
-        began = time.perf_counter()
-        result = cluster(codes, n_clusters, method=method, n_starts=n_starts, seed=seed)
-        entry: dict[str, Any] = {
-            "objective": float(result.objectives[result.best]),
-            "objectives": result.objectives.tolist(),
-            "bic": result.bic,
-            "converged": int(result.converged.sum()),
-            "n_starts": n_starts,
-            "cluster_sizes": list(result.cluster_sizes),
-            "degenerate": result.degenerate,
-            "seconds": time.perf_counter() - began,
-        }
-        if y is not None:
-            every = [scores(y, labels) for labels in result.all_labels]
-            entry |= every[result.best]
-            entry["spread"] = {name: _spread([start[name] for start in every]) for name in every[0]}
-        report[method] = entry
-    return report
+    entry: dict[str, Any] = {
+        "objective": float(result.objectives[result.best]),
+        "objectives": result.objectives.tolist(),
+        "bic": result.bic,
+        "converged": int(result.converged.sum()),
+        "n_starts": len(result.objectives),
+        "cluster_sizes": list(result.cluster_sizes),
+        "degenerate": result.degenerate,
+        "seconds": result.seconds,
+    }
+    if y is not None:
+        if len(encode_labels(y, "y")[1]) != len(result.labels):
+            raise DataError(
+                f"y has {len(y)} labels for {len(result.labels)} clustered samples; pass one each"
+            )
+        every = [scores(y, labels) for labels in result.all_labels]
+        entry |= every[result.best]
+        entry["spread"] = {name: _spread([start[name] for start in every]) for name in every[0]}
+    return entry
 
 
 def _spread(values: list[float]) -> dict[str, float]:

@@ -140,7 +140,7 @@ def unit_effects(decode: Decoder, H: npt.ArrayLike) -> Floats:
 
 
 def dead_units(H: npt.ArrayLike, tol: float = 1e-3) -> npt.NDArray[np.bool_]:
-    """Units that say nothing about a sample: the same value for all of them.
+    """Find the units that say nothing about a sample: they are the same for all.
 
     Parameters
     ----------

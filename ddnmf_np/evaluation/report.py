@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -12,8 +12,13 @@ import numpy.typing as npt
 from ddnmf_np.data.datasets import Dataset
 from ddnmf_np.errors import DataError
 from ddnmf_np.evaluation import plots
-from ddnmf_np.evaluation.clustering import cluster, score_clustering
-from ddnmf_np.evaluation.embedding import embed
+from ddnmf_np.evaluation.clustering import (
+    ClusteringResult,
+    Method,
+    cluster,
+    score_clustering,
+)
+from ddnmf_np.evaluation.embedding import EmbeddingMethod, embed
 from ddnmf_np.evaluation.interpret import (
     code_statistics,
     dead_units,
@@ -21,7 +26,7 @@ from ddnmf_np.evaluation.interpret import (
     hoyer_sparsity,
 )
 from ddnmf_np.evaluation.metrics import assign_clusters
-from ddnmf_np.training import Record, Trainer
+from ddnmf_np.training import Trainer
 
 Floats = npt.NDArray[np.floating[Any]]
 
@@ -53,49 +58,81 @@ def n_clusters(dataset: Dataset, asked: int | None, rank: int) -> int:
     return count
 
 
-def evaluate(trainer: Trainer, dataset: Dataset) -> dict[str, Any]:
-    """Score the codes of the held-out samples; labels are seen here and nowhere else.
+@dataclass(frozen=True, eq=False)
+class Evaluation:
+    """A trained model on the held-out samples; labels are seen here and nowhere else.
 
     Parameters
     ----------
-    trainer : Trainer
-        After training.
-    dataset : Dataset
-        What it was trained on.
+    split : str
+        Which samples these are.
+    x : ndarray of shape (n, D)
+        The samples.
+    y : ndarray of shape (n,) or None
+        Their classes.
+    H : ndarray of shape (n, rank)
+        Their codes.
+    parts : ndarray of shape (rank, D)
+        The decoded base units.
+    clusterings : dict of str to ClusteringResult
+        The codes' clusters, by method.
+    """
+
+    split: str
+    x: Floats
+    y: npt.NDArray[np.int64] | None
+    H: Floats
+    parts: Floats
+    clusterings: dict[str, ClusteringResult]
+
+
+def evaluate(trainer: Trainer, dataset: Dataset) -> Evaluation:
+    """Encode and cluster the held-out samples of a data set."""
+    model, config, host = trainer.model, trainer.config, trainer.ops.to_host
+    split, x, y = held_out(dataset)
+    H = host(model.encode(x))
+    k = n_clusters(dataset, config.clusters, config.rank)
+    return Evaluation(
+        split,
+        x,
+        y,
+        H,
+        decode_parts(lambda codes: host(model.decode(codes)), config.rank, config.dtype),
+        {
+            method: cluster(
+                H, k, method=cast(Method, method), n_starts=config.starts, seed=config.seed
+            )
+            for method in config.clusterers
+        },
+    )
+
+
+def summarise(trainer: Trainer, evaluation: Evaluation) -> dict[str, Any]:
+    """Return scores and measures in plain JSON types.
 
     Returns
     -------
     dict
-        In plain JSON types: ``split`` and ``n_samples``; ``clusters``; ``scores`` by clusterer
-        (see `score_clustering`); ``code`` (see `code_statistics`); ``parts_sparsity`` (Hoyer,
-        mean over the base units); ``reconstruction_error``, the mean squared error per entry
-        against the clean samples of the student on clean and on noisy samples and of the
-        supervisor.
+        ``split`` and ``n_samples``; ``scores`` by clusterer (see `score_clustering`); ``code``
+        (see `code_statistics`); ``parts_sparsity`` (Hoyer, mean over the base units);
+        ``reconstruction_error``, the mean squared error per entry against the clean samples of
+        the student on clean and on noisy samples and of the supervisor.
     """
-    model, config = trainer.model, trainer.config
-    split, x, y = held_out(dataset)
-    host = trainer.ops.to_host
-    H = host(model.encode(x))
-    clusters = n_clusters(dataset, config.clusters, config.rank)
+    model, host, x = trainer.model, trainer.ops.to_host, evaluation.x
     outputs = {
         "student_clean": model.denoise(x),
         "student_noisy": model.denoise(noisy_copy(trainer, x)),
         "supervisor": model.supervise(x),
     }
     return {
-        "split": split,
+        "split": evaluation.split,
         "n_samples": len(x),
-        "clusters": clusters,
-        "scores": score_clustering(
-            H,
-            y,
-            clusters,
-            config.clusterers,  # type: ignore[arg-type]
-            config.starts,
-            config.seed,
-        ),
-        "code": code_statistics(H),
-        "parts_sparsity": float(hoyer_sparsity(parts(trainer)).mean()),
+        "scores": {
+            method: score_clustering(result, evaluation.y)
+            for method, result in evaluation.clusterings.items()
+        },
+        "code": code_statistics(evaluation.H),
+        "parts_sparsity": float(hoyer_sparsity(evaluation.parts).mean()),
         "reconstruction_error": {
             name: float(np.mean((host(out) - x) ** 2, dtype=np.float64))
             for name, out in outputs.items()
@@ -103,19 +140,20 @@ def evaluate(trainer: Trainer, dataset: Dataset) -> dict[str, Any]:
     }
 
 
-def draw_figures(trainer: Trainer, dataset: Dataset, folder: Path) -> list[str]:
+def draw_figures(
+    trainer: Trainer, dataset: Dataset, evaluation: Evaluation, folder: Path
+) -> list[str]:
     """Draw the pictures of a run, and return the names of the files.
 
     ``losses.png``, ``reconstructions.png``, ``parts.png``, ``embedding.png`` and, with labels,
     ``clusters.png`` (the mixture, else the first clusterer, after assignment to the classes).
     """
     model, config, host = trainer.model, trainer.config, trainer.ops.to_host
-    split, x, y = held_out(dataset)
-    H = host(model.encode(x))
-    some = x[:10]
+    y, H = evaluation.y, evaluation.H
+    some = evaluation.x[:10]
     noisy = noisy_copy(trainer, some)
     figures = {
-        "losses.png": draw_losses(trainer.history),
+        "losses.png": plots.plot_losses(trainer.history),
         "reconstructions.png": plots.plot_reconstructions(
             some,
             host(noisy),
@@ -123,46 +161,25 @@ def draw_figures(trainer: Trainer, dataset: Dataset, folder: Path) -> list[str]:
             host(model.supervise(some)),
             dataset.image_shape,
         ),
-        "parts.png": plots.plot_parts(parts(trainer), dataset.image_shape, dead=dead_units(H)),
+        "parts.png": plots.plot_parts(evaluation.parts, dataset.image_shape, dead=dead_units(H)),
     }
-    clusters = n_clusters(dataset, config.clusters, config.rank)
-    method: Any = next((c for c in config.clusterers if c != "kmeans"), config.clusterers[0])
-    found = cluster(H, clusters, method=method, n_starts=config.starts, seed=config.seed).labels
+    method = next((m for m in config.clusterers if m != "kmeans"), config.clusterers[0])
+    found = evaluation.clusterings[method].labels
+    title = f"{dataset.name}, {evaluation.split} split"
     if y is not None:
         figures["clusters.png"] = plots.plot_cluster_matrix(
-            assign_clusters(y, found), f"{dataset.name}, {split} split: {method} on H"
+            assign_clusters(y, found), f"{title}: {method} on H"
         )
     rows, points = embed(
-        H,
-        config.embedding,  # type: ignore[arg-type]
-        config.embedding_samples,
-        config.seed,
+        H, cast(EmbeddingMethod, config.embedding), config.embedding_samples, config.seed
     )
     kind, labels = ("cluster", found) if y is None else ("class", y)
-    name_of_map = NAMES_OF_MAPS[config.embedding]
     figures["embedding.png"] = plots.plot_embedding(
-        points,
-        labels[rows],
-        f"{dataset.name}, {split} split: {name_of_map} of H, coloured by {kind}",
+        points, labels[rows], f"{title}: {NAMES_OF_MAPS[config.embedding]} of H, coloured by {kind}"
     )
     for name, figure in figures.items():
         plots.save(figure, folder / name)
     return sorted(figures)
-
-
-def draw_losses(history: Sequence[Record]) -> Any:
-    """Return the picture of the losses; an untrained model has an empty one."""
-    return plots.plot_losses(history or [{"epoch": 0}])
-
-
-def parts(trainer: Trainer) -> Floats:
-    """Return the decoded base units, shape (rank, D), on the host."""
-    decoded: Floats = decode_parts(
-        lambda H: trainer.ops.to_host(trainer.model.decode(H)),
-        trainer.config.rank,
-        trainer.config.dtype,
-    )
-    return decoded
 
 
 def noisy_copy(trainer: Trainer, x: Any) -> Any:
