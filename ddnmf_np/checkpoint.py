@@ -120,6 +120,7 @@ def save_checkpoint(path: Path, trainer: Trainer, data_sha256: str) -> None:
         If it cannot be written; the checkpoint that was there is untouched.
     """
     model = trainer.model
+    steps = model.optimiser.t  # before the state: the first look makes the optimiser's slots
     arrays = {"loss_sums": trainer.ops.to_host(model.loss.sums), **model.state()}
     meta = {
         "format": FORMAT,
@@ -129,7 +130,7 @@ def save_checkpoint(path: Path, trainer: Trainer, data_sha256: str) -> None:
         "n_samples": trainer.x.shape[0],
         "data_sha256": data_sha256,
         "high": trainer.noise.high,
-        "t": model.optimiser.t,
+        "t": steps,
         "position": asdict(trainer.position),
         "history": trainer.history,
     }

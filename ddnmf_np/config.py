@@ -7,7 +7,9 @@ import json
 import math
 import tomllib
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import MISSING, asdict, dataclass, field, fields, replace
+from numbers import Integral, Real
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -105,7 +107,7 @@ class Config:
         "off",
         "model",
         "project NMF weights to >= 0 after each step: off, recovery (W, so that code ~ W H is a "
-        "true NMF) or both (W' too, which keeps H above 1/2)",
+        "true NMF) or both (W' too, which keeps H >= 1/2 where the base has no bias)",
         choices=NONNEGATIVE,
     )
 
@@ -341,10 +343,10 @@ def check_names(options: Mapping[str, Any], where: str = "") -> None:
             raise UsageError(where + unknown("option", key, names))
 
 
-def unknown(what: str, name: str, known: list[str]) -> str:
-    """Return the text for an unknown name, with the nearest known one."""
+def unknown(what: str, name: str, known: list[str], remedy: str | None = None) -> str:
+    """Return the text for an unknown name, with the nearest known one, else the remedy or all."""
     near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-    hint = f"did you mean {near[0]!r}?" if near else f"choose one of {', '.join(known)}"
+    hint = f"did you mean {near[0]!r}?" if near else remedy or f"choose one of {', '.join(known)}"
     return f"{what} {name!r} is unknown; {hint}"
 
 
@@ -376,13 +378,11 @@ def _checked_one(name: str, value: Any, metadata: Mapping[str, Any]) -> Any:
     is_bool = isinstance(value, (bool, np.bool_))
     if kind is bool and is_bool:
         return bool(value)
-    if kind in (int, float) and not is_bool:
-        try:
-            if kind is float and not isinstance(value, str):
-                return float(value)
-            return int(value.__index__())
-        except (AttributeError, TypeError, ValueError, OverflowError):
-            pass
+    if kind is int and isinstance(value, Integral) and not is_bool:
+        return int(value)
+    if kind is float and isinstance(value, Real) and not is_bool:
+        with suppress(OverflowError):  # a whole number that no float can hold
+            return float(value)
     if kind is str and isinstance(value, (str, Path)):
         value = str(value)
         if choices is not None and value not in choices:

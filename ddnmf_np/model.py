@@ -18,7 +18,7 @@ from ddnmf_np.engine.objective import InterpretabilityLoss
 from ddnmf_np.engine.ops import Array, Ops
 from ddnmf_np.engine.optim import Adam, GradientDescent, Momentum, Optimiser
 from ddnmf_np.engine.stack import Stack
-from ddnmf_np.errors import CheckpointError
+from ddnmf_np.errors import CheckpointError, DataError
 
 NETS = ("supervisor", "student")
 
@@ -59,11 +59,15 @@ class Model:
         supervisor, student = _layers(n_features, config, self.objective.base_bias)
         self.supervisor = Stack(supervisor, rows=rows, dtype=config.dtype, ops=self.ops)
         self.student = Stack(student, rows=rows, dtype=config.dtype, ops=self.ops)
-        self.nets = {"supervisor": self.supervisor, "student": self.student}
+        self._join()
         for stream, net in enumerate(NETS):
             glorot(self.nets[net].layers, config.seed, stream)
-        self.loss = InterpretabilityLoss(self.objective, self.supervisor, self.student)
         self.project()
+
+    def _join(self) -> None:
+        """Put the two networks under one loss."""
+        self.nets = {"supervisor": self.supervisor, "student": self.student}
+        self.loss = InterpretabilityLoss(self.objective, self.supervisor, self.student)
 
     @property
     def depth(self) -> int:
@@ -150,6 +154,11 @@ class Model:
         """Return the number of weights and biases of both networks."""
         return sum(net.arena.size for net in self.nets.values())
 
+    def all_finite(self) -> bool:
+        """Return whether every parameter is finite."""
+        isfinite = self.ops.xp.isfinite
+        return all(bool(isfinite(net.arena.params).all()) for net in self.nets.values())
+
     def first_nonfinite(self) -> str | None:
         """Return where the first value that is not finite sits, lowest layer first, or None.
 
@@ -218,10 +227,14 @@ class Model:
         return _rebuild, (*arguments, state, steps)
 
     def copy(self, *, rows: int, dtype: str) -> Model:
-        """Return a model with the same parameters, in its own memory."""
-        twin = Model(self.n_features, replace(self.config, dtype=dtype), self.ops, rows)
-        for net, stack in self.nets.items():
-            twin.nets[net].arena.params[...] = stack.arena.params.astype(dtype)
+        """Return a model with the same parameters, in its own memory, without an optimiser."""
+        twin = object.__new__(type(self))  # copy() would go the way of pickle
+        twin.__dict__ |= {k: v for k, v in self.__dict__.items() if k != "optimiser"}
+        twin.config = replace(self.config, dtype=dtype)
+        twin.supervisor, twin.student = (
+            self.nets[net].copy(rows=rows, dtype=dtype) for net in NETS
+        )
+        twin._join()
         return twin
 
     def gradient_problems(
@@ -235,6 +248,12 @@ class Model:
         rng = np.random.default_rng([seed, 1])
         if x is None:
             x = rng.uniform(0.0, 1.0, (5, self.n_features))
+        if x.shape[1] != self.n_features:
+            raise DataError(f"x has shape {x.shape}; expected (n, {self.n_features})")
+        if x_noisy is not None and x_noisy.shape != x.shape:
+            raise DataError(
+                f"x_noisy has shape {x_noisy.shape}, x has {x.shape}; give one noisy row for each"
+            )
         if x_noisy is None:
             x_noisy = self.ops.to_host(x) * (rng.uniform(size=x.shape) >= 0.1)
         twin = self.copy(rows=x.shape[0], dtype="float64")

@@ -20,6 +20,7 @@ from ddnmf_np.config import Config
 from ddnmf_np.data.datasets import Dataset, load
 from ddnmf_np.engine.backend import get_ops
 from ddnmf_np.environment import environment
+from ddnmf_np.errors import UsageError
 from ddnmf_np.evaluation import report
 from ddnmf_np.model import Model
 from ddnmf_np.progress import Progress
@@ -67,6 +68,12 @@ def run(config: Config, folder: RunFolder, *, resume: bool = False, overwrite: b
         data_sha256 = fingerprint(dataset.x_train)
         if resume:
             load_checkpoint(folder.checkpoint).restore(trainer, data_sha256)
+            done = trainer.position
+            if (done.epoch, done.batch) > (config.epochs, 0):
+                raise UsageError(
+                    f"epochs is {config.epochs}, but the run has done {done.epoch} epochs and "
+                    f"{done.batch} steps; give more epochs"
+                )
             folder.write_config(config.resolved())
         else:
             folder.create(config.resolved(), overwrite=overwrite)

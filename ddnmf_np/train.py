@@ -75,7 +75,7 @@ def parse(argv: Sequence[str] | None) -> dict[str, Any]:
     if rest:
         names = ["config", "output", "resume", "overwrite", *(f.name for f in fields(Config))]
         known = [f"--{name.replace('_', '-')}" for name in names]
-        raise UsageError(unknown("argument", rest[0].partition("=")[0], known))
+        raise UsageError(unknown("argument", rest[0].partition("=")[0], known, "see --help"))
     return vars(flags)
 
 
@@ -105,7 +105,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"error: not enough memory: {error}; {remedy}", file=sys.stderr)
         return UsageError.exit_code
     except KeyboardInterrupt:
-        print("interrupted; the last checkpoint is kept", file=sys.stderr)
+        print("interrupted; the last checkpoint, if there is one, is kept", file=sys.stderr)
         return INTERRUPTED
 
 

@@ -8,6 +8,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from ddnmf_np.data.batches import batch_slices, epoch_order
 from ddnmf_np.data.noise import Noise
 from ddnmf_np.engine.ops import Array
@@ -136,7 +138,8 @@ class Trainer:
 
         Notes
         -----
-        Nothing but the losses crosses from the device to the host, once an epoch.
+        Once an epoch the losses, and whether the parameters are finite, cross from the device
+        to the host; nothing else does.
         """
         position, loss = self.position, self.model.loss
         while position.epoch < epochs:
@@ -175,15 +178,16 @@ class Trainer:
         clean, noisy = self._clean[:n], self._noisy[:n]
         self.ops.gather(self.x, index, out=clean)
         self.noise.apply(clean, index + self.first_index, self.position.epoch, noisy)
-        self.model.step(clean, noisy)
+        with np.errstate(all="ignore"):  # train() itself looks for what is not finite
+            self.model.step(clean, noisy)
 
     def _check_finite(self, losses: dict[str, float]) -> None:
         bad = [name for name, value in losses.items() if not math.isfinite(value)]
-        where = self.model.first_nonfinite()
-        if bad or where is not None:
+        if bad or not self.model.all_finite():
+            where = self.model.first_nonfinite()
             terms = f"{', '.join(bad)} not finite" if bad else "the losses are still finite"
             raise DivergedError(
                 f"training diverged in epoch {self.position.epoch + 1}: {terms}; first value that "
                 f"is not finite: {where or 'none left in the last batch'}. Try a smaller lr "
-                f"(now {self.config.lr:g}), or reduction='mean'."
+                f"(now {self.config.lr:g}), reduction='mean', or data scaled to [0, 1]."
             )

@@ -155,12 +155,17 @@ def describe_cuda() -> dict[str, Any]:
 
 def _import_cupy() -> Any:
     try:
-        return import_module("cupy")
+        cupy = import_module("cupy")
+        if not hasattr(cupy, "ElementwiseKernel"):
+            raise ImportError(f"{cupy!r} is not CuPy")  # a folder of that name, say
+        return cupy
     except Exception as error:
         if isinstance(error, ModuleNotFoundError) and error.name == "cupy":
             remedy = f"{_install('cuda12')} (with a driver for CUDA 12 or later)"
-        elif "libcuda" in str(error) or "nvcuda" in str(error):
+        elif re.search(r"libcuda\.so|nvcuda", str(error)):
             remedy = "install NVIDIA's driver (`nvidia-smi` then lists the device)"
+        elif "is not CuPy" in str(error):
+            remedy = f"rename what hides CuPy, then {_install(_extra())}"
         else:
             remedy = _reinstall(_extra())
         raise _unusable("CuPy cannot be imported", error, remedy) from error

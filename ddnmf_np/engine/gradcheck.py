@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Mapping
+from copy import copy
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
@@ -195,8 +196,7 @@ def gradcheck(
         raise UsageError(f"directions is {directions}; expected at least 1")
     target = getattr(target, "model_", target)
     if isinstance(target, Dense):
-        lone = Dense(target.fan_in, target.fan_out, target.activation, bias=target.bias)
-        stack = Stack([lone], rows=1, dtype="float64")
+        stack = Stack([copy(target)], rows=1, dtype="float64", ops=getattr(target, "ops", None))
         if hasattr(target, "W"):
             stack.arena.params[...] = np.concatenate(
                 [target.ops.to_host(p).ravel() for p in (target.W, target.b) if p is not None]
@@ -231,6 +231,8 @@ def check_problem(
 ) -> list[BlockResult]:
     """Check every block of a problem; see `gradcheck`."""
     rng = np.random.default_rng(seed)
+    for _, grad in problem.blocks.values():
+        grad.fill(np.nan)  # what is added to it, rather than written, shows
     problem.gradient()
     gradients = {
         name: problem.ops.to_host(grad).copy() for name, (_, grad) in problem.blocks.items()

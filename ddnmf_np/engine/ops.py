@@ -316,12 +316,12 @@ def sigmoid_bound(dtype: Any) -> float:
 
 
 def flush_constant(dtype: Any) -> float:
-    """Return the number that, added and taken away again, rounds denormals to zero.
+    """Return the number that, added and taken away again, keeps moments out of the denormals.
 
     The moments of a dead unit decay for ever; below the smallest normal number each multiply
-    of theirs would be some ten times slower. Around the constant, floating-point numbers are
-    two (below) or four (above) times that number apart, so what remains after the round trip is
-    zero or safely normal.
+    of theirs would be some ten times slower. Beside the constant, floating-point numbers are at
+    least ``2^41 tiny`` apart (5e-26 in float32, nothing beside any weight), so what remains after
+    the round trip is zero or so large that its product with a learning rate is normal as well.
     """
     info = np.finfo(dtype)
-    return float(4.0 * info.tiny / info.eps)
+    return float(2.0**42 * info.tiny / info.eps)

@@ -57,8 +57,8 @@ SQUARED_DISTANCE = {
 }
 """The sum of equations 4, 5 and 6 as a reduction in float64, over the features of each sample.
 
-CuPy gives every output of a reduction with two inputs one block of threads. A sum over samples
-and features at once would be a single block's work, while the rest of the device waits.
+CuPy gives each output of a reduction with two inputs one block of threads at most. A sum over
+samples and features at once would be the work of a single block, while the device waits.
 """
 
 

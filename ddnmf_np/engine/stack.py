@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
+from copy import copy
 from typing import Any, TypeAlias
 
 from ddnmf_np.engine.arena import Arena
@@ -57,15 +58,18 @@ class Stack:
         if rows < 1:
             raise UsageError(f"Stack: rows is {rows}; expected at least 1")
         self.layers = list(layers)
-        self.ops = ops or Ops()
-        self.rows = rows
+        self._bind(ops or Ops(), rows, dtype)
+
+    def _bind(self, ops: Ops, rows: int, dtype: Any) -> None:
+        """Take memory for parameters and for batches of ``rows`` rows."""
+        self.ops, self.rows = ops, rows
         shapes: dict[str, tuple[int, ...]] = {}
         for number, layer in enumerate(self.layers, start=1):
             layer.label = layer.label or str(number)
             if shapes.keys() & layer.shapes().keys():
                 raise UsageError(f"Stack: two layers are labelled {layer.label!r}; rename one")
             shapes |= layer.shapes()
-        self.arena = Arena(self.ops, shapes, dtype)
+        self.arena = Arena(ops, shapes, dtype)
         for layer in self.layers:
             layer.bind(self.arena, rows)
         self.h: list[Array] = []
@@ -129,13 +133,13 @@ class Stack:
             piece = slice(at, min(at + self.rows, x.shape[0]))
             yield piece, x[piece]
 
-    def copy(self, *, rows: int, dtype: Any, ops: Ops | None = None) -> Stack:
-        """Return a stack with the same layers and parameters, in its own memory."""
-        ops = ops or self.ops
-        layers = [
-            Dense(layer.fan_in, layer.fan_out, layer.activation, bias=layer.bias, label=layer.label)
-            for layer in self.layers
-        ]
-        twin = Stack(layers, rows=rows, dtype=dtype, ops=ops)
-        twin.arena.params[...] = ops.to_device(self.ops.to_host(self.arena.params), dtype)
+    def copy(self, *, rows: int, dtype: Any) -> Stack:
+        """Return a stack with the same layers and parameters, in its own memory.
+
+        The classes of the network and of its layers are kept.
+        """
+        twin = copy(self)
+        twin.layers = [copy(layer) for layer in self.layers]
+        twin._bind(self.ops, rows, dtype)
+        twin.arena.params[...] = self.arena.params.astype(dtype)
         return twin

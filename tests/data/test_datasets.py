@@ -596,6 +596,6 @@ def test_loading_refuses_what_cannot_be_used(tmp_path, key):
 
 def test_values_too_large_for_the_dtype_are_refused(tmp_path):
     np.save(tmp_path / "a.npy", matrix(1e300))
-    with pytest.raises(DataError, match="not finite in data .*x_train as float32: 2 of 66"):
+    with pytest.raises(DataError, match=r"not finite in data .*x_train as float32: 2 of 66"):
         load(tmp_path / "a.npy")
     assert load(tmp_path / "a.npy", dtype="float64").x_train.max() == 1e300

@@ -1,8 +1,5 @@
 """Equation 2: what the noise is, and that it depends on nothing but what it says."""
 
-import ast
-import importlib.util
-import inspect
 import tracemalloc
 
 import numpy as np
@@ -304,48 +301,3 @@ def test_arrays_that_do_not_belong_together_are_refused():
     ):
         with pytest.raises(UsageError, match=r"x \(60, 13\) float32.* expected \(n, D\)"):
             noise.apply(x, bad_index, 0, bad_out)
-
-
-# --- the other backend -------------------------------------------------------------------------
-
-
-def names_used_of_backend(module):
-    """Return every NAME in ``xp.NAME`` and ``self.xp.NAME``."""
-    for node in ast.walk(ast.parse(inspect.getsource(module))):
-        if isinstance(node, ast.Attribute):
-            owner = node.value
-            if getattr(owner, "id", None) == "xp" or getattr(owner, "attr", None) == "xp":
-                yield node.attr
-
-
-@pytest.mark.cupy
-@pytest.mark.skipif(not importlib.util.find_spec("cupy"), reason="CuPy is not installed")
-def test_every_function_exists_in_cupy():
-    import cupy
-
-    names = {*names_used_of_backend(noise_module), *names_used_of_backend(batches)}
-    assert {"copyto", "multiply", "argsort"} <= names  # the search finds something
-    assert [name for name in names if not hasattr(cupy, name)] == []
-
-
-@pytest.mark.gpu
-@pytest.mark.equation(2)
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize("kind", NOISE_KINDS)
-def test_both_backends_agree(kind, dtype):
-    cupy = pytest.importorskip("cupy")
-    if not cupy.is_available():
-        pytest.skip("no CUDA device")
-    x = clean(100, 13, dtype)
-    index = np.arange(100) + 2**32 - 50
-    expected = noisy(x, kind, index=index, epoch=3, redraw=True)
-    out = cupy.full(x.shape, np.nan, dtype)
-    noise = Noise(kind, 0.3, seed=1, redraw=True, xp=cupy)
-    noise.apply(cupy.asarray(x), cupy.asarray(index), 3, out)
-    if kind == "gaussian":
-        # log, sqrt, cos and sin may differ in their last places, and so may the cast.
-        np.testing.assert_allclose(out.get(), expected, rtol=0, atol=16 * np.finfo(dtype).eps)
-    else:
-        np.testing.assert_array_equal(out.get(), expected)
-    order = batches.epoch_order(1000, 1, 3, xp=cupy)
-    np.testing.assert_array_equal(order.get(), batches.epoch_order(1000, 1, 3))

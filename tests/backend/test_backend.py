@@ -1,0 +1,331 @@
+"""Every way in which a backend can fail gives its original cause and the command that mends it."""
+
+import builtins
+import logging
+import sys
+from importlib.metadata import PackageNotFoundError
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from availability import unavailable
+from strict import strict
+
+from ddnmf_np.engine import backend
+from ddnmf_np.engine.backend import (
+    backend_of,
+    describe_cuda,
+    get_ops,
+    load_cupy,
+    ops_by_name,
+    why_not_cupy,
+    why_not_numba,
+)
+from ddnmf_np.errors import BackendError, UsageError
+
+CUDA12, CUDA13 = "pip install 'ddnmf-np[cuda12]'", "pip install 'ddnmf-np[cuda13]'"
+
+
+class CUDARuntimeError(RuntimeError):
+    """Named as CuPy's own."""
+
+
+def raising(error):
+    def fail(*args, **kwargs):
+        raise error
+
+    return fail
+
+
+def fake_cupy(*, count=1, driver=12090, runtime=12090, ones=None):
+    """Return a module like CuPy whose parts can be made to fail."""
+    reads = {"getDeviceCount": count, "driverGetVersion": driver, "runtimeGetVersion": runtime}
+    functions = {
+        name: raising(value) if isinstance(value, Exception) else lambda value=value: value
+        for name, value in reads.items()
+    }
+    return SimpleNamespace(
+        __version__="14.0.0",
+        ElementwiseKernel=strict.ElementwiseKernel,
+        ones=ones or strict.ones,
+        cuda=SimpleNamespace(
+            runtime=SimpleNamespace(
+                **functions, getDeviceProperties=strict.cuda.runtime.getDeviceProperties
+            )
+        ),
+    )
+
+
+@pytest.fixture
+def cupy_is(monkeypatch):
+    """Make ``import cupy`` give a module, or raise an error; and say which one is installed."""
+
+    def install(module, installed="cupy-cuda12x"):
+        failing = isinstance(module, Exception)
+        monkeypatch.setattr(
+            backend, "import_module", raising(module) if failing else lambda name: module
+        )
+        names = [installed] if installed else []
+        monkeypatch.setattr(
+            backend, "distributions",
+            lambda: [SimpleNamespace(metadata={"Name": n}) for n in ("numpy", *names)],
+        )  # fmt: skip
+
+    return install
+
+
+class Wrong:
+    """A matrix that multiplies wrongly."""
+
+    def __add__(self, other):
+        return self
+
+    __matmul__ = __add__
+
+    def sum(self):
+        return 15.0
+
+
+NO_DRIVER = CUDARuntimeError("cudaErrorInsufficientDriver: CUDA driver version is insufficient")
+FAILURES = {
+    "not installed": (
+        ModuleNotFoundError("No module named 'cupy'", name="cupy"),
+        None,
+        ["cannot be imported", "No module named 'cupy'", CUDA12],
+    ),
+    "broken install": (
+        ImportError("\n=====\nFailed to import CuPy.\nundefined symbol: foo\n====="),
+        "cupy-cuda12x",
+        ["undefined symbol: foo", f"pip uninstall -y cupy-cuda12x && {CUDA12}"],
+    ),
+    "a dependency of CuPy is missing": (
+        ModuleNotFoundError("No module named 'cuda'", name="cuda"),
+        "cupy-cuda13x",
+        ["No module named 'cuda'", f"pip uninstall -y cupy-cuda13x && {CUDA13}"],
+    ),
+    "a folder named cupy": (
+        SimpleNamespace(),
+        None,
+        ["is not CuPy", "rename what hides CuPy", CUDA12],
+    ),
+    "broken driver library": (
+        ImportError("libcuda.so.1: cannot open shared object file: No such file or directory"),
+        "cupy-cuda12x",
+        ["libcuda.so.1: cannot open shared object file", "install NVIDIA's driver", "nvidia-smi"],
+    ),
+    "CUDA's own library is missing": (
+        ImportError("libcudart.so.12: cannot open shared object file: No such file or directory"),
+        "cupy-cuda12x",
+        ["libcudart.so.12", f"pip uninstall -y cupy-cuda12x && {CUDA12}"],
+    ),
+    "no driver": (
+        fake_cupy(count=NO_DRIVER, driver=0),
+        "cupy-cuda12x",
+        ["finds no CUDA device", "cudaErrorInsufficientDriver", "install NVIDIA's driver",
+         "docker run --gpus all"],
+    ),
+    "driver for CUDA 12 under a CuPy for CUDA 13": (
+        fake_cupy(count=NO_DRIVER, driver=12040, runtime=13000),
+        "cupy-cuda13x",
+        ["cudaErrorInsufficientDriver", f"pip uninstall -y cupy-cuda13x && {CUDA12}",
+         "the driver is for CUDA 12.4"],
+    ),
+    "driver too old for any": (
+        fake_cupy(count=NO_DRIVER, driver=11040),
+        "cupy-cuda12x",
+        ["cudaErrorInsufficientDriver", "update NVIDIA's driver", "11.4", "12.9"],
+    ),
+    "no device": (
+        fake_cupy(count=CUDARuntimeError("cudaErrorNoDevice: no CUDA-capable device is detected")),
+        "cupy-cuda12x",
+        ["finds no CUDA device", "cudaErrorNoDevice", "nvidia-smi", "CUDA_VISIBLE_DEVICES"],
+    ),
+    "device count 0": (
+        fake_cupy(count=0),
+        "cupy-cuda12x",
+        ["the device count is 0", "nvidia-smi", "CUDA_VISIBLE_DEVICES"],
+    ),
+    "driver version cannot be read": (
+        fake_cupy(count=0, driver=CUDARuntimeError("broken")),
+        "cupy-cuda12x",
+        ["the device count is 0", "install NVIDIA's driver"],
+    ),
+    "NVRTC is missing": (
+        fake_cupy(ones=raising(RuntimeError("Failure finding \"libnvrtc.so.12\": No such file"))),
+        "cupy-cuda12x",
+        ["cannot compute", "libnvrtc.so.12", CUDA12],
+    ),
+    "cuBLAS is missing": (
+        fake_cupy(ones=raising(ImportError("libcublas.so.13: cannot open shared object file"))),
+        "cupy-cuda13x",
+        ["cannot compute", "libcublas.so.13", CUDA13],
+    ),
+    "headers are missing": (
+        fake_cupy(ones=raising(RuntimeError("Failed to find CUDA headers."))),
+        "cupy-cuda12x",
+        ["Failed to find CUDA headers", CUDA12, "headers"],
+    ),
+    "a V100 under CUDA 13": (
+        fake_cupy(ones=raising(Exception("nvrtc: error: invalid value for --gpu-architecture"))),
+        "cupy-cuda13x",
+        ["--gpu-architecture", f"pip uninstall -y cupy-cuda13x && {CUDA12}"],
+    ),
+    "a device too new for CUDA 12": (
+        fake_cupy(ones=raising(CUDARuntimeError("cudaErrorNoKernelImage: no kernel image"))),
+        "cupy-cuda12x",
+        ["no kernel image", f"pip uninstall -y cupy-cuda12x && {CUDA13}"],
+    ),
+    "memory is full": (
+        fake_cupy(ones=raising(MemoryError("Out of memory allocating 512 bytes"))),
+        "cupy-cuda12x",
+        ["Out of memory allocating 512 bytes", "nvidia-smi", "CUDA_VISIBLE_DEVICES"],
+    ),
+    "wrong result": (
+        fake_cupy(ones=lambda *args: Wrong()),
+        "cupy-cuda12x",
+        ["cannot compute", "came out as 15.0", "nvidia-smi -q -d ECC"],
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", FAILURES)
+def test_failure_names_cause_and_remedy(cupy_is, name, caplog):
+    module, installed, words = FAILURES[name]
+    cupy_is(module, installed)
+    with pytest.raises(BackendError) as caught:
+        get_ops("cupy")
+    text = str(caught.value)
+    for word in ("backend 'cupy'", "Remedy: ", "or choose the backend 'numpy'", *words):
+        assert word in text, f"{word!r} is not in: {text}"
+    assert "\n" not in text
+    if "count is 0" not in text and "came out as" not in text:
+        assert isinstance(caught.value.__cause__, Exception)
+    assert why_not_cupy() == text
+    # "auto" goes on with NumPy, and leaves the reason in the log.
+    with caplog.at_level(logging.INFO, logger="ddnmf_np"):
+        assert get_ops("auto", fast="off").name == "numpy"
+    assert text in caplog.text
+
+
+@pytest.mark.parametrize("name", FAILURES)
+def test_description_never_raises(cupy_is, name):
+    module, installed, _ = FAILURES[name]
+    cupy_is(module, installed)
+    found = describe_cuda()
+    assert set(found) == {"cupy", "driver", "runtime", "devices", "problem"}
+    works_so_far = getattr(module, "ones", strict.ones) is not strict.ones
+    assert (found["problem"] is None) == works_so_far
+    assert len(found["devices"]) == works_so_far
+
+
+def test_a_device_that_cannot_be_asked_is_a_problem(cupy_is):
+    module = fake_cupy()
+    module.cuda.runtime.getDeviceProperties = raising(CUDARuntimeError("cudaErrorUnknown"))
+    cupy_is(module)
+    assert describe_cuda()["problem"] == "CUDARuntimeError: cudaErrorUnknown"
+
+
+def test_a_cupy_that_works_is_used(cupy_is):
+    cupy_is(strict)
+    assert load_cupy() is strict
+    assert why_not_cupy() is None
+    for ops in (get_ops("cupy"), get_ops("auto"), ops_by_name("cupy")):
+        assert ops.name == "cupy"
+        assert ops.xp is strict
+    assert describe_cuda()["devices"] == [
+        {"name": "strict", "compute_capability": "9.0", "memory_bytes": 2**30}
+    ]
+
+
+@pytest.mark.cupy
+def test_the_real_cupy_says_why_not(cupy):
+    """Here, without a GPU; where there is one, it must work."""
+    why = why_not_cupy()
+    if why is None:
+        assert get_ops("cupy").name == "cupy"
+        return
+    assert cupy.__version__ in why
+    assert "Remedy: " in why
+    with pytest.raises(BackendError):
+        get_ops("cupy")
+    assert get_ops("auto").name.startswith("numpy")
+
+
+@pytest.mark.parametrize(
+    ("options", "word"),
+    [({"backend": "cuda"}, "numpy, cupy, auto"), ({"fast": "yes"}, "auto, on, off")],
+)
+def test_unknown_names(options, word):
+    with pytest.raises(UsageError, match=word):
+        get_ops(**options)
+
+
+def test_numpy_needs_nothing(cupy_is, monkeypatch):
+    cupy_is(AssertionError("NumPy must not look for CuPy"))
+    assert get_ops("numpy", fast="off").name == "numpy"
+    monkeypatch.setattr(backend, "find_spec", lambda name: None)
+    assert get_ops().name == "numpy"
+
+
+def test_numba_is_used_where_it_is():
+    pytest.importorskip("numba", reason="Numba is not installed (the extra 'fast')")
+    assert get_ops(fast="on").name == get_ops().name == "numpy+numba"
+    assert get_ops(fast="off").name == "numpy"
+    assert why_not_numba() is None
+    assert ops_by_name("numpy+numba").name == "numpy+numba"
+    assert ops_by_name("numpy").name == "numpy"
+
+
+@pytest.mark.parametrize(
+    "error",
+    [ModuleNotFoundError("No module named 'numba'", name="numba"),
+     ImportError("Numba needs NumPy 2.3 or less"), OSError("libllvm is gone")],
+)  # fmt: skip
+def test_numba_that_is_missing_or_broken(monkeypatch, error):
+    imported = builtins.__import__
+
+    def refuse(name, *args, **kwargs):
+        if name == "numba":
+            raise error
+        return imported(name, *args, **kwargs)
+
+    monkeypatch.delitem(sys.modules, "ddnmf_np.engine.ops_numba", raising=False)
+    monkeypatch.setattr(builtins, "__import__", refuse)
+    with pytest.raises(BackendError, match=r"pip install --upgrade 'ddnmf-np\[fast\]'") as caught:
+        get_ops(fast="on")
+    assert str(error) in str(caught.value)
+    assert str(error) in why_not_numba()
+    # "auto": absent is no fault, broken is one.
+    monkeypatch.setattr(backend, "find_spec", lambda name: None)
+    assert get_ops(fast="auto").name == "numpy"
+    monkeypatch.setattr(backend, "find_spec", lambda name: "there")
+    with pytest.raises(BackendError, match="fast is 'auto'"):
+        get_ops(fast="auto")
+
+
+def test_backend_of_an_array():
+    assert backend_of(np.zeros(3)) == "numpy"
+    assert backend_of([1.0]) == "numpy"
+    assert backend_of(strict.zeros(3)) == "cupy"
+
+
+def test_installed_distributions_are_read():
+    names = backend._installed()
+    assert all(name.startswith("cupy") for name in names)
+    try:
+        from importlib.metadata import version
+
+        version("cupy-cuda12x")
+        assert "cupy-cuda12x" in names
+    except PackageNotFoundError:
+        assert "cupy-cuda12x" not in names
+
+
+@pytest.mark.parametrize("variable", ["DDNMF_REQUIRE_GPU", "DDNMF_REQUIRE_CUPY"])
+def test_what_is_not_there_is_skipped_with_its_reason_or_fails(monkeypatch, variable):
+    monkeypatch.delenv(variable, raising=False)
+    with pytest.raises(pytest.skip.Exception, match="the reason"):
+        unavailable(variable, "the reason")
+    monkeypatch.setenv(variable, "1")
+    with pytest.raises(pytest.fail.Exception, match=f"{variable}=1, but: the reason"):
+        unavailable(variable, "the reason")

@@ -1,0 +1,331 @@
+"""CuPy beside NumPy, step by step: ``python -m pytest -m gpu`` on a machine with a CUDA device.
+
+Each test runs twice. On ``cuda`` (marked ``gpu``) it compares a real device with NumPy; without
+one it is skipped, with the reason, or fails if ``DDNMF_REQUIRE_GPU=1``. On ``strict`` it runs the
+same lines everywhere, on a stand-in for CuPy that executes the kernels' formulas and refuses what
+CuPy refuses (see ``strict.py``): so the tests themselves are known to work before they meet a GPU.
+"""
+
+from pathlib import Path
+
+import numpy as np
+import op_cases
+import pytest
+from strict import ElementwiseKernel, strict
+from tolerances import GOLDEN64, assert_close, assert_same_bits
+
+from ddnmf_np.checkpoint import load_checkpoint, save_checkpoint
+from ddnmf_np.config import Config
+from ddnmf_np.data.batches import epoch_order
+from ddnmf_np.data.noise import NOISE_KINDS, Noise
+from ddnmf_np.engine import backend, ops_cupy
+from ddnmf_np.engine.gradcheck import gradcheck
+from ddnmf_np.engine.ops import Ops
+from ddnmf_np.estimator import DDNMF
+from ddnmf_np.model import Model
+from ddnmf_np.train import main
+from ddnmf_np.training import Trainer
+
+GOLDEN = Path(__file__).parents[1] / "golden" / "golden.npz"
+
+STEPS = 20
+TRAJECTORY = {"float64": 1e-12, "float32": 1e-4}
+"""Weights and gradients over 20 steps, relative to the largest entry of their block. NumPy beside
+itself, with the terms of every sum in another order and activations to half a unit, differs by
+1.7e-14 and 4.8e-6 at most (6 seeds, all cases below): room for a device's fused multiply-adds and
+its own exp, not for another formula, which differs by more than 1e-3 in its first step."""
+
+GAUSSIAN = {"float64": 1e-14, "float32": 2e-7}
+"""Log, root and cosine in float64 on both sides, a few units of 1e-16, relative to the largest
+entry; then rounded to the data's precision, where the two may fall to neighbours (1.2e-7)."""
+
+FEATURES, SAMPLES, BATCH = 13, 43, 16  # the last batch of an epoch is short: 11
+
+
+def config(**options):
+    small = {"widths": (7, 11, 5), "rank": 3, "batch_size": BATCH, "dtype": "float64"}
+    return Config(**(small | options))
+
+
+def data(dtype="float64", n=SAMPLES):
+    return np.random.default_rng(5).uniform(0.0, 1.0, (n, FEATURES)).astype(dtype)
+
+
+def blocks(model):
+    """Return parameters and gradients by name, on the host."""
+    for net, stack in model.nets.items():
+        for name in stack.arena.shapes:
+            yield f"{net} {name}", model.ops.to_host(stack.arena.param(name))
+            yield f"{net} d{name}", model.ops.to_host(stack.arena.grad(name))
+
+
+# -- operations --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("name", op_cases.CASES)
+def test_operation_equals_its_plain_twin(device, name, dtype):
+    op_cases.check(name, device.ops, dtype)
+
+
+PLANTED = {
+    "tap": "dh += (T)2 * c * (h - ref)",
+    "d_relu": "dh = h >= (T)0 ? dh : dh * (T)0",
+    "d_sigmoid": "dh *= h",
+    "d_tanh": "dh *= (T)1 - h",
+    "d_softplus": "dh *= expm1(-h)",
+    "sigmoid": "z = (T)1 / ((T)1 + exp(min(-z, bound)))",  # hides a NaN
+    "descend": "p += g * lr",
+    "momentum": "v = ((v + g) + big) - big; p -= v * lr",
+    "adam": "m = ((m * b1 + g * c1) + big) - big; v = ((v * b2 + g * c2) + big) - big;"
+    " p -= (m / (sqrt(v) + eps)) * rate",
+}
+
+
+@pytest.mark.parametrize("name", ops_cupy.KERNELS)
+def test_a_planted_fault_in_a_kernel_is_found(device, name, monkeypatch):
+    kernel = ops_cupy.KERNELS[name]
+    monkeypatch.setitem(ops_cupy.KERNELS, name, kernel._replace(formula=PLANTED[name]))
+    case = {"sigmoid": "activate sigmoid"}.get(name, name.replace("d_", "dactivate "))
+    with pytest.raises(AssertionError, match=case):
+        op_cases.check(case, ops_cupy.CupyOps(device.ops.xp), "float64")
+
+
+def test_a_planted_fault_in_the_reduction_is_found(device, monkeypatch):
+    monkeypatch.setitem(ops_cupy.SQUARED_DISTANCE, "map_expr", "(double)(a - b) * (double)a")
+    with pytest.raises(AssertionError, match="squared_distance"):
+        op_cases.check("squared_distance", ops_cupy.CupyOps(device.ops.xp), "float64")
+
+
+def test_no_kernel_escapes_the_comparison():
+    ElementwiseKernel.called.clear()
+    for name in op_cases.CASES:
+        op_cases.check(name, ops_cupy.CupyOps(strict), "float64")
+    names = {f"ddnmf_{name}" for name in (*ops_cupy.KERNELS, "squared_distance")}
+    assert ElementwiseKernel.called == names
+
+
+def test_arrays_go_there_and_back(device):
+    host = np.arange(12.0).reshape(3, 4).T  # not C-contiguous
+    there = device.ops.to_device(host, "float32")
+    assert there.flags.c_contiguous
+    assert_same_bits(device.ops.to_host(there), host.astype("float32"))
+    assert device.ops.to_device(there, "float32") is there
+    assert device.ops.to_device(there, "float64").dtype == "float64"
+    assert backend.backend_of(there) == "cupy"
+    assert device.ops.device_name()
+    device.ops.synchronize()
+
+
+# -- data --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("redraw", [False, True])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("kind", NOISE_KINDS)
+def test_noise_is_the_same(device, kind, dtype, redraw):
+    x, index = data(dtype), np.random.default_rng(1).permutation(10 * SAMPLES)[:SAMPLES]
+    noisy = []
+    for ops in (Ops(), device.ops):
+        noise = Noise(kind, 0.3, seed=2**63 - 1, redraw=redraw, high=2.0, xp=ops.xp)
+        out = ops.empty(x.shape, dtype)
+        for rows in (slice(0, 7), slice(7, SAMPLES)):  # the scratch memory grows
+            there = ops.to_device(index[rows])
+            noise.apply(ops.to_device(x[rows]), there, 3, out[rows])
+        noisy.append(ops.to_host(out))
+    if kind == "gaussian":
+        assert_close(noisy[1], noisy[0], GAUSSIAN[dtype], kind)
+    else:
+        assert_same_bits(noisy[1], noisy[0], kind)
+    assert (noisy[0] != x).any() == (kind != "none")
+
+
+@pytest.mark.parametrize("shuffle", [False, True])
+def test_order_of_an_epoch_is_the_same(device, shuffle):
+    order = epoch_order(1000, 7, 3, shuffle=shuffle, xp=device.ops.xp)
+    expected = epoch_order(1000, 7, 3, shuffle=shuffle)
+    assert_same_bits(device.ops.to_host(order), expected)
+
+
+# -- training ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_initial_weights_are_the_same_bits(device, dtype):
+    plain, there = (Model(FEATURES, config(dtype=dtype), ops) for ops in (Ops(), device.ops))
+    for (name, expected), (_, actual) in zip(blocks(plain), blocks(there), strict=True):
+        assert_same_bits(actual, expected, name)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("optimizer", ["adam", "momentum", "gd"])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"objective": "paper", "noise_kind": "masking", "nonnegative": "both"},
+        {"objective": "demo", "noise_kind": "gaussian", "activation": ("sigmoid",)},
+        {"objective": "paper", "activation": ("tanh", "softplus", "relu"), "noise_redraw": True},
+    ],
+    ids=["paper", "demo", "activations"],
+)
+def test_twenty_steps_are_the_same(device, options, optimizer, dtype):
+    chosen = config(optimizer=optimizer, dtype=dtype, **options)
+    plain, there = (Trainer(Model(FEATURES, chosen, ops), data(dtype))
+                    for ops in (Ops(), device.ops))  # fmt: skip
+    tolerance = TRAJECTORY[dtype]
+    steps = 0
+    while steps < STEPS:
+        order = epoch_order(SAMPLES, chosen.seed, plain.position.epoch)
+        for rows in plain.batches:  # the last one is short
+            plain.step(order[rows])
+            there.step(there.ops.to_device(order[rows]))
+            steps += 1
+            for (name, e), (_, a) in zip(blocks(plain.model), blocks(there.model), strict=True):
+                assert e.any(), f"{name} is all zero: nothing is compared"
+                assert_close(a, e, tolerance, f"{name} in step {steps}")
+        plain.position.epoch = there.position.epoch = plain.position.epoch + 1
+    losses, expected = (t.model.loss.values(steps * BATCH) for t in (there, plain))
+    assert losses == pytest.approx(expected, rel=tolerance)
+
+
+@pytest.mark.parametrize("objective", ["paper", "demo"])
+@pytest.mark.parametrize("optimizer", ["gd", "momentum", "adam"])
+def test_ten_steps_beside_another_implementation(device, objective, optimizer):
+    """The record of ``tests/engine/test_golden.py``, on the device."""
+    with np.load(GOLDEN, allow_pickle=False) as file:
+        golden = dict(file)
+    prefix = f"hyper/{optimizer}/"
+    hyper = {k.removeprefix(prefix): float(golden[k]) for k in golden if k.startswith(prefix)}
+    chosen = config(widths=(13, 11, 7), objective=objective, optimizer=optimizer, **hyper)
+    model = Model(golden["x"].shape[1], chosen, device.ops, rows=5)
+    arenas = {net: stack.arena for net, stack in model.nets.items()}
+    for net, arena in arenas.items():
+        for name in arena.shapes:
+            initial = golden[f"{objective}/init/{net}/{name}"]
+            arena.param(name)[...] = device.ops.to_device(initial)
+    x, x_noisy = (device.ops.to_device(golden[name]) for name in ("x", "x_noisy"))
+    for first, last in golden["rows"].tolist():
+        model.step(x[first:last], x_noisy[first:last])
+    for net, arena in arenas.items():
+        for name in arena.shapes:
+            expected = golden[f"{objective}/{optimizer}/final/{net}/{name}"]
+            assert_close(device.ops.to_host(arena.param(name)), expected, GOLDEN64, name)
+
+
+def test_encoding_and_decoding_are_the_same(device):
+    chosen, x = config(), data(n=600)  # more than the buffers hold at once
+    plain, there = (Model(FEATURES, chosen, ops) for ops in (Ops(), device.ops))
+    for use in ("encode", "denoise", "supervise"):
+        a, e = getattr(there, use)(x), getattr(plain, use)(x)
+        assert_close(device.ops.to_host(a), e, TRAJECTORY["float64"], use)
+    H = plain.encode(x)
+    decoded = device.ops.to_host(there.decode(device.ops.to_device(H)))
+    assert_close(decoded, plain.decode(H), TRAJECTORY["float64"], "decode")
+
+
+@pytest.mark.parametrize("objective", ["paper", "demo"])
+def test_gradients_are_right_on_the_device(device, objective):
+    model = Model(FEATURES, config(objective=objective), device.ops)
+    report = gradcheck(model, verbose=False)
+    assert report.ok, str(report)
+
+
+def test_what_is_not_finite_is_found_on_the_device(device):
+    model = Model(FEATURES, config(), device.ops)
+    x = device.ops.to_device(data(n=BATCH))
+    model.step(x, x)
+    assert model.first_nonfinite() is None
+    model.student.arena.param("W_base")[0, 0] = np.nan
+    model.step(x, x)
+    assert "student layer 4" in model.first_nonfinite()
+
+
+@pytest.mark.parametrize("kind", NOISE_KINDS)
+def test_a_step_reads_nothing_back(device, kind):
+    chosen = config(noise_kind=kind, nonnegative="both", noise_redraw=True)
+    trainer = Trainer(Model(FEATURES, chosen, device.ops), data())
+    trainer.train(1)  # warm
+    order = epoch_order(SAMPLES, chosen.seed, 1, xp=device.ops.xp)
+    with device.crossings() as counted:
+        for rows in trainer.batches:
+            trainer.step(order[rows])
+    assert (counted.to_host, counted.to_device, counted.hidden_copies) == (0, 0, 0)
+
+
+def test_an_epoch_reads_back_the_losses_and_whether_all_is_finite(device):
+    trainer = Trainer(Model(FEATURES, config(), device.ops), data())
+    trainer.train(1)
+    for epochs in (2, 3):
+        with device.crossings() as counted:
+            trainer.train(epochs)
+        assert counted.to_host == 1 + len(trainer.model.nets)  # the losses; is each net finite?
+        assert counted.to_device == 0
+
+
+def test_a_run_moves_between_the_backends(device, tmp_path):
+    x, chosen = data(), config(noise_kind="salt-and-pepper")
+    plain = Trainer(Model(FEATURES, chosen), x)
+    plain.train(2)
+    save_checkpoint(tmp_path / "plain.npz", plain, "hash")
+    there = Trainer(Model(FEATURES, chosen, device.ops), x)
+    load_checkpoint(tmp_path / "plain.npz").restore(there, "hash")
+    there.train(4)
+    save_checkpoint(tmp_path / "there.npz", there, "hash")
+    back = Trainer(Model(FEATURES, chosen), x)
+    load_checkpoint(tmp_path / "there.npz").restore(back, "hash")
+    plain.train(4)
+    for name, expected in plain.model.state().items():
+        assert_same_bits(back.model.state()[name], there.model.state()[name], name)
+        assert_close(back.model.state()[name], expected, TRAJECTORY["float64"], name)
+
+
+# -- what users call -------------------------------------------------------------------------
+
+
+@pytest.fixture
+def installed(device, monkeypatch):
+    """Make ``backend="cupy"`` mean this device."""
+    if device.ops.xp is strict:
+        monkeypatch.setattr(backend, "import_module", lambda name: strict)
+    return device
+
+
+def test_backend_cupy_and_auto_mean_the_device(installed):
+    for name in ("cupy", "auto"):
+        assert backend.get_ops(name).name == "cupy"
+    assert backend.why_not_cupy() is None
+    found = backend.describe_cuda()
+    assert found["problem"] is None
+    assert found["devices"][0]["name"] == installed.ops.device_name()
+    assert found["devices"][0]["memory_bytes"] > 2**20
+
+
+def test_the_estimator_gives_back_what_it_was_given(installed):
+    x = data()
+    options = {"n_components": 3, "widths": (7, 5), "batch_size": BATCH, "max_iter": 2,
+               "random_state": 0}  # fmt: skip
+    expected = DDNMF(**options).fit(x).transform(x)
+    there = installed.ops.to_device(x)
+    on_device = DDNMF(**options).fit(there)
+    codes = on_device.transform(there)
+    assert backend.backend_of(codes) == "cupy"
+    assert_close(installed.ops.to_host(codes), expected, TRAJECTORY["float64"], "device in and out")
+    assert isinstance(on_device.components_, np.ndarray)
+    host_in = DDNMF(**options, backend="cupy").fit(x)
+    assert isinstance(host_in.transform(x), np.ndarray)
+    assert_close(host_in.transform(x), expected, TRAJECTORY["float64"], "host in and out")
+    assert_close(host_in.inverse_transform(expected),
+                 DDNMF(**options).fit(x).inverse_transform(expected),
+                 TRAJECTORY["float64"], "decoded")  # fmt: skip
+
+
+def test_a_whole_run_on_the_device(installed, tmp_path):
+    np.save(tmp_path / "x.npy", data())
+    np.save(tmp_path / "y.npy", np.arange(SAMPLES) % 3)
+    code = main(
+        f"--dataset {tmp_path}/x.npy --labels {tmp_path}/y.npy --widths 7 5 --rank 3 --epochs 2 "
+        f"--batch-size 16 --embedding pca --backend cupy --output {tmp_path}/run".split()
+    )
+    assert code == 0
+    assert (tmp_path / "run" / "summary.json").exists()
+    assert (tmp_path / "run" / "figures" / "losses.png").exists()

@@ -1,0 +1,147 @@
+"""Every kernel compiles for every generation of devices, as CuPy would compile it. No GPU needed.
+
+The source is the one that CuPy itself generates for its launch, the options are CuPy's, and the
+compiler is NVRTC. Only loading and running the result takes a device.
+"""
+
+import numpy as np
+import pytest
+from availability import unavailable
+
+from ddnmf_np.engine.ops_cupy import KERNELS, SQUARED_DISTANCE
+
+pytestmark = pytest.mark.cupy
+
+ARCHITECTURES = ("70", "75", "80", "90")
+"""V100, T4, A100 and H100; a device in between runs what was compiled for the one before."""
+
+ARRAYS = {"h", "ref", "g"}
+"""Inputs of elementwise kernels that are arrays; the others are scalars."""
+
+NDARRAY, INDEXER, SCALAR = 1, 2, 3  # cupy/_core/_kernel.pxd: enum _ArgKind
+
+
+class Compiler:
+    """CuPy's way from a kernel to machine code, up to where a device is needed."""
+
+    def __init__(self, cupy):
+        from cupy._core import _carray, _kernel, _reduction, _scalar, core
+        from cupy.cuda import compiler
+
+        self.cupy, self.kernel, self.reduction = cupy, _kernel, _reduction
+        self.indexer, self.scalar, self.compiler = _carray.Indexer, _scalar.CScalar, compiler
+        self.headers = "".join(f"#include <{name}>\n" for name in core._cupy_header_list)
+        self.options = (
+            *core.assemble_cupy_compiler_options(()),
+            "-ftz=true",
+            "--device-as-default-execution-space",
+        )
+
+    def array(self, dtype, ndim=1, contiguous=True):
+        return self.info(NDARRAY, self.cupy.ndarray, np.dtype(dtype), ndim, contiguous, True)
+
+    def info(self, *what):
+        return self.kernel._ArgInfo(*what)
+
+    def elementwise_source(self, name, kernel, dtype):
+        """Return the text that CuPy compiles when the kernel is called with such arrays."""
+        made = self.cupy.ElementwiseKernel(*kernel, f"ddnmf_{name}")
+        dtype = np.dtype(dtype)
+        given = tuple(dtype if p.name in ARRAYS else None for p in made.in_params)
+        types, _, type_map = made._decide_params_type(given, (dtype,) * made.nout)
+        arguments = [
+            self.array(dtype)
+            if array is not None
+            else self.info(SCALAR, self.scalar, np.dtype(scalar), 0, True, True)
+            for array, scalar in zip(given, types, strict=True)
+        ]
+        arguments += [self.array(dtype)] * made.nout
+        arguments.append(self.info(INDEXER, self.indexer, None, 1, True, True))
+        return self.kernel._get_elementwise_kernel_code(
+            tuple(arguments), type_map, made.params, made.operation, made.name, made.preamble
+        )
+
+    def reduction_source(self, options, dtype):
+        """Return the text that CuPy compiles for a sum over the second axis of two matrices."""
+        made = self.cupy.ReductionKernel(**options, name="ddnmf_squared_distance")
+        arguments = (
+            self.array(dtype, 2, False),  # transposed, so that the summed axis comes first
+            self.array(dtype, 2, False),
+            self.array("float64"),
+            self.info(INDEXER, self.indexer, None, 2, True, True),
+            self.info(INDEXER, self.indexer, None, 1, True, True),
+            self.info(SCALAR, self.scalar, np.dtype("int32"), 0, True, True),
+        )
+        type_map = self.kernel._TypeMap((("T", np.dtype(dtype).type), ("IndexT", "int32")))
+        return self.reduction._ReductionKernel_get_cached_function_code(
+            made.nin, made.nout, made._params, arguments, type_map, made.name, 512,
+            made.reduce_type, made.identity, made.map_expr, made.reduce_expr, made.post_map_expr,
+            made.preamble, made.options,
+        )  # fmt: skip
+
+    def compile(self, source, architecture, method="cubin"):
+        """Return machine code for one generation of devices (or PTX, readable)."""
+        program = self.compiler._NVRTCProgram(self.headers + source, "kernel.cu", method=method)
+        prefix = {"cubin": "sm", "ptx": "compute"}[method]
+        return program.compile((*self.options, f"-arch={prefix}_{architecture}"))[0]
+
+    def source(self, name, dtype):
+        if name == "squared_distance":
+            return self.reduction_source(SQUARED_DISTANCE, dtype)
+        return self.elementwise_source(name, KERNELS[name], dtype)
+
+
+@pytest.fixture(scope="module")
+def nvrtc(cupy):
+    """The compiler, or a skip that says which package brings it."""
+    try:
+        cupy.cuda.nvrtc.getVersion()
+        return Compiler(cupy)
+    except (ImportError, RuntimeError, OSError) as error:
+        unavailable(
+            "DDNMF_REQUIRE_CUPY",
+            f"NVRTC cannot be used: {error}. Remedy: pip install nvidia-cuda-nvrtc-cu12 "
+            "nvidia-cuda-runtime-cu12 (for cupy-cuda12x)",
+        )
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("name", [*KERNELS, "squared_distance"])
+def test_kernel_compiles(nvrtc, name, dtype, architecture):
+    major = nvrtc.cupy.cuda.nvrtc.getVersion()[0]
+    if architecture == "70" and major >= 13:
+        pytest.skip(f"CUDA {major} has no sm_70 (V100): such devices need cupy-cuda12x")
+    source = nvrtc.source(name, dtype)
+    assert f"ddnmf_{name}(" in source
+    assert {"float32": "typedef float T", "float64": "typedef double T"}[dtype] in source
+    assert nvrtc.compile(source, architecture)[:4] == b"\x7fELF"
+
+
+@pytest.mark.parametrize(
+    "formula",
+    ["dh += c * (h - ref", "dh += c * sine(h)", "dh += lr * h", "h = dh", "dh += c * h; x = 1"],
+)
+def test_a_fault_in_a_formula_does_not_compile(nvrtc, formula):
+    source = nvrtc.elementwise_source("tap", KERNELS["tap"]._replace(formula=formula), "float32")
+    with pytest.raises(nvrtc.compiler.CompileException):
+        nvrtc.compile(source, "80")
+
+
+def test_a_fault_in_the_reduction_does_not_compile(nvrtc):
+    faulty = SQUARED_DISTANCE | {"post_map_expr": "nothing = a"}
+    with pytest.raises(nvrtc.compiler.CompileException):
+        nvrtc.compile(nvrtc.reduction_source(faulty, "float32"), "80")
+
+
+@pytest.mark.parametrize(("name", "moments"), [("momentum", 1), ("adam", 2)])
+def test_the_compiler_keeps_what_flushes_denormals(nvrtc, name, moments):
+    """``(v + big) - big`` is not optimised away: each moment has its subtraction."""
+    kernel = KERNELS[name]
+    plain = kernel._replace(formula=kernel.formula.replace(" + big) - big", ")"))
+    assert plain != kernel
+    subtractions = [
+        nvrtc.compile(nvrtc.elementwise_source(name, k, "float64"), "80", "ptx").count(b"sub.f64")
+        for k in (kernel, plain)
+    ]
+    assert subtractions[0] - subtractions[1] == moments

@@ -1,0 +1,16 @@
+"""Makes this folder importable (``tolerances``, ``oracle``), and holds the shared fixture."""
+
+import pytest
+
+from ddnmf_np.engine.ops import Ops
+
+
+@pytest.fixture(params=["plain", "numba"])
+def ops(request):
+    """Operations on the CPU: the readable ones, and their Numba twins where Numba is installed."""
+    if request.param == "plain":
+        return Ops()
+    pytest.importorskip("numba", reason="Numba is not installed (the extra 'fast')")
+    from ddnmf_np.engine.ops_numba import NumbaOps
+
+    return NumbaOps()

@@ -1,0 +1,272 @@
+"""The shape of the package: imports point one way, and every equation can be followed."""
+
+import ast
+import re
+import subprocess
+import sys
+from graphlib import TopologicalSorter
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PACKAGE = ROOT / "ddnmf_np"
+SOURCES = sorted(PACKAGE.rglob("*.py"))
+TESTS = sorted((ROOT / "tests").rglob("test_*.py"))
+DERIVATIONS = sorted((ROOT / "derivations").glob("[0-9][0-9]-*.md"))
+EQUATIONS = set(range(1, 11))
+
+ROOMS = [
+    {"errors", "files"},
+    {"engine"},
+    {"data"},
+    {"config", "environment", "model", "training", "checkpoint", "distributed", "progress",
+     "runfolder"},
+    {"evaluation"},
+    {"estimator", "run", "experiments"},
+    {"train", "bench", "doctor"},
+]  # fmt: skip
+"""Modules and folders of the package, from the ground up: an import points up this list."""
+
+FRAMEWORKS = {"torch", "jax", "tensorflow", "keras", "autograd", "theano", "mxnet", "flax"}
+
+
+def name_of(path):
+    """Return a file's dotted name: ``ddnmf_np/engine/ops.py`` is ``ddnmf_np.engine.ops``."""
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+MODULES = {name_of(path): path for path in SOURCES}
+
+
+def imports(path):
+    """Return the modules that a file imports, wherever in it, also by ``import_module("name")``."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        match node:
+            case ast.Import(names=names):
+                found |= {alias.name for alias in names}
+            case ast.ImportFrom(level=0, module=module, names=names):
+                # ``from package import module`` imports the module, not the package's front.
+                inner = {f"{module}.{alias.name}" for alias in names} & MODULES.keys()
+                found |= inner or {module}
+            case ast.ImportFrom():
+                raise AssertionError(f"{path}: a relative import; write the whole name")
+            case ast.Call(func=ast.Name(id=call) | ast.Attribute(attr=call), args=[first, *_]):
+                if call in ("import_module", "__import__") and isinstance(first, ast.Constant):
+                    found.add(first.value)
+    return found
+
+
+IMPORTS = {name: imports(path) for name, path in MODULES.items()}
+
+
+def room_of(module):
+    """Return the number of the room that a module of the package is in."""
+    name = module.split(".")[1]
+    for number, room in enumerate(ROOMS):
+        if name in room:
+            return number
+    raise AssertionError(f"{module} is in no room; add {name!r} where it belongs, in ROOMS")
+
+
+def inside(module):
+    return {name for name in IMPORTS[module] if name.split(".")[0] == "ddnmf_np"}
+
+
+@pytest.mark.parametrize("module", sorted(MODULES.keys() - {"ddnmf_np"}))
+def test_imports_point_one_way(module):
+    for other in inside(module) - {"ddnmf_np"}:
+        assert other in MODULES, f"{module} imports {other}, which does not exist"
+        assert room_of(other) <= room_of(module), f"{module} imports {other}"
+
+
+def test_no_import_goes_round_in_a_circle():
+    graph = {name: inside(name) - {"ddnmf_np"} for name in MODULES if name != "ddnmf_np"}
+    tuple(TopologicalSorter(graph).static_order())  # raises CycleError
+
+
+def test_the_front_imports_nothing_of_the_package_at_once():
+    """Its names are resolved on first use, so that the engine alone stays light."""
+    code = (
+        "import sys, ddnmf_np\n"
+        "assert [m for m in sys.modules if m.startswith('ddnmf_np')] == ['ddnmf_np']\n"
+        "assert ddnmf_np.gradcheck.__module__ == 'ddnmf_np.engine.gradcheck'\n"
+        "assert 'sklearn' not in sys.modules\n"
+        "assert {'DDNMF', 'gradcheck'} <= set(dir(ddnmf_np))\n"
+    )
+    run(code)
+
+
+def test_engine_reads_in_the_order_it_declares():
+    """Each file of the reading order imports none that comes after it."""
+    order = ["ops", "arena", "layers", "stack", "objective", "optim", "gradcheck"]
+    text = (PACKAGE / "engine" / "__init__.py").read_text("utf-8")
+    places = [text.index(f"``{name}``") for name in order]
+    assert places == sorted(places)
+    for number, name in enumerate(order):
+        later = {f"ddnmf_np.engine.{other}" for other in order[number + 1 :]}
+        assert not inside(f"ddnmf_np.engine.{name}") & later, name
+
+
+@pytest.mark.parametrize("module", [m for m in sorted(MODULES) if ".engine" in m])
+def test_engine_needs_numpy_alone(module):
+    foreign = {name.split(".")[0] for name in IMPORTS[module]} - set(sys.stdlib_module_names)
+    allowed = {"numpy", "ddnmf_np"}
+    if module == "ddnmf_np.engine.ops_numba":
+        allowed.add("numba")
+    if module == "ddnmf_np.engine.backend":
+        allowed.add("cupy")
+    assert foreign <= allowed
+    assert {m for m in inside(module) if room_of(m) > room_of("ddnmf_np.engine")} == set()
+
+
+@pytest.mark.parametrize("module", sorted(MODULES))
+def test_cupy_and_numba_are_imported_in_one_place_each(module):
+    top = {name.split(".")[0] for name in IMPORTS[module]}
+    assert "cupy" not in top or module == "ddnmf_np.engine.backend"
+    assert "numba" not in top or module == "ddnmf_np.engine.ops_numba"
+
+
+@pytest.mark.parametrize("module", sorted(MODULES))
+def test_no_framework(module):
+    """Every gradient is written by hand."""
+    assert not {name.split(".")[0] for name in IMPORTS[module]} & FRAMEWORKS
+
+
+def test_checks_of_imports_see_what_they_should(tmp_path):
+    """The test of the tests: each way of importing is found."""
+    source = tmp_path / "module.py"
+    source.write_text(
+        "import torch.nn\n"
+        "from jax import numpy\n"
+        "def f():\n"
+        "    import keras\n"
+        "    from importlib import import_module\n"
+        "    import_module('cupy.cuda'), importlib.import_module('numba'), __import__('autograd')\n"
+        "if TYPE_CHECKING:\n"
+        "    from ddnmf_np.engine import ops\n"
+    )
+    assert imports(source) == {
+        "torch.nn", "jax", "keras", "importlib", "cupy.cuda", "numba", "autograd",
+        "ddnmf_np.engine.ops",
+    }  # fmt: skip
+    source.write_text("from . import ops\n")
+    with pytest.raises(AssertionError, match="relative import"):
+        imports(source)
+
+
+def run(code):
+    """Run code in an interpreter of its own, which has loaded nothing yet."""
+    command = [sys.executable, "-W", "error", "-c", code]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_engine_loads_numpy_alone():
+    """Not what the files say but what the interpreter does."""
+    engine = [m for m in MODULES if ".engine" in m and not m.endswith("ops_numba")]
+    run(
+        "import sys, numpy.random\n"
+        "before = set(sys.modules)\n"
+        f"import {', '.join(engine)}\n"
+        "from ddnmf_np.engine.gradcheck import gradcheck\n"
+        "from ddnmf_np.engine.layers import Dense\n"
+        "assert gradcheck(Dense(5, 3, 'tanh'), verbose=False).ok\n"
+        "loaded = {m.split('.')[0] for m in set(sys.modules) - before}\n"
+        "foreign = loaded - set(sys.stdlib_module_names) - {'numpy', 'ddnmf_np'}\n"
+        "assert not foreign, foreign\n"
+    )
+
+
+# -- every equation: a derivation, a test and a docstring -------------------------------------
+
+
+def marks(path):
+    """Return the numbers of all ``pytest.mark.equation(...)`` in a file."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        match node:
+            case ast.Call(func=ast.Attribute(attr="equation", value=ast.Attribute(attr="mark"))):
+                assert len(node.args) == 1, f"{path}: mark equation takes one number"
+                found.add(ast.literal_eval(node.args[0]))
+    return found
+
+
+def citations(text):
+    """Return the numbers in "equation 3", "equations 4, 5 and 6", "equations 4 to 7"."""
+    found = set()
+    numbers = r"\d+(?:(?:,\s*|\s+and\s+|,\s+and\s+|\s+to\s+)\d+)*"
+    for match in re.finditer(rf"\b[Ee]quations?\s+({numbers})", text):
+        for first, last in re.findall(r"(\d+)(?:\s+to\s+(\d+))?", match[1]):
+            found |= set(range(int(first), int(last or first) + 1))
+    return found
+
+
+def docstrings(path):
+    tree = ast.parse(path.read_text("utf-8"))
+    kinds = (ast.Module, ast.ClassDef, ast.FunctionDef)
+    return [ast.get_docstring(node) or "" for node in ast.walk(tree) if isinstance(node, kinds)]
+
+
+@pytest.mark.parametrize(
+    ("text", "numbers"),
+    [
+        ("see equation 3.", {3}),
+        ("(equations 9 and 10)", {9, 10}),
+        ("equations 4, 5 and 6", {4, 5, 6}),
+        ("Equations 2, 4 to 7, 12 samples in equation 1", {1, 2, 4, 5, 6, 7, 12}),
+        ("equations 9,\n    10: 11", {9, 10}),
+        ("an equation of 5 terms", set()),
+    ],
+)
+def test_citations_are_read_as_meant(text, numbers):
+    assert citations(text) == numbers
+
+
+@pytest.mark.parametrize("number", sorted(EQUATIONS))
+class TestEveryEquation:
+    def test_is_derived(self, number):
+        files = [path for path in DERIVATIONS if path.name.startswith(f"{number:02d}-")]
+        assert len(files) == 1, f"expected one derivations/{number:02d}-*.md"
+        heading = files[0].read_text("utf-8").splitlines()[0]
+        assert re.match(rf"# Equation {number}\b", heading)
+
+    def test_is_tested(self, number):
+        assert any(number in marks(path) for path in TESTS)
+
+    def test_is_implemented_where_a_docstring_says_so(self, number):
+        citing = [p for p in SOURCES if any(number in citations(d) for d in docstrings(p))]
+        assert citing, f"no docstring of the package cites equation {number}"
+
+
+def test_every_mark_is_of_an_equation():
+    for path in TESTS:
+        assert marks(path) <= EQUATIONS, path
+
+
+def test_every_citation_is_of_an_equation():
+    for path in SOURCES:
+        for text in docstrings(path):
+            assert citations(text) <= EQUATIONS, path
+
+
+def test_every_derivation_is_of_its_number():
+    numbers = [int(path.name[:2]) for path in DERIVATIONS]
+    assert numbers == list(range(1, len(numbers) + 1))
+    for number, path in zip(numbers, DERIVATIONS, strict=True):
+        heading = path.read_text("utf-8").splitlines()[0]
+        found = re.match(r"# Equation (\d+)\b", heading)
+        assert (found and int(found[1])) == (number if number in EQUATIONS else None), path
+
+
+def test_what_the_derivations_point_at_exists():
+    """Test files, and names of the package in backquotes."""
+    for path in [*DERIVATIONS, ROOT / "derivations" / "README.md"]:
+        text = path.read_text("utf-8")
+        for name in re.findall(r"\b(?:tests|ddnmf_np|derivations)/[\w./-]+\.(?:py|md|npz)\b", text):
+            assert (ROOT / name).exists(), f"{path.name} points at {name}"
+        if int(path.name[:2] if path.name[0].isdigit() else 0) in EQUATIONS:
+            tests = re.findall(r"tests/[\w/]+\.py", text)
+            assert any(int(path.name[:2]) in marks(ROOT / test) for test in tests), path.name
