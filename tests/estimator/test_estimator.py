@@ -1,0 +1,540 @@
+"""DDNMF as a scikit-learn transformer: the same model as the command line's, in its clothes."""
+
+import copy
+import pickle
+import re
+
+import numpy as np
+import pytest
+from sklearn.base import clone
+from sklearn.cluster import KMeans
+from sklearn.exceptions import NotFittedError
+from sklearn.metrics import silhouette_score
+from sklearn.mixture import GaussianMixture
+from sklearn.model_selection import GridSearchCV
+from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.preprocessing import MinMaxScaler
+from tolerances import ORACLE64, assert_close, assert_same_bits
+
+from ddnmf_np import DDNMF
+from ddnmf_np.config import Config
+from ddnmf_np.data.noise import Noise
+from ddnmf_np.errors import DataError, DDNMFError, DivergedError, UsageError
+from ddnmf_np.model import Model
+from ddnmf_np.training import Trainer
+
+OPTIONS = {"n_components": 3, "widths": (11, 7), "max_iter": 3, "batch_size": 10, "random_state": 5}
+TIMES = ("seconds", "samples_per_second")
+
+
+def samples(n=45, width=13, seed=0, dtype="float64"):
+    return np.random.default_rng(seed).random((n, width)).astype(dtype)
+
+
+def make(**options):
+    return DDNMF(**(OPTIONS | options))
+
+
+def assert_same_model(one, other):
+    """Fail unless two estimators have the same weights and optimiser slots, bit by bit."""
+    a, b = one.model_.state(), other.model_.state()
+    assert a.keys() == b.keys()
+    different = [name for name in a if a[name].tobytes() != b[name].tobytes()]
+    assert not different, f"these differ: {', '.join(different)}"
+    assert losses(one) == losses(other)
+
+
+def losses(estimator):
+    return [{k: v for k, v in r.items() if k not in TIMES} for r in estimator.loss_history_]
+
+
+# -- one model, two faces ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"objective": "demo", "noise_redraw": True, "noise_kind": "gaussian"},
+        {"optimizer": "momentum", "lr": 0.01, "beta_ap": 0.5, "reduction": "mean"},
+        {"activation": ("tanh", "relu"), "output_activation": "sigmoid", "nonnegative": "both"},
+    ],
+    ids=["plain", "demo", "momentum", "activations"],
+)
+def test_estimator_is_the_command_line_s_trainer(options, dtype):
+    x = samples(dtype=dtype)
+    estimator = make(**options, fast="off").fit(x)
+    config = Config(rank=3, widths=(11, 7), epochs=3, batch_size=10, seed=5, dtype=dtype, **options)
+    trainer = Trainer(Model(13, config), x)
+    trainer.train(3)
+    expected, found = trainer.model.state(), estimator.model_.state()
+    assert found.keys() == expected.keys()
+    for name, block in expected.items():
+        assert_same_bits(found[name], block, name)
+    assert losses(estimator) == [
+        {k: v for k, v in r.items() if k not in TIMES} for r in trainer.history
+    ]
+
+
+def test_every_option_of_the_model_is_a_parameter():
+    names = {
+        name
+        for name, f in Config.__dataclass_fields__.items()
+        if f.metadata["section"] not in ("data", "evaluation")
+    }
+    names -= {"rank", "epochs", "seed", "dtype", "checkpoint_every", "threads"}
+    others = {"n_components", "max_iter", "random_state", "verbose"}
+    assert set(DDNMF().get_params()) == names | others
+    defaults = {name: getattr(Config(), name) for name in names - {"batch_size", "backend"}}
+    for name, value in defaults.items():
+        given = getattr(DDNMF(), name)
+        assert ((given,) if name == "activation" else given) == value, name
+    assert (DDNMF().n_components, DDNMF().max_iter) == (Config().rank, Config().epochs)
+
+
+# -- values -----------------------------------------------------------------------------------
+
+
+def test_methods_are_the_model_s():
+    x, new = samples(), samples(300, seed=1)
+    estimator = make().fit(x)
+    model = estimator.model_
+    assert_same_bits(estimator.transform(new), model.encode(new))
+    assert_same_bits(estimator.denoise(new), model.denoise(new))
+    H = estimator.transform(new)
+    assert H.min() > 0.0
+    assert H.max() < 1.0
+    assert_same_bits(estimator.inverse_transform(H), model.decode(H))
+    # encode and decode are the two halves of denoise.
+    assert_close(estimator.inverse_transform(H), estimator.denoise(new), ORACLE64)
+    # What comes back is the caller's: another call does not write over it.
+    kept = H.copy()
+    estimator.transform(x)
+    assert_same_bits(H, kept)
+
+
+def test_codes_do_not_depend_on_what_else_is_encoded():
+    estimator = make().fit(samples())
+    x = samples(300, seed=1)
+    whole = estimator.transform(x)
+    for rows in (slice(0, 1), slice(250, 262), slice(290, 300)):
+        assert_close(estimator.transform(x[rows]), whole[rows], ORACLE64)
+
+
+def test_transform_is_of_clean_samples():
+    estimator = make(noise_rate=0.9, noise_kind="masking").fit(samples())
+    x = samples(seed=1)
+    assert_same_bits(estimator.transform(x), estimator.transform(x))
+
+
+def test_fit_transform_is_fit_then_transform():
+    x = samples()
+    assert_same_bits(make().fit_transform(x), make().fit(x).transform(x))
+
+
+def test_components_are_the_decoded_units():
+    estimator = make().fit(samples())
+    assert_same_bits(estimator.components_, estimator.inverse_transform(np.eye(3)))
+    assert estimator.components_.shape == (3, 13)
+    assert not np.array_equal(estimator.components_[0], estimator.components_[1])
+    before = estimator.components_.copy()
+    estimator.partial_fit(samples(seed=1))
+    assert_same_bits(estimator.components_, estimator.inverse_transform(np.eye(3)))
+    assert not np.array_equal(estimator.components_, before)
+
+
+@pytest.mark.parametrize(("given", "used"), [("float32", "float32"), ("float64", "float64")])
+def test_precision_is_the_data_s(given, used):
+    x = samples(dtype=given)
+    estimator = make().fit(x)
+    for result in (estimator.transform(x), estimator.denoise(x), estimator.components_):
+        assert result.dtype == used
+    assert estimator.inverse_transform(estimator.transform(x)).dtype == used
+    assert estimator.model_.dtype == used
+
+
+@pytest.mark.parametrize(
+    "kind", ["int", "uint8", "bool", "list", "fortran", "strided", "read-only"]
+)
+def test_other_arrays_are_the_same_samples(kind):
+    x = (samples() > 0.5).astype(np.float64)
+    other = {
+        "int": x.astype(int),
+        "uint8": x.astype(np.uint8),
+        "bool": x.astype(bool),
+        "list": x.tolist(),
+        "fortran": np.asfortranarray(x),
+        "strided": np.repeat(x, 2, axis=0)[::2],
+        "read-only": np.frombuffer(x.tobytes()).reshape(x.shape),
+    }[kind]
+    assert_same_bits(make().fit_transform(other), make().fit_transform(x))
+
+
+def test_samples_are_only_read():
+    x = samples()
+    before = x.copy()
+    make(noise_kind="gaussian").fit(x).denoise(x)
+    assert_same_bits(x, before)
+
+
+def test_history_and_counts():
+    estimator = make().fit(samples())
+    assert [record["epoch"] for record in estimator.loss_history_] == [1, 2, 3]
+    assert (estimator.n_iter_, estimator.n_samples_seen_, estimator.n_features_in_) == (3, 45, 13)
+    assert estimator.loss_history_[0].keys() >= {"loss_in", "loss_sym", "loss_ap", "loss_nc"}
+
+
+def test_auto_batch_is_128_or_all():
+    for n, size in ((45, 45), (128, 128), (300, 128)):
+        x = samples(n)
+        assert_same_model(make(batch_size="auto").fit(x), make(batch_size=size).fit(x))
+
+
+def test_no_epochs_is_the_model_as_initialised():
+    x = samples()
+    estimator = make(max_iter=0).fit(x)
+    assert estimator.loss_history_ == []
+    config = Config(rank=3, widths=(11, 7), batch_size=10, seed=5, dtype="float64")
+    assert_same_bits(estimator.transform(x), Model(13, config).encode(x))
+
+
+# -- partial_fit ------------------------------------------------------------------------------
+
+
+def test_first_partial_fit_is_one_epoch():
+    x = samples()
+    assert_same_model(make().partial_fit(x), make(max_iter=1).fit(x))
+
+
+def test_partial_fit_goes_on():
+    x = samples()
+    estimator = make().partial_fit(x)
+    before = {name: block.copy() for name, block in estimator.model_.state().items()}
+    model = estimator.model_
+    estimator.partial_fit(samples(20, seed=1))
+    assert estimator.model_ is model
+    assert (estimator.n_samples_seen_, estimator.n_iter_) == (65, 2)
+    assert [record["epoch"] for record in estimator.loss_history_] == [1, 2]
+    assert model.optimiser.t == 5 + 2
+    after = model.state()
+    for name in ("supervisor.W1", "student.W_rec", "student.W1:m"):
+        assert not np.array_equal(before[name], after[name])
+
+
+def noise_of_calls(monkeypatch, estimator, parts):
+    """Return (index, epoch) of every noise that was drawn in each call of partial_fit."""
+    drawn = []
+    apply = Noise.apply
+
+    def spy(self, x, index, epoch, out):
+        drawn[-1].append((index.copy(), epoch))
+        apply(self, x, index, epoch, out)
+
+    monkeypatch.setattr(Noise, "apply", spy)
+    for part in parts:
+        drawn.append([])
+        estimator.partial_fit(part)
+    return [
+        (np.sort(np.concatenate([index for index, _ in call])), {epoch for _, epoch in call})
+        for call in drawn
+    ]
+
+
+def test_samples_of_another_call_are_other_samples(monkeypatch):
+    calls = noise_of_calls(monkeypatch, make(), [samples(45), samples(45), samples(20)])
+    for (index, epochs), (first, last, epoch) in zip(
+        calls, [(0, 45, 0), (45, 90, 1), (90, 110, 2)], strict=True
+    ):
+        np.testing.assert_array_equal(index, np.arange(first, last))
+        assert epochs == {epoch}
+
+
+def test_partial_fit_after_fit_goes_on(monkeypatch):
+    estimator = make().fit(samples())
+    ((index, epochs),) = noise_of_calls(monkeypatch, estimator, [samples(20, seed=1)])
+    np.testing.assert_array_equal(index, np.arange(45, 65))
+    assert epochs == {3}
+    assert (estimator.n_samples_seen_, estimator.n_iter_) == (65, 4)
+
+
+def test_fit_starts_from_scratch():
+    x = samples()
+    again = make().partial_fit(samples(seed=1)).fit(x)
+    assert_same_model(again, make().fit(x))
+    assert (again.n_samples_seen_, again.n_iter_) == (45, 3)
+
+
+def test_partial_fit_of_a_part_smaller_than_the_batch():
+    with pytest.raises(DataError, match="x has 9 samples, fewer than batch_size = 10"):
+        make().partial_fit(samples()).partial_fit(samples(9))
+    estimator = make(batch_size="auto").partial_fit(samples()).partial_fit(samples(9))
+    assert estimator.model_.optimiser.t == 2
+
+
+# -- random_state -----------------------------------------------------------------------------
+
+
+def test_random_state():
+    x = samples()
+    assert_same_model(make(random_state=7).fit(x), make(random_state=np.int64(7)).fit(x))
+    one, two = (np.random.RandomState(3) for _ in range(2))
+    assert_same_model(make(random_state=one).fit(x), make(random_state=two).fit(x))
+    # A generator moves on with each fit; none is a new one for each.
+    for state in (np.random.RandomState(3), None):
+        first, second = (make(random_state=state).fit_transform(x) for _ in range(2))
+        assert not np.array_equal(first, second)
+
+
+# -- copies -----------------------------------------------------------------------------------
+
+COPIES = {
+    "pickle": lambda estimator: pickle.loads(pickle.dumps(estimator)),
+    "deepcopy": copy.deepcopy,
+}
+
+
+@pytest.mark.parametrize("how", COPIES)
+@pytest.mark.parametrize("optimizer", ["adam", "momentum", "gd"])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_copy_goes_on_like_the_original(how, optimizer, dtype):
+    x, more = samples(dtype=dtype), samples(20, seed=1, dtype=dtype)
+    estimator = make(optimizer=optimizer, lr=0.01).fit(x)
+    twin = COPIES[how](estimator)
+    assert_same_bits(twin.transform(x), estimator.transform(x))
+    assert_same_bits(twin.denoise(x), estimator.denoise(x))
+    assert twin.model_.optimiser.t == estimator.model_.optimiser.t
+    untouched = estimator.transform(x)
+    twin.partial_fit(more)
+    assert_same_bits(estimator.transform(x), untouched)  # they share no memory
+    estimator.partial_fit(more)
+    assert_same_model(twin, estimator)
+    assert twin.n_samples_seen_ == estimator.n_samples_seen_
+
+
+def test_copy_of_a_copy():
+    x = samples()
+    estimator = make().fit(x)
+    twin = pickle.loads(pickle.dumps(pickle.loads(pickle.dumps(estimator))))
+    assert_same_model(twin, estimator)
+
+
+def test_clone_has_the_parameters_and_no_model():
+    x = samples()
+    estimator = make(activation=["tanh", "relu"], beta_ap=0.5).fit(x)
+    twin = clone(estimator)
+    assert twin.get_params() == estimator.get_params()
+    with pytest.raises(NotFittedError):
+        twin.transform(x)
+    assert_same_model(twin.fit(x), estimator)
+
+
+# -- with the rest of scikit-learn ------------------------------------------------------------
+
+
+def silhouette(pipeline, X, y=None):
+    H = pipeline.named_steps["codes"].transform(X)
+    clusters = pipeline.predict(X)
+    return silhouette_score(H, clusters) if len(set(clusters)) > 1 else -1.0
+
+
+def test_grid_search_without_labels():
+    x = samples(60)
+    pipeline = Pipeline(
+        [
+            ("codes", make(batch_size="auto", max_iter=2)),
+            ("clusters", KMeans(2, n_init=1, random_state=0)),
+        ]
+    )
+    search = GridSearchCV(
+        pipeline, {"codes__n_components": [2, 4]}, scoring=silhouette, cv=3, error_score="raise"
+    )
+    search.fit(x)
+    best = search.best_params_["codes__n_components"]
+    assert search.best_estimator_.named_steps["codes"].components_.shape == (best, 13)
+    scores = search.cv_results_["mean_test_score"]
+    assert np.isfinite(scores).all()
+    assert scores[0] != scores[1]
+    assert best == [2, 4][int(np.argmax(scores))]
+    assert search.predict(x).shape == (60,)
+
+
+def test_pipeline_with_scaling_and_a_mixture():
+    x = samples(60) * 9 - 4  # negative: the scaler mends that
+    mixture = GaussianMixture(2, covariance_type="spherical", random_state=0)
+    pipeline = make_pipeline(MinMaxScaler(clip=True), make(), mixture)
+    labels = pipeline.fit_predict(x)
+    assert set(labels.tolist()) <= {0, 1}
+    scaled = MinMaxScaler(clip=True).fit_transform(x)
+    H = make().fit_transform(scaled)
+    np.testing.assert_array_equal(labels, clone(mixture).fit_predict(H))
+
+
+def test_names_of_the_codes():
+    estimator = make().fit(samples())
+    assert estimator.get_feature_names_out().tolist() == ["ddnmf0", "ddnmf1", "ddnmf2"]
+
+
+def test_pandas_in_and_out():
+    pandas = pytest.importorskip("pandas")
+    x = samples()
+    names = [f"pixel{k}" for k in range(13)]
+    frame = pandas.DataFrame(x, columns=names, index=range(100, 145))
+    estimator = make().set_output(transform="pandas")
+    H = estimator.fit_transform(frame)
+    assert H.columns.tolist() == ["ddnmf0", "ddnmf1", "ddnmf2"]
+    assert H.index.tolist() == list(range(100, 145))
+    assert_same_bits(H.to_numpy(), make().fit_transform(x))
+    assert estimator.feature_names_in_.tolist() == names
+    with pytest.raises(ValueError, match="feature names should match"):
+        estimator.transform(frame[names[::-1]])
+    # Codes as a frame are codes.
+    assert_same_bits(
+        estimator.inverse_transform(H), estimator.inverse_transform(H.to_numpy(copy=True))
+    )
+
+
+def test_labels_are_not_seen():
+    x = samples()
+    labelled = make().fit(x, np.arange(45) % 3)
+    assert_same_model(labelled, make().fit(x))
+
+
+def test_verbose_shows_progress(capsys):
+    make(verbose=True).fit(samples())
+    lines = capsys.readouterr().err.splitlines()
+    assert [line[:9] for line in lines] == ["epoch 1/3", "epoch 2/3", "epoch 3/3"]
+    make().fit(samples())
+    captured = capsys.readouterr()
+    assert captured.err == captured.out == ""
+
+
+# -- errors -----------------------------------------------------------------------------------
+
+BAD_PARAMETERS = [
+    ("n_components", 0, "n_components is 0; expected a whole number >= 1"),
+    ("n_components", 2.5, "n_components is 2.5; expected a whole number"),
+    ("n_components", "3", "n_components is '3'; expected a whole number"),
+    ("n_components", None, "n_components is None; leave it out"),
+    ("max_iter", -1, "max_iter is -1; expected a whole number >= 0"),
+    ("random_state", -1, "random_state is -1; expected a whole number >= 0"),
+    ("random_state", 2**32, "random_state is 4294967296; expected a whole number <= 4294967295"),
+    ("widths", (), "widths is (); expected whole numbers >= 1, at least one"),
+    ("widths", (5, 0), "widths is (5, 0); expected whole numbers >= 1"),
+    ("widths", "wide", "widths is 'wide'; expected a whole number"),
+    ("batch_size", 0, "batch_size is 0; expected a whole number >= 1"),
+    ("batch_size", "all", "batch_size is 'all'; expected a whole number"),
+    ("lr", -1.0, "lr is -1.0; expected a finite number > 0"),
+    ("lr", float("nan"), "lr is nan; expected a finite number > 0"),
+    ("noise_rate", 1.0, "noise_rate is 1.0; expected a number in [0, 1)"),
+    ("noise_kind", "gausian", "noise_kind: choice 'gausian' is unknown; did you mean"),
+    ("alpha_sym", -1, "alpha_sym is -1.0; expected a finite number >= 0"),
+    ("objective", "papers", "objective: choice 'papers' is unknown; did you mean 'paper'?"),
+    ("activation", "relux", "activation: choice 'relux' is unknown; did you mean 'relu'?"),
+    ("activation", ["relu"] * 3, "activation names 3 functions for 2 encoder layers"),
+    ("optimizer", "sgd", "optimizer: choice 'sgd' is unknown; did you mean 'gd'?"),
+    ("nonnegative", True, "nonnegative is True; expected a text"),
+    ("backend", "cuda", "backend: choice 'cuda' is unknown; "),
+    ("fast", True, "fast is True; expected a text"),
+    ("noise_redraw", "yes", "noise_redraw is 'yes'; expected true or false"),
+]
+
+
+@pytest.mark.parametrize("method", ["fit", "partial_fit"])
+@pytest.mark.parametrize(("name", "value", "text"), BAD_PARAMETERS)
+def test_bad_parameters_are_named_when_fitted(name, value, text, method):
+    estimator = make(**{name: value})  # not here: scikit-learn sets and clones before it fits
+    assert repr(clone(estimator).get_params()[name]) == repr(value)
+    with pytest.raises(UsageError) as caught:
+        getattr(estimator, method)(samples())
+    assert str(caught.value).startswith(text)
+    with pytest.raises(NotFittedError):
+        estimator.transform(samples())
+
+
+@pytest.mark.parametrize("method", ["fit", "partial_fit", "fit_transform"])
+def test_negative_samples(method):
+    x = samples()
+    x[7, 4] = -0.25
+    with pytest.raises(DataError, match=r"-0.25 at row 7, column 4.*MinMaxScaler"):
+        getattr(make(), method)(x)
+
+
+@pytest.mark.parametrize("method", ["transform", "denoise"])
+def test_negative_samples_after_fit(method):
+    estimator = make().fit(samples())
+    with pytest.raises(DataError, match="at row 0, column 0"):
+        getattr(estimator, method)(-samples())
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_samples_that_are_not_finite(value):
+    x = samples()
+    x[7, 4] = value
+    with pytest.raises(ValueError, match=r"NaN|infinity"):
+        make().fit(x)
+    with pytest.raises(ValueError, match=r"NaN|infinity"):
+        make().fit(samples()).transform(x)
+
+
+def test_fewer_samples_than_the_batch():
+    with pytest.raises(DataError, match="x has 9 samples, fewer than batch_size = 10"):
+        make().fit(samples(9))
+
+
+@pytest.mark.parametrize("method", ["transform", "denoise", "partial_fit"])
+def test_other_number_of_features(method):
+    estimator = make().fit(samples())
+    with pytest.raises(ValueError, match="X has 12 features, but DDNMF is expecting 13 features"):
+        getattr(estimator, method)(samples(width=12))
+
+
+@pytest.mark.parametrize("shape", [(5, 4), (5, 2), (3,), (2, 3, 3)])
+def test_codes_of_another_shape(shape):
+    estimator = make().fit(samples())
+    with pytest.raises(DataError, match=rf"H has shape {re.escape(str(shape))}; expected"):
+        estimator.inverse_transform(np.zeros(shape))
+
+
+@pytest.mark.parametrize("method", ["transform", "denoise", "inverse_transform"])
+def test_before_fit(method):
+    with pytest.raises(NotFittedError, match="This DDNMF instance is not fitted yet"):
+        getattr(make(), method)(samples())
+
+
+def test_failed_fit_is_no_fit():
+    estimator = make(lr=1e300)
+    with pytest.raises(DivergedError, match="diverged in epoch 1"):
+        estimator.fit(samples())
+    with pytest.raises(NotFittedError):
+        estimator.transform(samples())
+    # Mended, it starts from scratch.
+    estimator.set_params(lr=1e-3).partial_fit(samples())
+    assert_same_model(estimator, make(max_iter=1).fit(samples()))
+
+
+def test_failed_refit_leaves_the_fitted_model():
+    x = samples()
+    estimator = make().fit(x)
+    before = estimator.transform(x)
+    with pytest.raises(DivergedError):
+        estimator.set_params(lr=1e300).fit(x)
+    assert_same_bits(estimator.transform(x), before)
+
+
+@pytest.mark.parametrize("stop", [KeyboardInterrupt, MemoryError])
+def test_interrupted_fit_is_no_fit(monkeypatch, stop):
+    def step(self, index):
+        raise stop
+
+    monkeypatch.setattr(Trainer, "step", step)
+    estimator = make()
+    with pytest.raises(stop):
+        estimator.fit(samples())
+    assert not hasattr(estimator, "model_")
+
+
+def test_errors_are_of_the_package_and_of_scikit_learn_s_kind():
+    for error in (UsageError, DataError):
+        assert issubclass(error, DDNMFError)
+        assert issubclass(error, ValueError)

@@ -1,0 +1,337 @@
+"""Options: each bad value is refused by name, each good one survives flags, TOML and JSON."""
+
+import json
+import math
+from dataclasses import fields, replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from training_cases import OTHER, make_config
+
+from ddnmf_np.config import Config, changed_on_resume, read_config
+from ddnmf_np.engine.objective import PRESETS
+from ddnmf_np.errors import UsageError
+from ddnmf_np.train import make_parser, parse
+
+ALL = pytest.mark.parametrize("option", fields(Config), ids=lambda f: f.name)
+
+
+def of_kind(kind, *, many=False):
+    return [
+        f.name for f in fields(Config) if (f.metadata["kind"], f.metadata["many"]) == (kind, many)
+    ]
+
+
+def flag(name):
+    return "--" + name.replace("_", "-")
+
+
+def given(name):
+    """Return the command line that sets an option to its value in ``OTHER``."""
+    value = OTHER[name]
+    if isinstance(value, bool):
+        return [flag(name) if value else f"--no-{name.replace('_', '-')}"]
+    return [flag(name), *map(str, value if isinstance(value, tuple) else [value])]
+
+
+# -- one declaration, three faces -------------------------------------------------------------
+
+
+def test_the_other_values_are_other_values():
+    assert list(OTHER) == [f.name for f in fields(Config)]
+    for base in (Config().resolved(), make_config().resolved()):
+        same = [f.name for f in fields(Config) if getattr(base, f.name) == OTHER[f.name]]
+        assert not same
+
+
+@ALL
+def test_every_option_has_a_flag_and_a_help(option):
+    actions = {string: a for a in make_parser()._actions for string in a.option_strings}
+    action = actions[flag(option.name)]
+    assert len(option.metadata["help"]) > 8
+    assert option.metadata["help"] in action.help.replace("%%", "%")
+    default = option.default
+    if default is not None:
+        shown = " ".join(map(str, default)) if isinstance(default, tuple) else str(default)
+        assert f"(default: {shown})" in action.help
+    assert action.choices is None or list(action.choices) == list(option.metadata["choices"])
+
+
+def test_help_is_printed(capsys):
+    with pytest.raises(SystemExit) as caught:
+        parse(["--help"])
+    assert caught.value.code == 0
+    text = capsys.readouterr().out
+    for f in fields(Config):
+        assert flag(f.name) in text
+    assert "130 interrupted" in text
+
+
+@ALL
+def test_every_flag_sets_its_option_and_no_other(option):
+    options = parse(given(option.name))
+    assert options.keys() == {option.name}
+    if option.name == "activation":
+        options["widths"] = (9, 8)
+    config = Config(**options)
+    assert getattr(config, option.name) == OTHER[option.name]
+    assert type(getattr(config, option.name)) is type(OTHER[option.name])
+
+
+def test_flags_that_are_not_given_decide_nothing():
+    assert parse([]) == {}
+
+
+@ALL
+def test_every_option_survives_toml_and_json(option, tmp_path):
+    config = replace(make_config(), **{option.name: OTHER[option.name]})
+    path = tmp_path / "config.toml"
+    path.write_text(config.to_toml(), "utf-8")
+    assert Config(**read_config(path)) == config
+    assert Config(**json.loads(json.dumps(config.to_dict()))) == config
+    resolved = config.resolved()
+    path.write_text(resolved.to_toml(), "utf-8")
+    assert Config(**read_config(path)) == resolved
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "C:\\data\\x.npz",
+        'a "quoted" name.npz',
+        "données/été.npz",
+        "数据/😀.npz",
+        "tab\tand\nline.npz",
+        "\x7f\x01\u2028.npz",
+        "# no comment = [1]",
+        "",
+    ],
+    ids=ascii,
+)
+def test_any_path_survives_toml(tmp_path, text):
+    path = tmp_path / "config.toml"
+    path.write_text(Config(dataset=text).to_toml(), "utf-8")
+    assert Config(**read_config(path)).dataset == text
+
+
+@pytest.mark.parametrize("value", [1e-300, 5e-324, 0.1 + 0.2, 1e300, 1.0, 12345678.9])
+def test_numbers_survive_toml_to_the_last_bit(tmp_path, value):
+    path = tmp_path / "config.toml"
+    path.write_text(Config(lr=value).to_toml())
+    assert Config(**read_config(path)).lr == value
+
+
+def test_sections_are_optional(tmp_path):
+    path = tmp_path / "config.toml"
+    path.write_text("rank = 4\n[optimizer]\nlr = 1\n")
+    config = Config(**read_config(path))
+    assert (config.rank, config.lr) == (4, 1.0)
+    assert isinstance(config.lr, float)
+
+
+# -- presets ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("objective", PRESETS)
+def test_resolved_is_the_preset_in_full(objective):
+    config = Config(objective=objective).resolved()
+    assert config.make_objective() == PRESETS[objective]
+    for name in ("alpha_sym", "beta_ap", "gamma_nc", "reduction", "base_bias"):
+        assert getattr(config, name) == getattr(PRESETS[objective], name)
+    assert config.resolved() == config
+
+
+def test_option_given_by_hand_wins_over_the_preset():
+    config = Config(objective="demo", beta_ap=3.0, base_bias=False)
+    objective = config.make_objective()
+    assert (objective.beta_ap, objective.base_bias) == (3.0, False)
+    assert objective.reduction == "mean"
+    assert config.resolved().make_objective() == objective
+
+
+def test_what_a_resumed_run_may_change():
+    may = {f.name for f in fields(Config) if f.metadata["resumable"]}
+    assert may == {
+        *("data_dir", "epochs", "checkpoint_every", "backend", "fast", "threads"),
+        *("clusters", "clusterers", "starts", "embedding", "embedding_samples"),
+    }
+    old = Config()
+    assert changed_on_resume(old, old.resolved()) == []
+    assert changed_on_resume(old, replace(old, epochs=99, starts=1)) == []
+    assert changed_on_resume(old, replace(old, lr=1.0, rank=3)) == ["rank", "lr"]
+    demo = Config(objective="demo")
+    assert "beta_ap" in changed_on_resume(old, demo)
+
+
+# -- values that cannot be used ---------------------------------------------------------------
+
+WRONG_KIND = {
+    "a whole number": (of_kind(int), [2.0, "2", b"2", 1 + 0j, [2], {}, True, np.bool_(True)]),
+    "a number": (
+        of_kind(float),
+        ["0.5", b"0.5", [0.5], {}, 0.5 + 0j, True, np.bool_(True), 10**400],
+    ),
+    "true or false": (of_kind(bool), [0, 1, "true", 1.0, [True]]),
+    "a text": (of_kind(str), [1, 0.5, True, b"adam", ["adam"], {}]),
+}
+BAD_KIND = [
+    pytest.param(name, value, words, id=f"{name}-{str(value)[:12]}")
+    for words, (names, values) in WRONG_KIND.items()
+    for name in names
+    for value in values
+]
+
+
+@pytest.mark.parametrize(("name", "value", "words"), BAD_KIND)
+def test_wrong_kind(name, value, words):
+    with pytest.raises(UsageError) as caught:
+        Config(**{name: value})
+    assert str(caught.value) == f"{name} is {value!r}; expected {words}"
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "item"),
+    [
+        ("widths", (5, 2.0), "2.0"),
+        ("widths", "5", "'5'"),
+        ("widths", [[5]], "[5]"),
+        ("widths", (5, True), "True"),
+        ("activation", (1,), "1"),
+        ("activation", [["relu"]], "['relu']"),
+        ("clusterers", (None,), "None"),
+    ],
+)
+def test_wrong_kind_of_one_of_many(name, value, item):
+    with pytest.raises(UsageError) as caught:
+        Config(**{name: value})
+    assert str(caught.value).startswith(f"{name} is {item}; expected ")
+
+
+LIMITS = {
+    **dict.fromkeys(("rank", "batch_size", "checkpoint_every", "starts"), (1, None)),
+    **dict.fromkeys(("epochs",), (0, None)),
+    "seed": (0, 2**32 - 1),
+    "threads": (1, 1024),
+    "clusters": (1, None),
+    "embedding_samples": (2, None),
+}
+FRACTIONS = ("noise_rate", "momentum", "adam_b1", "adam_b2")
+WEIGHTS = ("alpha_sym", "beta_ap", "gamma_nc", "student_reconstruction")
+NAN, INF = math.nan, math.inf
+BAD_SIZE = [
+    *((name, low - 1) for name, (low, _) in LIMITS.items()),
+    *((name, -(10**30)) for name in LIMITS),
+    *((name, high + 1) for name, (_, high) in LIMITS.items() if high),
+    *((name, value) for name in FRACTIONS for value in (1.0, -0.1, 1.5, NAN, INF, -INF)),
+    *((name, value) for name in ("lr", "adam_eps") for value in (0.0, -1e-3, NAN, INF, -INF)),
+    *((name, value) for name in WEIGHTS for value in (-1e-9, NAN, INF)),
+    *(("widths", value) for value in ((), [], (0,), (5, 0), (-3,), 0)),
+]
+
+
+def test_every_number_has_a_limit():
+    names = {name for name, _ in BAD_SIZE}
+    assert names == {f.name for f in fields(Config) if f.metadata["kind"] in (int, float)}
+
+
+@pytest.mark.parametrize(("name", "value"), BAD_SIZE, ids=str)
+def test_out_of_range(name, value):
+    with pytest.raises(UsageError, match=rf"^{name} is .*; expected "):
+        Config(**{name: value})
+
+
+@pytest.mark.parametrize("name", LIMITS)
+def test_limits_themselves_are_good(name):
+    low, high = LIMITS[name]
+    assert getattr(Config(**{name: low}), name) == low
+    if high:
+        assert getattr(Config(**{name: high}), name) == high
+
+
+@pytest.mark.parametrize("name", [*FRACTIONS, *WEIGHTS])
+def test_zero_is_good(name):
+    assert getattr(Config(**{name: 0}), name) == 0.0
+
+
+@pytest.mark.parametrize(
+    "option", [f for f in fields(Config) if f.metadata["choices"]], ids=lambda f: f.name
+)
+def test_choices(option):
+    choices = option.metadata["choices"]
+    for choice in choices:
+        value = getattr(Config(**{option.name: choice}), option.name)
+        assert value == ((choice,) if option.metadata["many"] else choice)
+    wrong = choices[0] + "x"
+    with pytest.raises(UsageError) as caught:
+        Config(**{option.name: wrong})
+    near = f"{option.name}: choice {wrong!r} is unknown; did you mean {choices[0]!r}?"
+    assert str(caught.value) == near
+    with pytest.raises(UsageError, match=f"{option.name}: choice .* choose one of {choices[0]}, "):
+        Config(**{option.name: "?"})
+
+
+@ALL
+def test_none_is_no_value_where_there_is_a_default(option):
+    if option.default is None:
+        assert getattr(Config(**{option.name: None}), option.name) is None
+        return
+    with pytest.raises(UsageError, match=f"^{option.name} is None; leave it out"):
+        Config(**{option.name: None})
+
+
+@pytest.mark.parametrize(
+    ("widths", "activation"), [((5,), ("relu", "tanh")), ((5, 4, 3), ("relu", "tanh")), ((5,), ())]
+)
+def test_activations_for_other_layers(widths, activation):
+    with pytest.raises(UsageError, match=f"activation names {len(activation)} functions for"):
+        Config(widths=widths, activation=activation)
+
+
+def test_numpy_s_numbers_are_numbers():
+    config = Config(
+        rank=np.int64(4),
+        lr=np.float32(0.5),
+        widths=np.array([7, 5]).tolist(),
+        noise_rescale=np.bool_(False),
+        dataset=Path("x.npz"),
+        momentum=0,
+    )
+    assert config == Config(
+        rank=4, lr=0.5, widths=(7, 5), noise_rescale=False, dataset="x.npz", momentum=0.0
+    )
+    types = {name: type(getattr(config, name)) for name in ("rank", "lr", "noise_rescale")}
+    assert types == {"rank": int, "lr": float, "noise_rescale": bool}
+
+
+# -- files that cannot be used ----------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("content", "text"),
+    [
+        ("ranks = 3", "option 'ranks' is unknown; did you mean 'rank'?"),
+        ("[model]\nwidth = [3]", "option 'width' is unknown; did you mean 'widths'?"),
+        ("zzz = 1", "option 'zzz' is unknown; choose one of dataset, data_dir, "),
+        ("[modell]\nrank = 3", "section 'modell' is unknown; did you mean 'model'?"),
+        ("[model.rank]\nx = 3", "rank is {'x': 3}; expected a whole number"),
+        ("rank = ", "is not valid TOML: Invalid value (at "),
+        ("rank = 3\nrank = 4", "is not valid TOML: Cannot overwrite a value"),
+        (b"\xff\xfe", "is not valid TOML: 'utf-8' codec can't decode byte 0xff"),
+    ],
+)
+def test_bad_file(tmp_path, content, text):
+    path = tmp_path / "config.toml"
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    with pytest.raises(UsageError) as caught:
+        Config(**read_config(path))
+    assert text in str(caught.value)
+    if "expected" not in text:
+        assert str(caught.value).startswith(f"config {path}: ")
+
+
+def test_missing_file(tmp_path):
+    with pytest.raises(UsageError, match=r"config .*: cannot be read: No such file or directory"):
+        read_config(tmp_path / "config.toml")
+    with pytest.raises(UsageError, match=r"config .*: cannot be read: Is a directory"):
+        read_config(tmp_path)

@@ -1,0 +1,79 @@
+"""What is seen of a run: a line an epoch in a log, a bar on a terminal."""
+
+import io
+import os
+import re
+import select
+
+import pytest
+from training_cases import make_trainer, stop_after
+
+from ddnmf_np.progress import Progress
+
+
+def watch(trainer, epochs, stream, on_step=None):
+    progress = Progress(trainer, epochs, stream)
+
+    def both(trainer):
+        progress.on_step(trainer)
+        if on_step is not None:
+            on_step(trainer)
+
+    trainer.train(epochs, on_step=both, on_epoch=progress.on_epoch)
+    progress.close()
+
+
+def on_terminal(trainer, epochs):
+    """Return what a terminal of 200 columns is sent."""
+    pty = pytest.importorskip("pty", reason="Windows has no pseudo-terminals")
+    import fcntl
+    import struct
+    import termios
+
+    master, slave = pty.openpty()
+    fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 200, 0, 0))
+    shown = b""
+    with os.fdopen(slave, "w") as stream:
+        watch(trainer, epochs, stream)
+        # It comes in pieces, the line's end last.
+        while not shown.endswith(b"\n") and select.select([master], [], [], 5.0)[0]:
+            shown += os.read(master, 4096)
+    os.close(master)
+    return shown.decode()
+
+
+def test_lines_of_a_log():
+    stream = io.StringIO()
+    trainer = make_trainer()
+    watch(trainer, 3, stream)
+    lines = stream.getvalue().splitlines()
+    assert len(lines) == 3
+    for number, (line, record) in enumerate(zip(lines, trainer.history, strict=True), start=1):
+        found = re.fullmatch(
+            rf"epoch {number}/3  in (\S+)  sym (\S+)  ap (\S+)  nc (\S+)  ([\d,]+) samples/s", line
+        )
+        assert found
+        shown = [float(text.replace(",", "")) for text in found.groups()]
+        exact = [record[f"loss_{name}"] for name in ("in", "sym", "ap", "nc")]
+        assert shown[:4] == pytest.approx(exact, rel=1e-3)
+        assert shown[4] == pytest.approx(record["samples_per_second"], abs=0.51)
+
+
+def test_bar_on_a_terminal():
+    shown = on_terminal(make_trainer(), 3)
+    last = shown.rstrip().split("\r")[-1]
+    assert "100%" in last
+    assert "15/15" in last  # steps of all epochs
+    assert " sym " in last
+    assert "samples/s" in last
+    assert shown.endswith("\n")  # what is printed next has a line of its own
+    assert "epoch 1/3" not in shown
+
+
+def test_bar_of_a_resumed_run_starts_where_it_stopped():
+    trainer = make_trainer()
+    trainer.train(3, on_step=stop_after(7))
+    trainer.stop_requested = False
+    shown = on_terminal(trainer, 3)
+    assert "7/15" in shown.split("\r")[1]
+    assert "15/15" in shown

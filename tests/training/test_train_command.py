@@ -1,0 +1,800 @@
+"""``python -m ddnmf_np.train``: what it leaves, how it stops and goes on, how it refuses."""
+
+import contextlib
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+from dataclasses import fields
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+from matplotlib import image
+from training_cases import assert_same_state, draw, losses_of
+
+import ddnmf_np.run
+from ddnmf_np.checkpoint import load_checkpoint
+from ddnmf_np.config import Config, read_config
+from ddnmf_np.data.datasets import load
+from ddnmf_np.engine.backend import why_not_cupy
+from ddnmf_np.evaluation import report
+from ddnmf_np.model import Model
+from ddnmf_np.train import main
+from ddnmf_np.training import Trainer
+
+FLAGS = ["--widths", "11", "7", "--rank", "3", "--batch-size", "10", "--epochs", "3", "--seed", "5"]
+SCORING = ["--clusterers", "kmeans", "--starts", "2", "--embedding", "pca"]
+STEPS = 5  # of an epoch of 45 samples
+
+
+@pytest.fixture
+def data(tmp_path):
+    """A file of 45 samples without labels."""
+    path = tmp_path / "points.npy"
+    np.save(path, draw())
+    return path
+
+
+@pytest.fixture
+def unscored(monkeypatch):
+    """Leave out what comes after training, which takes a second or two."""
+    scores = {"split": "train", "n_samples": 45, "scores": {}}
+    scores["code"] = {"std": 0.1, "dead_units": 0}
+    monkeypatch.setattr(report, "evaluate", lambda *args: None)
+    monkeypatch.setattr(report, "summarise", lambda *args: scores)
+    monkeypatch.setattr(report, "draw_figures", lambda *args: [])
+
+
+@pytest.fixture
+def sketched(monkeypatch):
+    """Score and draw, but leave out the painting of the pictures, which takes most of the time."""
+    monkeypatch.setattr(report.plots, "save", lambda figure, path: path.touch())
+
+
+def train(data, output, *flags):
+    return main(["--dataset", str(data), "--output", str(output), *FLAGS, *SCORING, *flags])
+
+
+def metrics(folder):
+    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+
+
+def content(folder):
+    """Return every file below a folder with its bytes."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    return {str(path.relative_to(folder)): path.read_bytes() for path in files}
+
+
+def assert_same_run(folder, other):
+    """Fail unless two runs have the same weights, optimiser, position and losses, bit by bit."""
+    one, two = (load_checkpoint(path / "checkpoint.npz") for path in (folder, other))
+    assert_same_state(one.arrays, two.arrays)
+    assert one.meta["position"] == two.meta["position"]
+    assert one.meta["t"] == two.meta["t"]
+    assert losses_of(metrics(folder)) == losses_of(metrics(other))
+    assert metrics(folder) == one.meta["history"]
+
+
+def one_error(capsys, *texts):
+    """Fail unless standard error ends in one line ``error: ...`` with these texts."""
+    lines = [line for line in capsys.readouterr().err.splitlines() if not line.startswith("epoch ")]
+    assert len(lines) == 1, lines
+    assert lines[0].startswith("error: ")
+    for text in texts:
+        assert text in lines[0]
+
+
+# -- what a run leaves ------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def digits_run(tmp_path_factory):
+    """A whole run on digits: its folder, and what it printed."""
+    folder = tmp_path_factory.mktemp("runs") / "digits"
+    out, err = io.StringIO(), io.StringIO()
+    flags = ["--widths", "24", "12", "--rank", "4", "--epochs", "4", "--seed", "3", "--starts", "2"]
+    flags += ["--objective", "demo", "--embedding-samples", "60"]
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        code = main(["--output", str(folder), *flags])
+    assert code == 0, err.getvalue()
+    return folder, out.getvalue(), err.getvalue()
+
+
+def test_folder_holds_what_the_help_says(digits_run):
+    folder = digits_run[0]
+    assert sorted(content(folder)) == [
+        "checkpoint.npz",
+        "config.toml",
+        *(f"figures/{name}.png" for name in ("clusters", "embedding", "losses", "parts")),
+        "figures/reconstructions.png",
+        "metrics.jsonl",
+        "summary.json",
+    ]
+
+
+def test_config_file_is_the_run_s_and_complete(digits_run):
+    options = read_config(digits_run[0] / "config.toml")
+    given = Config(
+        widths=(24, 12), rank=4, epochs=4, seed=3, objective="demo", starts=2, embedding_samples=60
+    )
+    assert Config(**options) == given.resolved()
+    unset = {f.name for f in fields(Config)} - options.keys()
+    assert unset == {"data_dir", "labels", "threads", "clusters"}
+    assert options["beta_ap"] == 0.01  # the preset's
+
+
+def test_metrics_have_every_loss_of_every_epoch(digits_run):
+    records = metrics(digits_run[0])
+    assert [record["epoch"] for record in records] == [1, 2, 3, 4]
+    for record in records:
+        assert list(record) == [
+            *("epoch", "loss_in", "loss_sym", "loss_ap", "loss_nc", "loss_rec"),
+            *("seconds", "samples_per_second"),
+        ]
+        weighted = record["loss_sym"] + 0.01 * record["loss_ap"]
+        weighted += record["loss_nc"] + record["loss_rec"]
+        assert record["loss_in"] == pytest.approx(weighted, rel=1e-12)
+        assert record["samples_per_second"] == pytest.approx(1437 / record["seconds"])
+    # They are those of a Trainer with the same options.
+    dataset = load("digits")
+    config = Config(widths=(24, 12), rank=4, seed=3, objective="demo")
+    trainer = Trainer(Model(64, config), dataset.x_train)
+    trainer.train(4)
+    assert losses_of(records) == losses_of(trainer.history)
+    checkpoint = load_checkpoint(digits_run[0] / "checkpoint.npz")
+    assert_same_state(checkpoint.restore_model().state(), snapshot_of_parameters(trainer.model))
+
+
+def snapshot_of_parameters(model):
+    return {name: block for name, block in model.state().items() if ":" not in name}
+
+
+def test_summary(digits_run):
+    def refuse(word):
+        raise AssertionError(f"{word} is no JSON")
+
+    text = (digits_run[0] / "summary.json").read_text()
+    summary = json.loads(text, parse_constant=refuse)
+    dataset = load("digits")
+    assert summary["dataset"]["n_train"] == len(dataset.x_train)
+    assert (summary["epochs"], summary["seed"], summary["objective"]) == (4, 3, "demo")
+    assert summary["losses"] == metrics(digits_run[0])[-1]
+    per_net = [64, 24, 12, 24, 64]
+    supervisor = sum(a * b + b for a, b in pairwise(per_net))
+    assert summary["parameters"] == 2 * supervisor + 12 * 4 + 4 + 4 * 12
+    evaluation = summary["evaluation"]
+    assert (evaluation["split"], evaluation["n_samples"]) == ("test", len(dataset.x_test))
+    assert evaluation["scores"].keys() == {"kmeans", "gmm-spherical"}
+    for entry in evaluation["scores"].values():
+        assert len(entry["cluster_sizes"]) == 10
+        assert sum(entry["cluster_sizes"]) == len(dataset.x_test)
+        for name in ("acc", "nmi", "ari"):
+            assert entry["spread"][name]["min"] <= entry[name] <= entry["spread"][name]["max"]
+    model = load_checkpoint(digits_run[0] / "checkpoint.npz").restore_model()
+    H = model.encode(dataset.x_test)
+    code = evaluation["code"]
+    np.testing.assert_allclose(code["unit_std"], H.std(axis=0, dtype=np.float64), rtol=1e-12)
+    assert code["dead_units"] == int((H.std(axis=0, dtype=np.float64) < 1e-3).sum())
+    error = np.mean((model.denoise(dataset.x_test) - dataset.x_test) ** 2, dtype=np.float64)
+    assert evaluation["reconstruction_error"]["student_clean"] == pytest.approx(error, rel=1e-6)
+    assert summary["backend"].startswith("numpy")
+    assert summary["device"]
+    assert summary["environment"]["versions"]["numpy"] == np.__version__
+    assert summary["environment"]["threads"]
+    assert 0.0 < summary["training_seconds"] <= summary["wall_seconds"]
+    assert 20.0 < summary["peak_memory_mib"] < 1e6
+
+
+def test_figures_are_pictures_and_not_blank(digits_run):
+    paths = sorted((digits_run[0] / "figures").iterdir())
+    assert len(paths) == 5
+    for path in paths:
+        assert path.read_bytes().startswith(b"\x89PNG\r\n\x1a\n")
+        pixels = image.imread(path)
+        assert min(pixels.shape[:2]) > 100, path
+        assert pixels[..., :3].std() > 0.02, path
+
+
+def test_what_is_printed(digits_run):
+    _, out, err = digits_run
+    assert "digits: 1437 training samples of 64 features, from scikit-learn" in out
+    assert "kmeans" in out
+    assert "ACC 0." in out
+    assert "losses.png" in out
+    lines = err.splitlines()  # no terminal: a line an epoch, and no bar
+    assert len(lines) == 4
+    for number, line in enumerate(lines, start=1):
+        assert line.startswith(f"epoch {number}/4  in ")
+        assert line.endswith(" samples/s")
+        for name in ("sym", "ap", "nc", "rec"):
+            assert f"  {name} " in line
+
+
+# -- data of one's own ------------------------------------------------------------------------
+
+
+def test_npy_without_labels(tmp_path, data, capsys):
+    assert train(data, tmp_path / "run", "--clusters", "2") == 0
+    assert "kmeans" in (out := capsys.readouterr().out)
+    assert "cluster sizes [" in out
+    summary = json.loads((tmp_path / "run" / "summary.json").read_text())
+    entry = summary["evaluation"]["scores"]["kmeans"]
+    assert not {"acc", "nmi", "ari", "spread"} & entry.keys()
+    assert len(entry["cluster_sizes"]) == 2
+    assert sum(entry["cluster_sizes"]) == 45
+    figures = sorted(path.name for path in (tmp_path / "run" / "figures").iterdir())
+    assert figures == ["embedding.png", "losses.png", "parts.png", "reconstructions.png"]
+
+
+def test_embedding_is_coloured_by_class_or_else_by_cluster(tmp_path, data, sketched, monkeypatch):
+    labels = np.arange(45) % 3
+    np.save(tmp_path / "labels.npy", labels)
+    shown = []
+    plot = report.plots.plot_embedding
+
+    def spy(points, colours, title):
+        shown.append((np.array(colours), title))
+        return plot(points, colours, title)
+
+    monkeypatch.setattr(report.plots, "plot_embedding", spy)
+    assert train(data, tmp_path / "with", "--labels", str(tmp_path / "labels.npy")) == 0
+    assert train(data, tmp_path / "without", "--clusters", "2") == 0
+    np.testing.assert_array_equal(shown[0][0], labels)
+    assert shown[0][1].endswith("coloured by class")
+    sizes = json.loads((tmp_path / "without" / "summary.json").read_text())
+    sizes = sizes["evaluation"]["scores"]["kmeans"]["cluster_sizes"]
+    assert sorted(np.bincount(shown[1][0]).tolist()) == sorted(sizes)
+    assert shown[1][1].endswith("coloured by cluster")
+
+
+def test_npz_with_both_splits(tmp_path, sketched):
+    path = tmp_path / "images.npz"
+    x = np.random.default_rng(0).integers(0, 256, (60, 4, 5)).astype(np.uint8)
+    y = np.arange(60) % 3
+    np.savez(path, x_train=x[:45], y_train=y[:45], x_test=x[45:], y_test=y[45:])
+    assert train(path, tmp_path / "run") == 0
+    summary = json.loads((tmp_path / "run" / "summary.json").read_text())
+    assert summary["dataset"] | {"source": ""} == {
+        "name": "images",
+        "source": "",
+        "n_train": 45,
+        "n_features": 20,
+    }
+    evaluation = summary["evaluation"]
+    assert (evaluation["split"], evaluation["n_samples"]) == ("test", 15)
+    assert len(evaluation["scores"]["kmeans"]["cluster_sizes"]) == 3
+    assert 1 / 3 <= evaluation["scores"]["kmeans"]["acc"] <= 1
+    assert (tmp_path / "run" / "figures" / "clusters.png").exists()
+
+
+def test_no_epochs_scores_the_untrained_model(tmp_path, data):
+    assert train(data, tmp_path / "run", "--epochs", "0") == 0
+    assert metrics(tmp_path / "run") == []
+    summary = json.loads((tmp_path / "run" / "summary.json").read_text())
+    assert (summary["epochs"], summary["losses"]) == (0, {})
+    model = Model(13, read_back(tmp_path / "run"))
+    np.testing.assert_allclose(
+        summary["evaluation"]["code"]["std"], model.encode(draw()).std(dtype=np.float64), rtol=1e-12
+    )
+    assert image.imread(tmp_path / "run" / "figures" / "losses.png").std() > 0.02
+
+
+def test_untrained_run_can_be_trained_later(tmp_path, data, unscored):
+    assert train(data, tmp_path / "run", "--epochs", "0") == 0
+    assert main(["--resume", "--output", str(tmp_path / "run"), "--epochs", "3"]) == 0
+    assert train(data, tmp_path / "whole") == 0
+    assert_same_run(tmp_path / "run", tmp_path / "whole")
+
+
+def read_back(folder):
+    return Config(**read_config(folder / "config.toml"))
+
+
+# -- options ----------------------------------------------------------------------------------
+
+
+def test_flags_win_over_the_file(tmp_path, data, unscored):
+    file = tmp_path / "options.toml"
+    file.write_text("[model]\nrank = 4\n[optimizer]\nlr = 0.5\n[training]\nepochs = 1\n")
+    code = train(data, tmp_path / "run", "--config", str(file), "--epochs", "2", "--rank", "3")
+    assert code == 0
+    config = read_back(tmp_path / "run")
+    assert (config.rank, config.lr, config.epochs) == (3, 0.5, 2)
+    assert len(metrics(tmp_path / "run")) == 2
+
+
+def test_a_run_s_own_file_repeats_it(tmp_path, data, unscored):
+    assert train(data, tmp_path / "one", "--objective", "demo", "--noise-redraw") == 0
+    file = str(tmp_path / "one" / "config.toml")
+    assert main(["--config", file, "--output", str(tmp_path / "two")]) == 0
+    assert_same_run(tmp_path / "one", tmp_path / "two")
+
+
+def test_output_is_named_after_the_data(tmp_path, data, unscored, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert main(["--dataset", "points.npy", *FLAGS]) == 0
+    assert (tmp_path / "runs" / "points" / "checkpoint.npz").exists()
+
+
+@pytest.mark.parametrize(
+    ("flags", "texts"),
+    [
+        (["--ranks", "3"], ["argument '--ranks' is unknown; did you mean '--rank'?"]),
+        (["--ranks=3"], ["argument '--ranks' is unknown; did you mean '--rank'?"]),
+        (["--noise_rate", "0.1"], ["argument '--noise_rate'", "did you mean '--noise-rate'?"]),
+        (["--zzz"], ["argument '--zzz' is unknown; see --help"]),
+        (["mnist"], ["argument 'mnist' is unknown; see --help"]),
+        (["--rank", "abc"], ["argument --rank: invalid int value: 'abc'", "see --help"]),
+        (["--rank", "2.5"], ["argument --rank: invalid int value: '2.5'"]),
+        (["--rank"], ["argument --rank: expected one argument"]),
+        (["--widths"], ["argument --widths: expected at least one argument"]),
+        (["--optimizer", "adm"], ["argument --optimizer: invalid choice: 'adm'", "adam"]),
+        (["--noise-rescale=no"], ["argument --noise-rescale/--no-noise-rescale: ignored"]),
+        (["--rank", "0"], ["rank is 0; expected a whole number >= 1"]),
+        (["--widths", "5", "-5"], ["widths is (5, -5); expected whole numbers >= 1"]),
+        (["--lr", "nan"], ["lr is nan; expected a finite number > 0"]),
+        (["--lr", "-0.001"], ["lr is -0.001; expected a finite number > 0"]),
+        (["--noise-rate", "1"], ["noise_rate is 1.0; expected a number in [0, 1)"]),
+        (["--activation", "relu", "tanh", "relu"], ["activation names 3 functions for 2"]),
+        (["--threads", "99999999999"], ["threads is 99999999999; expected", "<= 1024"]),
+        (["--dataset", "mnst"], ["data set 'mnst' is unknown; did you mean 'mnist'?"]),
+        (["--labels", "y.npy", "--dataset", "digits"], ["labels='y.npy' goes with an .npy file"]),
+        (["--resume", "--overwrite"], ["--resume and --overwrite exclude each other"]),
+        (["--widths", "1000000000"], ["not enough memory", "smaller widths"]),
+        (["--config", "missing.toml"], ["config missing.toml: cannot be read: No such file"]),
+        (["--config", "."], ["config .: cannot be read: Is a directory"]),
+    ],
+)
+def test_usage_errors(tmp_path, data, capsys, monkeypatch, flags, texts):
+    monkeypatch.chdir(tmp_path)
+    assert train(data, tmp_path / "run", *flags) == 2
+    one_error(capsys, *texts)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("content", "text"),
+    [
+        ("ranks = 3", "option 'ranks' is unknown; did you mean 'rank'?"),
+        ("[optimiser]\nlr = 1", "section 'optimiser' is unknown; did you mean 'optimizer'?"),
+        ("rank 3", "is not valid TOML: Expected '=' after a key in a key/value pair (at line 1"),
+        ("lr = '0.1'", "lr is '0.1'; expected a number"),
+        ("widths = [3.5]", "widths is 3.5; expected a whole number"),
+    ],
+)
+def test_errors_in_the_options_file(tmp_path, data, capsys, content, text):
+    file = tmp_path / "options.toml"
+    file.write_text(content)
+    flags = ["--dataset", str(data), "--output", str(tmp_path / "run"), "--config", str(file)]
+    assert main(flags) == 2
+    one_error(capsys, text)
+
+
+def test_resume_needs_output(capsys):
+    assert main(["--resume"]) == 2
+    one_error(capsys, "--resume needs --output, the folder of the run to continue")
+
+
+# -- output folders that are taken ------------------------------------------------------------
+
+
+def test_folder_with_a_run_is_refused(tmp_path, data, unscored, capsys):
+    assert train(data, tmp_path / "run") == 0
+    before = content(tmp_path / "run")
+    capsys.readouterr()
+    assert train(data, tmp_path / "run", "--seed", "9") == 2
+    one_error(capsys, "already holds a run", "--resume", "--overwrite")
+    assert content(tmp_path / "run") == before
+
+
+def test_overwrite_leaves_nothing_of_the_old_run(tmp_path, data, unscored):
+    run = tmp_path / "run"
+    assert train(data, run, "--epochs", "4") == 0
+    (run / "figures" / "old.png").write_bytes(b"old")
+    (run / "notes.txt").write_text("mine")
+    assert train(data, run, "--seed", "9", "--overwrite") == 0
+    assert len(metrics(run)) == 3
+    assert read_back(run).seed == 9
+    assert not (run / "figures" / "old.png").exists()
+    assert (run / "notes.txt").read_text() == "mine"
+    assert train(data, tmp_path / "new", "--seed", "9") == 0
+    assert_same_run(run, tmp_path / "new")
+
+
+@pytest.mark.parametrize("flags", [[], ["--overwrite"]], ids=["plain", "overwrite"])
+@pytest.mark.parametrize(
+    "name", ["thesis.tex", "config.toml", "figures/photo.png", "checkpoint.npz"]
+)
+def test_folder_with_other_files_is_left_alone(tmp_path, data, capsys, name, flags):
+    run = tmp_path / "run"
+    (run / "figures").mkdir(parents=True)
+    (run / name).write_text("[tool.mine]\nyears_of = 'work'\n")
+    before = content(run)
+    assert train(data, run, *flags) == 2
+    one_error(capsys, "holds other files", "no run", "choose an empty or new folder")
+    assert content(run) == before
+
+
+def test_empty_folder_is_taken(tmp_path, data, unscored):
+    (tmp_path / "run").mkdir()
+    assert train(data, tmp_path / "run") == 0
+
+
+def test_folder_behind_a_link(tmp_path, data, unscored):
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "run").symlink_to(tmp_path / "disk")
+    assert train(data, tmp_path / "run") == 0
+    assert train(data, tmp_path / "run", "--overwrite") == 0
+    assert (tmp_path / "run").is_symlink()
+    assert len(metrics(tmp_path / "disk")) == 3
+
+
+@pytest.mark.parametrize("below", ["", "run", "deep/er/run"])
+def test_folder_that_cannot_be_made(tmp_path, data, capsys, below):
+    file = tmp_path / "file"
+    file.write_text("in the way")
+    assert train(data, file / below) == 4
+    one_error(capsys, f"output {file / below}: cannot be written", "choose a folder that can")
+    assert file.read_text() == "in the way"
+
+
+# -- data and backends that cannot be used ----------------------------------------------------
+
+
+def bad_values(value):
+    x = draw()
+    x[7, 4] = value
+    return x
+
+
+@pytest.mark.parametrize(
+    ("name", "write", "texts"),
+    [
+        ("x.npy", None, ["x.npy", "No such file"]),
+        ("x.npz", None, ["x.npz", "No such file"]),
+        ("folder", lambda p: p.mkdir(), ["has no file train-images-idx3-ubyte"]),
+        ("x.csv", lambda p: p.write_text("1,2"), ["is neither .npy nor .npz", "convert it"]),
+        ("x.npy", lambda p: np.save(p, bad_values(-1)), ["Negative values", "row 7, column 4"]),
+        ("x.npy", lambda p: np.save(p, bad_values(np.nan)), ["not finite", "row 7, column 4"]),
+        ("x.npy", lambda p: np.save(p, bad_values(np.inf)), ["not finite", "row 7, column 4"]),
+        ("x.npy", lambda p: np.save(p, draw(9)), ["x has 9 samples, fewer than batch_size = 10"]),
+        ("x.npy", lambda p: np.save(p, draw(45)[0]), ["shape (13,)"]),
+        ("x.npz", lambda p: np.savez(p, samples=draw()), ["samples", "expected x_train"]),
+        (
+            "x.npz",
+            lambda p: np.savez(p, x_train=draw(), x_test=draw(2)),
+            ["the test split has 2 samples, fewer than 3 clusters", "--clusters"],
+        ),
+    ],
+)
+def test_data_errors(tmp_path, capsys, name, write, texts):
+    path = tmp_path / name
+    if write is not None:
+        write(path)
+    assert train(path, tmp_path / "run") == 4
+    one_error(capsys, *texts)
+    assert not (tmp_path / "run").exists()
+
+
+def test_truncated_data(tmp_path, capsys):
+    path = tmp_path / "x.npz"
+    np.savez(path, x_train=draw())
+    path.write_bytes(path.read_bytes()[:-50])
+    assert train(path, tmp_path / "run") == 4
+    one_error(capsys, "x.npz: cannot be read")
+
+
+def test_fewer_samples_than_clusters(tmp_path, data, capsys):
+    assert train(data, tmp_path / "run", "--clusters", "46") == 4
+    one_error(capsys, "the train split has 45 samples, fewer than 46 clusters", "--clusters")
+
+
+@pytest.mark.skipif(why_not_cupy() is None, reason="CuPy works here")
+def test_missing_backend(tmp_path, data, capsys):
+    assert train(data, tmp_path / "run", "--backend", "cupy") == 3
+    one_error(capsys, "backend 'cupy'", "Remedy")
+    assert not (tmp_path / "run").exists()
+
+
+# -- runs that fail on the way ----------------------------------------------------------------
+
+
+def at_step(monkeypatch, number, act):
+    """Call ``act(trainer)`` after so many steps of this process."""
+    done = 0
+    step = Trainer.step
+
+    def counted(self, index):
+        nonlocal done
+        step(self, index)
+        done += 1
+        if done == number:
+            act(self)
+
+    monkeypatch.setattr(Trainer, "step", counted)
+
+
+def test_diverged_run_keeps_the_last_good_checkpoint(tmp_path, data, unscored, capsys, monkeypatch):
+    assert train(data, tmp_path / "whole") == 0
+    capsys.readouterr()
+
+    def spoil(trainer):
+        trainer.model.student.arena.param("W2")[0, 0] = np.nan
+
+    with monkeypatch.context() as patch:
+        at_step(patch, 2 * STEPS + 3, spoil)
+        assert train(data, tmp_path / "run") == 5
+    one_error(capsys, "training diverged in epoch 3", "smaller lr")
+    assert len(metrics(tmp_path / "run")) == 2
+    checkpoint = load_checkpoint(tmp_path / "run" / "checkpoint.npz")
+    assert checkpoint.meta["position"]["epoch"] == 2
+    assert all(np.isfinite(block).all() for block in checkpoint.arrays.values())
+    assert main(["--resume", "--output", str(tmp_path / "run")]) == 0
+    assert_same_run(tmp_path / "run", tmp_path / "whole")
+
+
+def test_diverged_in_the_first_epoch(tmp_path, data, unscored, capsys):
+    assert train(data, tmp_path / "run", "--lr", "1e30") == 5
+    one_error(capsys, "diverged in epoch 1", "loss_in, loss_sym", "supervisor layer 1")
+    checkpoint = load_checkpoint(tmp_path / "run" / "checkpoint.npz")
+    assert_same_state(
+        snapshot_of_parameters(checkpoint.restore_model()),
+        snapshot_of_parameters(Model(13, checkpoint.config)),
+    )
+    assert metrics(tmp_path / "run") == []
+
+
+def test_killed_in_the_first_epoch(tmp_path, data, unscored, monkeypatch):
+    """The checkpoint from before the first step has all that --resume needs."""
+    assert train(data, tmp_path / "whole") == 0
+
+    def die(trainer):
+        raise SystemExit(-9)
+
+    with monkeypatch.context() as patch:
+        at_step(patch, 2, die)
+        with pytest.raises(SystemExit):
+            train(data, tmp_path / "run")
+    assert main(["--resume", "--output", str(tmp_path / "run")]) == 0
+    assert_same_run(tmp_path / "run", tmp_path / "whole")
+
+
+def test_killed_between_metrics_and_checkpoint(tmp_path, data, unscored, monkeypatch):
+    assert train(data, tmp_path / "whole") == 0
+    save = ddnmf_np.run.save_checkpoint
+
+    def die_in_epoch_2(path, trainer, data_sha256):
+        if trainer.position.epoch == 2:
+            raise SystemExit(-9)
+        save(path, trainer, data_sha256)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ddnmf_np.run, "save_checkpoint", die_in_epoch_2)
+        with pytest.raises(SystemExit):
+            train(data, tmp_path / "run")
+    assert len(metrics(tmp_path / "run")) == 2  # ahead of the checkpoint
+    assert main(["--resume", "--output", str(tmp_path / "run")]) == 0
+    assert_same_run(tmp_path / "run", tmp_path / "whole")
+
+
+def test_disk_that_fills_up(tmp_path, data, unscored, capsys, monkeypatch):
+    assert train(data, tmp_path / "whole") == 0
+    capsys.readouterr()
+
+    def fill(trainer):
+        def no_room(*args):
+            raise OSError(28, "No space left on device")
+
+        patch.setattr(os, "fsync", no_room)
+
+    with monkeypatch.context() as patch:
+        at_step(patch, 2 * STEPS, fill)
+        assert train(data, tmp_path / "run") == 4
+    one_error(capsys, "checkpoint.npz: cannot be written: No space left on device; make room")
+    assert main(["--resume", "--output", str(tmp_path / "run")]) == 0
+    assert_same_run(tmp_path / "run", tmp_path / "whole")
+    assert sorted(content(tmp_path / "run")) == sorted(content(tmp_path / "whole"))
+
+
+# -- interrupted and resumed ------------------------------------------------------------------
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signals")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("steps", [1, 4, 5, 12])
+def test_signal_saves_and_resume_goes_on(
+    tmp_path, data, unscored, capsys, monkeypatch, number, steps
+):
+    assert train(data, tmp_path / "whole") == 0
+    handler = signal.getsignal(number)
+    with monkeypatch.context() as patch:
+        at_step(patch, steps, lambda trainer: signal.raise_signal(number))
+        assert train(data, tmp_path / "run") == 130
+    assert signal.getsignal(number) is handler
+    epochs, batches = divmod(steps, STEPS)
+    out = capsys.readouterr().out
+    assert f"stopped after {epochs} epochs and {batches} steps; everything is saved" in out
+    assert f"--resume --output {tmp_path / 'run'}" in out
+    position = load_checkpoint(tmp_path / "run" / "checkpoint.npz").meta["position"]
+    assert (position["epoch"], position["batch"]) == (epochs, batches)
+    assert not (tmp_path / "run" / "summary.json").exists()
+    assert main(["--resume", "--output", str(tmp_path / "run")]) == 0
+    assert_same_run(tmp_path / "run", tmp_path / "whole")
+    assert (tmp_path / "run" / "summary.json").exists()
+
+
+def test_second_ctrl_c_ends_at_once(tmp_path, data, unscored, capsys, monkeypatch):
+    def twice(trainer):
+        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
+
+    assert train(data, tmp_path / "whole") == 0
+    with monkeypatch.context() as patch:
+        at_step(patch, STEPS + 3, twice)
+        assert train(data, tmp_path / "run") == 130
+    assert "interrupted; the last checkpoint" in capsys.readouterr().err
+    position = load_checkpoint(tmp_path / "run" / "checkpoint.npz").meta["position"]
+    assert (position["epoch"], position["batch"]) == (1, 0)
+    assert main(["--resume", "--output", str(tmp_path / "run")]) == 0
+    assert_same_run(tmp_path / "run", tmp_path / "whole")
+
+
+@pytest.mark.parametrize(
+    ("module", "name"),
+    [(ddnmf_np.run, "load"), (report, "evaluate"), (report, "draw_figures")],
+    ids=["loading", "clustering", "drawing"],
+)
+def test_ctrl_c_outside_of_training(tmp_path, data, unscored, capsys, monkeypatch, module, name):
+    def interrupted(*args, **kwargs):
+        raise KeyboardInterrupt
+
+    assert train(data, tmp_path / "whole") == 0
+    capsys.readouterr()
+    with monkeypatch.context() as patch:
+        patch.setattr(module, name, interrupted)
+        assert train(data, tmp_path / "run") == 130
+    assert capsys.readouterr().err.splitlines()[-1].startswith("interrupted; ")
+    if name == "load":
+        assert not (tmp_path / "run").exists()
+        return
+    assert main(["--resume", "--output", str(tmp_path / "run")]) == 0
+    assert_same_run(tmp_path / "run", tmp_path / "whole")
+    assert (tmp_path / "run" / "summary.json").exists()
+
+
+@pytest.mark.parametrize("every", ["1", "2", "99"])
+def test_more_epochs_for_a_finished_run(tmp_path, data, unscored, every):
+    flags = ["--checkpoint-every", every]
+    assert train(data, tmp_path / "whole", *flags, "--epochs", "5") == 0
+    assert train(data, tmp_path / "run", *flags) == 0
+    assert main(["--resume", "--output", str(tmp_path / "run"), "--epochs", "5"]) == 0
+    assert_same_run(tmp_path / "run", tmp_path / "whole")
+    assert read_back(tmp_path / "run") == read_back(tmp_path / "whole")
+
+
+def test_resuming_a_finished_run_scores_it_again(tmp_path, data, sketched):
+    assert train(data, tmp_path / "run", "--clusters", "2") == 0
+    summary = tmp_path / "run" / "summary.json"
+    before, checkpoint = (
+        json.loads(summary.read_text()),
+        content(tmp_path / "run")["checkpoint.npz"],
+    )
+    summary.unlink()
+    for path in (tmp_path / "run" / "figures").iterdir():
+        path.unlink()
+    (tmp_path / "run" / "figures").rmdir()
+    assert main(["--resume", "--output", str(tmp_path / "run")]) == 0
+    after = json.loads(summary.read_text())
+    for scores in (before, after):
+        scores["evaluation"]["scores"]["kmeans"].pop("seconds")
+    for key in ("evaluation", "losses", "epochs", "training_seconds"):
+        assert after[key] == before[key]
+    assert content(tmp_path / "run")["checkpoint.npz"] == checkpoint
+    assert len(list((tmp_path / "run" / "figures").iterdir())) == 4
+
+
+def test_scoring_may_change_on_resume(tmp_path, data, unscored):
+    assert train(data, tmp_path / "run") == 0
+    flags = ["--starts", "1", "--embedding", "tsne", "--clusterers", "gmm-full"]
+    assert main(["--resume", "--output", str(tmp_path / "run"), *flags]) == 0
+    config = read_back(tmp_path / "run")
+    assert (config.starts, config.embedding, config.clusterers) == (1, "tsne", ("gmm-full",))
+
+
+@pytest.mark.parametrize(
+    ("flags", "code", "texts"),
+    [
+        (["--lr", "0.5"], 4, ["the run has lr = 0.001, not 0.5", "leave the option out"]),
+        (["--widths", "5"], 4, ["the run has widths = (11, 7), not (5,)"]),
+        (["--objective", "demo"], 4, ["the run has objective = 'paper', not 'demo'"]),
+        (["--seed", "6"], 4, ["the run has seed = 5, not 6"]),
+        (["--epochs", "2"], 2, ["epochs is 2, but the run has done 3 epochs", "more epochs"]),
+    ],
+)
+def test_changes_that_resume_refuses(tmp_path, data, unscored, capsys, flags, code, texts):
+    assert train(data, tmp_path / "run") == 0
+    before = content(tmp_path / "run")
+    capsys.readouterr()
+    assert main(["--resume", "--output", str(tmp_path / "run"), *flags]) == code
+    one_error(capsys, *texts)
+    assert content(tmp_path / "run") == before
+
+
+def test_other_data_on_resume(tmp_path, data, unscored, capsys):
+    assert train(data, tmp_path / "run") == 0
+    before = content(tmp_path / "run")
+    np.save(data, draw(seed=1))
+    capsys.readouterr()
+    assert main(["--resume", "--output", str(tmp_path / "run")]) == 4
+    one_error(capsys, "the run was trained on other data", "give those data")
+    assert content(tmp_path / "run") == before
+
+
+def test_resume_where_there_is_no_run(tmp_path, capsys):
+    assert main(["--resume", "--output", str(tmp_path / "run")]) == 2
+    one_error(capsys, "there is no run to resume", "leave --resume out to start one")
+    assert not (tmp_path / "run").exists()
+
+
+def test_resume_with_a_damaged_checkpoint(tmp_path, data, unscored, capsys):
+    assert train(data, tmp_path / "run") == 0
+    path = tmp_path / "run" / "checkpoint.npz"
+    path.write_bytes(path.read_bytes()[:-100])
+    capsys.readouterr()
+    assert main(["--resume", "--output", str(tmp_path / "run")]) == 4
+    one_error(capsys, "checkpoint.npz: is corrupt", "restore it from a copy or train again")
+
+
+# -- as a process -----------------------------------------------------------------------------
+
+
+def command(*flags):
+    environment = os.environ | {
+        "PYTHONPATH": str(Path(ddnmf_np.__file__).parents[1]),
+        "OMP_NUM_THREADS": "1",
+        "PYTHONWARNINGS": "error",
+    }
+    # Deprecations of other packages at import are not ours to fail on.
+    environment["PYTHONWARNINGS"] += ",ignore::DeprecationWarning,ignore::ImportWarning"
+    return subprocess.Popen(
+        [sys.executable, "-m", "ddnmf_np.train", *map(str, flags)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment,
+    )
+
+
+def test_error_of_a_process(tmp_path):
+    process = command("--dataset", tmp_path / "missing.npy", "--output", tmp_path / "run")
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 4
+    assert out == ""
+    assert err.startswith("error: ")
+    assert len(err.splitlines()) == 1
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signals")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_signal_to_a_process(tmp_path, unscored, number):
+    np.save(tmp_path / "x.npy", draw(150))
+    flags = ["--dataset", str(tmp_path / "x.npy"), *FLAGS, "--epochs", "100"]
+    flags += ["--checkpoint-every", "99"]
+    process = command(*flags, "--output", tmp_path / "run")
+    for line in process.stderr:
+        if line.startswith("epoch 3/"):
+            process.send_signal(number)
+            break
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 130, err
+    assert "Traceback" not in err
+    assert "everything is saved" in out
+    position = load_checkpoint(tmp_path / "run" / "checkpoint.npz").meta["position"]
+    assert 3 <= position["epoch"] < 100
+    assert main(["--resume", "--output", str(tmp_path / "run")]) == 0
+    assert main([*flags, "--output", str(tmp_path / "whole")]) == 0
+    assert_same_run(tmp_path / "run", tmp_path / "whole")

@@ -1,0 +1,167 @@
+"""Small models, data and options that the tests of training, checkpoint and command share."""
+
+import numpy as np
+import oracle
+
+from ddnmf_np.checkpoint import save_checkpoint
+from ddnmf_np.config import Config
+from ddnmf_np.data.noise import Noise
+from ddnmf_np.model import Model
+from ddnmf_np.training import Trainer
+
+SMALL = {"widths": (11, 7), "rank": 3, "batch_size": 10, "epochs": 3, "seed": 5}
+"""45 samples make four batches of 10 and one of 5."""
+
+STEPS_PER_EPOCH = 5
+
+TIMES = ("seconds", "samples_per_second")
+
+OTHER = {
+    "dataset": "other.npz",
+    "data_dir": "somewhere",
+    "labels": "labels.npy",
+    "widths": (13, 5),
+    "rank": 4,
+    "activation": ("tanh", "softplus"),
+    "output_activation": "sigmoid",
+    "base_activation": "tanh",
+    "recovery_activation": "softplus",
+    "nonnegative": "both",
+    "objective": "demo",
+    "alpha_sym": 0.5,
+    "beta_ap": 0.25,
+    "gamma_nc": 2.0,
+    "reduction": "mean",
+    "student_reconstruction": 0.125,
+    "apposition_to_supervisor": True,
+    "base_bias": True,
+    "noise_kind": "gaussian",
+    "noise_rate": 0.35,
+    "noise_rescale": False,
+    "noise_redraw": True,
+    "optimizer": "momentum",
+    "lr": 3e-05,
+    "momentum": 0.5,
+    "adam_b1": 0.8,
+    "adam_b2": 0.95,
+    "adam_eps": 1e-09,
+    "epochs": 4,
+    "batch_size": 9,
+    "seed": 6,
+    "dtype": "float64",
+    "checkpoint_every": 2,
+    "backend": "auto",
+    "fast": "off",
+    "threads": 1,
+    "clusters": 4,
+    "clusterers": ("gmm-diag", "gmm-full"),
+    "starts": 2,
+    "embedding": "pca",
+    "embedding_samples": 50,
+}
+"""For every option a value that is neither its default nor the one in ``SMALL``."""
+
+
+def draw(n=45, width=13, seed=0, dtype="float32"):
+    """Return samples in [0, 1)."""
+    return np.random.default_rng(seed).random((n, width)).astype(dtype)
+
+
+def make_config(**options):
+    return Config(**(SMALL | options))
+
+
+def make_trainer(x=None, ops=None, **options):
+    config = make_config(**options)
+    x = draw(dtype=config.dtype) if x is None else x
+    return Trainer(Model(x.shape[1], config, ops), x)
+
+
+def noise_of(trainer):
+    """Return another Noise, made from the options alone."""
+    config = trainer.config
+    return Noise(
+        config.noise_kind,
+        config.noise_rate,
+        seed=config.seed,
+        redraw=config.noise_redraw,
+        rescale=config.noise_rescale,
+        high=float(trainer.x.max()),
+    )
+
+
+def noisy_data_set(trainer, epoch=0):
+    """Return the noisy copy of all samples at once."""
+    out = np.empty_like(trainer.x)
+    noise_of(trainer).apply(trainer.x, np.arange(len(out)), epoch, out)
+    return out
+
+
+def literal_losses(trainer, model=None):
+    """Return the losses of the model on all samples as the paper writes them, in float64."""
+    model = model or trainer.model
+    nets = [
+        [
+            oracle.Layer(
+                layer.W.astype(np.float64),
+                None if layer.b is None else layer.b[:, None].astype(np.float64),
+                layer.activation,
+            )
+            for layer in stack.layers
+        ]
+        for stack in (model.supervisor, model.student)
+    ]
+    objective = model.objective
+    weights = oracle.Weights(
+        objective.alpha_sym,
+        objective.beta_ap,
+        objective.gamma_nc,
+        objective.student_reconstruction,
+        mean=objective.reduction == "mean",
+    )
+    return oracle.losses(*nets, trainer.x, noisy_data_set(trainer), weights)
+
+
+def snapshot(model):
+    """Return a copy of parameters and optimiser slots by name."""
+    return {name: block.copy() for name, block in model.state().items()}
+
+
+def assert_same_state(actual, expected):
+    """Fail unless two models have the same blocks and slots, bit by bit."""
+    one, other = (m if isinstance(m, dict) else m.state() for m in (actual, expected))
+    assert one.keys() == other.keys()
+    different = [name for name in one if one[name].tobytes() != other[name].tobytes()]
+    assert not different, f"these differ: {', '.join(different)}"
+
+
+def losses_of(history):
+    """Return the records without what the clock has written."""
+    return [{k: v for k, v in record.items() if k not in TIMES} for record in history]
+
+
+def stop_after(steps):
+    """Return an ``on_step`` that asks the trainer to stop once so many steps are done."""
+    done = 0
+
+    def on_step(trainer):
+        nonlocal done
+        done += 1
+        trainer.stop_requested = done == steps
+
+    return on_step
+
+
+def saved(path, trainer, data_sha256="data"):
+    save_checkpoint(path, trainer, data_sha256)
+    return path
+
+
+def poison(trainer):
+    """Fill everything that a checkpoint restores with NaN, so that nothing can be left over."""
+    model = trainer.model
+    model.optimiser.t = -1
+    for stack in model.nets.values():
+        for flat in (stack.arena.params, *stack.arena.slots.values()):
+            flat.fill(np.nan)
+    model.loss.sums.fill(np.nan)
