@@ -27,6 +27,9 @@ DTYPES = ("float32", "float64")
 CLUSTERERS = ("kmeans", "gmm-spherical", "gmm-diag", "gmm-tied", "gmm-full")
 EMBEDDINGS = ("tsne", "pca")
 
+MAX_WIDTH = 2**24
+"""Widest layer: beyond it a weight matrix would not fit any memory, nor its size an index."""
+
 T = TypeVar("T")
 
 
@@ -252,8 +255,13 @@ class Config:
             value = getattr(self, name)
             if value is not None and value < least:
                 raise UsageError(f"{name} is {value}; expected a whole number >= {least}")
-        if not self.widths or min(self.widths) < 1:
-            raise UsageError(f"widths is {self.widths}; expected whole numbers >= 1, at least one")
+        if not self.widths or min(self.widths) < 1 or max(self.widths) > MAX_WIDTH:
+            raise UsageError(
+                f"widths is {self.widths}; expected whole numbers >= 1, at least one, and none "
+                f"above {MAX_WIDTH}"
+            )
+        if self.rank > MAX_WIDTH:
+            raise UsageError(f"rank is {self.rank}; expected at most {MAX_WIDTH}")
         if len(self.activation) not in (1, len(self.widths)):
             raise UsageError(
                 f"activation names {len(self.activation)} functions for {len(self.widths)} "

@@ -92,6 +92,8 @@ class DDNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  
         A record of each epoch: every loss, seconds, samples per second.
     n_iter_ : int
         Epochs done.
+    data_max_ : float
+        Largest value of the data first learned from, the unit of the noise.
     n_samples_seen_ : int
         Samples given to `fit` or, in all, to `partial_fit`.
     model_ : Model
@@ -238,7 +240,8 @@ class DDNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  
         X = self._samples(X, reset=first)
         seen = 0 if first else self.n_samples_seen_
         model = self._new_model(X) if first else self.model_
-        trainer = Trainer(model, X, first_index=seen, batch_size=self._batch(X))
+        high = None if first else self.data_max_  # one unit of noise for all parts
+        trainer = Trainer(model, X, first_index=seen, batch_size=self._batch(X), high=high)
         if not first:
             trainer.history = self.loss_history_
             trainer.position.epoch = self.n_iter_
@@ -283,6 +286,7 @@ class DDNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  
         model = self.model_ = trainer.model  # only now: what was not trained is not fitted
         self.loss_history_ = trainer.history
         self.n_iter_ = trainer.position.epoch
+        self.data_max_ = trainer.noise.high
         self.components_ = decode_parts(
             lambda H: model.ops.to_host(model.decode(H)), model.config.rank, model.config.dtype
         )

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ddnmf_np.config import Config, read_config, unknown
+from ddnmf_np.engine.objective import Objective
 from ddnmf_np.errors import DDNMFError, UsageError
 from ddnmf_np.run import INTERRUPTED, run
 from ddnmf_np.runfolder import RunFolder
@@ -79,6 +80,19 @@ def parse(argv: Sequence[str] | None) -> dict[str, Any]:
     return vars(flags)
 
 
+def override(options: dict[str, Any], flags: dict[str, Any]) -> dict[str, Any]:
+    """Return a file's options with flags put over them.
+
+    A flag that names another objective takes that preset whole: a file that a run wrote has every
+    value of its own preset written out, and would train one objective under the other's name.
+    """
+    in_file = options.get("objective", Config.objective)
+    if flags.get("objective", in_file) != in_file:
+        preset = {f.name for f in fields(Objective)}
+        options = {name: value for name, value in options.items() if name not in preset}
+    return options | flags
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code."""
     try:
@@ -94,7 +108,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             options |= RunFolder(output).read_options()
         if config_file is not None:
             options |= read_config(config_file)
-        config = Config(**(options | flags))
+        config = Config(**override(options, flags))
         folder = RunFolder(output or Path("runs") / Path(config.dataset).stem)
         return run(config, folder, resume=resume, overwrite=overwrite)
     except DDNMFError as error:

@@ -1,5 +1,10 @@
 """Makes this folder importable (``tolerances``, ``oracle``), and holds the shared fixture."""
 
+import os
+
+# Before NumPy is loaded. Tests run side by side (pytest -n): more threads only get in the way.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 import pytest
 
 from ddnmf_np.engine.ops import Ops

@@ -50,6 +50,8 @@ def n_clusters(dataset: Dataset, asked: int | None, rank: int) -> int:
     """
     split, x, y = held_out(dataset)
     count = asked or (rank if y is None else len(np.unique(y)))
+    if len(x) < 2:
+        raise DataError(f"the {split} split has one sample; give at least two to cluster")
     if len(x) < count:
         raise DataError(
             f"the {split} split has {len(x)} samples, fewer than {count} clusters; give more "
@@ -132,12 +134,17 @@ def summarise(trainer: Trainer, evaluation: Evaluation) -> dict[str, Any]:
             for method, result in evaluation.clusterings.items()
         },
         "code": code_statistics(evaluation.H),
-        "parts_sparsity": float(hoyer_sparsity(evaluation.parts).mean()),
+        "parts_sparsity": _mean_sparsity(evaluation.parts),
         "reconstruction_error": {
             name: float(np.mean((host(out) - x) ** 2, dtype=np.float64))
             for name, out in outputs.items()
         },
     }
+
+
+def _mean_sparsity(parts: Floats) -> float | None:
+    """Return the mean sparsity of the parts; a part of one feature has none."""
+    return float(hoyer_sparsity(parts).mean()) if parts.shape[1] > 1 else None
 
 
 def draw_figures(

@@ -283,9 +283,10 @@ def test_a_model_is_not_changed_and_trains_on_as_if_nothing_had_been(ops, option
         assert_same_bits(checked.slots["v"], other.slots["v"])
 
 
-def test_a_network_and_a_layer_are_not_changed(ops):
-    stack = mixed_stack(ops, "float32")
-    x = np.random.default_rng(0).normal(size=(5, 13)).astype("float32")
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_a_network_and_a_layer_are_not_changed(ops, dtype):
+    stack = mixed_stack(ops, dtype)
+    x = np.random.default_rng(0).normal(size=(5, 13)).astype(dtype)
     x.flags.writeable = False
     stack.forward(x)
     before = snapshot(stack)
@@ -533,6 +534,13 @@ def test_forgotten_slope_in_a_network(activation, seed):
     weights = {("stack", f"W{k}") for k in range(1, layer + 1)}
     biases = {("stack", f"b{k}") for k in (1, 3) if k <= layer}
     assert bad == weights | biases | {("stack", "x")}
+
+
+def test_a_bound_layer_is_checked_with_its_own_operations():
+    layers = mixed_stack(WrongSlope("tanh")).layers
+    assert check(layers[0]).ok
+    report = check(layers[1])
+    assert {block for _, block in rejected(report)} == {"W2", "x"}
 
 
 def plant_backward(monkeypatch, change):

@@ -168,6 +168,17 @@ def test_slope_beside_finite_differences(ops, kind):
     assert_close(f_prime_of(ops, kind, applied(ops, kind, z)), slopes, DERIVATIVE_OF_OUTPUT)
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("kind", ["softplus", "sigmoid"])
+def test_slope_is_right_to_the_last_places(ops, kind, dtype):
+    """Also for the small outputs of a unit that is nearly off, where ``1 - exp(-h)`` would be 0."""
+    h = np.logspace(-30, 0, 400).astype(dtype)
+    wide = h.astype(np.longdouble)
+    expected = -np.expm1(-wide) if kind == "softplus" else wide * (1 - wide)
+    error = np.abs(f_prime_of(ops, kind, h).astype(np.longdouble) - expected)
+    assert (error <= ACTIVATION_ULPS * np.spacing(expected.astype(dtype))).all()
+
+
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("kind", ACTIVATIONS)
 def test_delta_is_the_diagonal_matrix_times_the_signal(ops, kind, shape):

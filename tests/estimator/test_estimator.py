@@ -250,6 +250,24 @@ def test_samples_of_another_call_are_other_samples(monkeypatch):
         assert epochs == {epoch}
 
 
+def test_all_parts_have_one_unit_of_noise(monkeypatch):
+    """Salt is the largest value of the first part, whatever the others hold."""
+    highs = []
+    apply = Noise.apply
+
+    def spy(self, *args):
+        highs.append(self.high)
+        apply(self, *args)
+
+    monkeypatch.setattr(Noise, "apply", spy)
+    first = samples()
+    estimator = make(noise_kind="salt-and-pepper")
+    for part in (first, 0.25 * samples(20, seed=1)):
+        estimator.partial_fit(part)
+    assert set(highs) == {first.max()}
+    assert estimator.data_max_ == first.max()
+
+
 def test_partial_fit_after_fit_goes_on(monkeypatch):
     estimator = make().fit(samples())
     ((index, epochs),) = noise_of_calls(monkeypatch, estimator, [samples(20, seed=1)])

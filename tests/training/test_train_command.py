@@ -7,7 +7,7 @@ import os
 import signal
 import subprocess
 import sys
-from dataclasses import fields
+from dataclasses import fields, replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -21,6 +21,7 @@ from ddnmf_np.checkpoint import load_checkpoint
 from ddnmf_np.config import Config, read_config
 from ddnmf_np.data.datasets import load
 from ddnmf_np.engine.backend import why_not_cupy
+from ddnmf_np.engine.objective import PRESETS
 from ddnmf_np.evaluation import report
 from ddnmf_np.model import Model
 from ddnmf_np.train import main
@@ -314,6 +315,23 @@ def test_a_run_s_own_file_repeats_it(tmp_path, data, unscored):
     assert_same_run(tmp_path / "one", tmp_path / "two")
 
 
+def test_another_objective_takes_its_whole_preset(tmp_path, data, unscored):
+    """A run's own file has every value of its preset: they must not outlive the preset's name."""
+    assert train(data, tmp_path / "one", "--objective", "paper", "--lr", "0.01") == 0
+    again = ["--config", str(tmp_path / "one" / "config.toml"), "--output", str(tmp_path / "two")]
+    assert main([*again, "--objective", "demo", "--beta-ap", "0.5"]) == 0
+    config = read_back(tmp_path / "two")
+    assert config.make_objective() == replace(PRESETS["demo"], beta_ap=0.5)
+    assert config.lr == 0.01
+
+
+def test_naming_the_file_s_own_objective_changes_nothing(tmp_path, data, unscored):
+    file = tmp_path / "options.toml"
+    file.write_text("alpha_sym = 0.25\n")
+    assert train(data, tmp_path / "run", "--config", str(file), "--objective", "paper") == 0
+    assert read_back(tmp_path / "run").alpha_sym == 0.25
+
+
 def test_output_is_named_after_the_data(tmp_path, data, unscored, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert main(["--dataset", "points.npy", *FLAGS]) == 0
@@ -344,7 +362,9 @@ def test_output_is_named_after_the_data(tmp_path, data, unscored, monkeypatch):
         (["--dataset", "mnst"], ["data set 'mnst' is unknown; did you mean 'mnist'?"]),
         (["--labels", "y.npy", "--dataset", "digits"], ["labels='y.npy' goes with an .npy file"]),
         (["--resume", "--overwrite"], ["--resume and --overwrite exclude each other"]),
-        (["--widths", "1000000000"], ["not enough memory", "smaller widths"]),
+        (["--widths", "16777216", "16777216"], ["not enough memory", "smaller widths"]),
+        (["--widths", "1000000000000000000"], ["widths is (1000", "none above 16777216"]),
+        (["--rank", "1000000000000000000"], ["rank is 1000", "at most 16777216"]),
         (["--config", "missing.toml"], ["config missing.toml: cannot be read: No such file"]),
         (["--config", "."], ["config .: cannot be read: Is a directory"]),
     ],
