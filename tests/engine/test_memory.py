@@ -186,6 +186,14 @@ class TestViews:
             assert not np.shares_memory(other.params, one.params)
             other.params.fill(0.0)
             assert one.params.any()
+        model.step(*batch(5, dtype="float32"))
+        twin = model.copy(rows=5, dtype="float64")
+        before = everything(model)
+        twin.step(*batch(5))
+        for name, values in everything(model).items():
+            assert_same_bits(values, before[name], name)
+        assert twin.optimiser.t == model.optimiser.t == 1
+        assert (twin.student.arena.params != model.student.arena.params).any()
         stack = model.student.copy(rows=2, dtype="float64")
         assert_same_bits(stack.arena.params, model.student.arena.params.astype("float64"))
         assert list(stack.arena.shapes) == list(model.student.arena.shapes)

@@ -1,0 +1,46 @@
+"""The README says what is true: its Python runs, its commands parse, its links lead somewhere."""
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from ddnmf_np.config import Config
+from ddnmf_np.train import make_parser
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text("utf-8")
+BLOCKS = re.findall(r"```(\w+)\n(.*?)```", README, re.DOTALL)
+TRAIN = "python -m ddnmf_np.train "
+COMMANDS = [
+    line.partition("#")[0]
+    for kind, text in BLOCKS
+    if kind == "bash"
+    for line in text.splitlines()
+    if line.startswith(TRAIN)
+]
+
+
+@pytest.mark.parametrize("code", [text for kind, text in BLOCKS if kind == "python"])
+def test_python_blocks_run(code, capsys):
+    exec(compile(code, "README.md", "exec"), {})
+    assert "wrong" not in capsys.readouterr().out  # gradcheck's verdict
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_training_commands_are_valid(command):
+    flags = vars(make_parser().parse_args(shlex.split(command.removeprefix(TRAIN))))
+    for own in ("config", "output", "resume", "overwrite"):
+        flags.pop(own, None)
+    Config(**flags)
+
+
+def test_the_two_set_up_commands_are_marked_for_ci():
+    for name in ("main-job", "tests"):
+        assert re.search(rf"<!-- {name} -->\n```bash\n.+?```", README, re.DOTALL), name
+
+
+@pytest.mark.parametrize("link", re.findall(r"\]\((?!http)([^)#]+)", README))
+def test_links_lead_somewhere(link):
+    assert (ROOT / link).exists()
