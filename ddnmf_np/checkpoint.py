@@ -1,4 +1,4 @@
-"""A run in one file: weights, optimiser and position, without pickle."""
+"""A run in one file: weights, optimizer and position, without pickle."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Checkpoint:
         ``high``, ``t``, ``position`` and ``history``.
     arrays : dict of str to ndarray
         ``<net>.<block>`` for each parameter block, ``<net>.<block>:<slot>`` for what the
-        optimiser remembers of it, and ``loss_sums``.
+        optimizer remembers of it, and ``loss_sums``.
     """
 
     path: Path
@@ -60,7 +60,7 @@ class Checkpoint:
         return model
 
     def restore(self, trainer: Trainer, data_sha256: str) -> None:
-        """Put weights, optimiser and position into a trainer of the same run.
+        """Put weights, optimizer and position into a trainer of the same run.
 
         Parameters
         ----------
@@ -93,6 +93,8 @@ class Checkpoint:
             raise CheckpointError(f"{self.path}: its loss sums are not those of this objective")
         trainer.model.loss.sums[...] = trainer.ops.to_device(sums, "float64")
         trainer.position = Position(**self.meta["position"])
+        if trainer.position.batch >= len(trainer.batches):
+            raise CheckpointError(f"{self.path}: its position is beyond the end of an epoch")
         trainer.history = list(self.meta["history"])
 
     def _load(self, model: Model, steps: int | None) -> None:
@@ -120,7 +122,7 @@ def save_checkpoint(path: Path, trainer: Trainer, data_sha256: str) -> None:
         If it cannot be written; the checkpoint that was there is untouched.
     """
     model = trainer.model
-    steps = model.optimiser.t  # before the state: the first look makes the optimiser's slots
+    steps = model.optimizer.t  # before the state: the first look makes the optimizer's slots
     arrays = {"loss_sums": trainer.ops.to_host(model.loss.sums), **model.state()}
     meta = {
         "format": FORMAT,
@@ -160,7 +162,10 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
         meta = json.loads(arrays.pop("meta").tobytes())
         found = meta["format"]
     except FileNotFoundError as error:
-        raise CheckpointError(f"{path}: there is no checkpoint; train a model first") from error
+        raise CheckpointError(
+            f"{path}: there is no checkpoint; train a model first (with --overwrite, if a run was "
+            "begun there)"
+        ) from error
     except Exception as error:  # of a damaged file: a dozen kinds, not all of them documented
         raise CheckpointError(
             f"{path}: is corrupt or no checkpoint of ddnmf_np ({error}); restore it from a copy "
@@ -174,6 +179,21 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
     try:
         check_names(meta["config"])
         Config(**meta["config"])
-    except (UsageError, TypeError, KeyError) as error:
-        raise CheckpointError(f"{path}: its configuration cannot be used: {error}") from error
+        _check_meta(meta)
+    except (UsageError, TypeError, KeyError, ValueError) as error:
+        raise CheckpointError(f"{path}: its description cannot be used: {error}") from error
     return Checkpoint(path, meta, arrays)
+
+
+def _check_meta(meta: dict[str, Any]) -> None:
+    """Raise unless every entry is there and of its kind."""
+    kinds = {"n_features": int, "n_samples": int, "t": int, "data_sha256": str, "history": list}
+    for name, kind in kinds.items():
+        if type(meta[name]) is not kind:
+            raise ValueError(f"{name} is {meta[name]!r}")
+    position = Position(**meta["position"])
+    counts = (position.epoch, position.batch, meta["t"], meta["n_features"] - 1)
+    if not all(type(count) is int and count >= 0 for count in counts):
+        raise ValueError(f"position is {meta['position']!r} after {meta['t']!r} steps")
+    if len(meta["history"]) != position.epoch:
+        raise ValueError(f"history has {len(meta['history'])} of {position.epoch} epochs")

@@ -74,12 +74,16 @@ class Config:
         "data",
         "digits (embedded), mnist, fashion-mnist, or the path of a .npy, a .npz or a folder of "
         "IDX files",
+        resumable=True,  # its hash is what must not change
     )
     data_dir: str | None = option(
         None, "data", "folder in which to look first for mnist and fashion-mnist", resumable=True
     )
     labels: str | None = option(
-        None, "data", ".npy with a label for each row of a .npy data set; for scoring only"
+        None,
+        "data",
+        ".npy with a label for each row of a .npy data set; for scoring only",
+        resumable=True,
     )
 
     widths: tuple[int, ...] = option(
@@ -376,7 +380,10 @@ def _checked(name: str, value: Any, metadata: Mapping[str, Any]) -> Any:
             raise UsageError(f"{name} is None; leave it out to have the default {default!r}")
         return None
     if metadata["many"]:
-        values = value if isinstance(value, (list, tuple)) else [value]
+        values = value.tolist() if isinstance(value, np.ndarray) else value
+        values = values if isinstance(values, (list, tuple)) else [values]
+        if not values and name != "widths":  # which has its own words for it
+            raise UsageError(f"{name} is empty; give at least one")
         return tuple(_checked_one(name, item, metadata) for item in values)
     return _checked_one(name, value, metadata)
 

@@ -219,6 +219,8 @@ class DDNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  
     def partial_fit(self, X: Any, y: Any = None) -> Self:
         """Do one epoch on more samples, in mini-batches; the first call starts from scratch.
 
+        Parameters changed after the first call have no effect. A call that fails changes nothing.
+
         Parameters
         ----------
         X : array_like of shape (n_samples, n_features)
@@ -242,10 +244,17 @@ class DDNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  
         model = self._new_model(X) if first else self.model_
         high = None if first else self.data_max_  # one unit of noise for all parts
         trainer = Trainer(model, X, first_index=seen, batch_size=self._batch(X), high=high)
-        if not first:
+        if first:
+            self._train(trainer, 1)
+        else:
             trainer.history = self.loss_history_
             trainer.position.epoch = self.n_iter_
-        self._train(trainer, trainer.position.epoch + 1)
+            before, steps = {k: v.copy() for k, v in model.state().items()}, model.optimizer.t
+            try:
+                self._train(trainer, self.n_iter_ + 1)
+            except BaseException:  # Ctrl-C too: what was learned before stays usable
+                model.load_state(before, steps)
+                raise
         self.n_samples_seen_ = seen + X.shape[0]
         return self
 
@@ -316,8 +325,14 @@ class DDNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  
         if backend_of(H) == "numpy":
             H = np.asarray(H)
         rank = self.model_.config.rank
-        if H.ndim != 2 or H.shape[1] != rank:
-            raise DataError(f"H has shape {H.shape}; expected (n_samples, {rank})")
+        if H.ndim != 2 or H.shape[1] != rank or H.dtype.kind not in "fiub":
+            raise DataError(
+                f"H has shape {H.shape} and dtype {H.dtype}; expected numbers of shape "
+                f"(n_samples, {rank})"
+            )
+        self._check_backend(H, "H")
+        if not bool((abs(H) < float("inf")).all()):
+            raise DataError("H has entries that are not finite; remove or replace them")
         return self._returned(self.model_.decode(H), H)
 
     def _use(self, name: str, X: Any) -> Any:
@@ -329,15 +344,35 @@ class DDNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  
         """Return a result on the backend of the array that asked for it."""
         return self.model_.ops.to_host(result) if backend_of(given) == "numpy" else result
 
+    def _check_backend(self, given: Any, name: str) -> None:
+        """Refuse a device array for a model that is on the host."""
+        if backend_of(given) == "cupy" and self.model_.ops.on_host:
+            raise UsageError(
+                f"{name} is a CuPy array, but the model was fitted on {self.model_.ops.name}; pass "
+                f"cupy.asnumpy({name}), or fit with backend='cupy'"
+            )
+
     def _samples(self, X: Any, *, reset: bool) -> Any:
         """Return checked samples; ``reset`` says whether they define the number of features."""
         if backend_of(X) == "numpy":
-            X = validate_data(self, X, reset=reset, dtype=[np.float64, np.float32], order="C")
+            # Finiteness is checked below, in words that say where and how many.
+            X = validate_data(
+                self,
+                X,
+                reset=reset,
+                dtype=[np.float64, np.float32],
+                order="C",
+                ensure_all_finite=False,
+            )
         else:
-            if self.backend == "numpy":
+            if reset and self.backend == "numpy":
                 raise UsageError(
                     "backend is 'numpy', but X is a CuPy array; use backend=None or 'cupy'"
                 )
+            if not reset:
+                self._check_backend(X, "X")
+            if X.ndim != 2:
+                raise DataError(f"X has shape {X.shape}; expected (n_samples, n_features)")
             X = X if X.dtype.name in ("float32", "float64") else X.astype("float64")
             if reset:
                 self.n_features_in_ = X.shape[-1]

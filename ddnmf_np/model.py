@@ -12,11 +12,11 @@ import numpy as np
 from ddnmf_np.config import Config
 from ddnmf_np.engine.arena import Arena
 from ddnmf_np.engine.backend import ops_by_name
-from ddnmf_np.engine.gradcheck import Problem, leave_kinks, relu_sides
+from ddnmf_np.engine.gradcheck import SAMPLES, Problem, leave_kinks, relu_sides
 from ddnmf_np.engine.layers import Dense, glorot
 from ddnmf_np.engine.objective import InterpretabilityLoss
 from ddnmf_np.engine.ops import Array, Ops
-from ddnmf_np.engine.optim import Adam, GradientDescent, Momentum, Optimiser
+from ddnmf_np.engine.optim import Adam, GradientDescent, Momentum, Optimizer
 from ddnmf_np.engine.stack import Stack
 from ddnmf_np.errors import CheckpointError, DataError
 
@@ -82,8 +82,8 @@ class Model:
     # -- training -------------------------------------------------------------------------
 
     @cached_property
-    def optimiser(self) -> Optimiser:
-        """The configured optimiser of both networks; its memory is taken at first use."""
+    def optimizer(self) -> Optimizer:
+        """The configured optimizer of both networks; its memory is taken at first use."""
         config, arenas = self.config, [self.supervisor.arena, self.student.arena]
         match config.optimizer:
             case "gd":
@@ -104,7 +104,7 @@ class Model:
         self.forward(x, x_noisy)
         self.loss.measure(x)
         self.backward(x)
-        self.optimiser.step()
+        self.optimizer.step()
         self.project()
 
     def forward(self, x: Array, x_noisy: Array) -> None:
@@ -113,7 +113,7 @@ class Model:
         self.student.forward(x_noisy)
 
     def backward(self, x: Array) -> None:
-        """Compute the gradients of both networks (equations 9 and 10)."""
+        """Compute the gradients of both networks (equation 9 and equation 10)."""
         for net in NETS:
             self.nets[net].backward(self.loss.taps(net, x))
 
@@ -126,7 +126,7 @@ class Model:
     # -- use ------------------------------------------------------------------------------
 
     def encode(self, x: Array) -> Array:
-        """Return ``H`` of samples, shape (n, rank): the student up to its base layer (eq. 3)."""
+        """Return ``H`` of samples, (n, rank): the student up to its base layer (equation 3)."""
         return self._apply(self.student, x, 0, self.depth // 2 + 1)
 
     def decode(self, H: Array) -> Array:
@@ -176,9 +176,10 @@ class Model:
         return None
 
     def state(self) -> dict[str, Array]:
-        """Return parameters and what the optimiser remembers, by name, on the host.
+        """Return parameters and what the optimizer remembers, by name, on the host.
 
-        Names are ``<net>.<block>`` for parameters and ``<net>.<block>:<slot>`` for slots.
+        Names are ``<net>.<block>`` for parameters and ``<net>.<block>:<slot>`` for slots. Where
+        the model is on the host the arrays are views: copy what must outlive the next step.
         """
         state: dict[str, Array] = {}
         for net, stack in self.nets.items():
@@ -196,15 +197,16 @@ class Model:
         state : mapping of str to ndarray
             Blocks by name.
         steps : int, optional
-            Steps that the optimiser had done. Without it only the parameters are put back.
+            Steps that the optimizer had done. Without it only the parameters are put back.
 
         Raises
         ------
         CheckpointError
-            If a block is missing or of another shape; it names the block.
+            If a block is missing or of another shape; it names the block, and nothing has changed.
         """
         if steps is not None:
-            self.optimiser.t = steps
+            _ = self.optimizer  # takes the memory that the slots are put back into
+        blocks: list[tuple[Array, Array]] = []
         for net, stack in self.nets.items():
             arena = stack.arena
             for suffix, flat in _flats(arena) if steps is not None else [("", arena.params)]:
@@ -217,19 +219,23 @@ class Model:
                             f"block {name} is {came}; expected shape {shape}: the state belongs "
                             "to another architecture"
                         )
-                    arena.view(flat, block)[...] = self.ops.to_device(found, self.dtype)
+                    blocks.append((arena.view(flat, block), found))
+        for block_here, found in blocks:
+            block_here[...] = self.ops.to_device(found, self.dtype)
+        if steps is not None:
+            self.optimizer.t = steps
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle as configuration and state: a layer's views would not survive as views."""
         arguments = (self.n_features, self.config, self.ops.name, self.supervisor.rows)
-        steps = self.optimiser.t if "optimiser" in self.__dict__ else None
+        steps = self.optimizer.t if "optimizer" in self.__dict__ else None
         state = {name: block.copy() for name, block in self.state().items()}
         return _rebuild, (*arguments, state, steps)
 
     def copy(self, *, rows: int, dtype: str) -> Model:
-        """Return a model with the same parameters, in its own memory, without an optimiser."""
+        """Return a model with the same parameters, in its own memory, without an optimizer."""
         twin = object.__new__(type(self))  # copy() would go the way of pickle
-        twin.__dict__ |= {k: v for k, v in self.__dict__.items() if k != "optimiser"}
+        twin.__dict__ |= {k: v for k, v in self.__dict__.items() if k != "optimizer"}
         twin.config = replace(self.config, dtype=dtype)
         twin.supervisor, twin.student = (
             self.nets[net].copy(rows=rows, dtype=dtype) for net in NETS
@@ -245,7 +251,7 @@ class Model:
         Each network's scalar is the sum of the loss terms that move it (equations 9 and 10),
         as a function of its own parameters alone.
         """
-        rng = np.random.default_rng([seed, 1])
+        rng = np.random.default_rng([seed, SAMPLES])
         if x is None:
             x = rng.uniform(0.0, 1.0, (5, self.n_features))
         if x.shape[1] != self.n_features:

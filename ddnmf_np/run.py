@@ -20,7 +20,7 @@ from ddnmf_np.config import Config
 from ddnmf_np.data.datasets import Dataset, load
 from ddnmf_np.engine.backend import get_ops
 from ddnmf_np.environment import environment
-from ddnmf_np.errors import UsageError
+from ddnmf_np.errors import DivergedError, UsageError
 from ddnmf_np.evaluation import report
 from ddnmf_np.model import Model
 from ddnmf_np.progress import Progress
@@ -75,6 +75,8 @@ def run(config: Config, folder: RunFolder, *, resume: bool = False, overwrite: b
                     f"{done.batch} steps; give more epochs"
                 )
             folder.write_config(config.resolved())
+            if done.epoch < config.epochs:
+                folder.remove_results()  # they would be those of the shorter run
         else:
             folder.create(config.resolved(), overwrite=overwrite)
             save_checkpoint(folder.checkpoint, trainer, data_sha256)
@@ -109,18 +111,21 @@ def _train(trainer: Trainer, epochs: int, folder: RunFolder, data_sha256: str) -
 
     def on_epoch(trainer: Trainer) -> None:
         folder.append_metrics(trainer.history[-1])
-        progress.on_epoch(trainer)
         done = trainer.position.epoch
         if done % trainer.config.checkpoint_every == 0 or done == epochs:
             save_checkpoint(folder.checkpoint, trainer, data_sha256)
+        progress.on_epoch(trainer)
 
     try:
         with stop_on_signal(trainer):
             finished = trainer.train(epochs, on_step=progress.on_step, on_epoch=on_epoch)
+        if not finished:
+            trainer.check_finite()  # what has diverged must not replace the last checkpoint
+            save_checkpoint(folder.checkpoint, trainer, data_sha256)
+    except DivergedError as error:
+        raise DivergedError(f"{error} {folder.checkpoint} holds the last good state.") from error
     finally:
         progress.close()
-    if not finished:
-        save_checkpoint(folder.checkpoint, trainer, data_sha256)
     return finished
 
 

@@ -69,7 +69,16 @@ class RunFolder:
                 )
             # First: it shows that the folder can be written, and makes it one that holds a run.
             self.write_config(config)
-            for file in (self.checkpoint, self.metrics, self.summary, *self.figures.glob("*.png")):
+            for file in (self.checkpoint, self.metrics):
+                file.unlink(missing_ok=True)
+            self.remove_results()
+        except OSError as error:
+            raise _cannot_write(self.path, error) from error
+
+    def remove_results(self) -> None:
+        """Remove summary and pictures, which belong to the end of a run."""
+        try:
+            for file in (self.summary, *self.figures.glob("*.png")):
                 file.unlink(missing_ok=True)
         except OSError as error:
             raise _cannot_write(self.path, error) from error
@@ -99,8 +108,8 @@ class RunFolder:
         """Write ``config.toml``; make the folders where they are missing."""
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            atomic_write_text(self.config, config.to_toml())
             self.figures.mkdir(exist_ok=True)
+            atomic_write_text(self.config, config.to_toml())
         except OSError as error:
             raise _cannot_write(self.path, error) from error
 

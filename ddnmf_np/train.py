@@ -5,13 +5,13 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
-from dataclasses import fields
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
 from ddnmf_np.config import Config, read_config, unknown
-from ddnmf_np.engine.objective import Objective
-from ddnmf_np.errors import DDNMFError, UsageError
+from ddnmf_np.engine.objective import PRESETS
+from ddnmf_np.errors import DDNMFError, OutputError, UsageError
 from ddnmf_np.run import INTERRUPTED, run
 from ddnmf_np.runfolder import RunFolder
 
@@ -83,13 +83,14 @@ def parse(argv: Sequence[str] | None) -> dict[str, Any]:
 def override(options: dict[str, Any], flags: dict[str, Any]) -> dict[str, Any]:
     """Return a file's options with flags put over them.
 
-    A flag that names another objective takes that preset whole: a file that a run wrote has every
-    value of its own preset written out, and would train one objective under the other's name.
+    A file that a run wrote has every value of its preset written out. Where a flag names another
+    objective, those values give way to the other preset's; values that differ from the file's own
+    preset were chosen by hand, and stay.
     """
     in_file = options.get("objective", Config.objective)
-    if flags.get("objective", in_file) != in_file:
-        preset = {f.name for f in fields(Objective)}
-        options = {name: value for name, value in options.items() if name not in preset}
+    if in_file in PRESETS and flags.get("objective", in_file) != in_file:
+        preset = asdict(PRESETS[in_file])
+        options = {k: v for k, v in options.items() if k not in preset or v != preset[k]}
     return options | flags
 
 
@@ -118,6 +119,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         remedy = "take smaller widths, a smaller batch_size or fewer samples"
         print(f"error: not enough memory: {error}; {remedy}", file=sys.stderr)
         return UsageError.exit_code
+    except BrokenPipeError:  # whoever read standard output has left
+        sys.stdout = None  # or Python would complain about it once more at its end
+        return OutputError.exit_code
+    except OSError as error:
+        print(f"error: {error}; make room or check the path", file=sys.stderr)
+        return OutputError.exit_code
     except KeyboardInterrupt:
         print("interrupted; the last checkpoint, if there is one, is kept", file=sys.stderr)
         return INTERRUPTED

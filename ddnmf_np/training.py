@@ -139,7 +139,7 @@ class Trainer:
         Notes
         -----
         Once an epoch the losses, and whether the parameters are finite, cross from the device
-        to the host; nothing else does.
+        to the host; nothing else does. On the host the losses are looked at after each step.
         """
         position, loss = self.position, self.model.loss
         while position.epoch < epochs:
@@ -153,12 +153,14 @@ class Trainer:
                     return False
                 self.step(order[rows])
                 position.batch += 1
+                if self.ops.on_host and not np.isfinite(loss.sums).all():
+                    self.check_finite()
                 position.seconds = time.perf_counter() - start
                 if on_step is not None:
                     on_step(self)
             values = loss.values(self.x.shape[0])  # waits for the device
             seconds = time.perf_counter() - start
-            self._check_finite(values)
+            self.check_finite(values)
             position.epoch, position.batch, position.seconds = position.epoch + 1, 0, 0.0
             self.history.append(
                 {
@@ -181,13 +183,22 @@ class Trainer:
         with np.errstate(all="ignore"):  # train() itself looks for what is not finite
             self.model.step(clean, noisy)
 
-    def _check_finite(self, losses: dict[str, float]) -> None:
+    def check_finite(self, losses: dict[str, float] | None = None) -> None:
+        """Raise `DivergedError` if a loss or a parameter is not finite.
+
+        The losses are those of the current epoch so far, read from the device if not given.
+        Asked for after each step where that is free, so that it names the batch and the layer in
+        which it began; on a device after each epoch, when it may have spread.
+        """
+        position = self.position
+        losses = losses or self.model.loss.values(self.x.shape[0])
         bad = [name for name, value in losses.items() if not math.isfinite(value)]
         if bad or not self.model.all_finite():
             where = self.model.first_nonfinite()
             terms = f"{', '.join(bad)} not finite" if bad else "the losses are still finite"
             raise DivergedError(
-                f"training diverged in epoch {self.position.epoch + 1}: {terms}; first value that "
-                f"is not finite: {where or 'none left in the last batch'}. Try a smaller lr "
-                f"(now {self.config.lr:g}), reduction='mean', or data scaled to [0, 1]."
+                f"training diverged in epoch {position.epoch + 1}, step {position.batch}: {terms}; "
+                f"first value that is not finite: {where or 'none left in the last batch'}. Start "
+                f"again with a smaller lr (now {self.config.lr:g}), reduction='mean', or data "
+                "scaled to [0, 1]."
             )

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ddnmf_np.data.noise import Array, philox4x32, stream_key
+from ddnmf_np.data.noise import LOW_WORD, Array, check_epoch, philox4x32, stream_key
 from ddnmf_np.errors import UsageError
 
 _ORDER_STREAM = b"shuffle "
@@ -39,17 +39,23 @@ def epoch_order(n: int, seed: int, epoch: int, *, shuffle: bool = True, xp: Any 
     Raises
     ------
     UsageError
-        If the seed is out of range.
+        If the seed or the epoch is out of range.
 
     Notes
     -----
     Each sample gets a 64-bit random key from its own index, and the keys are sorted. Two equal
     keys are as good as impossible (n**2 / 2**65), and a stable sort settles even those.
     """
+    check_epoch(epoch)
     index = xp.arange(n, dtype=xp.int64)
     if not shuffle:
         return index
-    counter = (index.astype(xp.uint64), 0, 0, epoch)
+    counter = (
+        xp.bitwise_and(index, LOW_WORD).astype(xp.uint64),
+        xp.right_shift(index, 32).astype(xp.uint64),
+        0,
+        epoch,
+    )
     low, high, _, _ = philox4x32(counter, stream_key(seed, _ORDER_STREAM), xp)
     xp.left_shift(high, 32, out=high)
     xp.bitwise_or(high, low, out=high)

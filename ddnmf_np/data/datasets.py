@@ -22,6 +22,7 @@ import numpy as np
 import platformdirs
 from numpy.typing import NDArray
 
+from ddnmf_np.data.batches import epoch_order
 from ddnmf_np.data.idx import read_idx, sha256_of_decompressed
 from ddnmf_np.errors import DataError, UsageError
 
@@ -61,6 +62,7 @@ NAMES = ("digits", *SHA256)
 DEBIAN_FOLDER = Path("/usr/share/datasets")
 
 _DIGITS_TRAIN = 1437  # of 1797, four fifths
+_SMALLEST_SIDE = 8  # a table of 9 or 16 columns is no image
 _TIMEOUT_S = 30
 
 
@@ -79,7 +81,8 @@ class Dataset:
     y_train, y_test : (n,), (n_test,) int64 array or None
         Labels, for evaluation alone.
     image_shape : tuple of two ints or None
-        Height and width of a sample, if it is an image; their product is D.
+        Height and width of a sample, if it is an image; their product is D. A flat sample with a
+        square number of features, at least 64, is taken for one.
     source : str
         Where the data come from.
     """
@@ -138,9 +141,10 @@ def load(
     path = Path(name).expanduser()
     if labels is not None and path.suffix != ".npy":
         raise UsageError(f"labels={str(labels)!r} goes with an .npy file alone, not with {name!r}")
-    if name == "digits":
+    named = isinstance(name_or_path, str)  # Path("./mnist") is a folder, though it prints as mnist
+    if named and name == "digits":
         arrays, source = _digits(), "scikit-learn"
-    elif name in SHA256:
+    elif named and name in SHA256:
         arrays, source = _named(name, data_dir)
     else:
         arrays, source = _from_path(path, labels), str(path.resolve())
@@ -193,8 +197,8 @@ def check_nonnegative(x: Any, name: str) -> None:
     low, high = float(x.min()), float(x.max())
     if low >= 0.0 and high < math.inf:  # both false if there is a NaN
         return
-    bad, what = ~((x > -math.inf) & (x < math.inf)), "Values that are not finite"
-    remedy = "impute or drop them"
+    bad, what = ~((x > -math.inf) & (x < math.inf)), "Values that are not finite (NaN or infinite)"
+    remedy = "impute or drop them (or, if they overflow, scale them or take float64)"
     if not bad.any():
         bad, what = x < 0, "Negative values"  # scikit-learn's checks look for these words
         remedy = "shift the data, clip them at 0, or scale them with MinMaxScaler"
@@ -210,7 +214,8 @@ def _samples(
 ) -> tuple[NDArray[Any], tuple[int, int] | None]:
     """Return checked, flat, scaled samples and the shape of the images that they are."""
     side = math.isqrt(x.shape[1]) if x.ndim == 2 else 0
-    image_shape = (side, side) if side and side * side == x.shape[1] else None
+    is_square = side >= _SMALLEST_SIDE and side * side == x.shape[1]
+    image_shape = (side, side) if is_square else None
     if x.ndim == 3:
         image_shape = (x.shape[1], x.shape[2])
         x = x.reshape(len(x), x.shape[1] * x.shape[2])
@@ -240,7 +245,7 @@ def _digits() -> dict[str, NDArray[Any]]:
     from sklearn.datasets import load_digits  # late: it takes a second
 
     x, y = load_digits(return_X_y=True)
-    order = np.random.default_rng(0).permutation(len(x))
+    order = epoch_order(len(x), 0, 0)  # unlike NumPy's permutation, the same in every version
     train, test = order[:_DIGITS_TRAIN], order[_DIGITS_TRAIN:]
     x = x / 16.0
     return {"x_train": x[train], "y_train": y[train], "x_test": x[test], "y_test": y[test]}
@@ -297,9 +302,12 @@ def _read_npz(path: Path) -> dict[str, NDArray[Any]]:
     # np.load takes other formats too, ZipFile does not.
     with _numpy_errors(path), zipfile.ZipFile(path), np.load(path, allow_pickle=False) as archive:
         found = list(archive.files)
-        arrays = {
-            names[key.lower()]: np.asarray(archive[key]) for key in found if key.lower() in names
-        }
+        wanted = [key for key in found if key.lower() in names]
+        arrays = {names[key.lower()]: np.asarray(archive[key]) for key in wanted}
+    if len(arrays) < len(wanted):
+        raise DataError(
+            f"{path}: has {', '.join(wanted)}, of which two name the same; keep one of them"
+        )
     if "x_train" not in arrays:
         raise DataError(
             f"{path}: has the keys {', '.join(found) or '(none)'}; expected x_train and, if there "

@@ -20,7 +20,7 @@ Word = Any  # an Array of uint64, each below 2**32, or such an int
 
 NOISE_KINDS = ("masking", "gaussian", "salt-and-pepper", "none")
 
-_LOW_WORD = 0xFFFFFFFF
+LOW_WORD = 0xFFFFFFFF
 # The two multipliers and the two key increments (golden ratio, sqrt(3) - 1) of Philox-4x32.
 _MULTIPLIERS = (0xD2511F53, 0xCD9E8D57)
 _WEYL = (0x9E3779B9, 0xBB67AE85)
@@ -38,7 +38,7 @@ def stream_key(seed: int, stream: bytes) -> tuple[int, int]:
         In [0, 2**64).
     stream : bytes
         Eight bytes that name the use, mixed into the key so that two uses of one seed
-        (noise and batch order, say) never share a random word.
+        (noise and batch order, say) are keyed apart.
 
     Returns
     -------
@@ -53,7 +53,13 @@ def stream_key(seed: int, stream: bytes) -> tuple[int, int]:
     if not 0 <= seed < 2**64:
         raise UsageError(f"seed={seed} is out of range; give an integer in [0, 2**64)")
     key = operator.index(seed) ^ int.from_bytes(stream, "big")
-    return key & _LOW_WORD, key >> 32
+    return key & LOW_WORD, key >> 32
+
+
+def check_epoch(epoch: int) -> None:
+    """Raise `UsageError` unless an epoch fits its word of the counter."""
+    if not 0 <= epoch < 2**32:
+        raise UsageError(f"epoch={epoch} is out of range; give an integer in [0, 2**32)")
 
 
 def philox4x32(
@@ -102,10 +108,10 @@ def philox4x32(
         xp.right_shift(product0, 32, out=c2)
         xp.bitwise_xor(c2, c3, out=c2)
         xp.bitwise_xor(c2, k1, out=c2)
-        xp.bitwise_and(product1, _LOW_WORD, out=c1)
-        xp.bitwise_and(product0, _LOW_WORD, out=c3)
-        k0 = (k0 + _WEYL[0]) & _LOW_WORD
-        k1 = (k1 + _WEYL[1]) & _LOW_WORD
+        xp.bitwise_and(product1, LOW_WORD, out=c1)
+        xp.bitwise_and(product0, LOW_WORD, out=c3)
+        k0 = (k0 + _WEYL[0]) & LOW_WORD
+        k1 = (k1 + _WEYL[1]) & LOW_WORD
     return out[:4]
 
 
@@ -178,6 +184,8 @@ class Noise:
     def apply(self, x: Array, index: Array, epoch: int, out: Array) -> None:
         """Write the noisy copy of a batch (equation 2).
 
+        See ``derivations/02-noise.md``.
+
         Parameters
         ----------
         x : (n, D) float array
@@ -192,13 +200,14 @@ class Noise:
         Raises
         ------
         UsageError
-            If the shapes or dtypes do not belong together.
+            If the shapes or dtypes do not belong together, or the epoch is out of range.
         """
         if out.shape != x.shape or out.dtype != x.dtype or index.shape != x.shape[:1]:
             raise UsageError(
                 f"Noise.apply: x {x.shape} {x.dtype}, index {index.shape}, "
                 f"out {out.shape} {out.dtype}; expected (n, D), (n,), (n, D), one dtype"
             )
+        check_epoch(epoch)
         if self.kind == "none":
             self.xp.copyto(out, x)
             return
@@ -225,7 +234,7 @@ class Noise:
         low, high = self._index[:, :n]
         self.xp.copyto(low, index[:, None], casting="unsafe")
         self.xp.right_shift(low, 32, out=high)
-        self.xp.bitwise_and(low, _LOW_WORD, out=low)
+        self.xp.bitwise_and(low, LOW_WORD, out=low)
         counter = (self._block, low, high, epoch if self.redraw else 0)
         philox4x32(counter, self._key, self.xp, out=self._words[:, :n])
 

@@ -10,9 +10,9 @@ from ddnmf_np.engine.ops import Array, Ops
 
 
 class Arena:
-    """Parameters, gradients and optimiser slots of one network, each one flat block.
+    """Parameters, gradients and optimizer slots of one network, each one flat block.
 
-    An optimiser walks a flat block once; a layer sees its own part of it as ``W`` or ``b``; a
+    An optimizer walks a flat block once; a layer sees its own part of it as ``W`` or ``b``; a
     checkpoint or an all-reduce handles one array instead of a dozen.
 
     Parameters
@@ -29,7 +29,7 @@ class Arena:
     params, grads : ndarray of shape (size,)
         Flat parameters and their gradients.
     slots : dict of str to ndarray of shape (size,)
-        What the optimiser remembers (velocity, moments).
+        What the optimizer remembers (velocity, moments).
     """
 
     def __init__(self, ops: Ops, shapes: Mapping[str, tuple[int, ...]], dtype: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import copy
 from typing import Any
 
 import numpy as np
@@ -62,6 +63,13 @@ class Dense:
         bias = "" if self.bias else ", no bias"
         return f"Dense {self.label} {self.fan_in}->{self.fan_out} ({self.activation}{bias})"
 
+    def unbound(self) -> Dense:
+        """Return a layer of the same class and options, without memory."""
+        twin = copy(self)
+        for name in ("ops", "W", "dW", "b", "db", "h", "dh", "work"):
+            twin.__dict__.pop(name, None)
+        return twin
+
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """Return the shape of each parameter block by name."""
         blocks: dict[str, tuple[int, ...]] = {f"W{self.label}": (self.fan_out, self.fan_in)}
@@ -92,6 +100,8 @@ class Dense:
     def forward(self, x: Array) -> Array:
         """Compute ``h = f(x W^T + b)`` (equation 1).
 
+        See ``derivations/01-layer.md``; without bias, ``derivations/03-nmf-module.md``.
+
         Parameters
         ----------
         x : ndarray of shape (n, fan_in), n <= rows
@@ -121,10 +131,11 @@ class Dense:
         return h
 
     def backward(self, x: Array, dx: Array | None = None) -> None:
-        """Turn the signal ``g`` in ``dh`` into ``delta`` and the gradients (equations 9, 10).
+        """Turn the signal ``g`` in ``dh`` into ``delta`` and gradients (equation 9, equation 10).
 
         ``delta = f'(z) g``; ``dW = sum_i delta_i x_i^T``, a sum of outer products;
-        ``db = sum_i delta_i``; ``dx = W^T delta``, the signal of the layer below.
+        ``db = sum_i delta_i``; ``dx = W^T delta``, the signal of the layer below. See
+        ``derivations/09-supervisor-gradient.md``.
 
         Parameters
         ----------

@@ -17,8 +17,6 @@ from ddnmf_np.engine.stack import Stack
 from ddnmf_np.errors import UsageError
 
 Reduction = Literal["sum", "mean"]
-LOSSES = ("sym", "ap", "nc", "rec")
-"""Loss names: equations 4, 5 and 6, and the demo's reconstruction loss of the student."""
 
 
 def appositive(layer: int, depth: int) -> int:
@@ -88,11 +86,20 @@ class Objective:
             value = getattr(self, name)
             if not (np.isfinite(value) and value >= 0):
                 raise UsageError(f"{name} is {value!r}; expected a finite number >= 0")
+            object.__setattr__(self, name, float(value))
+        if self.beta_ap == self.gamma_nc == self.student_reconstruction == 0.0:
+            raise UsageError(
+                "beta_ap, gamma_nc and student_reconstruction are all 0, so that nothing trains "
+                "the student; set one of them above 0"
+            )
         if self.reduction not in ("sum", "mean"):
             raise UsageError(f"reduction is {self.reduction!r}; choose 'sum' or 'mean'")
 
     def terms(self, depth: int) -> tuple[Term, ...]:
         """Return the table of equation 7 for a supervisor of ``depth`` layers.
+
+        Its rows are equation 4, equation 5, equation 6 and the demo's reconstruction; see
+        ``derivations/07-interpretability-loss.md``.
 
         Terms of weight 0 are left out: they are neither computed nor reported.
         """
@@ -110,7 +117,9 @@ class Objective:
             h_student = Signal("student", appositive(layer, depth))
             moves = (h_student, h) if self.apposition_to_supervisor else (h_student,)
             table.append(Term("ap", self.beta_ap, h_student, h, moves))
-        table.append(Term("nc", self.gamma_nc, code, code_hat, moves=(code, code_hat)))  # eq. 6
+        table.append(
+            Term("nc", self.gamma_nc, code, code_hat, moves=(code, code_hat))
+        )  # equation 6
         table.append(Term("rec", self.student_reconstruction, y_student, x, moves=(y_student,)))
         return tuple(term for term in table if term.weight > 0.0)
 
@@ -196,8 +205,9 @@ class InterpretabilityLoss:
     def taps(self, net: str, x: Array) -> dict[int, list[tuple[Array, float]]]:
         """Return the direct gradients of a network (``Grad`` of equation 10, g(L) of 9).
 
-        A term ``weight ||a - b||^2 / N`` contributes ``(2 weight / N)(a - b)`` at ``a`` and
-        ``(2 weight / N)(b - a)`` at ``b``, where it moves them.
+        See ``derivations/10-student-gradient.md``. A term ``weight ||a - b||^2 / N`` contributes
+        ``(2 weight / N)(a - b)`` at ``a`` and ``(2 weight / N)(b - a)`` at ``b``, where it moves
+        them.
         """
         taps: dict[int, list[tuple[Array, float]]] = {}
         for term in self.terms:

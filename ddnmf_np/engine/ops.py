@@ -1,7 +1,7 @@
 """Arithmetic of the engine: the readable form, and the truth that every faster form must equal.
 
 Every operation writes into memory that the caller owns (``out``, or the argument that its
-summary names), allocates nothing, and runs on any array module ``xp`` with NumPy's interface.
+summary names), allocates nothing on NumPy, and runs on any array module ``xp`` with its interface.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ ACTIVATIONS = ("identity", "relu", "sigmoid", "tanh", "softplus")
 """Activations whose derivative is a function of their output, so that only ``h`` is kept."""
 
 _BLOCK = 1 << 15
-"""Elements that an optimiser treats at a time: five float32 blocks stay in a core's cache.
+"""Elements that an optimizer treats at a time: five float32 blocks stay in a core's cache.
 
 A whole step of Adam over 6.6 million parameters takes 9 ms this way and 21 ms in one sweep.
 """
 
 
 class Ops:
-    """Operations of equations 1 to 10 on an array module.
+    """Operations of the equations on an array module.
 
     Parameters
     ----------
@@ -35,6 +35,8 @@ class Ops:
     """
 
     name = "numpy"
+    on_host = True
+    """Whether reading a value costs nothing; on a device it waits for all work before it."""
 
     def __init__(self, xp: ModuleType = np) -> None:
         self.xp: Any = xp
@@ -114,7 +116,7 @@ class Ops:
     # -- equations 9 and 10: delta = f'(z) g ----------------------------------------------
 
     def dactivate(self, kind: str, h: Array, dh: Array, work: Array) -> None:
-        """Overwrite the signal ``dh = g`` with ``delta = f'(z) g`` (equations 9 and 10).
+        """Overwrite the signal ``dh = g`` with ``delta = f'(z) g`` (equation 9, equation 10).
 
         The paper's ``f'`` is a diagonal matrix; its product with ``g`` is element by element.
 
@@ -154,13 +156,15 @@ class Ops:
                 raise ValueError(f"activation {kind!r} is unknown; choose one of {ACTIVATIONS}")
 
     def sum_rows(self, delta: Array, out: Array) -> None:
-        """Compute ``out = sum over rows of delta``, the ``db`` of equations 9 and 10."""
+        """Compute ``out = sum over rows of delta``, ``db`` of equation 9 and equation 10."""
         self.xp.sum(delta, axis=0, out=out)  # (n, width) -> (width,)
 
     # -- equations 4, 5, 6: a loss and its direct gradient, side by side ------------------
 
     def squared_distance(self, a: Array, b: Array, work: Array, out: Array) -> None:
-        """Compute ``out += ||a - b||^2``, the sum behind equations 4, 5 and 6.
+        """Compute ``out += ||a - b||^2``, the sum in equation 4, equation 5 and equation 6.
+
+        See ``derivations/04-symmetric-loss.md`` and the two after it.
 
         Parameters
         ----------
@@ -177,6 +181,8 @@ class Ops:
 
     def tap(self, h: Array, ref: Array, c: float, dh: Array, work: Array) -> None:
         """Compute ``dh += c (h - ref)``, the Grad[h] of equation 10 (and g(L) of equation 9).
+
+        See ``derivations/10-student-gradient.md``.
 
         Parameters
         ----------
@@ -197,6 +203,8 @@ class Ops:
 
     def descend(self, p: Array, g: Array, lr: float, work: Array) -> None:
         """Compute ``p -= lr g`` (equation 8).
+
+        See ``derivations/08-descent.md``.
 
         Parameters
         ----------
@@ -246,9 +254,9 @@ class Ops:
         v: Array,
         t: int,
         lr: float,
-        b1: float,
-        b2: float,
-        eps: float,
+        adam_b1: float,
+        adam_b2: float,
+        adam_eps: float,
         work: Array,
     ) -> None:
         """Do step ``t`` of Adam (Kingma and Ba, 2015, algorithm 1).
@@ -262,28 +270,28 @@ class Ops:
             Parameters, updated; gradients; first and second moments, updated.
         t : int
             Number of this step, from 1.
-        lr, b1, b2, eps : float
+        lr, adam_b1, adam_b2, adam_eps : float
             Learning rate, decay of each moment, and what keeps the quotient finite.
         work : ndarray of shape (block,)
             Overwritten; its length is the number of elements treated at a time.
         """
         xp = self.xp
-        rate, eps_t = adam_scales(t, lr, b1, b2, eps)
-        big = flush_constant(p.dtype)
+        rate, eps_t = adam_scales(t, lr, adam_b1, adam_b2, adam_eps)
+        big, big_v = flush_constant(p.dtype), flush_constant(p.dtype, for_root=True)
         for at in range(0, p.size, work.size):
             pk, gk, mk, vk = (a[at : at + work.size] for a in (p, g, m, v))
             s = work[: pk.size]
-            xp.multiply(gk, 1.0 - b1, out=s)
-            xp.multiply(mk, b1, out=mk)
+            xp.multiply(gk, 1.0 - adam_b1, out=s)
+            xp.multiply(mk, adam_b1, out=mk)
             xp.add(mk, s, out=mk)
             xp.add(mk, big, out=mk)
             xp.subtract(mk, big, out=mk)
             xp.multiply(gk, gk, out=s)
-            xp.multiply(s, 1.0 - b2, out=s)
-            xp.multiply(vk, b2, out=vk)
+            xp.multiply(s, 1.0 - adam_b2, out=s)
+            xp.multiply(vk, adam_b2, out=vk)
             xp.add(vk, s, out=vk)
-            xp.add(vk, big, out=vk)
-            xp.subtract(vk, big, out=vk)
+            xp.add(vk, big_v, out=vk)
+            xp.subtract(vk, big_v, out=vk)
             xp.sqrt(vk, out=s)
             xp.add(s, eps_t, out=s)
             xp.divide(mk, s, out=s)
@@ -295,33 +303,38 @@ class Ops:
         self.xp.maximum(p, 0.0, out=p)
 
 
-def adam_scales(t: int, lr: float, b1: float, b2: float, eps: float) -> tuple[float, float]:
+def adam_scales(
+    t: int, lr: float, adam_b1: float, adam_b2: float, adam_eps: float
+) -> tuple[float, float]:
     """Return Adam's step size and epsilon with the bias corrections of step ``t`` moved in.
 
     ``lr (m / c1) / (sqrt(v / c2) + eps) = (lr sqrt(c2) / c1) m / (sqrt(v) + eps sqrt(c2))`` with
     ``c = 1 - b^t``: the same quotient with two passes over the parameters less.
     """
-    root_c2 = float((1.0 - b2**t) ** 0.5)
-    return lr * root_c2 / (1.0 - b1**t), eps * root_c2
+    root_c2 = float((1.0 - adam_b2**t) ** 0.5)
+    return lr * root_c2 / (1.0 - adam_b1**t), adam_eps * root_c2
 
 
-def optimiser_work(ops: Ops, size: int, dtype: Any) -> Array:
+def optimizer_work(ops: Ops, size: int, dtype: Any) -> Array:
     """Return the scratch block that the three descent rules take."""
     return ops.empty((min(size, _BLOCK),), dtype)
 
 
 def sigmoid_bound(dtype: Any) -> float:
-    """Return the largest ``-z`` for which the sigmoid is still a normal number above zero."""
+    """Return a bound for ``-z`` that keeps the sigmoid ``h``, and ``h (1 - h)``, normal numbers."""
     return float(-np.log(np.finfo(dtype).tiny)) - 1.0
 
 
-def flush_constant(dtype: Any) -> float:
+def flush_constant(dtype: Any, *, for_root: bool = False) -> float:
     """Return the number that, added and taken away again, keeps moments out of the denormals.
 
-    The moments of a dead unit decay for ever; below the smallest normal number each multiply
-    of theirs would be some ten times slower. Beside the constant, floating-point numbers are at
-    least ``2^41 tiny`` apart (5e-26 in float32, nothing beside any weight), so what remains after
-    the round trip is zero or so large that its product with a learning rate is normal as well.
+    The moments of a dead unit decay for ever; below the smallest normal number, ``tiny``, each
+    multiply of theirs would be some ten times slower. Beside the constant, floating-point numbers
+    are at least ``2^41 tiny`` apart (2.6e-26 in float32, nothing beside any weight), so what
+    remains after the round trip is zero, or so large that its product with a learning rate above
+    1e-12 is normal as well. A second moment meets only its own decay and a root: for it
+    (``for_root``) a spacing of ``2 tiny`` is enough, and a larger one would be felt beside a
+    small ``adam_eps``.
     """
     info = np.finfo(dtype)
-    return float(2.0**42 * info.tiny / info.eps)
+    return float((4.0 if for_root else 2.0**42) * info.tiny / info.eps)

@@ -38,11 +38,11 @@ KERNELS = {
         "T g, T lr, T mu, T big", "T v, T p", "v = ((v * mu + g) + big) - big; p -= v * lr"
     ),
     "adam": Kernel(
-        "T g, T b1, T c1, T b2, T c2, T rate, T eps, T big",
+        "T g, T b1, T c1, T b2, T c2, T rate, T eps_t, T big, T big_v",
         "T m, T v, T p",
         "m = ((m * b1 + g * c1) + big) - big;"
-        " v = ((v * b2 + (g * g) * c2) + big) - big;"
-        " p -= (m / (sqrt(v) + eps)) * rate",
+        " v = ((v * b2 + (g * g) * c2) + big_v) - big_v;"
+        " p -= (m / (sqrt(v) + eps_t)) * rate",
     ),
 }
 """Every fused kernel of this backend."""
@@ -72,6 +72,7 @@ class CupyOps(Ops):
     """
 
     name = "cupy"
+    on_host = False
 
     def __init__(self, xp: ModuleType) -> None:
         super().__init__(xp)
@@ -147,12 +148,13 @@ class CupyOps(Ops):
         v: Array,
         t: int,
         lr: float,
-        b1: float,
-        b2: float,
-        eps: float,
+        adam_b1: float,
+        adam_b2: float,
+        adam_eps: float,
         work: Array,
     ) -> None:
         """Do step ``t`` of Adam."""
-        rate, eps_t = adam_scales(t, lr, b1, b2, eps)
-        big = flush_constant(p.dtype)
-        self._kernels["adam"](g, b1, 1.0 - b1, b2, 1.0 - b2, rate, eps_t, big, m, v, p)
+        rate, eps_t = adam_scales(t, lr, adam_b1, adam_b2, adam_eps)
+        decays = (adam_b1, 1.0 - adam_b1, adam_b2, 1.0 - adam_b2)
+        flushes = (flush_constant(p.dtype), flush_constant(p.dtype, for_root=True))
+        self._kernels["adam"](g, *decays, rate, eps_t, *flushes, m, v, p)

@@ -17,9 +17,11 @@ from ddnmf_np.engine.ops import Array, Ops, adam_scales, flush_constant
 
 def _loop(function: Callable[..., None]) -> Callable[..., None]:
     # error_model="numpy": 0/0 is NaN, as in the plain form, and no branch hinders the vector unit.
-    compiled: Callable[..., None] = numba.njit(cache=True, error_model="numpy", nogil=True)(
-        function
-    )
+    options: dict[str, Any] = {"error_model": "numpy", "nogil": True}
+    try:
+        compiled: Callable[..., None] = numba.njit(cache=True, **options)(function)
+    except RuntimeError:  # no folder for the cache can be written: compile in every process
+        compiled = numba.njit(**options)(function)
     return compiled
 
 
@@ -42,16 +44,17 @@ def _adam(
     b2: Any,
     c2: Any,
     rate: Any,
-    eps: Any,
+    eps_t: Any,
     big: Any,
+    big_v: Any,
 ) -> None:
     for k in range(p.size):
         gk = g[k]
         mk = ((m[k] * b1 + gk * c1) + big) - big
-        vk = ((v[k] * b2 + (gk * gk) * c2) + big) - big
+        vk = ((v[k] * b2 + (gk * gk) * c2) + big_v) - big_v
         m[k] = mk
         v[k] = vk
-        p[k] -= (mk / (np.sqrt(vk) + eps)) * rate
+        p[k] -= (mk / (np.sqrt(vk) + eps_t)) * rate
 
 
 class NumbaOps(Ops):
@@ -61,8 +64,8 @@ class NumbaOps(Ops):
 
     def momentum(self, p: Array, g: Array, v: Array, lr: float, mu: float, work: Array) -> None:
         """Compute ``v = mu v + g``, then ``p -= lr v``, in one pass."""
-        number = p.dtype.type
-        _momentum(p, g, v, number(lr), number(mu), number(flush_constant(p.dtype)))
+        as_dtype = p.dtype.type
+        _momentum(p, g, v, as_dtype(lr), as_dtype(mu), as_dtype(flush_constant(p.dtype)))
 
     def adam(
         self,
@@ -72,13 +75,13 @@ class NumbaOps(Ops):
         v: Array,
         t: int,
         lr: float,
-        b1: float,
-        b2: float,
-        eps: float,
+        adam_b1: float,
+        adam_b2: float,
+        adam_eps: float,
         work: Array,
     ) -> None:
         """Do step ``t`` of Adam in one pass."""
-        number = p.dtype.type
-        rate, eps_t = adam_scales(t, lr, b1, b2, eps)
-        scalars = (b1, 1.0 - b1, b2, 1.0 - b2, rate, eps_t, flush_constant(p.dtype))
-        _adam(p, g, m, v, *map(number, scalars))
+        rate, eps_t = adam_scales(t, lr, adam_b1, adam_b2, adam_eps)
+        decays = (adam_b1, 1.0 - adam_b1, adam_b2, 1.0 - adam_b2)
+        flushes = (flush_constant(p.dtype), flush_constant(p.dtype, for_root=True))
+        _adam(p, g, m, v, *map(p.dtype.type, (*decays, rate, eps_t, *flushes)))

@@ -5,12 +5,14 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
+import numpy as np
+
 from ddnmf_np.engine.arena import Arena
-from ddnmf_np.engine.ops import optimiser_work
+from ddnmf_np.engine.ops import Array, optimizer_work
 from ddnmf_np.errors import UsageError
 
 
-class Optimiser(ABC):
+class Optimizer(ABC):
     """Moves the parameters of arenas along their gradients.
 
     Parameters
@@ -29,7 +31,7 @@ class Optimiser(ABC):
     def __init__(self, arenas: Sequence[Arena]) -> None:
         self.t = 0
         self.arenas = list(arenas)
-        self.work = [optimiser_work(a.ops, a.size, a.params.dtype) for a in self.arenas]
+        self.work = [optimizer_work(a.ops, a.size, a.params.dtype) for a in self.arenas]
         for arena in self.arenas:
             for slot in self.slots:
                 arena.add_slot(slot)
@@ -37,16 +39,16 @@ class Optimiser(ABC):
     def step(self) -> None:
         """Move every parameter once, by the gradients that are in the arenas."""
         self.t += 1
-        for number in range(len(self.arenas)):
-            self.update(number)
+        for arena, work in zip(self.arenas, self.work, strict=True):
+            self._update(arena, work)
 
     @abstractmethod
-    def update(self, number: int) -> None:
-        """Do step ``t`` on the arena of that number."""
+    def _update(self, arena: Arena, work: Array) -> None:
+        """Do step ``t`` on one arena."""
 
 
-class GradientDescent(Optimiser):
-    """``theta <- theta - rho dL/dtheta`` (equation 8).
+class GradientDescent(Optimizer):
+    """``theta <- theta - rho dL/dtheta`` (equation 8, ``derivations/08-descent.md``).
 
     Parameters
     ----------
@@ -60,13 +62,11 @@ class GradientDescent(Optimiser):
         super().__init__(arenas)
         self.lr = _positive("lr", lr)
 
-    def update(self, number: int) -> None:
-        """Do equation 8 on the arena of that number."""
-        arena = self.arenas[number]
-        arena.ops.descend(arena.params, arena.grads, self.lr, self.work[number])
+    def _update(self, arena: Arena, work: Array) -> None:
+        arena.ops.descend(arena.params, arena.grads, self.lr, work)  # equation 8
 
 
-class Momentum(Optimiser):
+class Momentum(Optimizer):
     """Gradient descent with a velocity (Polyak, 1964): ``v = mu v + g``, ``theta -= rho v``.
 
     Parameters
@@ -75,24 +75,22 @@ class Momentum(Optimiser):
         What to move.
     lr : float
         The learning rate rho, above 0.
-    mu : float
-        How much velocity is kept, in [0, 1).
+    momentum : float
+        How much velocity is kept (mu), in [0, 1).
     """
 
     slots = ("velocity",)
 
-    def __init__(self, arenas: Sequence[Arena], lr: float, mu: float) -> None:
+    def __init__(self, arenas: Sequence[Arena], lr: float, momentum: float) -> None:
         super().__init__(arenas)
-        self.lr, self.mu = _positive("lr", lr), _fraction("momentum", mu)
+        self.lr, self.momentum = _positive("lr", lr), _fraction("momentum", momentum)
 
-    def update(self, number: int) -> None:
-        """Do one step on the arena of that number."""
-        arena = self.arenas[number]
+    def _update(self, arena: Arena, work: Array) -> None:
         velocity = arena.slots["velocity"]
-        arena.ops.momentum(arena.params, arena.grads, velocity, self.lr, self.mu, self.work[number])
+        arena.ops.momentum(arena.params, arena.grads, velocity, self.lr, self.momentum, work)
 
 
-class Adam(Optimiser):
+class Adam(Optimizer):
     """Adam (Kingma and Ba, 2015, algorithm 1).
 
     Parameters
@@ -101,10 +99,11 @@ class Adam(Optimiser):
         What to move.
     lr : float
         Step size, above 0.
-    b1, b2 : float
+    adam_b1, adam_b2 : float
         Decay of the first and second moment, in [0, 1).
-    eps : float
-        Added to the root of the corrected second moment, above 0. The demo's framework has the
+    adam_eps : float
+        Added to the root of the corrected second moment, at least sqrt(2 tiny / (1 - adam_b2))
+        with the smallest normal number ``tiny`` (4.8e-18 in float32). The demo's framework has the
         same 1e-7, but adds it to the uncorrected root; ``derivations/12-paper-and-demo.md`` says
         what that changes.
     """
@@ -115,17 +114,26 @@ class Adam(Optimiser):
         self,
         arenas: Sequence[Arena],
         lr: float,
-        b1: float = 0.9,
-        b2: float = 0.999,
-        eps: float = 1e-7,
+        adam_b1: float = 0.9,
+        adam_b2: float = 0.999,
+        adam_eps: float = 1e-7,
     ) -> None:
         super().__init__(arenas)
-        self.lr, self.eps = _positive("lr", lr), _positive("adam_eps", eps)
-        self.b1, self.b2 = _fraction("adam_b1", b1), _fraction("adam_b2", b2)
+        self.lr, self.adam_eps = _positive("lr", lr), _positive("adam_eps", adam_eps)
+        self.adam_b1 = _fraction("adam_b1", adam_b1)
+        self.adam_b2 = _fraction("adam_b2", adam_b2)
+        for arena in arenas:
+            # Second moments below 2 tiny are lost; adam_eps must outweigh such gradients, or a
+            # step of theirs would be far above lr.
+            tiny = float(np.finfo(arena.params.dtype).tiny)
+            least = (2.0 * tiny / (1.0 - self.adam_b2)) ** 0.5
+            if self.adam_eps < least:
+                raise UsageError(
+                    f"adam_eps is {adam_eps!r}; in {arena.params.dtype} it must be at least "
+                    f"{least:.1e}"
+                )
 
-    def update(self, number: int) -> None:
-        """Do step ``t`` on the arena of that number."""
-        arena = self.arenas[number]
+    def _update(self, arena: Arena, work: Array) -> None:
         arena.ops.adam(
             arena.params,
             arena.grads,
@@ -133,10 +141,10 @@ class Adam(Optimiser):
             arena.slots["v"],
             self.t,
             self.lr,
-            self.b1,
-            self.b2,
-            self.eps,
-            self.work[number],
+            self.adam_b1,
+            self.adam_b2,
+            self.adam_eps,
+            work,
         )
 
 

@@ -55,6 +55,9 @@ class Stack:
                     f"Stack: layer {number} gives {below.fan_out} features but layer "
                     f"{number + 1} takes {above.fan_in}; make the two equal"
                 )
+        for layer in layers:
+            if hasattr(layer, "ops"):
+                raise UsageError(f"Stack: {layer!r} is part of another Stack; take its unbound()")
         if rows < 1:
             raise UsageError(f"Stack: rows is {rows}; expected at least 1")
         self.layers = list(layers)
@@ -106,10 +109,11 @@ class Stack:
         return self.h[-1]
 
     def backward(self, taps: Taps, dx: Array | None = None) -> None:
-        """Compute all gradients from the direct ones (equations 9 and 10).
+        """Compute all gradients from the direct ones (equation 9 and equation 10).
 
         ``g(l) = Grad[h(l)] + W(l+1)^T delta(l+1)``, from the last layer to the first. Gradients
-        are overwritten: calling twice gives the same bits.
+        are overwritten: calling twice gives the same bits. See
+        ``derivations/10-student-gradient.md``.
 
         Parameters
         ----------
@@ -118,6 +122,8 @@ class Stack:
         dx : ndarray of shape (n, widths[0]), optional
             Overwritten with the gradient for the input, if given.
         """
+        if unknown := taps.keys() - range(1, self.depth + 1):
+            raise UsageError(f"Stack: taps name layers {sorted(unknown)} of 1 to {self.depth}")
         n = self.h[0].shape[0]
         self.layers[-1].dh[:n].fill(0.0)  # nothing comes from above the last layer
         for number in range(self.depth, 0, -1):
@@ -139,7 +145,7 @@ class Stack:
         The classes of the network and of its layers are kept.
         """
         twin = copy(self)
-        twin.layers = [copy(layer) for layer in self.layers]
+        twin.layers = [layer.unbound() for layer in self.layers]
         twin._bind(self.ops, rows, dtype)
         twin.arena.params[...] = self.arena.params.astype(dtype)
         return twin

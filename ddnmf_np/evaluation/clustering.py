@@ -126,8 +126,8 @@ def cluster(
         ("n_starts", n_starts, 1),
         ("seed", seed, 0),
     ):
-        if value < least:
-            raise UsageError(f"{name} is {value}; pass at least {least}")
+        if not isinstance(value, (int, np.integer)) or value < least:
+            raise UsageError(f"{name} is {value!r}; pass a whole number, at least {least}")
     if n < n_clusters:
         raise DataError(
             f"H has {n} samples, fewer than n_clusters = {n_clusters}; "
@@ -140,10 +140,10 @@ def cluster(
     )
     fit = _fit_kmeans if method == "kmeans" else _fit_mixture
     began = time.perf_counter()
-    # One BLAS thread: a mixture multiplies many small matrices, which several threads take longer
+    # One thread: a mixture multiplies many small matrices, which several threads take longer
     # to share out than to compute (10,000 codes of 64 units, gmm-full, two busy cores: 9 s
     # against 139 s), and the sums do not depend on the machine's number of cores.
-    with warnings.catch_warnings(), threadpool_limits(1, user_api="blas"):
+    with warnings.catch_warnings(), threadpool_limits(1):
         warnings.simplefilter("ignore", ConvergenceWarning)
         fits = [fit(codes, n_clusters, method, state) for state in random_states]
     objectives = np.array([fitted.objective for fitted in fits])

@@ -39,6 +39,8 @@ def check_codes(H: npt.ArrayLike, name: str = "H") -> Floats:
         Another number of dimensions, no entries, or a value that is not finite.
     """
     codes = np.asarray(H)
+    if codes.dtype.kind not in "fiub":
+        raise DataError(f"{name} has dtype {codes.dtype}; pass numbers")
     if codes.dtype not in (np.float32, np.float64):
         codes = codes.astype(np.float64)
     if codes.ndim != 2 or codes.size == 0:

@@ -157,7 +157,7 @@ def clustering_accuracy(y_true: Labels, y_pred: Labels) -> float:
     Notes
     -----
     Section 4.3 of the paper (Kuhn-Munkres). The same quantity as in Xie, Girshick and Farhadi
-    (2016), "Unsupervised deep embedding for clustering analysis", equation 10.
+    (2016), "Unsupervised deep embedding for clustering analysis", their eq. (10).
     """
     return assign_clusters(y_true, y_pred).accuracy
 

@@ -190,9 +190,9 @@ def draw_figures(
 
 
 def noisy_copy(trainer: Trainer, x: Any) -> Any:
-    """Return held-out samples with the run's noise, on the model's backend.
+    """Return samples with the run's noise, on the model's backend.
 
-    Their indices follow those of the training set, so the noise is not one seen in training.
+    Their indices follow those of the training set, so this noise was not seen in training.
     """
     ops, noise = trainer.ops, trainer.noise
     clean = ops.to_device(x, trainer.model.dtype)

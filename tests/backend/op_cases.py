@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ddnmf_np.engine.ops import Ops, adam_scales, optimiser_work
+from ddnmf_np.engine.ops import Ops, adam_scales, optimizer_work
 
 ULPS = 16
 """Rounding that a twin may add, in units of the last place of the entry's terms. A device contracts
@@ -26,7 +26,7 @@ SHAPES = ((1, 1), (1, 7), (5, 1), (13, 17), (64, 130))
 """One entry, one row, one column, primes, and more than one block of threads."""
 
 SIZES = (1, 7, 40_000)
-"""Of flat parameters; the last is longer than the block that the plain optimisers work in."""
+"""Of flat parameters; the last is longer than the block that the plain optimizers work in."""
 
 
 class Written(NamedTuple):
@@ -104,7 +104,7 @@ def _project(ops, draw, shape):
 def _descend(ops, draw, size):
     p, g = draw((size,)), draw((size,))
     scale = _size(ops, p) + 0.0625 * _size(ops, g)
-    ops.descend(p, g, 0.0625, optimiser_work(ops, size, draw.dtype))
+    ops.descend(p, g, 0.0625, optimizer_work(ops, size, draw.dtype))
     return {"p": (p, scale)}
 
 
@@ -112,7 +112,7 @@ def _momentum(ops, draw, size):
     p, g, v = (draw((size,)) for _ in range(3))
     scale_v = 0.75 * _size(ops, v) + _size(ops, g)
     scale_p = _size(ops, p) + 0.0625 * scale_v
-    ops.momentum(p, g, v, 0.0625, 0.75, optimiser_work(ops, size, draw.dtype))
+    ops.momentum(p, g, v, 0.0625, 0.75, optimizer_work(ops, size, draw.dtype))
     return {"p": (p, scale_p), "v": (v, scale_v)}
 
 
@@ -122,7 +122,7 @@ def _adam(ops, draw, size):
     scale_m = 0.75 * _size(ops, m) + 0.25 * _size(ops, g)
     scale_p = _size(ops, p)
     t, lr, b1, b2, eps = 3, 0.0625, 0.75, 0.875, 1e-7
-    ops.adam(p, g, m, v, t, lr, b1, b2, eps, optimiser_work(ops, size, draw.dtype))
+    ops.adam(p, g, m, v, t, lr, b1, b2, eps, optimizer_work(ops, size, draw.dtype))
     rate, eps_t = adam_scales(t, lr, b1, b2, eps)
     scale_p = scale_p + rate * scale_m / (np.sqrt(_size(ops, v)) + eps_t)
     return {"p": (p, scale_p), "m": (m, scale_m), "v": (v, np.zeros(size))}

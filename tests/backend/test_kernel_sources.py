@@ -4,6 +4,8 @@ The source is the one that CuPy itself generates for its launch, the options are
 compiler is NVRTC. Only loading and running the result takes a device.
 """
 
+import re
+
 import numpy as np
 import pytest
 from availability import unavailable
@@ -138,7 +140,7 @@ def test_a_fault_in_the_reduction_does_not_compile(nvrtc):
 def test_the_compiler_keeps_what_flushes_denormals(nvrtc, name, moments):
     """``(v + big) - big`` is not optimised away: each moment has its subtraction."""
     kernel = KERNELS[name]
-    plain = kernel._replace(formula=kernel.formula.replace(" + big) - big", ")"))
+    plain = kernel._replace(formula=re.sub(r" \+ (big\w*)\) - \1", ")", kernel.formula))
     assert plain != kernel
     subtractions = [
         nvrtc.compile(nvrtc.elementwise_source(name, k, "float64"), "80", "ptx").count(b"sub.f64")

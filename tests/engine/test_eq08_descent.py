@@ -41,13 +41,13 @@ def test_trajectory(ops, rule, dtype, tolerance):
     scale = 10.0 ** rng.uniform(-12, 3, SIZE) * (rng.uniform(size=SIZE) > 0.1)
     gradients = [(rng.normal(size=SIZE) * scale).astype(dtype) for _ in range(STEPS)]
     arena = make_arena(ops, dtype, theta)
-    optimiser = make([arena], *hyper)
+    optimizer = make([arena], *hyper)
     wide = [g.astype("float64") for g in gradients]
     reach = np.abs(theta.astype("float64"))
     for t, g in enumerate(gradients, start=1):
         arena.grads[...] = g
-        optimiser.step()
-        assert optimiser.t == t
+        optimizer.step()
+        assert optimizer.t == t
         assert_same_bits(arena.grads, g, "gradients are read only")
         expected = formula(theta.astype("float64"), wide[:t], *hyper)
         # Entry by entry, beside the largest value on its own way: they range over orders.
@@ -74,7 +74,7 @@ def test_worked_by_hand(ops):
 
     # The first step of Adam has the size lr whatever the size of the gradient.
     arena.grads[...] = [1e-3, -1e6]
-    Adam([arena], 0.25, eps=1e-30).step()
+    Adam([arena], 0.25, adam_eps=1e-30).step()
     assert_close(arena.params, np.array([-6.25, 5.75]), ORACLE64)
 
 
@@ -82,10 +82,10 @@ def test_every_arena_moves_by_its_own_gradients(ops):
     arenas = [make_arena(ops, "float64", 1.0), Arena(ops, {"W": (2, 3)}, "float64")]
     arenas[0].grads.fill(1.0)
     arenas[1].grads.fill(-2.0)
-    optimiser = Momentum(arenas, 0.5, 0.5)
-    optimiser.step()
-    optimiser.step()
-    assert optimiser.t == 2
+    optimizer = Momentum(arenas, 0.5, 0.5)
+    optimizer.step()
+    optimizer.step()
+    assert optimizer.t == 2
     assert set(arenas[0].params) == {1.0 - 0.5 * (1.0 + 1.5)}
     assert set(arenas[1].params) == {0.5 * (2.0 + 3.0)}
 
@@ -148,11 +148,11 @@ def test_numpy_numbers_as_hyper_parameters(ops, rule, dtype):
     """``float32_array * np.float64(0.5)`` is float64 since NumPy 2; the same bits all the same."""
     make, _, hyper = RULES[rule]
     arenas = [make_arena(ops, dtype, 1.0) for _ in range(2)]
-    optimisers = [make([arenas[0]], *hyper), make([arenas[1]], *map(np.float64, hyper))]
+    optimizers = [make([arenas[0]], *hyper), make([arenas[1]], *map(np.float64, hyper))]
     for t in range(5):
-        for arena, optimiser in zip(arenas, optimisers, strict=True):
+        for arena, optimizer in zip(arenas, optimizers, strict=True):
             arena.grads[...] = np.random.default_rng(t).normal(size=SIZE)
-            optimiser.step()
+            optimizer.step()
     assert_same_bits(arenas[0].params, arenas[1].params)
 
 
@@ -170,13 +170,25 @@ class TestRefusals:
         with pytest.raises(UsageError, match=r"lr is .*; expected a finite number > 0"):
             Adam(arenas, value)
         with pytest.raises(UsageError, match=r"adam_eps is .*; expected a finite number > 0"):
-            Adam(arenas, 0.1, eps=value)
+            Adam(arenas, 0.1, adam_eps=value)
+
+    def test_an_epsilon_whose_square_is_lost(self, ops):
+        """Beside it, a flushed second moment would make steps far above lr, or 0/0."""
+        for dtype, bad, good in (("float32", 4e-18, 5e-18), ("float64", 6e-153, 7e-153)):
+            arena = make_arena(ops, dtype, 1.0)
+            with pytest.raises(UsageError, match=rf"adam_eps is {bad}; in {dtype} it must be"):
+                Adam([arena], 0.1, adam_eps=bad)
+            optimizer = Adam([arena], 0.1, adam_eps=good)
+            arena.grads.fill(bad)
+            before = arena.params.copy()
+            optimizer.step()
+            assert np.all(np.abs(arena.params - before) <= 0.1)
 
     @pytest.mark.parametrize("value", [1.0, -0.1, float("nan"), 2.0])
     def test_fraction(self, arenas, value):
         with pytest.raises(UsageError, match=r"momentum is .*; expected a number in \[0, 1\)"):
             Momentum(arenas, 0.1, value)
         with pytest.raises(UsageError, match=r"adam_b1 is .*; expected a number in \[0, 1\)"):
-            Adam(arenas, 0.1, b1=value)
+            Adam(arenas, 0.1, adam_b1=value)
         with pytest.raises(UsageError, match=r"adam_b2 is .*; expected a number in \[0, 1\)"):
-            Adam(arenas, 0.1, b2=value)
+            Adam(arenas, 0.1, adam_b2=value)

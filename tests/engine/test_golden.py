@@ -1,4 +1,4 @@
-"""Ten steps beside a record of another implementation: PyTorch's autograd and optimisers.
+"""Ten steps beside a record of another implementation: PyTorch's autograd and optimizers.
 
 ``tests/golden/make_golden.py`` says what the record holds and how it was made.
 """

@@ -24,7 +24,7 @@ from ddnmf_np.engine.layers import Dense
 from ddnmf_np.engine.ops import ACTIVATIONS
 from ddnmf_np.engine.optim import Adam, GradientDescent, Momentum
 from ddnmf_np.engine.stack import Stack
-from ddnmf_np.errors import DataError
+from ddnmf_np.errors import DataError, UsageError
 from ddnmf_np.model import Model
 
 OBJECTIVES = {"paper": PAPER, "demo": DEMO}
@@ -48,7 +48,7 @@ def poison(model):
         for layer in stack.layers:
             for buffer in (layer.h, layer.dh, layer.work):
                 buffer.fill(np.nan)
-    for work in model.optimiser.work:
+    for work in model.optimizer.work:
         work.fill(np.nan)
 
 
@@ -159,7 +159,7 @@ class TestViews:
     def test_no_two_buffers_share_memory(self, ops):
         model = small_model(ops, **DEMO)
         model.step(*batch(5))
-        buffers = [model.loss.sums, *model.optimiser.work]
+        buffers = [model.loss.sums, *model.optimizer.work]
         for stack in model.nets.values():
             buffers += [stack.arena.params, stack.arena.grads, *stack.arena.slots.values()]
             buffers += [b for layer in stack.layers for b in (layer.h, layer.dh, layer.work)]
@@ -192,7 +192,7 @@ class TestViews:
         twin.step(*batch(5))
         for name, values in everything(model).items():
             assert_same_bits(values, before[name], name)
-        assert twin.optimiser.t == model.optimiser.t == 1
+        assert twin.optimizer.t == model.optimizer.t == 1
         assert (twin.student.arena.params != model.student.arena.params).any()
         stack = model.student.copy(rows=2, dtype="float64")
         assert_same_bits(stack.arena.params, model.student.arena.params.astype("float64"))
@@ -325,8 +325,8 @@ def test_a_warm_step_allocates_nothing(ops, options):
         "adam": Adam(arenas, 1e-3),
     }
     model.step(x, x_noisy)
-    for name, model.optimiser in rules.items():
-        model.optimiser.step()  # compiles Numba's loop
+    for name, model.optimizer in rules.items():
+        model.optimizer.step()  # compiles Numba's loop
         assert peak_of_a_step(model, x, x_noisy) < WARM_STEP_BYTES, name
     # The short last batch of an epoch is no exception.
     assert peak_of_a_step(model, x[:96], x_noisy[:96]) < WARM_STEP_BYTES
@@ -369,3 +369,19 @@ def test_the_peak_is_seen():
 
     x, x_noisy = batch(128, 784, dtype="float32")
     assert peak_of_a_step(Model, x, x_noisy) >= x.nbytes
+
+
+def test_a_layer_is_part_of_one_stack():
+    """A second stack would take its weights away from under the first."""
+    layer = Dense(5, 3)
+    Stack([layer])
+    with pytest.raises(UsageError, match=r"Dense 1 5->3 .* is part of another Stack"):
+        Stack([layer])
+    Stack([layer.unbound()])
+
+
+def test_a_tap_for_no_layer_is_refused():
+    stack = Stack([Dense(5, 3)], rows=2, dtype="float64")
+    stack.forward(np.ones((2, 5)))
+    with pytest.raises(UsageError, match=r"taps name layers \[7\] of 1 to 1"):
+        stack.backward({7: [(np.ones((2, 3)), 1.0)]})

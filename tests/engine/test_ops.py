@@ -21,7 +21,7 @@ from ddnmf_np.engine.ops import (
     Ops,
     adam_scales,
     flush_constant,
-    optimiser_work,
+    optimizer_work,
     sigmoid_bound,
 )
 
@@ -341,7 +341,7 @@ class TestBlocks:
     @pytest.mark.parametrize("size", [32767, 32768, 32769, 100003])
     def test_around_the_built_in_block(self, ops, rule, dtype, size):
         arrays = draw(size, dtype)
-        work = optimiser_work(ops, size, dtype)
+        work = optimizer_work(ops, size, dtype)
         assert work.dtype == dtype
         actual = run_rule(ops, rule, arrays, work)
         whole = run_rule(Ops(), rule, arrays, np.empty(size, dtype))

@@ -36,7 +36,7 @@ def make(**options):
 
 
 def assert_same_model(one, other):
-    """Fail unless two estimators have the same weights and optimiser slots, bit by bit."""
+    """Fail unless two estimators have the same weights and optimizer slots, bit by bit."""
     a, b = one.model_.state(), other.model_.state()
     assert a.keys() == b.keys()
     different = [name for name in a if a[name].tobytes() != b[name].tobytes()]
@@ -216,7 +216,7 @@ def test_partial_fit_goes_on():
     assert estimator.model_ is model
     assert (estimator.n_samples_seen_, estimator.n_iter_) == (65, 2)
     assert [record["epoch"] for record in estimator.loss_history_] == [1, 2]
-    assert model.optimiser.t == 5 + 2
+    assert model.optimizer.t == 5 + 2
     after = model.state()
     for name in ("supervisor.W1", "student.W_rec", "student.W1:m"):
         assert not np.array_equal(before[name], after[name])
@@ -287,7 +287,7 @@ def test_partial_fit_of_a_part_smaller_than_the_batch():
     with pytest.raises(DataError, match="x has 9 samples, fewer than batch_size = 10"):
         make().partial_fit(samples()).partial_fit(samples(9))
     estimator = make(batch_size="auto").partial_fit(samples()).partial_fit(samples(9))
-    assert estimator.model_.optimiser.t == 2
+    assert estimator.model_.optimizer.t == 2
 
 
 # -- random_state -----------------------------------------------------------------------------
@@ -321,7 +321,7 @@ def test_copy_goes_on_like_the_original(how, optimizer, dtype):
     twin = COPIES[how](estimator)
     assert_same_bits(twin.transform(x), estimator.transform(x))
     assert_same_bits(twin.denoise(x), estimator.denoise(x))
-    assert twin.model_.optimiser.t == estimator.model_.optimiser.t
+    assert twin.model_.optimizer.t == estimator.model_.optimizer.t
     untouched = estimator.transform(x)
     twin.partial_fit(more)
     assert_same_bits(estimator.transform(x), untouched)  # they share no memory
@@ -510,7 +510,7 @@ def test_other_number_of_features(method):
 @pytest.mark.parametrize("shape", [(5, 4), (5, 2), (3,), (2, 3, 3)])
 def test_codes_of_another_shape(shape):
     estimator = make().fit(samples())
-    with pytest.raises(DataError, match=rf"H has shape {re.escape(str(shape))}; expected"):
+    with pytest.raises(DataError, match=rf"H has shape {re.escape(str(shape))} and dtype"):
         estimator.inverse_transform(np.zeros(shape))
 
 
@@ -538,6 +538,45 @@ def test_failed_refit_leaves_the_fitted_model():
     with pytest.raises(DivergedError):
         estimator.set_params(lr=1e300).fit(x)
     assert_same_bits(estimator.transform(x), before)
+
+
+@pytest.mark.parametrize("error", [DivergedError, KeyboardInterrupt])
+def test_failed_partial_fit_changes_nothing(monkeypatch, error):
+    x = samples()
+    estimator = make().fit(x)
+    twin = pickle.loads(pickle.dumps(estimator))
+    right, calls = Trainer.step, []
+
+    def step(self, index):
+        right(self, index)
+        calls.append(index)
+        if len(calls) == 3:
+            if error is KeyboardInterrupt:
+                raise error
+            self.model.student.arena.params.fill(np.nan)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Trainer, "step", step)
+        with pytest.raises(error):
+            estimator.partial_fit(samples(40, seed=3))
+    assert_same_model(estimator, twin)
+    assert (estimator.n_iter_, estimator.n_samples_seen_) == (twin.n_iter_, twin.n_samples_seen_)
+    assert_same_model(estimator.partial_fit(x), twin.partial_fit(x))
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_where_samples_are_not_finite(bad):
+    x = samples()
+    x[4, 7] = bad
+    with pytest.raises(DataError, match=r"in data X: 1 of \d+, the first .* at row 4, column 7"):
+        make().fit(x)
+    fitted = make().fit(samples())
+    with pytest.raises(DataError, match="row 4, column 7"):
+        fitted.transform(x)
+    codes = fitted.transform(samples())
+    codes[0, 0] = bad
+    with pytest.raises(DataError, match="H has entries that are not finite"):
+        fitted.inverse_transform(codes)
 
 
 @pytest.mark.parametrize("stop", [KeyboardInterrupt, MemoryError])

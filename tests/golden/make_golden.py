@@ -119,7 +119,7 @@ def losses(objective, h, h_student):
 
 
 def make_optimizer(name, parameters):
-    """Return the optimiser of that name."""
+    """Return the optimizer of that name."""
     hyper = HYPER[name]
     if name == "adam":
         return torch.optim.Adam(

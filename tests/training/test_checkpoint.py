@@ -85,14 +85,14 @@ def test_resumed_run_is_the_run_without_a_pause(tmp_path, optimizer, objective, 
         first.stop_requested = steps == 0
         first.train(3, on_step=stop_after(steps))
         path = saved(tmp_path / "checkpoint.npz", first)
-        assert first.model.optimiser.t == steps
+        assert first.model.optimizer.t == steps
         second = make_trainer(**options)
         poison(second)
         load_checkpoint(path).restore(second, "data")
         assert_same_state(second.model, first.model)
         second.train(3)
         assert_same_state(second.model, whole.model)
-        assert second.model.optimiser.t == whole.model.optimiser.t
+        assert second.model.optimizer.t == whole.model.optimizer.t
         assert losses_of(second.history) == losses_of(whole.history), f"stopped after {steps}"
 
 
@@ -208,7 +208,7 @@ def believed(path, trained):
         assert trainer.position == trained.position
         assert trainer.history == trained.history
         assert_same_bits(trainer.model.loss.sums, trained.model.loss.sums)
-        assert trainer.model.optimiser.t == trained.model.optimiser.t
+        assert trainer.model.optimizer.t == trained.model.optimizer.t
         return True
     assert str(path) in reason
     return False
@@ -405,7 +405,28 @@ def test_configuration_that_cannot_be_used(tmp_path, good, name, value, text):
     )
     with pytest.raises(CheckpointError) as caught:
         load_checkpoint(path)
-    assert f"{path}: its configuration cannot be used: {text}" in str(caught.value)
+    assert f"{path}: its description cannot be used: {text}" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda meta: meta.pop("position"),
+        lambda meta: meta.pop("data_sha256"),
+        lambda meta: meta.update(t="7"),
+        lambda meta: meta.update(t=-1),
+        lambda meta: meta.update(history=None),
+        lambda meta: meta.update(history=[]),
+        lambda meta: meta.update(n_features=0),
+        lambda meta: meta["position"].update(epoch=-1),
+        lambda meta: meta["position"].update(batch="1"),
+        lambda meta: meta["position"].update(more=1),
+    ],
+)
+def test_description_that_cannot_be_used(tmp_path, good, spoil):
+    path = rewritten(tmp_path / "checkpoint.npz", good, lambda meta, arrays: spoil(meta))
+    with pytest.raises(CheckpointError, match="its description cannot be used"):
+        load_checkpoint(path)
 
 
 def test_other_data(tmp_path, good):

@@ -153,7 +153,16 @@ def test_option_given_by_hand_wins_over_the_preset():
 def test_what_a_resumed_run_may_change():
     may = {f.name for f in fields(Config) if f.metadata["resumable"]}
     assert may == {
-        *("data_dir", "epochs", "checkpoint_every", "backend", "fast", "threads"),
+        *(
+            "dataset",
+            "labels",
+            "data_dir",
+            "epochs",
+            "checkpoint_every",
+            "backend",
+            "fast",
+            "threads",
+        ),
         *("clusters", "clusterers", "starts", "embedding", "embedding_samples"),
     }
     old = Config()
@@ -281,11 +290,23 @@ def test_none_is_no_value_where_there_is_a_default(option):
 
 
 @pytest.mark.parametrize(
-    ("widths", "activation"), [((5,), ("relu", "tanh")), ((5, 4, 3), ("relu", "tanh")), ((5,), ())]
+    ("widths", "activation"), [((5,), ("relu", "tanh")), ((5, 4, 3), ("relu", "tanh"))]
 )
 def test_activations_for_other_layers(widths, activation):
     with pytest.raises(UsageError, match=f"activation names {len(activation)} functions for"):
         Config(widths=widths, activation=activation)
+
+
+@pytest.mark.parametrize("name", ["activation", "clusterers"])
+def test_an_empty_list_is_refused_before_any_work(name):
+    with pytest.raises(UsageError, match=f"{name} is empty; give at least one"):
+        Config(**{name: ()})
+
+
+def test_an_objective_that_trains_no_student_is_refused():
+    with pytest.raises(UsageError, match="nothing trains the student"):
+        Config(beta_ap=0.0, gamma_nc=0.0)
+    Config(beta_ap=0.0, gamma_nc=0.0, student_reconstruction=1.0)
 
 
 def test_numpy_s_numbers_are_numbers():

@@ -71,7 +71,7 @@ def content(folder):
 
 
 def assert_same_run(folder, other):
-    """Fail unless two runs have the same weights, optimiser, position and losses, bit by bit."""
+    """Fail unless two runs have the same weights, optimizer, position and losses, bit by bit."""
     one, two = (load_checkpoint(path / "checkpoint.npz") for path in (folder, other))
     assert_same_state(one.arrays, two.arrays)
     assert one.meta["position"] == two.meta["position"]
@@ -325,6 +325,13 @@ def test_another_objective_takes_its_whole_preset(tmp_path, data, unscored):
     assert config.lr == 0.01
 
 
+def test_a_value_chosen_by_hand_survives_another_objective(tmp_path, data, unscored):
+    file = tmp_path / "options.toml"
+    file.write_text("beta_ap = 0.5\n")
+    assert train(data, tmp_path / "run", "--config", str(file), "--objective", "demo") == 0
+    assert read_back(tmp_path / "run").make_objective() == replace(PRESETS["demo"], beta_ap=0.5)
+
+
 def test_naming_the_file_s_own_objective_changes_nothing(tmp_path, data, unscored):
     file = tmp_path / "options.toml"
     file.write_text("alpha_sym = 0.25\n")
@@ -380,7 +387,7 @@ def test_usage_errors(tmp_path, data, capsys, monkeypatch, flags, texts):
     ("content", "text"),
     [
         ("ranks = 3", "option 'ranks' is unknown; did you mean 'rank'?"),
-        ("[optimiser]\nlr = 1", "section 'optimiser' is unknown; did you mean 'optimizer'?"),
+        ("[optimser]\nlr = 1", "section 'optimser' is unknown; did you mean 'optimizer'?"),
         ("rank 3", "is not valid TOML: Expected '=' after a key in a key/value pair (at line 1"),
         ("lr = '0.1'", "lr is '0.1'; expected a number"),
         ("widths = [3.5]", "widths is 3.5; expected a whole number"),
@@ -557,9 +564,34 @@ def test_diverged_run_keeps_the_last_good_checkpoint(tmp_path, data, unscored, c
     assert_same_run(tmp_path / "run", tmp_path / "whole")
 
 
+def test_a_signal_after_divergence_keeps_the_last_good_checkpoint(
+    tmp_path, data, unscored, capsys, monkeypatch
+):
+    def spoil_and_stop(trainer):
+        trainer.model.student.arena.param("W2")[0, 0] = np.nan
+        signal.raise_signal(signal.SIGINT)
+
+    with monkeypatch.context() as patch:
+        at_step(patch, STEPS + 2, spoil_and_stop)
+        assert train(data, tmp_path / "run") == 5
+    one_error(capsys, "diverged in epoch 2, step 2", "holds the last good state")
+    checkpoint = load_checkpoint(tmp_path / "run" / "checkpoint.npz")
+    assert checkpoint.meta["position"]["epoch"] == 1
+    assert all(np.isfinite(block).all() for block in checkpoint.arrays.values())
+
+
+def test_resuming_removes_the_results_of_the_shorter_run(tmp_path, data, unscored, monkeypatch):
+    assert train(data, tmp_path / "run", "--epochs", "1") == 0
+    assert (tmp_path / "run" / "summary.json").exists()
+    with monkeypatch.context() as patch:
+        at_step(patch, 2, lambda trainer: signal.raise_signal(signal.SIGINT))
+        assert main(["--resume", "--output", str(tmp_path / "run"), "--epochs", "3"]) == 130
+    assert not (tmp_path / "run" / "summary.json").exists()
+
+
 def test_diverged_in_the_first_epoch(tmp_path, data, unscored, capsys):
     assert train(data, tmp_path / "run", "--lr", "1e30") == 5
-    one_error(capsys, "diverged in epoch 1", "loss_in, loss_sym", "supervisor layer 1")
+    one_error(capsys, "diverged in epoch 1, step ", "loss_in, loss_", "holds the last good state")
     checkpoint = load_checkpoint(tmp_path / "run" / "checkpoint.npz")
     assert_same_state(
         snapshot_of_parameters(checkpoint.restore_model()),

