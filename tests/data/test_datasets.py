@@ -261,8 +261,7 @@ STATISTICS = {"mnist": (0.1306605, 0.3081078), "fashion-mnist": (0.2860406, 0.35
 
 @pytest.mark.parametrize("name", STATISTICS)
 def test_real_files(name):
-    beside = Path(__file__).resolve().parents[3] / "shared/data"
-    root = Path(os.environ.get("DDNMF_DATA") or beside)
+    root = Path(os.environ.get("DDNMF_DATA") or "data")
     if not any((root / name).glob("train-images-idx3-ubyte*")):
         pytest.skip(f"the real {name} is not in {root}; set DDNMF_DATA")
     data = load(name, data_dir=root)
