@@ -355,9 +355,11 @@ def check_names(options: Mapping[str, Any], where: str = "") -> None:
             raise UsageError(where + unknown("option", key, names))
 
 
-def unknown(what: str, name: str, known: list[str], remedy: str | None = None) -> str:
+def unknown(
+    what: str, name: str, known: list[str], remedy: str | None = None, cutoff: float = 0.5
+) -> str:
     """Return the text for an unknown name, with the nearest known one, else the remedy or all."""
-    near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    near = difflib.get_close_matches(name, known, n=1, cutoff=cutoff)
     hint = f"did you mean {near[0]!r}?" if near else remedy or f"choose one of {', '.join(known)}"
     return f"{what} {name!r} is unknown; {hint}"
 

@@ -76,7 +76,7 @@ def parse(argv: Sequence[str] | None) -> dict[str, Any]:
     if rest:
         names = ["config", "output", "resume", "overwrite", *(f.name for f in fields(Config))]
         known = [f"--{name.replace('_', '-')}" for name in names]
-        raise UsageError(unknown("argument", rest[0].partition("=")[0], known, "see --help"))
+        raise UsageError(unknown("argument", rest[0].partition("=")[0], known, "see --help", 0.7))
     return vars(flags)
 
 

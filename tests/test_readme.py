@@ -1,5 +1,6 @@
-"""The README says what is true: its Python runs, its commands parse, its links lead somewhere."""
+"""The README says what is true: Python runs, commands parse, links lead, figures are recorded."""
 
+import json
 import re
 import shlex
 from pathlib import Path
@@ -45,3 +46,31 @@ def test_the_two_set_up_commands_are_marked_for_ci():
 @pytest.mark.parametrize("link", re.findall(r"\]\((?!http)([^)#]+)", README))
 def test_links_lead_somewhere(link):
     assert (ROOT / link).exists()
+
+
+def row(summary):
+    """Return a run's line of the table of results."""
+    evaluation = summary["evaluation"]
+    cells = [summary["objective"], str(summary["seed"])]
+    for method in ("kmeans", "gmm-spherical"):
+        entry = evaluation["scores"][method]
+        spread = entry["spread"]["acc"]
+        kept = " / ".join(f"{entry[name]:.3f}" for name in ("acc", "nmi", "ari"))
+        cells.append(f"{kept} ({spread['min']:.2f}-{spread['max']:.2f})")
+    errors = evaluation["reconstruction_error"]
+    cells += [f"{errors['student_noisy']:.4f}", f"{errors['supervisor']:.4f}"]
+    return f"| {' | '.join(cells)} |"
+
+
+RECORDS = sorted((ROOT / "notebooks" / "results").glob("*/summary.json"))
+
+
+@pytest.mark.parametrize("record", RECORDS, ids=lambda path: path.parent.name)
+def test_results_are_those_of_the_records(record):
+    assert row(json.loads(record.read_text("utf-8"))) in README
+
+
+def test_no_result_is_without_a_record():
+    rows = re.findall(r"^\| (?:demo|paper) \| \d+ \|.*$", README, re.MULTILINE)
+    assert rows
+    assert len(rows) == len(RECORDS)

@@ -15,7 +15,7 @@ from ddnmf_np.errors import UsageError
 _ORDER_STREAM = b"shuffle "
 
 
-def epoch_order(n: int, seed: int, epoch: int, *, shuffle: bool = True, xp: Any = np) -> Array:
+def epoch_order(n: int, seed: int, epoch: int, *, xp: Any = np) -> Array:
     """Return the order in which one epoch visits the samples.
 
     Parameters
@@ -26,8 +26,6 @@ def epoch_order(n: int, seed: int, epoch: int, *, shuffle: bool = True, xp: Any 
         In [0, 2**64).
     epoch : int
         In [0, 2**32).
-    shuffle : bool
-        If not, the samples come as they are stored.
     xp : module
         NumPy or CuPy; both give the same order.
 
@@ -48,8 +46,6 @@ def epoch_order(n: int, seed: int, epoch: int, *, shuffle: bool = True, xp: Any 
     """
     check_epoch(epoch)
     index = xp.arange(n, dtype=xp.int64)
-    if not shuffle:
-        return index
     counter = (
         xp.bitwise_and(index, LOW_WORD).astype(xp.uint64),
         xp.right_shift(index, 32).astype(xp.uint64),

@@ -156,6 +156,11 @@ class InterpretabilityLoss:
     """
 
     def __init__(self, objective: Objective, supervisor: Stack, student: Stack) -> None:
+        if student.depth != supervisor.depth + 2:
+            raise UsageError(
+                f"the student has {student.depth} layers and the supervisor {supervisor.depth}; "
+                "expected two more, the NMF module"
+            )
         self.objective = objective
         self.nets = {"supervisor": supervisor, "student": student}
         self.ops = supervisor.ops

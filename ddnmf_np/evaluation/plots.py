@@ -229,9 +229,8 @@ def plot_parts(
     image_shape: Sequence[int] | None,
     *,
     dead: npt.ArrayLike | None = None,
-    baseline: npt.ArrayLike | None = None,
 ) -> Figure:
-    """Show the decoded base units.
+    """Show the decoded base units, or the effect of each.
 
     Parameters
     ----------
@@ -242,8 +241,6 @@ def plot_parts(
         one row per unit.
     dead : array_like of shape (rank,), dtype bool, optional
         Units to mark, from `dead_units`.
-    baseline : array_like of shape (D,), optional
-        Subtracted from every part: the decoded zero code, say, leaves what each unit adds.
 
     Returns
     -------
@@ -261,18 +258,11 @@ def plot_parts(
     marked = np.zeros(rank, dtype=bool) if dead is None else np.asarray(dead, dtype=bool)
     if marked.shape != (rank,):
         raise DataError(f"dead has shape {marked.shape}; expected ({rank},): one flag per part")
-    if baseline is not None:
-        zero = np.asarray(baseline)
-        if zero.shape != shown.shape[1:]:
-            raise DataError(
-                f"baseline has shape {zero.shape}; expected {shown.shape[1:]}: one value a feature"
-            )
-        shown = shown - zero
     low, high = float(shown.min()), float(shown.max())
     signed = low < 0
     peak = max(-low, high) or 1.0
     scale = Normalize(-peak if signed else 0.0, peak)
-    what = "change of the output" if signed or baseline is not None else "output"
+    what = "change of the output" if signed else "output"
     if image_shape is None:
         figure = _figure(max(1.6, 1.0 + 0.16 * rank))
         axes = figure.add_subplot()

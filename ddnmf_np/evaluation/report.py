@@ -24,6 +24,7 @@ from ddnmf_np.evaluation.interpret import (
     dead_units,
     decode_parts,
     hoyer_sparsity,
+    unit_effects,
 )
 from ddnmf_np.evaluation.metrics import assign_clusters
 from ddnmf_np.training import Trainer
@@ -152,7 +153,8 @@ def draw_figures(
 ) -> list[str]:
     """Draw the pictures of a run, and return the names of the files.
 
-    ``losses.png``, ``reconstructions.png``, ``parts.png``, ``embedding.png`` and, with labels,
+    ``losses.png``, ``reconstructions.png``, ``parts.png`` (each base unit decoded),
+    ``effects.png`` (what each does around the median code), ``embedding.png`` and, with labels,
     ``clusters.png`` (the mixture, else the first clusterer, after assignment to the classes).
     """
     model, config, host = trainer.model, trainer.config, trainer.ops.to_host
@@ -169,6 +171,11 @@ def draw_figures(
             dataset.image_shape,
         ),
         "parts.png": plots.plot_parts(evaluation.parts, dataset.image_shape, dead=dead_units(H)),
+        "effects.png": plots.plot_parts(
+            unit_effects(lambda codes: host(model.decode(codes)), H),
+            dataset.image_shape,
+            dead=dead_units(H),
+        ),
     }
     method = next((m for m in config.clusterers if m != "kmeans"), config.clusterers[0])
     found = evaluation.clusterings[method].labels

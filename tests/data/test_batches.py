@@ -34,12 +34,6 @@ def test_order_is_the_same_in_every_release():
     assert epoch_order(10, seed=2021, epoch=7).tolist() == [2, 4, 3, 7, 5, 0, 8, 1, 6, 9]
 
 
-def test_unshuffled_order():
-    order = epoch_order(5, seed=1, epoch=2, shuffle=False)
-    assert order.tolist() == [0, 1, 2, 3, 4]
-    assert order.dtype == np.int64
-
-
 def test_every_sample_is_equally_often_in_every_place():
     n, n_epochs = 8, 4000
     counts = np.zeros((n, n))

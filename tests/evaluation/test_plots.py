@@ -225,12 +225,12 @@ def test_every_part_is_labelled_and_stands_under_its_label(rank, tmp_path):
     assert axes.images[0].get_clim() == (0, parts.max())
 
 
-def test_baseline_is_subtracted_on_a_scale_with_white_at_zero():
-    parts = np.array([[0.0, 1.0, 2.0, 3.0], [4.0, 0.0, 0.0, 0.0]])
-    figure = plots.plot_parts(parts, (2, 2), baseline=np.full(4, 1.0))
+def test_effects_of_both_signs_are_on_a_scale_with_white_at_zero():
+    parts = np.array([[0.0, 1.0, 2.0, 3.0], [4.0, 0.0, 0.0, 0.0]]) - 1.0
+    figure = plots.plot_parts(parts, (2, 2))
     image = figure.axes[0].images[0]
     assert image.get_clim() == (-3, 3)
-    assert np.nansum(np.ma.filled(image.get_array(), np.nan)) == parts.sum() - 8
+    assert np.nansum(np.ma.filled(image.get_array(), np.nan)) == parts.sum()
     np.testing.assert_allclose(image.cmap(image.norm(0.0))[:3], 1, atol=0.05)
     assert figure.axes[1].get_ylabel() == "change of the output"
 
@@ -253,8 +253,6 @@ def test_black_parts_can_be_drawn(tmp_path):
 def test_parts_that_do_not_fit():
     with pytest.raises(DataError, match=r"dead has shape \(2,\); expected \(3,\)"):
         plots.plot_parts(np.eye(3), None, dead=[True, False])
-    with pytest.raises(DataError, match=r"baseline has shape \(2,\); expected \(3,\)"):
-        plots.plot_parts(np.eye(3), None, baseline=[0, 0])
 
 
 # Cluster matrix

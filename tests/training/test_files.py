@@ -33,7 +33,7 @@ FAILURES = {
     "no room at the end": ("fsync", fail(errno.ENOSPC), "No space left on device"),
     "broken disk": ("fsync", fail(errno.EIO), "Input/output error"),
     "read-only folder": ("replace", fail(errno.EROFS), "Read-only file system"),
-    "other owner": ("chmod", fail(errno.EPERM), "Operation not permitted"),
+    "other owner": ("open", fail(errno.EACCES), "Permission denied"),
 }
 
 

@@ -110,7 +110,10 @@ def test_folder_holds_what_the_help_says(digits_run):
     assert sorted(content(folder)) == [
         "checkpoint.npz",
         "config.toml",
-        *(f"figures/{name}.png" for name in ("clusters", "embedding", "losses", "parts")),
+        *(
+            f"figures/{name}.png"
+            for name in ("clusters", "effects", "embedding", "losses", "parts")
+        ),
         "figures/reconstructions.png",
         "metrics.jsonl",
         "summary.json",
@@ -192,7 +195,7 @@ def test_summary(digits_run):
 
 def test_figures_are_pictures_and_not_blank(digits_run):
     paths = sorted((digits_run[0] / "figures").iterdir())
-    assert len(paths) == 5
+    assert len(paths) == 6
     for path in paths:
         assert path.read_bytes().startswith(b"\x89PNG\r\n\x1a\n")
         pixels = image.imread(path)
@@ -228,7 +231,9 @@ def test_npy_without_labels(tmp_path, data, capsys):
     assert len(entry["cluster_sizes"]) == 2
     assert sum(entry["cluster_sizes"]) == 45
     figures = sorted(path.name for path in (tmp_path / "run" / "figures").iterdir())
-    assert figures == ["embedding.png", "losses.png", "parts.png", "reconstructions.png"]
+    assert figures == [
+        f"{name}.png" for name in ("effects", "embedding", "losses", "parts", "reconstructions")
+    ]
 
 
 def test_embedding_is_coloured_by_class_or_else_by_cluster(tmp_path, data, sketched, monkeypatch):
@@ -746,7 +751,7 @@ def test_resuming_a_finished_run_scores_it_again(tmp_path, data, sketched):
     for key in ("evaluation", "losses", "epochs", "training_seconds"):
         assert after[key] == before[key]
     assert content(tmp_path / "run")["checkpoint.npz"] == checkpoint
-    assert len(list((tmp_path / "run" / "figures").iterdir())) == 4
+    assert len(list((tmp_path / "run" / "figures").iterdir())) == 5
 
 
 def test_scoring_may_change_on_resume(tmp_path, data, unscored):
