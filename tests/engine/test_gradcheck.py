@@ -119,9 +119,11 @@ def test_a_trained_model_passes(ops, options, dtype):
 
 
 @pytest.mark.paper_shape
-@pytest.mark.parametrize("objective", ["paper", "demo"])
-def test_the_paper_s_shape_passes(objective):
-    report = check(Model(784, Config(**PAPER_SHAPE, objective=objective), rows=5), directions=1)
+@pytest.mark.parametrize(("objective", "seed"), [("paper", 0), ("paper", 1), ("demo", 0)])
+def test_the_paper_s_shape_passes(objective, seed):
+    """Seed 1 has an output bias within a step of its kink."""
+    model = Model(784, Config(**PAPER_SHAPE, objective=objective, seed=seed), rows=5)
+    report = check(model, directions=1, seed=seed)
     assert report.ok, str(report)
     assert report.worst <= GRADCHECK64
     assert len(report.results) == 26 + (objective == "demo")
@@ -206,10 +208,51 @@ def test_on_a_kink_the_verdict_says_so(distance):
     for seed in range(20):
         report = check(stack, x, seed=seed)
         found = verdicts(report)
-        assert found["stack", "W1"] == found["stack", "x"] == "at a kink"
+        assert found["stack", "x"] == "at a kink"  # every entry that counts moves the unit
+        assert found["stack", "W1"] in ("at a kink", "ok")  # the other units' weights do not
         assert {found["stack", block] for block in ("W2", "b2")} == {"ok"}  # above the kink
         assert not report.ok
         assert report.worst == math.inf
+
+
+@pytest.mark.parametrize("factor", [1.0, 1.001])
+def test_one_entry_at_its_kink_does_not_hide_the_others(factor):
+    """As a bias of a wide ReLU layer: no direction that moves that entry keeps its side."""
+    z, p, g = np.linspace(0.5, 1.5, 40), np.zeros(40), np.zeros(40)
+    z[7] = 1e-9
+
+    def gradient():
+        g[...] = np.where(z + p > 0, 2.0 * (z + p), 0.0)
+        g[20] *= factor
+
+    problem = Problem(
+        "units",
+        Ops(),
+        {"p": (p, g)},
+        lambda: float((np.maximum(z + p, 0.0) ** 2).sum()),
+        gradient,
+        lambda: z + p > 0,
+    )
+    for seed in range(20):
+        # Each entry is in half of the directions: one that is wrong is missed with 2^-12.
+        [result] = check_problem(problem, directions=12, seed=seed)
+        assert result.verdict == ("ok" if factor == 1.0 else "wrong")
+        assert not p.any()
+
+
+def test_a_direction_without_entries_proves_nothing():
+    """One entry, at its kink: leaving it out would compare nothing with nothing."""
+    p, g = np.array([1e-9]), np.zeros(1)
+    problem = Problem(
+        "unit",
+        Ops(),
+        {"p": (p, g)},
+        lambda: max(float(p[0]), 0.0),
+        lambda: g.fill(5.0),
+        lambda: p > 0,
+    )
+    [result] = check_problem(problem)
+    assert result.verdict == "at a kink"
 
 
 def test_a_step_that_crosses_is_made_smaller():
