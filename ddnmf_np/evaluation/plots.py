@@ -81,6 +81,13 @@ def save(fig: Figure, path: str | os.PathLike[str]) -> None:
         fig.savefig(stream, format="png", dpi=DPI)
 
 
+class _PlainLogFormatter(LogFormatter):
+    """Labels the ticks that matplotlib would label, but never as 6e-01."""
+
+    def __call__(self, x: float, pos: int | None = None) -> str:
+        return f"{x:g}" if super().__call__(x, pos) else ""
+
+
 def plot_losses(history: Sequence[Mapping[str, float]]) -> Figure:
     """Draw each loss term against the epoch.
 
@@ -130,7 +137,7 @@ def plot_losses(history: Sequence[Mapping[str, float]]) -> Figure:
     axes.set_yscale("log", nonpositive="mask")
     # Plain numbers, on the minor ticks too where the losses span less than two decades.
     axes.yaxis.set_major_formatter("{x:g}")
-    axes.yaxis.set_minor_formatter(LogFormatter(minor_thresholds=(2, 0.5)))
+    axes.yaxis.set_minor_formatter(_PlainLogFormatter(minor_thresholds=(2, 0.5)))
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10]))
     if len(epochs) == 1:
         axes.set_xticks(epochs)

@@ -2,10 +2,11 @@
 
 import itertools
 import time
+import tracemalloc
 
 import numpy as np
 import pytest
-from tolerances import ORACLE32, ORACLE64, assert_close, assert_same_bits
+from tolerances import ORACLE32, ORACLE64, WARM_STEP_BYTES, assert_close, assert_same_bits
 from training_cases import (
     STEPS_PER_EPOCH,
     assert_same_state,
@@ -19,8 +20,10 @@ from training_cases import (
     stop_after,
 )
 
+from ddnmf_np.config import Config
 from ddnmf_np.data.batches import epoch_order
 from ddnmf_np.data.datasets import load
+from ddnmf_np.data.noise import NOISE_KINDS
 from ddnmf_np.errors import DataError, DivergedError, UsageError
 from ddnmf_np.model import Model
 from ddnmf_np.training import Trainer
@@ -398,6 +401,23 @@ def test_callbacks_come_when_documented():
         expected += [("step", epoch, k, epoch * STEPS_PER_EPOCH + k) for k in range(1, 6)]
         expected.append(("epoch", epoch + 1, 0, epoch + 1))
     assert calls == expected
+
+
+@pytest.mark.paper_shape
+@pytest.mark.parametrize("kind", NOISE_KINDS)
+def test_a_warm_step_with_its_data_and_noise_allocates_nothing(ops, kind):
+    x = np.random.default_rng(0).random((300, 784), dtype=np.float32)
+    config = Config(noise_kind=kind)  # the paper's shape, batches of 128
+    trainer = Trainer(Model(784, config, ops), x)
+    order = epoch_order(300, 0, 0)
+    trainer.step(order[:128])
+    tracemalloc.start()
+    try:
+        trainer.step(order[128:256])
+        trainer.step(order[256:])
+        assert tracemalloc.get_traced_memory()[1] < WARM_STEP_BYTES
+    finally:
+        tracemalloc.stop()
 
 
 # -- failing ----------------------------------------------------------------------------------
