@@ -64,7 +64,7 @@ def get_ops(backend: str = "numpy", *, fast: str = "auto") -> Ops:
         except Exception as error:
             raise BackendError(
                 f"fast is {fast!r}, but Numba cannot be used: {_describe(error)}. "
-                "Remedy: pip install --upgrade 'ddnmf-np[fast]'; or choose fast 'off'."
+                "Remedy: pip install --upgrade numba; or choose fast 'off'."
             ) from error
         return NumbaOps()
     return Ops()
@@ -247,7 +247,8 @@ def _extra() -> str:
 
 
 def _install(extra: str) -> str:
-    return f"pip install 'ddnmf-np[{extra}]'"
+    # What the extra installs, by its own name: this package may have been installed from source.
+    return f"pip install 'cupy-{extra}x[ctk]'"
 
 
 def _reinstall(extra: str) -> str:

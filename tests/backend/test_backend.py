@@ -3,7 +3,9 @@
 import builtins
 import logging
 import sys
+import tomllib
 from importlib.metadata import PackageNotFoundError
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -23,7 +25,8 @@ from ddnmf_np.engine.backend import (
 )
 from ddnmf_np.errors import BackendError, UsageError
 
-CUDA12, CUDA13 = "pip install 'ddnmf-np[cuda12]'", "pip install 'ddnmf-np[cuda13]'"
+ROOT = Path(__file__).parents[2]
+CUDA12, CUDA13 = "pip install 'cupy-cuda12x[ctk]'", "pip install 'cupy-cuda13x[ctk]'"
 
 
 class CUDARuntimeError(RuntimeError):
@@ -291,7 +294,7 @@ def test_numba_that_is_missing_or_broken(monkeypatch, error):
 
     monkeypatch.delitem(sys.modules, "ddnmf_np.engine.ops_numba", raising=False)
     monkeypatch.setattr(builtins, "__import__", refuse)
-    with pytest.raises(BackendError, match=r"pip install --upgrade 'ddnmf-np\[fast\]'") as caught:
+    with pytest.raises(BackendError, match="pip install --upgrade numba;") as caught:
         get_ops(fast="on")
     assert str(error) in str(caught.value)
     assert str(error) in why_not_numba()
@@ -329,3 +332,12 @@ def test_what_is_not_there_is_skipped_with_its_reason_or_fails(monkeypatch, vari
     monkeypatch.setenv(variable, "1")
     with pytest.raises(pytest.fail.Exception, match=f"{variable}=1, but: the reason"):
         unavailable(variable, "the reason")
+
+
+@pytest.mark.parametrize("extra", ["cuda12", "cuda13"])
+def test_the_remedy_installs_what_the_extra_does(extra):
+    """By name, and not as an extra of a package that may have been installed from source."""
+    pyproject = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
+    [requirement] = pyproject["project"]["optional-dependencies"][extra]
+    command = {"cuda12": CUDA12, "cuda13": CUDA13}[extra]
+    assert requirement.partition(">")[0] in command
