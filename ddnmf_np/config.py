@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from ddnmf_np.data.noise import NOISE_KINDS
-from ddnmf_np.engine.backend import BACKENDS, FAST
+from ddnmf_np.engine.backend import BACKENDS, FAST, MATMUL_PRECISION
 from ddnmf_np.engine.objective import PRESETS, Objective
 from ddnmf_np.engine.ops import ACTIVATIONS
 from ddnmf_np.errors import UsageError
@@ -207,8 +207,16 @@ class Config:
     threads: int | None = option(
         None,
         "execution",
-        "threads of the linear algebra library; its own choice by default",
+        "threads on the CPU, shared out between the two networks; by default as many as there "
+        "are processors",
         kind=int,
+        resumable=True,
+    )
+    matmul_precision: str = option(
+        "highest",
+        "execution",
+        "matrix products of float32 on a GPU: highest, or high (TF32 where the card has it)",
+        choices=MATMUL_PRECISION,
         resumable=True,
     )
 

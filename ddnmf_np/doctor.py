@@ -48,16 +48,19 @@ def examine() -> dict[str, Any]:
         ``broken`` (what is wrong with each core package that cannot be imported); unless NumPy
         or threadpoolctl are among them, also what `ddnmf_np.environment.environment` returns,
         and ``numba`` (why its loops cannot be used, or None). ``cuda["problem"]`` is here the
-        outcome of a trial computation.
+        outcome of a trial computation; ``cuda["no_graphs"]`` is why steps on a device that works
+        are not recorded as graphs, or None.
     """
     broken = {name: error for name, module in CORE.items() if (error := _import_error(module))}
     if broken.keys() & {"numpy", "threadpoolctl"}:
         return {"broken": broken}
-    from ddnmf_np.engine.backend import why_not_cupy, why_not_numba
+    from ddnmf_np.engine.backend import why_no_graphs, why_not_cupy, why_not_numba
     from ddnmf_np.environment import environment
 
     found = environment()
-    found["cuda"]["problem"] = why_not_cupy()
+    cuda = found["cuda"]
+    cuda["problem"] = why_not_cupy()
+    cuda["no_graphs"] = None if cuda["problem"] else why_no_graphs()
     return {"broken": broken, **found, "numba": why_not_numba()}
 
 
@@ -88,6 +91,8 @@ def report(found: dict[str, Any]) -> list[str]:
     ]
     lines.append(f"backend 'numpy': works; fast loops: {found['numba'] or 'work'}")
     lines.append(cuda["problem"] or "backend 'cupy': works")
+    if cuda.get("no_graphs"):
+        lines.append(f"backend 'cupy': {cuda['no_graphs']}")
     return lines
 
 

@@ -16,6 +16,7 @@ from threadpoolctl import threadpool_info
 
 from ddnmf_np import __version__
 from ddnmf_np.engine.backend import describe_cuda
+from ddnmf_np.lanes import usable_processors
 
 PACKAGES = (
     "numpy",
@@ -27,6 +28,7 @@ PACKAGES = (
     "threadpoolctl",
     "platformdirs",
     "numba",
+    "nvmath-python",
 )
 """Packages whose version is recorded, by their name on the package index."""
 
@@ -52,7 +54,7 @@ def environment() -> dict[str, Any]:
             "cupy": cuda["cupy"],
         },
         "platform": platform.platform(),
-        "cpus": {"count": os.cpu_count(), "usable": _usable_cpus()},
+        "cpus": {"count": os.cpu_count(), "usable": usable_processors()},
         "memory": _memory(),
         "threads": _thread_pools(),
         "cuda": cuda,
@@ -64,12 +66,6 @@ def _version(package: str) -> str | None:
         return version(package)
     except PackageNotFoundError:
         return None
-
-
-def _usable_cpus() -> int | None:
-    """Return the number of processors this process may use; None if the system does not say."""
-    affinity: Any = getattr(os, "sched_getaffinity", None)  # Linux
-    return len(affinity(0)) if affinity else os.cpu_count()
 
 
 def _memory() -> dict[str, int | None]:

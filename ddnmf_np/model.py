@@ -19,8 +19,16 @@ from ddnmf_np.engine.ops import Array, Ops
 from ddnmf_np.engine.optim import Adam, GradientDescent, Momentum, Optimizer
 from ddnmf_np.engine.stack import Stack
 from ddnmf_np.errors import CheckpointError, DataError
+from ddnmf_np.lanes import Lanes
 
 NETS = ("supervisor", "student")
+
+_CACHED = 1 << 17
+"""Parameters that stay in the cache from a layer's gradient to the end of the backward pass.
+
+A larger network moves each layer as soon as its gradient is there: at the paper's shape a step
+of about 30 ms takes 0.3 to 1.3 ms less than with one pass over all parameters at its end.
+"""
 
 
 class Model:
@@ -47,6 +55,8 @@ class Model:
         The networks; ``supervisor.h[l]`` is h(l), ``student.h[l]`` is h~(l).
     loss : InterpretabilityLoss
         Equation 7 as a table.
+    lanes : Lanes
+        ``with model.lanes:`` gives each network a thread, where that pays.
     """
 
     def __init__(
@@ -67,6 +77,10 @@ class Model:
     def _join(self) -> None:
         """Put the two networks under one loss."""
         self.nets = {"supervisor": self.supervisor, "student": self.student}
+        # A parameter takes part in three products a sample: h, dx and dW.
+        work = 6.0 * self.config.batch_size * self.n_parameters()
+        self.lanes = Lanes(self.ops, self.config.threads, work)
+        self._repeat = self.ops.recorder()
         self.loss = InterpretabilityLoss(self.objective, self.supervisor, self.student)
 
     @property
@@ -101,16 +115,35 @@ class Model:
         x, x_noisy : ndarray of shape (n, n_features)
             The clean and the noisy batch, in the model's precision, on its backend.
         """
-        self.forward(x, x_noisy)
-        self.loss.measure(x)
-        self.backward(x)
-        self.optimizer.step()
+        if self.ops.on_host:
+            self.forward(x, x_noisy)
+            self.optimizer.begin()
+            self.lanes.both(lambda: self._descend(0, x), lambda: self._descend(1, x))
+        else:  # all gradients in one call, then one for the parameters of each network
+            self._repeat(self._differentiate, x, x_noisy)
+            self.optimizer.step()
         self.project()
+
+    def _descend(self, number: int, x: Array) -> None:
+        """Run one network backward, measure its losses on the way, and move its parameters."""
+        net, taps = self.nets[NETS[number]], self.loss.taps(NETS[number], x, measure=True)
+        if net.arena.size > _CACHED:
+            net.backward(taps, after=lambda span: self.optimizer.update(number, span))
+        else:  # a call for all layers costs least where all are in the cache
+            net.backward(taps)
+            self.optimizer.update(number)
+
+    def _differentiate(self, x: Array, x_noisy: Array) -> None:
+        """Run both networks forward and backward, and measure the losses on the way."""
+        self.forward(x, x_noisy)
+        taps = [self.loss.taps(net, x, measure=True) for net in NETS]
+        self.lanes.both(
+            lambda: self.supervisor.backward(taps[0]), lambda: self.student.backward(taps[1])
+        )
 
     def forward(self, x: Array, x_noisy: Array) -> None:
         """Run both networks; both must be done before either is run backward."""
-        self.supervisor.forward(x)
-        self.student.forward(x_noisy)
+        self.lanes.both(lambda: self.supervisor.forward(x), lambda: self.student.forward(x_noisy))
 
     def backward(self, x: Array) -> None:
         """Compute the gradients of both networks (equation 9 and equation 10)."""

@@ -57,7 +57,7 @@ def run(config: Config, folder: RunFolder, *, resume: bool = False, overwrite: b
         looked at before any work is done.
     """
     started = time.perf_counter()
-    ops = get_ops(config.backend, fast=config.fast)
+    ops = get_ops(config.backend, fast=config.fast, matmul_precision=config.matmul_precision)
     with threadpool_limits(config.threads):
         dataset = load(
             config.dataset, data_dir=config.data_dir, dtype=config.dtype, labels=config.labels

@@ -9,6 +9,7 @@ from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
+from ddnmf_np import kernels as kernels  # before anything that loads NumPy
 from ddnmf_np.config import Config, read_config, unknown
 from ddnmf_np.engine.objective import PRESETS
 from ddnmf_np.errors import DDNMFError, OutputError, UsageError

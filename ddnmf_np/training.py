@@ -99,7 +99,7 @@ class Trainer:
             redraw=config.noise_redraw,
             rescale=config.noise_rescale,
             high=float(self.x.max()) if high is None else high,
-            xp=self.ops.xp,
+            ops=self.ops,
         )
         self.batches = batch_slices(x.shape[0], batch_size)
         shape = (batch_size, model.n_features)
@@ -138,10 +138,23 @@ class Trainer:
 
         Notes
         -----
+        The two networks have a thread each where that is faster (`ddnmf_np.lanes`). Compilation
+        is done before the first epoch and not counted in its time.
+
         Once an epoch the losses, and whether the parameters are finite, cross from the device
         to the host; nothing else does. On the host the losses are looked at after each step.
         """
+        with self.model.lanes:
+            return self._train(epochs, on_step, on_epoch)
+
+    def _train(
+        self,
+        epochs: int,
+        on_step: Callable[[Trainer], None] | None,
+        on_epoch: Callable[[Trainer], None] | None,
+    ) -> bool:
         position, loss = self.position, self.model.loss
+        self.ops.warm_up(self.model.dtype)
         while position.epoch < epochs:
             order = epoch_order(self.x.shape[0], self.config.seed, position.epoch, xp=self.ops.xp)
             if position.batch == 0:

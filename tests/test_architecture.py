@@ -19,10 +19,10 @@ DERIVATIONS = sorted((ROOT / "derivations").glob("[0-9][0-9]-*.md"))
 EQUATIONS = set(range(1, 11))
 
 ROOMS = [
-    {"errors", "files"},
+    {"errors", "files", "kernels"},
     {"engine"},
     {"data"},
-    {"config", "environment", "model", "training", "checkpoint", "distributed", "progress",
+    {"config", "environment", "lanes", "model", "training", "checkpoint", "distributed", "progress",
      "runfolder"},
     {"evaluation"},
     {"estimator", "run", "experiments"},

@@ -9,7 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from ddnmf_np.data.noise import LOW_WORD, Array, check_epoch, philox4x32, stream_key
+from ddnmf_np.data.noise import check_epoch, stream_key
+from ddnmf_np.engine.ops import Array
+from ddnmf_np.engine.philox import LOW_WORD, philox4x32
 from ddnmf_np.errors import UsageError
 
 _ORDER_STREAM = b"shuffle "
@@ -55,7 +57,8 @@ def epoch_order(n: int, seed: int, epoch: int, *, xp: Any = np) -> Array:
     low, high, _, _ = philox4x32(counter, stream_key(seed, _ORDER_STREAM), xp)
     xp.left_shift(high, 32, out=high)
     xp.bitwise_or(high, low, out=high)
-    return xp.argsort(high, kind="stable")
+    order: Array = xp.argsort(high, kind="stable")
+    return order
 
 
 def batch_slices(n: int, batch_size: int) -> list[slice]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from math import prod
 from typing import Any
 
@@ -50,6 +50,11 @@ class Arena:
         if name not in self.slots:
             self.slots[name] = self.ops.zeros((self.size,), self.params.dtype)
         return self.slots[name]
+
+    def span(self, names: Iterable[str]) -> slice:
+        """Return the part of the flat arrays that holds the named blocks, which lie in a row."""
+        spans = [self.spans[name] for name in names]
+        return slice(spans[0].start, spans[-1].stop)
 
     def view(self, flat: Array, name: str) -> Array:
         """Return the named block of a flat array, as a view in its shape."""

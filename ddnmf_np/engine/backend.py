@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
+from functools import cache
 from importlib import import_module
 from importlib.metadata import distributions
 from importlib.util import find_spec
@@ -19,8 +20,13 @@ BACKENDS = ("numpy", "cupy", "auto")
 FAST = ("auto", "on", "off")
 """Whether the elementwise operations on the CPU are those of Numba."""
 
+MATMUL_PRECISION = ("highest", "high")
+"""What a device may do to the factors of float32 products: nothing, or round them to TF32."""
 
-def get_ops(backend: str = "numpy", *, fast: str = "auto") -> Ops:
+
+def get_ops(
+    backend: str = "numpy", *, fast: str = "auto", matmul_precision: str = "highest"
+) -> Ops:
     """Return the operations of a backend, or say why they cannot run here.
 
     Parameters
@@ -30,6 +36,10 @@ def get_ops(backend: str = "numpy", *, fast: str = "auto") -> Ops:
         record of level INFO says why it is not CuPy.
     fast : {"auto", "on", "off"}
         Numba's elementwise loops on the CPU: where Numba is installed, always, or never.
+    matmul_precision : {"highest", "high"}
+        On a device with tensor cores for it (compute capability 8.0 and later), ``"high"`` rounds
+        the factors of float32 products to TF32, 10 bits of mantissa. Elsewhere, and in float64,
+        it has no effect.
 
     Returns
     -------
@@ -47,6 +57,10 @@ def get_ops(backend: str = "numpy", *, fast: str = "auto") -> Ops:
         raise UsageError(f"backend is {backend!r}; choose one of {', '.join(BACKENDS)}")
     if fast not in FAST:
         raise UsageError(f"fast is {fast!r}; choose one of {', '.join(FAST)}")
+    if matmul_precision not in MATMUL_PRECISION:
+        raise UsageError(
+            f"matmul_precision is {matmul_precision!r}; choose one of {', '.join(MATMUL_PRECISION)}"
+        )
     if backend != "numpy":
         try:
             cupy = load_cupy()
@@ -55,9 +69,7 @@ def get_ops(backend: str = "numpy", *, fast: str = "auto") -> Ops:
                 raise
             logging.getLogger(__name__).info("backend 'auto' is NumPy here: %s", error)
         else:
-            from ddnmf_np.engine.ops_cupy import CupyOps
-
-            return CupyOps(cupy)
+            return _cupy_ops(cupy, matmul_precision)
     if fast == "on" or (fast == "auto" and find_spec("numba") is not None):
         try:
             from ddnmf_np.engine.ops_numba import NumbaOps
@@ -70,7 +82,7 @@ def get_ops(backend: str = "numpy", *, fast: str = "auto") -> Ops:
     return Ops()
 
 
-def ops_by_name(name: str) -> Ops:
+def ops_by_name(name: str, *, matmul_precision: str = "highest") -> Ops:
     """Return the operations whose `Ops.name` that is: what a pickled model was on.
 
     Raises
@@ -79,7 +91,7 @@ def ops_by_name(name: str) -> Ops:
         If they cannot run here.
     """
     if name == "cupy":
-        return get_ops("cupy")
+        return get_ops("cupy", matmul_precision=matmul_precision)
     return get_ops("numpy", fast="auto" if name == "numpy+numba" else "off")
 
 
@@ -123,6 +135,18 @@ def why_not_numba() -> str | None:
     return None
 
 
+def why_no_graphs() -> str | None:
+    """Return why steps on CuPy are not recorded as CUDA graphs, or None if they are.
+
+    Raises
+    ------
+    BackendError
+        If CuPy cannot be used at all.
+    """
+    products, why_not = _products(load_cupy(), tf32=False)
+    return why_not if products is None else None
+
+
 def describe_cuda() -> dict[str, Any]:
     """Return what CuPy sees of CUDA, without touching a device's memory.
 
@@ -151,6 +175,34 @@ def describe_cuda() -> dict[str, Any]:
         known = isinstance(error, BackendError)
         return found | {"problem": str(error) if known else _describe(error)}
     return found | {"problem": None}
+
+
+def _cupy_ops(cupy: Any, matmul_precision: str) -> Ops:
+    from ddnmf_np.engine.ops_cupy import CupyOps
+
+    device = cupy.cuda.runtime.getDeviceProperties(cupy.cuda.Device().id)
+    products, why_not = _products(cupy, tf32=matmul_precision == "high" and device["major"] >= 8)
+    if why_not is not None:
+        _warn_once(why_not)
+    return CupyOps(cupy, products)
+
+
+def _products(cupy: Any, *, tf32: bool) -> tuple[list[Any] | None, str | None]:
+    """Return products that may be recorded, one for each stream, or why there are none."""
+    from ddnmf_np.engine.cublas import Cublas
+
+    try:
+        return [Cublas(cupy, tf32=tf32) for _ in range(2)], None
+    except Exception as error:
+        return None, (
+            f"steps are not recorded as CUDA graphs and take more time: {_describe(error)}. "
+            "Remedy: pip install --upgrade nvmath-python"
+        )
+
+
+@cache
+def _warn_once(text: str) -> None:
+    logging.getLogger(__name__).warning("backend 'cupy': %s", text)
 
 
 def _import_cupy() -> Any:

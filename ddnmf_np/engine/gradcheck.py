@@ -20,7 +20,7 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 
 from ddnmf_np.engine.layers import Dense, glorot
-from ddnmf_np.engine.ops import Array, Ops
+from ddnmf_np.engine.ops import Array, Ops, Tap
 from ddnmf_np.engine.stack import Stack
 from ddnmf_np.errors import DataError, UsageError
 
@@ -352,7 +352,7 @@ def _stack_problem(target: Stack, x: Any, seed: int, label: str) -> Problem:
     goals = [
         ops.to_device(rng.normal(size=(x.shape[0], width)), "float64") for width in stack.widths[1:]
     ]
-    taps = {number: [(goal, 2.0)] for number, goal in enumerate(goals, start=1)}
+    taps = {number: [Tap(goal, 2.0)] for number, goal in enumerate(goals, start=1)}
 
     def loss() -> float:
         stack.forward(x)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from copy import copy
 from typing import Any
 
 import numpy as np
 
 from ddnmf_np.engine.arena import Arena
-from ddnmf_np.engine.ops import ACTIVATIONS, Array, Ops
+from ddnmf_np.engine.ops import ACTIVATIONS, Array, Ops, Tap
 from ddnmf_np.errors import DataError, UsageError
 
 
@@ -38,6 +39,8 @@ class Dense:
         Bias and its gradient.
     h, dh, work : ndarray of shape (rows, fan_out)
         Output; signal (``g``, after `backward` ``delta``); scratch.
+    span : slice
+        Where ``W`` and ``b`` lie in the flat arrays of the arena.
     """
 
     def __init__(
@@ -66,7 +69,7 @@ class Dense:
     def unbound(self) -> Dense:
         """Return a layer of the same class and options, without memory."""
         twin = copy(self)
-        for name in ("ops", "W", "dW", "b", "db", "h", "dh", "work"):
+        for name in ("ops", "W", "dW", "b", "db", "span", "h", "dh", "work"):
             twin.__dict__.pop(name, None)
         return twin
 
@@ -84,6 +87,7 @@ class Dense:
         self.W, self.dW = arena.param(f"W{self.label}"), arena.grad(f"W{self.label}")
         self.b = arena.param(f"b{self.label}") if self.bias else None
         self.db = arena.grad(f"b{self.label}") if self.bias else None
+        self.span = arena.span(self.shapes())
         self.h, self.dh, self.work = (self.ops.zeros((rows, self.fan_out), dtype) for _ in range(3))
 
     def initialise(self, rng: np.random.Generator) -> None:
@@ -125,16 +129,14 @@ class Dense:
             )
         h = self.h[: x.shape[0]]
         ops.matmul(x, self.W.T, out=h)  # (n, in) @ (in, out) -> (n, out)
-        if self.b is not None:
-            ops.add_bias(h, self.b)
-        ops.activate(self.activation, h)
+        ops.activate(self.activation, h, self.b)
         return h
 
-    def backward(self, x: Array, dx: Array | None = None) -> None:
-        """Turn the signal ``g`` in ``dh`` into ``delta`` and gradients (equation 9, equation 10).
+    def backward(self, x: Array, dx: Array | None = None, taps: Sequence[Tap] = ()) -> None:
+        """Turn the signal in ``dh`` into ``delta`` and gradients (equation 9, equation 10).
 
-        ``delta = f'(z) g``; ``dW = sum_i delta_i x_i^T``, a sum of outer products;
-        ``db = sum_i delta_i``; ``dx = W^T delta``, the signal of the layer below. See
+        ``g = dh + Grad[h]``; ``delta = f'(z) g``; ``dW = sum_i delta_i x_i^T``, a sum of outer
+        products; ``db = sum_i delta_i``; ``dx = W^T delta``, the signal of the layer below. See
         ``derivations/09-supervisor-gradient.md``.
 
         Parameters
@@ -143,16 +145,16 @@ class Dense:
             What `forward` was given.
         dx : ndarray of shape (n, fan_in), optional
             Overwritten with the signal for ``x``. The first layer of a network needs none.
+        taps : sequence of Tap
+            ``Grad[h]``, the direct gradients at this layer.
         """
         ops = self.ops
         n = x.shape[0]
         delta = self.dh[:n]
-        ops.dactivate(self.activation, self.h[:n], delta, self.work[:n])
-        ops.matmul(delta.T, x, out=self.dW)  # (out, n) @ (n, in) -> (out, in)
-        if self.db is not None:
-            ops.sum_rows(delta, out=self.db)  # (n, out) -> (out,)
+        ops.delta(self.activation, self.h[:n], delta, taps, self.work[:n], self.db)
         if dx is not None:
             ops.matmul(delta, self.W, out=dx)  # (n, out) @ (out, in) -> (n, in)
+        ops.matmul(delta.T, x, out=self.dW)  # (out, n) @ (n, in) -> (out, in)
 
 
 def glorot(layers: list[Dense], seed: int, stream: int) -> None:

@@ -12,7 +12,7 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from ddnmf_np.engine.ops import Array
+from ddnmf_np.engine.ops import Array, Tap
 from ddnmf_np.engine.stack import Stack
 from ddnmf_np.errors import UsageError
 
@@ -42,7 +42,10 @@ class Signal(NamedTuple):
 
 
 class Term(NamedTuple):
-    """``weight`` times the distance of ``a`` and ``b``; the gradient reaches ``moves`` only."""
+    """``weight`` times the distance of ``a`` and ``b``; the gradient reaches ``moves`` only.
+
+    ``a`` is always among them.
+    """
 
     loss: Literal["sym", "ap", "nc", "rec"]
     weight: float
@@ -207,19 +210,31 @@ class InterpretabilityLoss:
             values["loss_in"] += term.weight * value
         return values
 
-    def taps(self, net: str, x: Array) -> dict[int, list[tuple[Array, float]]]:
+    def taps(self, net: str, x: Array, *, measure: bool = False) -> dict[int, list[Tap]]:
         """Return the direct gradients of a network (``Grad`` of equation 10, g(L) of 9).
 
         See ``derivations/10-student-gradient.md``. A term ``weight ||a - b||^2 / N`` contributes
         ``(2 weight / N)(a - b)`` at ``a`` and ``(2 weight / N)(b - a)`` at ``b``, where it moves
         them.
+
+        Parameters
+        ----------
+        net : {"supervisor", "student"}
+            Whose taps.
+        x : ndarray of shape (n, D)
+            The clean batch; both networks have run forward.
+        measure : bool
+            Whether the backward pass adds the distances to ``sums`` on its way, as `measure`
+            does. Each term is added by one network, the one that has its end ``a``, which every
+            term moves.
         """
-        taps: dict[int, list[tuple[Array, float]]] = {}
-        for term in self.terms:
+        taps: dict[int, list[Tap]] = {}
+        for number, term in enumerate(self.terms):
             c = 2.0 * term.weight * self._scale(term, x.shape[0])
-            for end, ref in ((term.a, term.b), (term.b, term.a)):
+            total = self.sums[number : number + 1] if measure else None
+            for end, ref, adds_to in ((term.a, term.b, total), (term.b, term.a, None)):
                 if end.net == net and end in term.moves:
-                    taps.setdefault(end.layer, []).append((self._read(ref, x), c))
+                    taps.setdefault(end.layer, []).append(Tap(self._read(ref, x), c, adds_to))
         return taps
 
     def _read(self, signal: Signal, x: Array) -> Array:
@@ -227,5 +242,5 @@ class InterpretabilityLoss:
 
     def _scale(self, term: Term, n: int) -> float:
         """Return 1/N, or 1/(N width) where the features are averaged too."""
-        width = self.nets[term.a.net].widths[term.a.layer]
+        width = self.nets[term.a.net].layers[term.a.layer - 1].fan_out
         return 1.0 / (n * width) if self.objective.reduction == "mean" else 1.0 / n

@@ -6,14 +6,37 @@ summary names), allocates nothing on NumPy, and runs on any array module ``xp`` 
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from functools import cache
 from types import ModuleType
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
+from ddnmf_np.engine.philox import Words
+
 Array: TypeAlias = npt.NDArray[Any]
 """A NumPy array, or the array of another module with the same interface (CuPy)."""
+
+
+class Tap(NamedTuple):
+    """A direct gradient ``Grad[h] += c (h - ref)`` (equation 10), and where its loss is added.
+
+    Attributes
+    ----------
+    ref : ndarray of shape (n, width)
+        What a loss term compares the layer's output with.
+    c : float
+        ``2 weight / N``.
+    total : ndarray of shape (1,), float64, or None
+        ``||h - ref||^2`` is added to it (equations 4 to 6), where it is given.
+    """
+
+    ref: Array
+    c: float
+    total: Array | None = None
+
 
 ACTIVATIONS = ("identity", "relu", "sigmoid", "tanh", "softplus")
 """Activations whose derivative is a function of their output, so that only ``h`` is kept."""
@@ -66,14 +89,96 @@ class Ops:
     def synchronize(self) -> None:
         """Wait until all work that was asked for is done."""
 
+    def warm_up(self, dtype: Any) -> None:
+        """Compile what is compiled at first use, so that it is not part of a measured time."""
+
     def device_name(self) -> str:
         """Return what does the arithmetic, in words."""
         return "CPU"
+
+    # -- order of work: what is faster on a device and makes no difference here -----------
+
+    def both(self, one: Callable[[], object], two: Callable[[], object]) -> None:
+        """Do two things of which neither touches what the other writes; a device overlaps them."""
+        one()
+        two()
+
+    def recorder(self) -> Callable[..., None]:
+        """Return ``repeat(work, *arrays)``, which does ``work(*arrays)``.
+
+        A device records what work asks for and repeats that. So ``work`` is one and the same at
+        every call, allocates nothing, and depends on nothing that changes on the host.
+        """
+        return _do
 
     def gather(self, x: Array, index: Array, out: Array) -> None:
         """Copy the rows ``x[index]`` into ``out``."""
         # NumPy buffers (allocates) a take with the default mode; the indices are our own.
         self.xp.take(x, index, axis=0, out=out, mode="clip")
+
+    # -- equation 2: x_noisy = x + noise --------------------------------------------------
+
+    def replace(
+        self,
+        x: Array,
+        index: Array,
+        key: tuple[int, int],
+        epoch: int,
+        limits: tuple[int, int],
+        values: tuple[float, float],
+        scale: float,
+        out: Array,
+        work: Words,
+    ) -> None:
+        """Write ``scale x`` with entries drawn at random replaced by constants (equation 2).
+
+        ``out = values[0]`` where an entry's random word is below ``limits[0]``, ``values[1]``
+        where it is below ``limits[1]``, and ``scale x`` elsewhere. See ``derivations/02-noise.md``.
+
+        Parameters
+        ----------
+        x : ndarray of shape (n, width)
+            Clean rows.
+        index : ndarray of shape (n,), int64
+            Index in the data set of each row; with key, epoch and feature it determines the word
+            (`ddnmf_np.engine.philox.Words`).
+        key : tuple of two ints
+            Of the generator, each below 2**32.
+        epoch : int
+            Part of the counter.
+        limits : tuple of two ints
+            At most 2**32; the first is not above the second.
+        values : tuple of two floats
+            What is put where the word is below the limit.
+        scale : float
+            Factor of the entries that are kept.
+        out : ndarray of shape (n, width)
+            Overwritten.
+        work : Words
+            Overwritten.
+        """
+        words = work.draw(index, x.shape[1], key, epoch)
+        self.xp.multiply(x, scale, out=out)
+        # What is below the lower limit lies inside what is below the upper one.
+        for limit, value in zip(reversed(limits), reversed(values), strict=True):
+            work.set_below(limit, value, words, out)
+
+    def add_gaussian(
+        self,
+        x: Array,
+        index: Array,
+        key: tuple[int, int],
+        epoch: int,
+        sigma: float,
+        out: Array,
+        work: Words,
+    ) -> None:
+        """Write ``x`` plus normal deviates of standard deviation ``sigma`` (equation 2).
+
+        The arguments are those of `replace`.
+        """
+        work.normal(sigma, work.draw(index, x.shape[1], key, epoch), out)
+        self.xp.add(out, x, out=out)
 
     # -- equation 1: h = f(x W^T + b) -----------------------------------------------------
 
@@ -81,21 +186,21 @@ class Ops:
         """Compute ``out = a @ b``."""
         self.xp.matmul(a, b, out=out)
 
-    def add_bias(self, z: Array, b: Array) -> None:
-        """Compute ``z += b`` for every row of ``z``."""
-        self.xp.add(z, b, out=z)
-
-    def activate(self, kind: str, z: Array) -> None:
-        """Overwrite the pre-activation ``z`` with ``f(z)`` (equations 1 and 3).
+    def activate(self, kind: str, z: Array, b: Array | None = None) -> None:
+        """Overwrite ``z`` with ``f(z + b)`` (equation 1; without bias, equation 3).
 
         Parameters
         ----------
         kind : str
             One of ``ACTIVATIONS``.
         z : ndarray of shape (n, width)
-            Read as ``z``, left as ``h = f(z)``.
+            Read as ``x W^T``, left as ``h``.
+        b : ndarray of shape (width,), optional
+            Added to every row.
         """
         xp = self.xp
+        if b is not None:
+            xp.add(z, b, out=z)  # (n, width) + (width,)
         match kind:
             case "identity":  # f(z) = z
                 pass
@@ -115,6 +220,39 @@ class Ops:
                 raise ValueError(f"activation {kind!r} is unknown; choose one of {ACTIVATIONS}")
 
     # -- equations 9 and 10: delta = f'(z) g ----------------------------------------------
+
+    def delta(
+        self, kind: str, h: Array, dh: Array, taps: Sequence[Tap], work: Array, db: Array | None
+    ) -> None:
+        """Overwrite the signal ``dh`` from above with ``delta``, and ``db`` with its sum.
+
+        ``g = W^T delta(above) + Grad[h]``, ``delta = f'(z) g``, ``db = sum over rows of delta``
+        (equation 9, equation 10), and the distances of the taps for equations 4 to 6: all that a
+        layer's backward pass has besides its two matrix products. The steps are the four
+        operations below; a faster form does them in one pass.
+
+        Parameters
+        ----------
+        kind : str
+            One of ``ACTIVATIONS``.
+        h : ndarray of shape (n, width)
+            Output of the layer.
+        dh : ndarray of shape (n, width)
+            Read as what comes from the layer above, left as ``delta``.
+        taps : sequence of Tap
+            ``Grad[h]``, the direct gradients at this layer.
+        work : ndarray of shape (n, width)
+            Overwritten.
+        db : ndarray of shape (width,) or None
+            Overwritten; None for a layer without bias.
+        """
+        for ref, c, total in taps:
+            if total is not None:
+                self.squared_distance(h, ref, work, out=total)
+            self.tap(h, ref, c, dh, work)
+        self.dactivate(kind, h, dh, work)
+        if db is not None:
+            self.sum_rows(dh, out=db)
 
     def dactivate(self, kind: str, h: Array, dh: Array, work: Array) -> None:
         """Overwrite the signal ``dh = g`` with ``delta = f'(z) g`` (equation 9, equation 10).
@@ -304,6 +442,10 @@ class Ops:
         self.xp.maximum(p, 0.0, out=p)
 
 
+def _do(work: Callable[..., object], *arrays: Array) -> None:
+    work(*arrays)
+
+
 def adam_scales(
     t: int, lr: float, adam_b1: float, adam_b2: float, adam_eps: float
 ) -> tuple[float, float]:
@@ -326,6 +468,7 @@ def sigmoid_bound(dtype: Any) -> float:
     return float(-np.log(np.finfo(dtype).tiny)) - 1.0
 
 
+@cache
 def flush_constant(dtype: Any, *, for_root: bool = False) -> float:
     """Return the number that, added and taken away again, keeps moments out of the denormals.
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from ddnmf_np.engine.arena import Arena
-from ddnmf_np.engine.ops import Array, optimizer_work
+from ddnmf_np.engine.ops import Array, Ops, optimizer_work
 from ddnmf_np.errors import UsageError
 
 
@@ -38,13 +38,31 @@ class Optimizer(ABC):
 
     def step(self) -> None:
         """Move every parameter once, by the gradients that are in the arenas."""
+        self.begin()
+        for number in range(len(self.arenas)):
+            self.update(number)
+
+    def begin(self) -> None:
+        """Start the next step; after it, each parameter is to be moved once by `update`."""
         self.t += 1
-        for arena, work in zip(self.arenas, self.work, strict=True):
-            self._update(arena, work)
+
+    def update(self, number: int, span: slice = slice(None)) -> None:
+        """Do the current step on a part of one arena; different arenas may go at a time.
+
+        Parameters
+        ----------
+        number : int
+            Which arena.
+        span : slice
+            Which of its parameters; all by default.
+        """
+        arena = self.arenas[number]
+        slots = [arena.slots[slot][span] for slot in self.slots]
+        self._update(arena.ops, arena.params[span], arena.grads[span], slots, self.work[number])
 
     @abstractmethod
-    def _update(self, arena: Arena, work: Array) -> None:
-        """Do step ``t`` on one arena."""
+    def _update(self, ops: Ops, p: Array, g: Array, slots: Sequence[Array], work: Array) -> None:
+        """Do step ``t`` on flat parameters ``p`` with gradients ``g``."""
 
 
 class GradientDescent(Optimizer):
@@ -62,8 +80,8 @@ class GradientDescent(Optimizer):
         super().__init__(arenas)
         self.lr = _positive("lr", lr)
 
-    def _update(self, arena: Arena, work: Array) -> None:
-        arena.ops.descend(arena.params, arena.grads, self.lr, work)  # equation 8
+    def _update(self, ops: Ops, p: Array, g: Array, slots: Sequence[Array], work: Array) -> None:
+        ops.descend(p, g, self.lr, work)  # equation 8
 
 
 class Momentum(Optimizer):
@@ -85,9 +103,9 @@ class Momentum(Optimizer):
         super().__init__(arenas)
         self.lr, self.momentum = _positive("lr", lr), _fraction("momentum", momentum)
 
-    def _update(self, arena: Arena, work: Array) -> None:
-        velocity = arena.slots["velocity"]
-        arena.ops.momentum(arena.params, arena.grads, velocity, self.lr, self.momentum, work)
+    def _update(self, ops: Ops, p: Array, g: Array, slots: Sequence[Array], work: Array) -> None:
+        (v,) = slots
+        ops.momentum(p, g, v, self.lr, self.momentum, work)
 
 
 class Adam(Optimizer):
@@ -133,19 +151,10 @@ class Adam(Optimizer):
                     f"{least:.1e}"
                 )
 
-    def _update(self, arena: Arena, work: Array) -> None:
-        arena.ops.adam(
-            arena.params,
-            arena.grads,
-            arena.slots["m"],
-            arena.slots["v"],
-            self.t,
-            self.lr,
-            self.adam_b1,
-            self.adam_b2,
-            self.adam_eps,
-            work,
-        )
+    def _update(self, ops: Ops, p: Array, g: Array, slots: Sequence[Array], work: Array) -> None:
+        m, v = slots
+        decays = self.adam_b1, self.adam_b2
+        ops.adam(p, g, m, v, self.t, self.lr, *decays, self.adam_eps, work)
 
 
 def _positive(name: str, value: float) -> float:

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from copy import copy
 from typing import Any, TypeAlias
 
 from ddnmf_np.engine.arena import Arena
 from ddnmf_np.engine.layers import Dense
-from ddnmf_np.engine.ops import Array, Ops
+from ddnmf_np.engine.ops import Array, Ops, Tap
 from ddnmf_np.errors import UsageError
 
-Taps: TypeAlias = Mapping[int, Sequence[tuple[Array, float]]]
-"""Direct gradients by layer number: ``(ref, c)`` means ``Grad[h] += c (h - ref)``."""
+Taps: TypeAlias = Mapping[int, Sequence[Tap]]
+"""Direct gradients by layer number."""
 
 
 class Stack:
@@ -108,7 +108,9 @@ class Stack:
             self.h.append(layer.forward(self.h[-1]))
         return self.h[-1]
 
-    def backward(self, taps: Taps, dx: Array | None = None) -> None:
+    def backward(
+        self, taps: Taps, dx: Array | None = None, after: Callable[[slice], None] | None = None
+    ) -> None:
         """Compute all gradients from the direct ones (equation 9 and equation 10).
 
         ``g(l) = Grad[h(l)] + W(l+1)^T delta(l+1)``, from the last layer to the first. Gradients
@@ -117,10 +119,13 @@ class Stack:
 
         Parameters
         ----------
-        taps : mapping of int to sequence of (ndarray, float)
-            ``Grad[h(l)]`` by layer number l: the sum of ``c (h - ref)`` over its pairs.
+        taps : mapping of int to sequence of Tap
+            ``Grad[h(l)]`` by layer number l: the sum of ``c (h - ref)`` over its taps.
         dx : ndarray of shape (n, widths[0]), optional
             Overwritten with the gradient for the input, if given.
+        after : callable, optional
+            Called with the span of each layer in the arena as soon as its gradients are there
+            and its weights are no longer needed: what it does meets both in the cache.
         """
         if unknown := taps.keys() - range(1, self.depth + 1):
             raise UsageError(f"Stack: taps name layers {sorted(unknown)} of 1 to {self.depth}")
@@ -128,10 +133,10 @@ class Stack:
         self.layers[-1].dh[:n].fill(0.0)  # nothing comes from above the last layer
         for number in range(self.depth, 0, -1):
             layer = self.layers[number - 1]
-            for ref, c in taps.get(number, ()):
-                self.ops.tap(self.h[number], ref, c, layer.dh[:n], layer.work[:n])
             below = self.layers[number - 2].dh[:n] if number > 1 else dx
-            layer.backward(self.h[number - 1], below)
+            layer.backward(self.h[number - 1], below, taps.get(number, ()))
+            if after is not None:
+                after(layer.span)
 
     def batches(self, x: Array) -> Iterator[tuple[slice, Array]]:
         """Yield ``(rows, x[rows])`` in pieces that fit the buffers."""

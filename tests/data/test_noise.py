@@ -8,12 +8,19 @@ from scipy import stats
 
 from ddnmf_np.data import batches
 from ddnmf_np.data import noise as noise_module
-from ddnmf_np.data.noise import NOISE_KINDS, Noise, philox4x32, stream_key
+from ddnmf_np.data.noise import NOISE_KINDS, Noise, stream_key
+from ddnmf_np.engine.philox import Words, philox4x32
 from ddnmf_np.errors import UsageError
 
 ALARM = 1e-6  # a correct generator fails a test once in a million seeds; the seeds are fixed
 MASK = 2**32 - 1
 STREAMS = (noise_module._NOISE_STREAM, batches._ORDER_STREAM)
+
+
+@pytest.fixture(autouse=True)
+def arithmetic(ops, monkeypatch):
+    """Let every test here run with each form of the operations."""
+    monkeypatch.setattr(noise_module, "Ops", lambda: ops)
 
 
 def scalar_philox(counter, key):
@@ -301,3 +308,26 @@ def test_arrays_that_do_not_belong_together_are_refused():
     ):
         with pytest.raises(UsageError, match=r"x \(60, 13\) float32.* expected \(n, D\)"):
             noise.apply(x, bad_index, 0, bad_out)
+
+
+@pytest.mark.equation(2)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("shape", [(1, 1), (3, 5), (7, 1), (13, 17)])
+def test_replaced_entries_are_those_of_the_scalar_generator(ops, shape, dtype):
+    """Every form of the operation, entry by entry; NaN, zero and huge numbers are only data."""
+    rng = np.random.default_rng(2)
+    x = rng.normal(size=shape).astype(dtype)
+    special = [0.0, -0.0, np.nan, np.inf, np.finfo(dtype).smallest_subnormal, np.finfo(dtype).max]
+    x.flat[: len(special)] = special[: x.size]
+    index = rng.integers(0, 2**40, shape[0])
+    key, epoch, limits, values, scale = (12, MASK), 5, (2**30, 2**31), (-7.0, 9.0), 1.25
+    out = np.full(shape, 3.0, dtype)
+    with np.errstate(over="ignore"):
+        ops.replace(x, index, key, epoch, limits, values, scale, out, Words())
+        expected = x * dtype(scale)
+    for i, j in np.ndindex(shape):
+        row = int(index[i])
+        word = scalar_philox((j // 4, row & MASK, row >> 32, epoch), key)[j % 4]
+        if word < limits[1]:
+            expected[i, j] = values[0] if word < limits[0] else values[1]
+    assert out.tobytes() == expected.tobytes()

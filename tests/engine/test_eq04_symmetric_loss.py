@@ -69,7 +69,7 @@ def test_gradient_for_the_output(reduction):
     model.forward(x, x_noisy)
     y = model.supervisor.h[DEPTH].copy()
     assert list(model.loss.taps("supervisor", x)) == [DEPTH]
-    [(ref, c)] = model.loss.taps("supervisor", x)[DEPTH]
+    [(ref, c, _)] = model.loss.taps("supervisor", x)[DEPTH]
     assert ref is x
     features = 13 if reduction == "mean" else 1
     assert c == pytest.approx(2 * 0.7 / (5 * features), rel=1e-15)

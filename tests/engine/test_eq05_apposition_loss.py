@@ -104,13 +104,13 @@ def test_gradient_for_each_layer(reduction, to_supervisor):
             distances = zip(oracle.columns(h), oracle.columns(h_student), strict=True)
             return 1.3 * sum(oracle.square(a - b, weights) for a, b in distances) / 5
 
-        [(ref, c)] = taps["student"][k]
+        [(ref, c, _)] = taps["student"][k]
         assert ref is model.supervisor.h[number]
         slopes = oracle.partial_derivatives(loss, h_student)
         assert_close(c * (h_student - h), slopes, DIFFERENCE64, f"student layer {k}")
         partners = [tap for tap in taps["supervisor"].get(number, []) if tap[0] is not x]
         assert len(partners) == to_supervisor
-        for ref, c in partners:
+        for ref, c, _ in partners:
             assert ref is model.student.h[k]
             slopes = oracle.partial_derivatives(loss, h)
             assert_close(c * (h - ref), slopes, DIFFERENCE64, f"supervisor layer {number}")

@@ -67,7 +67,7 @@ def test_gradient_at_both_ends(reduction):
         return 0.9 * sum(oracle.square(a - b, oracle_weights(model)) for a, b in pairs) / 5
 
     at_code, at_recovery = (
-        sum(c * (model.student.h[number] - ref) for ref, c in taps[number])
+        sum(c * (model.student.h[number] - ref) for ref, c, _ in taps[number])
         for number in (CODE, RECOVERED)
     )
     assert_close(at_code, oracle.partial_derivatives(loss, code), DIFFERENCE64, "code")

@@ -99,7 +99,7 @@ def test_table_of_direct_gradients(options, widths):
     for number in range(1, model.depth + 3):
         h_student = model.student.h[number]
         actual = np.zeros_like(h_student)
-        for ref, c in taps.get(number, []):
+        for ref, c, _ in taps.get(number, []):
             actual += c * (h_student - ref)
         for n in range(N):
             expected = oracle.direct_gradient(

@@ -29,7 +29,7 @@ from ddnmf_np.engine.gradcheck import (
 )
 from ddnmf_np.engine.layers import Dense, glorot
 from ddnmf_np.engine.objective import InterpretabilityLoss
-from ddnmf_np.engine.ops import ACTIVATIONS, Ops
+from ddnmf_np.engine.ops import ACTIVATIONS, Ops, Tap
 from ddnmf_np.engine.stack import Stack
 from ddnmf_np.errors import DataError, UsageError
 from ddnmf_np.model import Model
@@ -386,7 +386,8 @@ def test_one_apposition_term_missing_or_scaled(monkeypatch, layer, factor, seed)
     def change(loss, net, taps, x):
         if net == "student":
             taps[layer] = [
-                (ref, c * factor if is_apposition(loss, ref) else c) for ref, c in taps[layer]
+                tap._replace(c=tap.c * (factor if is_apposition(loss, tap.ref) else 1.0))
+                for tap in taps[layer]
             ]
 
     plant_taps(monkeypatch, change)
@@ -407,8 +408,8 @@ def test_constraint_on_one_side_only_or_with_a_wrong_sign(
         if net == "student":
             partner = loss.nets["student"].h[other]
             taps[layer] = [
-                (ref, c * factor if ref is partner else c) for ref, c in taps[layer]
-            ]  # fmt: skip
+                tap._replace(c=tap.c * factor) if tap.ref is partner else tap for tap in taps[layer]
+            ]
 
     plant_taps(monkeypatch, change)
     report = check(small_model(seed=seed, **options), seed=seed, directions=5)
@@ -425,7 +426,7 @@ def test_supervisor_moved_by_apposition_in_the_paper_s_mode(monkeypatch, seed):
             for layer in range(1, DEPTH + 1):
                 partner = layer if layer <= DEPTH // 2 else layer + 2
                 ref = loss.nets["student"].h[partner]
-                taps.setdefault(layer, []).append((ref, 2 * 1.3 / x.shape[0]))
+                taps.setdefault(layer, []).append(Tap(ref, 2 * 1.3 / x.shape[0]))
 
     plant_taps(monkeypatch, change)
     report = check(small_model(seed=seed, **PAPER), seed=seed)
@@ -450,7 +451,7 @@ def test_supervisor_not_moved_by_apposition_in_the_demo_s_mode(monkeypatch, seed
 def test_sum_over_samples_for_the_mean(monkeypatch, options):
     def change(loss, net, taps, x):
         for layer, pairs in taps.items():
-            taps[layer] = [(ref, c * x.shape[0]) for ref, c in pairs]
+            taps[layer] = [tap._replace(c=tap.c * x.shape[0]) for tap in pairs]
 
     plant_taps(monkeypatch, change)
     report = check(small_model(**options))
@@ -462,7 +463,7 @@ def test_width_of_another_layer_in_the_mean_over_features(monkeypatch):
 
     def taps(self, net, x):
         return {
-            layer: [(ref, c * ref.shape[1] / 13) for ref, c in pairs]
+            layer: [tap._replace(c=tap.c * tap.ref.shape[1] / 13) for tap in pairs]
             for layer, pairs in right(self, net, x).items()
         }
 
@@ -518,8 +519,8 @@ class TapWithoutReference(Ops):
 
 
 class NoBiasForward(Ops):
-    def add_bias(self, z, b):
-        pass
+    def activate(self, kind, z, b=None):
+        super().activate(kind, z)
 
 
 class Float32InBetween(Ops):
@@ -590,8 +591,8 @@ def plant_backward(monkeypatch, change):
     """Let ``change(layer, x, dx)`` spoil what `Dense.backward` has computed."""
     right = Dense.backward
 
-    def backward(self, x, dx=None):
-        change(self, x, dx, lambda: right(self, x, dx))
+    def backward(self, x, dx=None, taps=()):
+        change(self, x, dx, lambda: right(self, x, dx, taps))
 
     monkeypatch.setattr(Dense, "backward", backward)
 
@@ -737,8 +738,8 @@ def test_student_fed_with_clean_data(monkeypatch):
 
 def test_a_wrong_layer_of_the_user_s_own():
     class Wrong(Dense):
-        def backward(self, x, dx=None):
-            super().backward(x, dx)
+        def backward(self, x, dx=None, taps=()):
+            super().backward(x, dx, taps)
             self.dW *= 2.0
 
     stack = Stack([Wrong(5, 4, "tanh"), Dense(4, 3)], dtype="float64")

@@ -21,7 +21,7 @@ from tolerances import ORACLE32, ORACLE64, WARM_STEP_BYTES, assert_close, assert
 
 from ddnmf_np.config import Config
 from ddnmf_np.engine.layers import Dense
-from ddnmf_np.engine.ops import ACTIVATIONS
+from ddnmf_np.engine.ops import ACTIVATIONS, Tap
 from ddnmf_np.engine.optim import Adam, GradientDescent, Momentum
 from ddnmf_np.engine.stack import Stack
 from ddnmf_np.errors import DataError, UsageError
@@ -81,7 +81,7 @@ def test_no_layer_reads_what_is_left_in_its_buffers(ops, activation):
         stack.arena.grads.fill(value)
         dx = np.full_like(x, value)
         y = stack.forward(x).copy()
-        stack.backward({1: [(np.ones((4, 5), "float32"), 0.5)], 2: [(0.0 * y, 0.5)]}, dx)
+        stack.backward({1: [Tap(np.ones((4, 5), "float32"), 0.5)], 2: [Tap(0.0 * y, 0.5)]}, dx)
         results.append((y, stack.arena.grads.copy(), dx))
     for once, again in zip(*results, strict=True):
         assert_same_bits(again, once)

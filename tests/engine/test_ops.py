@@ -56,14 +56,14 @@ def edges(dtype):
 
 def applied(ops, kind, z):
     h = z.copy()
-    ops.activate(kind, h)
+    ops.activate(kind, np.atleast_2d(h))
     return h
 
 
 def f_prime_of(ops, kind, h):
     """Return f' as the backward pass sees it, from h alone."""
     dh, work = np.ones_like(h), np.full_like(h, np.nan)
-    ops.dactivate(kind, h, dh, work)
+    ops.delta(kind, *map(np.atleast_2d, (h, dh)), (), np.atleast_2d(work), None)
     return dh
 
 
@@ -155,7 +155,8 @@ class TestRelu:
         """Neither forward nor backward, not even behind a dead unit: divergence must show."""
         assert np.isnan(applied(ops, "relu", np.array([math.nan], dtype))).all()
         dh = np.full(3, math.nan, dtype)
-        ops.dactivate("relu", np.array([0.0, 1.0, math.nan], dtype), dh, np.empty(3, dtype))
+        h = np.array([[0.0, 1.0, math.nan]], dtype)
+        ops.delta("relu", h, dh[None], (), np.empty_like(h), None)
         assert np.isnan(dh).all()
 
 
@@ -186,7 +187,7 @@ def test_delta_is_the_diagonal_matrix_times_the_signal(ops, kind, shape):
     z, g = rng.normal(size=shape), rng.normal(size=shape)
     h, dh, work = applied(ops, kind, z), g.copy(), np.full(shape, np.nan)
     before = h.copy()
-    ops.dactivate(kind, h, dh, work)
+    ops.delta(kind, h, dh, (), work, None)
     assert_same_bits(h, before, "h is read only")
     expected = [
         oracle.f_prime(kind, zi) @ gi
@@ -215,7 +216,7 @@ def test_unknown_activation(ops, kind):
     with pytest.raises(ValueError, match=r"activation .* is unknown; choose one of"):
         ops.activate(kind, z)
     with pytest.raises(ValueError, match=r"activation .* is unknown; choose one of"):
-        ops.dactivate(kind, z, z, z)
+        ops.delta(kind, z, z, (), z, None)
 
 
 # -- the other operations ---------------------------------------------------------------------
@@ -236,10 +237,10 @@ class TestSums:
         expected = [[sum(p * q for p, q in zip(r, s, strict=True)) for s in b] for r in a]
         np.testing.assert_array_equal(out, expected)
 
-    def test_add_bias(self, ops, shape, dtype):
+    def test_bias(self, ops, shape, dtype):
         z, b = self.whole(shape, dtype), self.whole(shape[1:], dtype, 1)
         expected = [[zij + bj for zij, bj in zip(zi, b, strict=True)] for zi in z]
-        ops.add_bias(z, b)
+        ops.activate("identity", z, b)
         np.testing.assert_array_equal(z, expected)
 
     def test_sum_rows(self, ops, shape, dtype):

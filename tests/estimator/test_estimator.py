@@ -83,7 +83,7 @@ def test_every_option_of_the_model_is_a_parameter():
         for name, f in Config.__dataclass_fields__.items()
         if f.metadata["section"] not in ("data", "evaluation")
     }
-    names -= {"rank", "epochs", "seed", "dtype", "checkpoint_every", "threads"}
+    names -= {"rank", "epochs", "seed", "dtype", "checkpoint_every", "threads", "matmul_precision"}
     others = {"n_components", "max_iter", "random_state", "verbose"}
     assert set(DDNMF().get_params()) == names | others
     defaults = {name: getattr(Config(), name) for name in names - {"batch_size", "backend"}}

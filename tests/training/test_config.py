@@ -162,6 +162,7 @@ def test_what_a_resumed_run_may_change():
             "backend",
             "fast",
             "threads",
+            "matmul_precision",
         ),
         *("clusters", "clusterers", "starts", "embedding", "embedding_samples"),
     }

@@ -53,6 +53,7 @@ OTHER = {
     "backend": "auto",
     "fast": "off",
     "threads": 1,
+    "matmul_precision": "high",
     "clusters": 4,
     "clusterers": ("gmm-diag", "gmm-full"),
     "starts": 2,

@@ -1,0 +1,139 @@
+"""Two threads for two networks: who computes beside whom, and with how many threads of BLAS.
+
+The supervisor and the student meet once a step: both forward passes must be done before either
+backward pass begins, since the taps of equations 9 and 10 read both. Everything else of one
+network is independent of the other, so each may have a thread to itself. The results are the
+same bits whichever runs first, because neither writes what the other reads.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+from threadpoolctl import ThreadpoolController
+
+from ddnmf_np.engine.ops import Ops
+
+WORTH_A_THREAD = 2e7
+"""Floating-point operations a step above which a second thread saves more than it costs."""
+
+
+class Lanes:
+    """Runs two functions, side by side where that is faster; a context that holds the threads.
+
+    Outside of the context the two run one after the other; on a device, on its own two streams.
+
+    Parameters
+    ----------
+    ops : Ops
+        Who does the arithmetic.
+    threads : int, optional
+        Threads in all. By default as many as BLAS has when the context is entered: one for each
+        processor, unless somebody has asked for less (``OMP_NUM_THREADS``, joblib's workers).
+    work : float
+        Floating-point operations of a step.
+
+    Notes
+    -----
+    Each lane does its products with its share of the threads. OpenBLAS, which comes with NumPy,
+    does several products at a time only if each has one thread; of two with more threads, one
+    waits for the other (a lock around its threaded products, ``level3_lock``). With OpenBLAS and
+    three threads or more, the lanes therefore take turns with all threads but one, which is left
+    for what the other lane does between its products.
+    """
+
+    def __init__(self, ops: Ops, threads: int | None, work: float) -> None:
+        self.ops, self.threads, self.work = ops, threads, work
+        self._other: ThreadPoolExecutor | None = None
+        self._limits: Any = None
+        self._depth = 0
+
+    @property
+    def side_by_side(self) -> bool:
+        """Whether each of the two has a thread now."""
+        return self._other is not None
+
+    def __enter__(self) -> Lanes:
+        self._depth += 1
+        if self._depth == 1 and self.ops.on_host:
+            blas = ThreadpoolController().select(user_api="blas")
+            threads = self.threads or threads_of(blas)
+            two = threads > 1 and self.work >= WORTH_A_THREAD
+            takes_turns = any(lib.internal_api == "openblas" for lib in blas.lib_controllers)
+            self._limits = blas.limit(limits=share(threads, two=two, takes_turns=takes_turns))
+            if two:
+                self._other = ThreadPoolExecutor(1, thread_name_prefix="ddnmf-lane")
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._depth -= 1
+        if self._depth == 0 and self._limits is not None:
+            if self._other is not None:
+                self._other.shutdown()
+                self._other = None
+            self._limits.restore_original_limits()
+            self._limits = None
+
+    def both(self, one: Callable[[], object], two: Callable[[], object]) -> None:
+        """Call both, and return when both are done.
+
+        Parameters
+        ----------
+        one, two : callable
+            Neither may write what the other reads or writes. If both raise, the error of ``two``
+            is the one that comes through.
+        """
+        if self._other is None:
+            self.ops.both(one, two)
+            return
+        future = self._other.submit(_quietly, one)
+        try:
+            two()
+        finally:
+            error = future.exception()  # waits: nothing of a step outlives it
+        if error is not None:
+            raise error
+
+
+def threads_of(blas: Any) -> int:
+    """Return the threads that BLAS has now; where it does not say, the processors."""
+    return max((lib.num_threads for lib in blas.lib_controllers), default=usable_processors())
+
+
+def usable_processors() -> int:
+    """Return the number of processors that this process may use."""
+    affinity: Any = getattr(os, "sched_getaffinity", None)  # Linux
+    return len(affinity(0)) if affinity else os.cpu_count() or 1
+
+
+def share(threads: int, *, two: bool, takes_turns: bool) -> int:
+    """Return with how many threads BLAS does a product.
+
+    Parameters
+    ----------
+    threads : int
+        Threads in all.
+    two : bool
+        Whether there are two lanes.
+    takes_turns : bool
+        Whether this BLAS does one threaded product at a time.
+    """
+    if not two:
+        return threads
+    return max(1, threads - 1 if takes_turns else threads // 2)
+
+
+def _quietly(work: Callable[[], object]) -> None:
+    """Call without floating-point warnings, as the trainer does in its own thread."""
+    with np.errstate(all="ignore"):
+        work()

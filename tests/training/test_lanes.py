@@ -1,0 +1,190 @@
+"""Two threads for two networks: the same bits, no thread left behind, no error lost."""
+
+import threading
+from functools import partial
+
+import numpy as np
+import pytest
+from threadpoolctl import threadpool_info, threadpool_limits
+from tolerances import assert_same_bits
+from training_cases import assert_same_state, draw
+
+from ddnmf_np import lanes as lanes_module
+from ddnmf_np.config import Config
+from ddnmf_np.engine.ops import Ops
+from ddnmf_np.kernels import better_kernels
+from ddnmf_np.lanes import Lanes, share
+from ddnmf_np.model import Model
+from ddnmf_np.training import Trainer
+
+
+def make(ops, **options):
+    return Model(13, Config(widths=(17, 11), rank=3, batch_size=16, **options), ops)
+
+
+def blas_threads():
+    return [pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"]
+
+
+@pytest.mark.parametrize("objective", ["paper", "demo"])
+@pytest.mark.parametrize("cached", [0, 10**9], ids=["layer by layer", "at the end"])
+def test_threads_and_order_change_no_bit(ops, objective, cached, monkeypatch):
+    """Side by side, in turn, or the other way round; whatever the scheduler does."""
+    monkeypatch.setattr(lanes_module, "WORTH_A_THREAD", 0.0)
+    monkeypatch.setattr("ddnmf_np.model._CACHED", cached)
+    x = draw(80)
+    models = []
+    for threads in (1, 2, 3):
+        model = make(ops, threads=threads, objective=objective, nonnegative="recovery")
+        trainer = Trainer(model, x)
+        alongside = []
+        trainer.train(4, on_step=lambda t, seen=alongside: seen.append(t.model.lanes.side_by_side))
+        assert alongside == [threads > 1] * 20
+        models.append((model, trainer.history))
+    backwards = make(ops, threads=1, objective=objective, nonnegative="recovery")
+    backwards.lanes.both = lambda one, two: (two(), one())
+    trainer = Trainer(backwards, x)
+    trainer.train(4)
+    models.append((backwards, trainer.history))
+    for model, history in models[1:]:
+        assert_same_state(model, models[0][0])
+        for record, expected in zip(history, models[0][1], strict=True):
+            losses = {k: v for k, v in record.items() if k.startswith("loss")}
+            assert losses == {k: v for k, v in expected.items() if k.startswith("loss")}
+
+
+def test_moving_layer_by_layer_changes_no_bit(ops, monkeypatch):
+    x = draw(16)
+    results = []
+    for cached in (0, 10**9):
+        monkeypatch.setattr("ddnmf_np.model._CACHED", cached)
+        model = make(ops, objective="demo")
+        for _ in range(5):
+            model.step(x, 0.9 * x)
+        results.append(model)
+    assert_same_state(*results)
+
+
+def test_losses_of_a_step_are_those_of_measure(ops):
+    """The taps measure on the way down what `measure` does by itself."""
+    for objective in ("paper", "demo"):
+        model, x = make(ops, objective=objective, dtype="float64"), draw(16).astype("float64")
+        model.forward(x, 0.9 * x)
+        model.loss.measure(x)
+        expected = model.loss.sums.copy()
+        assert (expected > 0.0).all()
+        model.loss.reset()
+        model.step(x, 0.9 * x)
+        np.testing.assert_allclose(model.loss.sums, expected, rtol=1e-13)
+
+
+class TestThreads:
+    def test_blas_gets_its_share_and_its_number_back(self, monkeypatch):
+        monkeypatch.setattr(lanes_module, "WORTH_A_THREAD", 0.0)
+        with threadpool_limits(2, user_api="blas"):
+            before = blas_threads()
+            lanes = Lanes(Ops(), None, 1.0)
+            with lanes, lanes:  # entered again by a function that is called inside
+                assert lanes.side_by_side
+                assert set(blas_threads()) == {1}
+            assert blas_threads() == before
+            assert not lanes.side_by_side
+            assert not any(t.name.startswith("ddnmf-lane") for t in threading.enumerate())
+
+    def test_a_limit_set_outside_is_kept(self):
+        with threadpool_limits(1, user_api="blas"), Lanes(Ops(), None, 1e12) as lanes:
+            assert not lanes.side_by_side
+            assert set(blas_threads()) == {1}
+
+    def test_little_work_is_worth_no_thread(self):
+        with Lanes(Ops(), 2, 1e5) as lanes:
+            assert not lanes.side_by_side
+
+    @pytest.mark.parametrize(
+        ("threads", "two", "takes_turns", "expected"),
+        [
+            (1, False, True, 1),
+            (2, True, True, 1),
+            (2, True, False, 1),
+            (3, True, True, 2),
+            (3, True, False, 1),
+            (8, True, True, 7),
+            (8, True, False, 4),
+            (8, False, True, 8),
+        ],
+    )
+    def test_share(self, threads, two, takes_turns, expected):
+        assert share(threads, two=two, takes_turns=takes_turns) == expected
+
+
+class TestErrors:
+    def fail(self, error):
+        raise error
+
+    @pytest.mark.parametrize("threads", [1, 2])
+    def test_an_error_of_either_comes_through(self, threads):
+        for number in range(2):
+            calls = [lambda: None, lambda: None]
+            calls[number] = partial(self.fail, ZeroDivisionError(str(number)))
+            with (
+                Lanes(Ops(), threads, 1e12) as lanes,
+                pytest.raises(ZeroDivisionError, match=str(number)),
+            ):
+                lanes.both(*calls)
+
+    def test_the_other_is_waited_for(self):
+        """Nothing of a step may go on behind the back of who handles its error."""
+        done = threading.Event()
+
+        def slow():
+            threading.Event().wait(0.2)
+            done.set()
+
+        with Lanes(Ops(), 2, 1e12) as lanes:
+            with pytest.raises(ZeroDivisionError):
+                lanes.both(slow, partial(self.fail, ZeroDivisionError()))
+            assert done.is_set()
+
+    def test_no_warning_from_the_other_thread(self):
+        """A network that diverges is reported by the trainer, not by a warning of NumPy."""
+        big = np.full(3, np.finfo("float32").max, "float32")
+        with Lanes(Ops(), 2, 1e12) as lanes, np.errstate(all="ignore"):
+            lanes.both(lambda: np.multiply(big, big), lambda: np.multiply(big, big))
+
+
+def test_a_model_in_use_is_copied_and_pickled_without_its_threads(monkeypatch):
+    import pickle
+
+    monkeypatch.setattr(lanes_module, "WORTH_A_THREAD", 0.0)
+    model = make(Ops(), threads=2)
+    with model.lanes:
+        twin = pickle.loads(pickle.dumps(model))
+        other = model.copy(rows=4, dtype="float32")
+        assert not twin.lanes.side_by_side
+        assert not other.lanes.side_by_side
+    assert_same_bits(twin.supervisor.arena.params, model.supervisor.arena.params)
+
+
+class TestKernels:
+    """Which kernels OpenBLAS is asked for."""
+
+    @pytest.mark.parametrize(
+        ("vendor", "family", "model", "expected"),
+        [
+            ("AuthenticAMD", 25, 17, "Haswell"),  # EPYC 9004
+            ("AuthenticAMD", 25, 97, "Haswell"),  # Ryzen 7000
+            ("AuthenticAMD", 25, 1, None),  # Zen 3: no vectors of 512 bits
+            ("AuthenticAMD", 26, 2, None),  # Zen 5: whole ones
+            ("GenuineIntel", 6, 143, None),
+        ],
+    )
+    def test_only_zen_4(self, vendor, family, model, expected):
+        text = (
+            f"processor\t: 0\nvendor_id\t: {vendor}\ncpu family\t: {family}\nmodel\t\t: {model}\n"
+            "model name\t: some name\nstepping\t: 1\n"
+        )
+        assert better_kernels(text * 2) == expected
+
+    def test_other_systems(self):
+        assert better_kernels("") is None
+        assert better_kernels("Hardware : BCM2835\nmodel name : ARMv7") is None
