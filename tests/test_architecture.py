@@ -120,15 +120,18 @@ def test_engine_needs_numpy_alone(module):
         allowed.add("numba")
     if module == "ddnmf_np.engine.backend":
         allowed.add("cupy")
+    if module == "ddnmf_np.engine.cublas":
+        allowed.add("nvmath")
     assert foreign <= allowed
     assert {m for m in inside(module) if room_of(m) > room_of("ddnmf_np.engine")} == set()
 
 
 @pytest.mark.parametrize("module", sorted(MODULES))
-def test_cupy_and_numba_are_imported_in_one_place_each(module):
+def test_cupy_numba_and_nvmath_are_imported_in_one_place_each(module):
     top = {name.split(".")[0] for name in IMPORTS[module]}
     assert "cupy" not in top or module == "ddnmf_np.engine.backend"
     assert "numba" not in top or module == "ddnmf_np.engine.ops_numba"
+    assert "nvmath" not in top or module == "ddnmf_np.engine.cublas"
 
 
 @pytest.mark.parametrize("module", sorted(MODULES))

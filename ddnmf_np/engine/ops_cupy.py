@@ -1,16 +1,236 @@
-"""CUDA twins of the operations: one elementwise kernel each, its formula beside the plain one.
+"""CUDA twins of the operations: what happens between two matrix products is one launch.
 
-This file never imports CuPy; `ddnmf_np.engine.backend` does, and hands the module over. Scalar
-arguments take the type ``T`` of the arrays, so float32 stays float32. CuPy compiles with
-``-ftz=true``: denormal float32 numbers are zero on the device from the start.
+This file never imports CuPy; `ddnmf_np.engine.backend` does, and hands the module over. `SOURCE`
+has the kernels whose threads work together or that draw random numbers, `KERNELS` those that treat
+each entry by itself, in CuPy's notation. Scalar arguments take the type ``T`` of the arrays, so
+float32 stays float32. CuPy compiles with ``-ftz=true``: denormal float32 numbers are zero on the
+device from the start. No operation allocates device memory, so all of them may be recorded in a
+graph (`ddnmf_np.engine.graph_cupy`).
 """
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable, Sequence
 from types import ModuleType
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
-from ddnmf_np.engine.ops import Array, Ops, adam_scales, flush_constant, sigmoid_bound
+import numpy as np
+
+from ddnmf_np.engine.graph_cupy import Recorder, TwoStreams
+from ddnmf_np.engine.ops import (
+    ACTIVATIONS,
+    Array,
+    Ops,
+    Tap,
+    adam_scales,
+    flush_constant,
+    sigmoid_bound,
+)
+from ddnmf_np.engine.philox import Words
+
+COLUMNS, ROWS, MOST_BLOCKS = 32, 16, 512
+"""Threads of a block of ``ddnmf_delta``, across and down, and its most blocks: one for each thread
+of a block, so that one block can add up what all of them have found."""
+
+THREADS = 128
+"""Threads of a block of the other kernels; they lie along a row."""
+
+SOURCE = (
+    "".join(f"#define {kind.upper()} {number}\n" for number, kind in enumerate(ACTIVATIONS))
+    + f"#define COLUMNS {COLUMNS}\n#define ROWS {ROWS}\n"
+    + r"""
+typedef REAL T;
+typedef long long Int;
+
+// equation 1: f(z). A NaN stays a NaN: z > 0 is false for it, and so is -z > bound.
+__device__ T activation(int kind, T z, T bound) {
+    switch (kind) {
+        case RELU: return z > (T)0 || z != z ? z : (T)0;
+        case SIGMOID: return (T)1 / ((T)1 + exp(-z > bound ? bound : -z));
+        case TANH: return tanh(z);
+        case SOFTPLUS: return (z > (T)0 ? z : (T)0) + log1p(exp(-fabs(z)));
+        default: return z;
+    }
+}
+
+// equations 9 and 10: f'(z) g, with f' as a function of h
+__device__ T times_derivative(int kind, T h, T g) {
+    switch (kind) {
+        case RELU: return h > (T)0 ? g : g * (T)0;
+        case SIGMOID: return g * (((T)1 - h) * h);
+        case TANH: return g * ((T)1 - h * h);
+        case SOFTPLUS: return g * -expm1(-h);
+        default: return g;
+    }
+}
+
+// equation 1: z = f(z + b) in every row
+extern "C" __global__ void ddnmf_activate(
+        int kind, Int n, Int width, T bound, const T* b, T* z) {
+    Int j = blockIdx.x * (Int)blockDim.x + threadIdx.x;
+    if (j >= width) return;
+    T bias = b ? b[j] : (T)0;
+    for (Int i = blockIdx.y; i < n; i += gridDim.y)
+        z[i * width + j] = activation(kind, z[i * width + j] + bias, bound);
+}
+
+// The sum over all threads of a block, always in the same order.
+__device__ double block_sum(double value, double* shared) {
+    int t = threadIdx.y * COLUMNS + threadIdx.x;
+    shared[t] = value;
+    __syncthreads();
+    for (int half = ROWS * COLUMNS / 2; half > 0; half /= 2) {
+        if (t < half) shared[t] += shared[t + half];
+        __syncthreads();
+    }
+    value = shared[0];
+    __syncthreads();
+    return value;
+}
+
+// equations 9 and 10: dh += c1 (h - ref1) + c2 (h - ref2), dh = f'(z) dh, db = sum of the rows of
+// dh; equations 4 to 6: total += ||h - ref||^2. Null pointers leave a part out.
+extern "C" __global__ void __launch_bounds__(ROWS * COLUMNS) ddnmf_delta(
+        int kind, Int n, Int width, const T* h,
+        const T* ref1, T c1, const T* ref2, T c2,
+        T* dh, T* db, double* total1, double* total2, double* partial, unsigned int* done) {
+    __shared__ T column[ROWS][COLUMNS];
+    __shared__ double shared[ROWS * COLUMNS];
+    __shared__ bool last;
+    int x = threadIdx.x, y = threadIdx.y, t = y * COLUMNS + x;
+    double square1 = 0, square2 = 0;
+    // A block has whole columns to itself, so no other block adds to its entries of db.
+    for (Int strip = blockIdx.x * (Int)COLUMNS; strip < width; strip += gridDim.x * (Int)COLUMNS) {
+        Int j = strip + x;
+        T sum = 0;
+        if (j < width) {
+            for (Int i = y; i < n; i += ROWS) {
+                Int k = i * width + j;
+                T hk = h[k], g = dh ? dh[k] : (T)0;
+                if (ref1) {
+                    T d = hk - ref1[k];
+                    square1 += (double)d * (double)d;
+                    g += c1 * d;
+                }
+                if (ref2) {
+                    T d = hk - ref2[k];
+                    square2 += (double)d * (double)d;
+                    g += c2 * d;
+                }
+                if (dh) {
+                    g = times_derivative(kind, hk, g);
+                    dh[k] = g;
+                    sum += g;
+                }
+            }
+        }
+        if (db) {
+            column[y][x] = sum;
+            __syncthreads();
+            if (y == 0 && j < width) {
+                for (int r = 1; r < ROWS; ++r) sum += column[r][x];
+                db[j] = sum;
+            }
+            __syncthreads();
+        }
+    }
+    if (!total1 && !total2) return;
+    // The block that is done last adds up the sums of all blocks, in the order of their numbers:
+    // which block that is changes nothing.
+    square1 = block_sum(square1, shared);
+    square2 = block_sum(square2, shared);
+    if (t == 0) {
+        volatile double* mine = partial + 2 * blockIdx.x;
+        mine[0] = square1;
+        mine[1] = square2;
+        __threadfence();
+        last = atomicAdd(done, 1u) == gridDim.x - 1;
+    }
+    __syncthreads();
+    if (!last) return;
+    __threadfence();
+    const volatile double* all = partial;
+    square1 = block_sum(t < (int)gridDim.x ? all[2 * t] : 0.0, shared);
+    square2 = block_sum(t < (int)gridDim.x ? all[2 * t + 1] : 0.0, shared);
+    if (t == 0) {
+        if (total1) *total1 += square1;
+        if (total2) *total2 += square2;
+        *done = 0;
+    }
+}
+
+extern "C" __global__ void ddnmf_gather(
+        Int n, Int width, const T* x, const Int* index, T* out) {
+    Int j = blockIdx.x * (Int)blockDim.x + threadIdx.x;
+    if (j >= width) return;
+    for (Int i = blockIdx.y; i < n; i += gridDim.y) out[i * width + j] = x[index[i] * width + j];
+}
+
+// Four random words for the features 4 block to 4 block + 3 of a sample: ten rounds of Philox.
+__device__ void philox4x32(
+        unsigned int block, Int index, unsigned int epoch, unsigned int k0, unsigned int k1,
+        unsigned int* word) {
+    unsigned int c0 = block, c1 = (unsigned int)index, c3 = epoch;
+    unsigned int c2 = (unsigned int)((unsigned long long)index >> 32);
+    for (int round = 0; round < 10; ++round) {
+        unsigned long long p0 = 0xD2511F53ull * c0, p1 = 0xCD9E8D57ull * c2;
+        c0 = (unsigned int)(p1 >> 32) ^ c1 ^ k0;
+        c2 = (unsigned int)(p0 >> 32) ^ c3 ^ k1;
+        c1 = (unsigned int)p1;
+        c3 = (unsigned int)p0;
+        k0 += 0x9E3779B9u;
+        k1 += 0xBB67AE85u;
+    }
+    word[0] = c0;
+    word[1] = c1;
+    word[2] = c2;
+    word[3] = c3;
+}
+
+// equation 2, masking and salt-and-pepper: low0 below limit0, low1 below limit1, else x * scale
+extern "C" __global__ void ddnmf_replace(
+        Int n, Int width, unsigned int k0, unsigned int k1, unsigned int epoch,
+        unsigned long long limit0, unsigned long long limit1, T value0, T value1, T scale,
+        const T* x, const Int* index, T* out) {
+    Int block = blockIdx.x * (Int)blockDim.x + threadIdx.x;
+    if (4 * block >= width) return;
+    unsigned int word[4];
+    for (Int i = blockIdx.y; i < n; i += gridDim.y) {
+        philox4x32((unsigned int)block, index[i], epoch, k0, k1, word);
+        for (int lane = 0; lane < 4 && 4 * block + lane < width; ++lane) {
+            Int k = i * width + 4 * block + lane;
+            unsigned long long w = word[lane];
+            out[k] = w < limit0 ? value0 : w < limit1 ? value1 : x[k] * scale;
+        }
+    }
+}
+
+// equation 2, gaussian: Box and Muller's transform, two deviates from each pair of words
+extern "C" __global__ void ddnmf_add_gaussian(
+        Int n, Int width, unsigned int k0, unsigned int k1, unsigned int epoch,
+        double minus_two_variance, double radians, const T* x, const Int* index, T* out) {
+    Int block = blockIdx.x * (Int)blockDim.x + threadIdx.x;
+    if (4 * block >= width) return;
+    unsigned int word[4];
+    for (Int i = blockIdx.y; i < n; i += gridDim.y) {
+        philox4x32((unsigned int)block, index[i], epoch, k0, k1, word);
+        for (int lane = 0; lane < 4 && 4 * block + lane < width; ++lane) {
+            Int k = i * width + 4 * block + lane;
+            int pair = lane / 2 * 2;
+            double radius = log(((double)word[pair] + 0.5) * (1.0 / 4294967296.0));
+            radius = sqrt(radius * minus_two_variance);
+            double angle = (double)word[pair + 1] * radians;
+            out[k] = (T)((lane % 2 ? sin(angle) : cos(angle)) * radius) + x[k];
+        }
+    }
+}
+"""
+)
+"""Kernels in CUDA C++, compiled once for each ``T``; arrays are C-contiguous."""
+
+RAW_KERNELS = ("activate", "delta", "gather", "replace", "add_gaussian")
+"""Names of the kernels of `SOURCE`, without ``ddnmf_``."""
 
 
 class Kernel(NamedTuple):
@@ -21,18 +241,7 @@ class Kernel(NamedTuple):
     formula: str
 
 
-KERNELS = {
-    # equation 10: Grad[h] += c (h - ref)
-    "tap": Kernel("T h, T ref, T c", "T dh", "dh += c * (h - ref)"),
-    # equations 9 and 10: delta = f'(z) g, with f' as a function of h
-    "d_relu": Kernel("T h", "T dh", "dh = h > (T)0 ? dh : dh * (T)0"),
-    "d_sigmoid": Kernel("T h", "T dh", "dh *= ((T)1 - h) * h"),
-    "d_tanh": Kernel("T h", "T dh", "dh *= (T)1 - h * h"),
-    "d_softplus": Kernel("T h", "T dh", "dh *= -expm1(-h)"),
-    # equation 3: the base of the NMF module, bounded as in the plain form; C's min(-z, bound)
-    # would turn a NaN into the bound, and a network that diverged into one that looks well
-    "sigmoid": Kernel("T bound", "T z", "z = (T)1 / ((T)1 + exp(-z > bound ? bound : -z))"),
-    # equation 8
+KERNELS = {  # equation 8
     "descend": Kernel("T g, T lr", "T p", "p -= g * lr"),
     "momentum": Kernel(
         "T g, T lr, T mu, T big", "T v, T p", "v = ((v * mu + g) + big) - big; p -= v * lr"
@@ -45,44 +254,52 @@ KERNELS = {
         " p -= (m / (sqrt(v) + eps_t)) * rate",
     ),
 }
-"""Every fused kernel of this backend."""
+"""The descent rules: one launch for all parameters of a network."""
 
-SQUARED_DISTANCE = {
-    "in_params": "T a, T b",
-    "out_params": "float64 row",
-    "map_expr": "(double)(a - b) * (double)(a - b)",
-    "reduce_expr": "a + b",
-    "post_map_expr": "row = a",
-    "identity": "0",
-}
-"""The sum of equations 4, 5 and 6 as a reduction in float64, over the features of each sample.
+NULL = np.uint64(0)
+"""A null pointer, as a kernel's argument; CuPy takes None for no argument at all."""
 
-CuPy gives each output of a reduction with two inputs one block of threads at most. A sum over
-samples and features at once would be the work of a single block, while the device waits.
-"""
+
+class Products(Protocol):
+    """Who does the matrix products of one stream at a time."""
+
+    def matmul(self, a: Array, b: Array, out: Array) -> None:
+        """Compute ``out = a @ b`` on the current stream."""
 
 
 class CupyOps(Ops):
-    """The reference operations on a CUDA device, the elementwise ones fused.
+    """The reference operations on a CUDA device, fused.
 
     Parameters
     ----------
     xp : module
         CuPy.
+    products : sequence of two Products, optional
+        Matrix products for each of the two streams that may be recorded in a graph. CuPy's own,
+        if not given, may not; nothing is recorded then.
     """
 
     name = "cupy"
     on_host = False
 
-    def __init__(self, xp: ModuleType) -> None:
+    def __init__(self, xp: ModuleType, products: Sequence[Products] | None = None) -> None:
         super().__init__(xp)
+        self._products = products
+        self._streams = TwoStreams(xp)
         self._kernels: dict[str, Any] = {
             name: self.xp.ElementwiseKernel(*kernel, f"ddnmf_{name}")
             for name, kernel in KERNELS.items()
         }
-        self._squared_distance = self.xp.ReductionKernel(
-            **SQUARED_DISTANCE, name="ddnmf_squared_distance"
-        )
+        self._raw = {
+            (name, dtype): self.xp.RawKernel(SOURCE, f"ddnmf_{name}", (f"-DREAL={ctype}",))
+            for name in RAW_KERNELS
+            for dtype, ctype in (("float32", "float"), ("float64", "double"))
+        }
+        # What the blocks of ddnmf_delta tell each other; two kernels may run at a time.
+        self._partial = [self.xp.zeros((2 * MOST_BLOCKS,), "float64") for _ in range(2)]
+        self._done = [self.xp.zeros((1,), "uint32") for _ in range(2)]
+
+    # -- memory ---------------------------------------------------------------------------
 
     def to_device(self, array: Any, dtype: Any = None) -> Array:
         """Return the array as a C-contiguous array on the device (a copy only if needed)."""
@@ -99,6 +316,15 @@ class CupyOps(Ops):
         """Wait until the device has done all work of the current stream."""
         self.xp.cuda.get_current_stream().synchronize()
 
+    def warm_up(self, dtype: Any) -> None:
+        """Compile every kernel, or read it from CuPy's cache on disk."""
+        a, flat = self.zeros((1, 1), dtype), self.zeros((1,), dtype)
+        self.activate("identity", a)  # the source is compiled as a whole
+        for rule, slots in ((self.descend, 0), (self.momentum, 1), (self.adam, 2)):
+            arrays = [flat.copy() for _ in range(2 + slots)]
+            numbers = {0: (1.0,), 1: (1.0, 0.0), 2: (1, 1.0, 0.0, 0.0, 1.0)}[slots]
+            rule(*arrays, *numbers, flat)  # type: ignore[operator]
+
     def device_name(self) -> str:
         """Return the name of the current device."""
         properties = self.xp.cuda.runtime.getDeviceProperties(self.xp.cuda.Device().id)
@@ -106,31 +332,106 @@ class CupyOps(Ops):
 
     def gather(self, x: Array, index: Array, out: Array) -> None:
         """Copy the rows ``x[index]`` into ``out``."""
-        self.xp.take(x, index, axis=0, out=out)  # CuPy's take has no mode
+        arguments = (self._read(x, out.dtype), self._read(index, "int64"), out)
+        self._by_row("gather", out, arguments)
 
-    def activate(self, kind: str, z: Array) -> None:
-        """Overwrite ``z`` with ``f(z)`` (equations 1 and 3)."""
-        if kind == "sigmoid":
-            self._kernels["sigmoid"](sigmoid_bound(z.dtype), z)
-        else:
-            super().activate(kind, z)
+    # -- order of work --------------------------------------------------------------------
 
-    def dactivate(self, kind: str, h: Array, dh: Array, work: Array) -> None:
-        """Overwrite ``dh = g`` with ``delta = f'(z) g`` (equations 9 and 10)."""
-        kernel = self._kernels.get(f"d_{kind}")
-        if kernel is None:
-            super().dactivate(kind, h, dh, work)
+    def both(self, one: Callable[[], object], two: Callable[[], object]) -> None:
+        """Do two things, each on a stream of its own, and let later work wait for both."""
+        self._streams.both(one, two)
+
+    def recorder(self) -> Callable[..., None]:
+        """Return ``repeat(work, *arrays)``: ``work(*arrays)`` as a graph from its third time on."""
+        return Recorder(self.xp) if self._products is not None else super().recorder()
+
+    # -- equations 1, 9 and 10 ------------------------------------------------------------
+
+    def matmul(self, a: Array, b: Array, out: Array) -> None:
+        """Compute ``out = a @ b``."""
+        if self._products is None:
+            super().matmul(a, b, out)
         else:
-            kernel(h, dh)
+            self._products[self._streams.lane].matmul(a, b, out)
+
+    def activate(self, kind: str, z: Array, b: Array | None = None) -> None:
+        """Overwrite ``z`` with ``f(z + b)`` (equations 1 and 3)."""
+        bound = z.dtype.type(sigmoid_bound(z.dtype))
+        self._by_row("activate", z, (bound, NULL if b is None else b, z), np.int32(_code(kind)))
+
+    def delta(
+        self, kind: str, h: Array, dh: Array, taps: Sequence[Tap], work: Array, db: Array | None
+    ) -> None:
+        """Overwrite ``dh`` with ``delta``, and ``db`` with its sum (equations 9 and 10).
+
+        Of more than two taps, which no objective of the paper has, the first take the plain way.
+        """
+        super().delta("identity", h, dh, taps[:-2], work, None)
+        self._delta(_code(kind), h, dh, taps[-2:], db)
 
     def squared_distance(self, a: Array, b: Array, work: Array, out: Array) -> None:
         """Compute ``out += ||a - b||^2`` (equations 4, 5 and 6), summed in float64."""
-        rows = self._squared_distance(a, b, axis=1)  # (n, width) -> (n,)
-        self.xp.add(out, rows.sum(), out=out)
+        self._delta(0, a, None, [Tap(b, 0.0, out)], None)
 
-    def tap(self, h: Array, ref: Array, c: float, dh: Array, work: Array) -> None:
-        """Compute ``dh += c (h - ref)`` (equation 10)."""
-        self._kernels["tap"](h, ref, c, dh)
+    def _delta(
+        self, code: int, h: Array, dh: Array | None, taps: Sequence[Tap], db: Array | None
+    ) -> None:
+        n, width = h.shape
+        refs: list[Any] = []
+        for tap in taps:
+            refs += [self._read(tap.ref), h.dtype.type(tap.c)]
+        refs += [NULL, h.dtype.type(0)] * (2 - len(taps))
+        totals = [NULL if tap.total is None else tap.total for tap in taps]
+        blocks = min(-(-width // COLUMNS), MOST_BLOCKS)
+        lane = self._streams.lane
+        self._raw["delta", h.dtype.name](
+            (blocks,),
+            (COLUMNS, ROWS),
+            (
+                np.int32(code), np.int64(n), np.int64(width), self._read(h), *refs,
+                *(NULL if array is None else _written(array) for array in (dh, db)),
+                *(*totals, NULL, NULL)[:2], self._partial[lane], self._done[lane],
+            ),
+        )  # fmt: skip
+
+    # -- equation 2 -----------------------------------------------------------------------
+
+    def replace(
+        self,
+        x: Array,
+        index: Array,
+        key: tuple[int, int],
+        epoch: int,
+        limits: tuple[int, int],
+        values: tuple[float, float],
+        scale: float,
+        out: Array,
+        work: Words,
+    ) -> None:
+        """Write ``x`` times ``scale`` with the entries drawn set to ``values`` (equation 2)."""
+        words = (*map(np.uint32, (*key, epoch)), *map(np.uint64, limits))
+        numbers = map(out.dtype.type, (*values, scale))
+        self._add_noise("replace", x, index, out, *words, *numbers)
+
+    def add_gaussian(
+        self,
+        x: Array,
+        index: Array,
+        key: tuple[int, int],
+        epoch: int,
+        sigma: float,
+        out: Array,
+        work: Words,
+    ) -> None:
+        """Write ``x`` plus normal deviates times ``sigma`` (equation 2), drawn in float64."""
+        numbers = map(np.float64, (-2.0 * sigma**2, 2.0 * math.pi * 2.0**-32))
+        self._add_noise("add_gaussian", x, index, out, *map(np.uint32, (*key, epoch)), *numbers)
+
+    def _add_noise(self, name: str, x: Array, index: Array, out: Array, *numbers: Any) -> None:
+        arrays = (self._read(x), self._read(index, "int64"), out)
+        self._by_row(name, out, (*numbers, *arrays), each=4)  # four words at a time
+
+    # -- equation 8 -----------------------------------------------------------------------
 
     def descend(self, p: Array, g: Array, lr: float, work: Array) -> None:
         """Compute ``p -= lr g`` (equation 8)."""
@@ -158,3 +459,34 @@ class CupyOps(Ops):
         decays = (adam_b1, 1.0 - adam_b1, adam_b2, 1.0 - adam_b2)
         flushes = (flush_constant(p.dtype), flush_constant(p.dtype, for_root=True))
         self._kernels["adam"](g, *decays, rate, eps_t, *flushes, m, v, p)
+
+    # -- launches -------------------------------------------------------------------------
+
+    def _by_row(
+        self, name: str, out: Array, arguments: tuple[Any, ...], *first: Any, each: int = 1
+    ) -> None:
+        """Launch a kernel whose threads lie along the rows of ``out``, for ``each`` entries one."""
+        n, width = _written(out).shape
+        blocks = -(-width // (THREADS * each))
+        self._raw[name, out.dtype.name](
+            (blocks, min(n, 65535)),  # what a grid may have in its second direction
+            (THREADS,),
+            (*first, np.int64(n), np.int64(width), *arguments),
+        )
+
+    def _read(self, array: Array, dtype: Any = None) -> Array:
+        """Return the array as the kernels read it; a copy only if it is not contiguous."""
+        result: Array = self.xp.ascontiguousarray(array, dtype)
+        return result
+
+
+def _code(kind: str) -> int:
+    if kind not in ACTIVATIONS:
+        raise ValueError(f"activation {kind!r} is unknown; choose one of {ACTIVATIONS}")
+    return ACTIVATIONS.index(kind)
+
+
+def _written(array: Array) -> Array:
+    if not array.flags.c_contiguous:
+        raise ValueError(f"an array of shape {array.shape} to be written is not C-contiguous")
+    return array

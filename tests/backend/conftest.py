@@ -8,8 +8,11 @@ from typing import Any
 import pytest
 import strict as stand_in
 from availability import unavailable
+from cuda_on_host import COMPILER
+from fake_cublas import FakeCublas, importer
 
-from ddnmf_np.engine.backend import load_cupy, why_not_cupy
+from ddnmf_np.engine import cublas
+from ddnmf_np.engine.backend import get_ops, load_cupy, why_not_cupy
 from ddnmf_np.engine.ops_cupy import CupyOps
 
 
@@ -30,6 +33,23 @@ class Device:
     ops: CupyOps
     crossings: Any
 
+    def plain(self):
+        """Return operations whose products are CuPy's own, so that nothing is recorded."""
+        return CupyOps(self.ops.xp)
+
+
+@pytest.fixture(autouse=True)
+def fake_cublas(request, monkeypatch):
+    """NVIDIA's bindings, faked unless a test has a real device: the real ones would take the
+    stand-in's host addresses for a device's.
+    """
+    if request.node.get_closest_marker("gpu") is not None:
+        return None
+    blas = FakeCublas()
+    monkeypatch.setattr(cublas, "import_module", importer(blas))
+    monkeypatch.setattr(cublas, "WORKSPACE", 4096)
+    return blas
+
 
 why_no_device = cache(why_not_cupy)
 
@@ -38,10 +58,13 @@ why_no_device = cache(why_not_cupy)
 def device(request):
     """The stand-in everywhere; with ``-m gpu`` a CUDA device instead."""
     if request.param == "strict":
-        return Device(CupyOps(stand_in.strict), stand_in.crossings)
+        if COMPILER is None:
+            pytest.skip("no C++ compiler, which the stand-in's kernels need")
+        products = [cublas.Cublas(stand_in.strict) for _ in range(2)]
+        return Device(CupyOps(stand_in.strict, products), stand_in.crossings)
     if why_no_device() is not None:
         unavailable("DDNMF_REQUIRE_GPU", why_no_device())
-    return Device(CupyOps(load_cupy()), crossings_of(load_cupy()))
+    return Device(get_ops("cupy"), crossings_of(load_cupy()))
 
 
 def crossings_of(cupy):

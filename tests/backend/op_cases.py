@@ -9,7 +9,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ddnmf_np.engine.ops import Ops, adam_scales, optimizer_work
+from ddnmf_np.engine.ops import ACTIVATIONS, Ops, Tap, adam_scales, optimizer_work
+from ddnmf_np.engine.philox import Words
 
 ULPS = 16
 """Rounding that a twin may add, in units of the last place of the entry's terms. A device contracts
@@ -60,12 +61,56 @@ class Draw:
         return self.ops.to_device(host)
 
 
-def _activate(kind):
+def _activate(kind, bias):
     def case(ops, draw, shape):
-        z = draw(shape, -100.0, 100.0)
-        scale = _size(ops, z)
-        ops.activate(kind, z)
+        z, b = draw(shape, -100.0, 100.0), draw(shape[1:]) if bias else None
+        scale = _size(ops, z) + (_size(ops, b) if bias else 0.0)
+        ops.activate(kind, z, b)
         return {"z": (z, scale)}
+
+    return case
+
+
+H = {"identity": (-3.0, 3.0), "relu": (0.0, 3.0), "sigmoid": (0.0, 1.0), "tanh": (-1.0, 1.0),
+     "softplus": (0.0, 50.0)}  # fmt: skip
+"""What an activation's output can be."""
+
+
+def _delta(kind, taps):
+    """A layer's delta without its sums, entry by entry."""
+
+    def case(ops, draw, shape):
+        h, dh = draw(shape, *H[kind]), draw(shape)
+        scale = _size(ops, dh)
+        given = []
+        for c in taps:
+            given.append(Tap(draw(shape), c))
+            scale = scale + abs(c) * (_size(ops, h) + _size(ops, given[-1].ref))
+        if kind == "tanh":  # the others have |f'| <= 1 here
+            scale = scale * (1.0 + _size(ops, h) ** 2)
+        ops.delta(kind, h, dh, given, ops.empty(shape, draw.dtype), None)
+        return {"dh": (dh, scale)}
+
+    return case
+
+
+def _delta_sums(kind, taps, bias):
+    """The sums of a layer's delta: the bias gradient, and the distances of its taps."""
+
+    def case(ops, draw, shape):
+        sums = ops.zeros((4,), "float64")
+        written = {}
+        for _ in range(2):  # it adds to the distances and overwrites the gradient
+            h, dh = draw(shape, *H[kind]), draw(shape)
+            db = ops.empty(shape[1:], draw.dtype) if bias else None
+            given = [Tap(draw(shape), c, sums[k : k + 1] if k != 1 or len(taps) == 2 else None)
+                     for k, c in enumerate(taps)]  # fmt: skip
+            ops.delta(kind, h, dh, given, ops.empty(shape, draw.dtype), db)
+            if bias:
+                written = {"db": (db, SUM[draw.dtype.name])}
+        if taps:
+            written["sums"] = (sums, SUM[draw.dtype.name])
+        return written
 
     return case
 
@@ -78,13 +123,6 @@ def _dactivate(kind, low, high):
         return {"dh": (dh, scale)}
 
     return case
-
-
-def _add_bias(ops, draw, shape):
-    z, b = draw(shape), draw(shape[1:])
-    scale = _size(ops, z) + _size(ops, b)
-    ops.add_bias(z, b)
-    return {"z": (z, scale)}
 
 
 def _tap(ops, draw, shape):
@@ -165,15 +203,51 @@ def _gather(ops, draw, shape):
     return {"out": (out, None)}
 
 
+NORMAL = {"float32": 2e-7, "float64": 1e-14}
+"""Log, root and cosine in float64 on both sides, a few units of 1e-16, relative to the largest
+entry; then rounded to the data's precision, where the two may fall to neighbours (1.2e-7)."""
+
+
+def _batch(ops, draw, shape):
+    """Return rows and where they come from, and room for their noisy copy."""
+    index = draw.rng.integers(0, 2**40, shape[0])  # the upper half of the counter is used
+    return draw(shape, 0.0, 1.0), ops.to_device(index), ops.empty(shape, draw.dtype)
+
+
+KEY = (0xDEADBEEF, 0xFFFFFFF1)
+
+
+def _replace(ops, draw, shape):
+    x, index, out = _batch(ops, draw, shape)
+    limits = (2**31 + 1, 3 * 2**30)
+    ops.replace(x, index, KEY, 2**32 - 1, limits, (-5.0, 0.1), 1.1, out, Words(ops.xp))
+    return {"out": (out, None)}
+
+
+def _replace_all(ops, draw, shape):
+    x, index, out = _batch(ops, draw, shape)
+    ops.replace(x, index, KEY, 0, (0, 2**32), (-5.0, 0.1), 1.1, out, Words(ops.xp))
+    return {"out": (out, None)}
+
+
+def _add_gaussian(ops, draw, shape):
+    x, index, out = _batch(ops, draw, shape)
+    ops.add_gaussian(x, index, KEY, 7, 0.3, out, Words(ops.xp))
+    return {"out": (out, NORMAL[draw.dtype.name])}
+
+
 ELEMENTWISE = {
-    **{f"activate {kind}": _activate(kind) for kind in ("identity", "relu", "sigmoid", "tanh")},
-    "activate softplus": _activate("softplus"),
+    **{f"activate {kind}": _activate(kind, False) for kind in ACTIVATIONS},
+    **{f"activate {kind} with bias": _activate(kind, True) for kind in ACTIVATIONS},
+    **{f"delta {kind}": _delta(kind, (0.375,)) for kind in ACTIVATIONS},
+    "delta without taps": _delta("sigmoid", ()),
+    "delta with two taps": _delta("relu", (0.375, -0.75)),
+    "delta with three taps": _delta("tanh", (0.375, -0.75, 0.5)),
     "dactivate identity": _dactivate("identity", -3.0, 3.0),
     "dactivate relu": _dactivate("relu", 0.0, 3.0),
     "dactivate sigmoid": _dactivate("sigmoid", 0.0, 1.0),
     "dactivate tanh": _dactivate("tanh", -1.0, 1.0),
     "dactivate softplus": _dactivate("softplus", 0.0, 50.0),
-    "add_bias": _add_bias,
     "tap": _tap,
     "project_nonnegative": _project,
     "descend": _descend,
@@ -182,10 +256,19 @@ ELEMENTWISE = {
 }
 """Compared entry by entry, special values included."""
 
-SUMS = {"matmul": _matmul, "sum_rows": _sum_rows, "squared_distance": _squared_distance}
+SUMS = {
+    "matmul": _matmul,
+    "sum_rows": _sum_rows,
+    "squared_distance": _squared_distance,
+    "delta: bias": _delta_sums("sigmoid", (), True),
+    "delta: a distance": _delta_sums("softplus", (0.375,), False),
+    "delta: bias and distances": _delta_sums("tanh", (0.375, -0.75), True),
+    "delta: three distances": _delta_sums("identity", (0.375, -0.75, 0.5), True),
+    "add_gaussian": _add_gaussian,
+}
 """Compared against the largest entry: the order of their terms is the backend's own."""
 
-COPIES = {"gather": _gather}
+COPIES = {"gather": _gather, "replace": _replace, "replace all": _replace_all}
 """The same bits."""
 
 CASES = ELEMENTWISE | SUMS | COPIES

@@ -9,16 +9,23 @@ asking. What a device does and a host does not is kept:
 - an index or a reduction gives a 0-dimensional array, not a scalar;
 - ``out=`` of a matrix product must be C-contiguous and of one dtype, because CuPy would copy;
 - new memory is filled with NaN or nonsense, never with zeros by luck;
-- every crossing between host and device is counted, and so is every hidden copy.
+- every crossing between host and device is counted, and so is every hidden copy;
+- work belongs to a stream. While a stream is recorded nothing is computed, and whatever would
+  allocate, wait or read back is an error; what two streams of a recording do to the same memory
+  without an event between them is a race, and an error too. A raw kernel is compiled for the
+  processor (``cuda_on_host.py``) and gets what its parameters say, bit by bit.
 """
 
 import math
 import re
 import types
+import weakref
+from collections.abc import Callable
 from contextlib import contextmanager
 from dataclasses import astuple, dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
+import cuda_on_host
 import numpy as np
 from cexpr import evaluate, execute
 from numpy.lib.mixins import NDArrayOperatorsMixin
@@ -37,6 +44,8 @@ class Crossings:
     to_host: int = 0
     to_device: int = 0
     hidden_copies: int = 0
+    waits: int = 0
+    allocations: int = 0
 
 
 _METER = Crossings()
@@ -51,6 +60,214 @@ def crossings():
     finally:
         after = astuple(_METER)
         counted.__init__(*(b - a for a, b in zip(before, after, strict=True)))
+
+
+# -- streams: who does what, and after what ----------------------------------------------------
+
+
+class StrictError(RuntimeError):
+    """What CUDA refuses, or what it would do and this package must not."""
+
+
+@dataclass
+class Operation:
+    """Work that was asked for: what it touches (ranges of addresses), and what comes before it."""
+
+    name: str
+    stream: int
+    number: int
+    clock: dict[int, int]
+    reads: list[tuple[int, int]]
+    writes: list[tuple[int, int]]
+    run: Callable[[], None]
+
+    def follows(self, other):
+        return self.clock.get(other.stream, 0) >= other.number
+
+    def conflicts(self, other):
+        return any(_touch(self.writes, ranges) for ranges in (other.reads, other.writes)) or _touch(
+            self.reads, other.writes
+        )
+
+
+def _touch(some, others):
+    return any(a < d and c < b for a, b in some for c, d in others)
+
+
+class Graph:
+    """Recorded work, which can be repeated."""
+
+    launches = 0
+
+    def __init__(self):
+        self.operations: list[Operation] = []
+
+    def check(self):
+        """Raise if two streams touch the same memory without an event between them."""
+        for k, later in enumerate(self.operations):
+            for earlier in self.operations[:k]:
+                if not later.follows(earlier) and later.conflicts(earlier):
+                    raise StrictError(f"race between {earlier.name} and {later.name}")
+
+    def launch(self, stream=None):
+        if _CURRENT[-1].graph is not None:
+            raise StrictError("a graph is launched while a stream is recorded")
+        Graph.launches += 1
+        for operation in self.operations:
+            operation.run()
+
+
+class Stream:
+    """A queue of work. Outside of a recording, work is done at once."""
+
+    _pointers = iter(range(7, 10**9))
+
+    def __init__(self, null=False, non_blocking=False, ptds=False, priority=None):
+        self.ptr = 0 if null else next(self._pointers)
+        self.non_blocking = non_blocking
+        self.graph: Graph | None = None
+        self.origin = False
+        self.clock: dict[int, int] = {}
+
+    def __enter__(self):
+        _CURRENT.append(self)
+        return self
+
+    def __exit__(self, *args):
+        assert _CURRENT.pop() is self
+
+    def synchronize(self):
+        _no_recording("a wait")
+        _METER.waits += 1
+
+    def record(self, event=None):
+        event = event or Event()
+        event.record(self)
+        return event
+
+    def wait_event(self, event):
+        if event.graph is not None:
+            if self.ptr == 0:
+                raise StrictError("the default stream waits for what is being recorded")
+            if self.graph not in (None, event.graph):
+                raise StrictError("two recordings meet")
+            self.graph = event.graph
+            _RECORDING.setdefault(id(event.graph), []).append(self)
+        elif self.graph is not None:
+            raise StrictError("a recorded stream waits for what is not part of the recording")
+        for stream, number in event.clock.items():
+            self.clock[stream] = max(self.clock.get(stream, 0), number)
+
+    def begin_capture(self, mode=None):
+        if self.ptr == 0:
+            raise StrictError("cannot capture on the default (legacy) stream")
+        if not self.non_blocking or self.graph is not None:
+            raise StrictError("begin_capture on a stream that blocks or is recorded already")
+        self.graph, self.origin = Graph(), True
+        _RECORDING[id(self.graph)] = [self]
+
+    def end_capture(self):
+        if self.graph is None or not self.origin:
+            raise StrictError("end_capture without begin_capture")
+        graph, streams = self.graph, _RECORDING.pop(id(self.graph))
+        for stream in streams:
+            stream.graph, stream.origin = None, False
+        for stream in streams:
+            if any(self.clock.get(s, 0) < n for s, n in stream.clock.items()):
+                raise StrictError("capturing stream has unjoined work")
+        graph.check()
+        return graph
+
+    def is_capturing(self):
+        return self.graph is not None
+
+
+class Event:
+    """A point in a stream's work."""
+
+    def __init__(self, block=False, disable_timing=False, interprocess=False):
+        self.clock: dict[int, int] = {}
+        self.graph: Graph | None = None
+
+    def record(self, stream=None):
+        stream = stream or _CURRENT[-1]
+        self.clock, self.graph = dict(stream.clock), stream.graph
+
+    def synchronize(self):
+        _no_recording("a wait")
+        _METER.waits += 1
+
+
+Stream.null = Stream(null=True)
+_CURRENT: list[Stream] = [Stream.null]
+_RECORDING: dict[int, list[Stream]] = {}
+_ALLOCATOR: list[Any] = []
+
+
+def submit(name, reads, writes, run):
+    """Do work on the current stream, or record it."""
+    stream = _CURRENT[-1]
+    if _RECORDING and stream.graph is None:
+        raise StrictError(f"{name} on a stream that is not part of the recording")
+    number = stream.clock[stream.ptr] = stream.clock.get(stream.ptr, 0) + 1
+    operation = Operation(name, stream.ptr, number, dict(stream.clock), reads, writes, run)
+    if stream.graph is None:
+        run()
+    else:
+        stream.graph.operations.append(operation)
+
+
+def _no_recording(what):
+    if _RECORDING:
+        raise StrictError(f"{what} while a stream is recorded")
+
+
+def allocate(size):
+    """Ask for device memory."""
+    if _ALLOCATOR:
+        _ALLOCATOR[-1](size)
+    _no_recording("an allocation")
+    _METER.allocations += 1
+
+
+@contextmanager
+def using_allocator(allocator=None):
+    """Let a function allocate, as CuPy's of that name."""
+    _ALLOCATOR.append(allocator)
+    try:
+        yield
+    finally:
+        _ALLOCATOR.pop()
+
+
+def _new(host):
+    """Return new memory on the device."""
+    allocate(host.nbytes)
+    key = id(host)
+    _MEMORY[key] = weakref.ref(host, lambda _: _MEMORY.pop(key, None))
+    return StrictArray(host)
+
+
+_MEMORY: dict[int, Any] = {}
+
+
+def is_memory(first, last):
+    """Return whether a range of addresses lies in one array's memory."""
+    spans = (extent(host) for ref in list(_MEMORY.values()) if (host := ref()) is not None)
+    return any(a <= first and last <= b for a, b in spans)
+
+
+def extent(host):
+    """Return the range of addresses that a host array covers."""
+    first = last = host.ctypes.data
+    for n, stride in zip(host.shape, host.strides, strict=True):
+        first += min(0, (n - 1) * stride)
+        last += max(0, (n - 1) * stride)
+    return (first, last + host.itemsize)
+
+
+def _extent(*arrays):
+    return [extent(a._host) for a in arrays if isinstance(a, StrictArray) and a.size]
 
 
 # -- the array ---------------------------------------------------------------------------------
@@ -75,10 +292,12 @@ class StrictArray(NDArrayOperatorsMixin):
     strides = property(lambda self: self._host.strides)
     flags = property(lambda self: self._host.flags)
     T = property(lambda self: StrictArray(self._host.T))
+    data = property(lambda self: types.SimpleNamespace(ptr=self._host.ctypes.data))
 
     # -- to the host, always on request and always counted
 
     def get(self, stream=None, order="C", out=None, blocking=True):
+        _no_recording("a copy to the host")
         _METER.to_host += 1
         if out is not None:
             out[...] = self._host
@@ -136,21 +355,24 @@ class StrictArray(NDArrayOperatorsMixin):
     def __getitem__(self, key):
         key, advanced = _key(key)
         if advanced:
-            return StrictArray(np.array(self._host[key]))
+            return _new(np.array(self._host[key]))
         # With an Ellipsis even a single element comes as a view, as on a device.
         return StrictArray(self._host[key if Ellipsis in key else (*key, Ellipsis)])
 
     def __setitem__(self, key, value):
         key, _ = _key(key)
-        if isinstance(value, StrictArray):
-            self._host[key] = value._host.astype(self.dtype)
-        else:
-            self._host[key] = _fill_value(value, self.dtype)
+        host = value._host if isinstance(value, StrictArray) else _fill_value(value, self.dtype)
+
+        def assign():
+            self._host[key] = host.astype(self.dtype)
+
+        submit("setitem", _extent(value), _extent(self), assign)
 
     # -- methods, with CuPy's signatures
 
     def fill(self, value):
-        self._host[...] = _fill_value(value, self.dtype)
+        host = _fill_value(value, self.dtype)
+        submit("fill", _extent(value), _extent(self), lambda: self._host.fill(host[()]))
 
     def reshape(self, *shape, order="C", copy=None):
         return StrictArray(self._host.reshape(*shape, order=order))
@@ -165,7 +387,7 @@ class StrictArray(NDArrayOperatorsMixin):
         return StrictArray(self._host.view(dtype) if dtype is not None else self._host.view())
 
     def copy(self, order="C"):
-        return StrictArray(self._host.copy(order))
+        return _new(self._host.copy(order))
 
     def astype(self, dtype, order="K", casting=None, subok=None, copy=True):
         if casting is not None or subok is not None:
@@ -174,7 +396,7 @@ class StrictArray(NDArrayOperatorsMixin):
         if dtype == self.dtype and not copy:
             return self
         with np.errstate(all="ignore"):
-            return StrictArray(self._host.astype(dtype, order))
+            return _new(self._host.astype(dtype, order))
 
     def sum(self, axis=None, dtype=None, out=None, keepdims=False):
         return sum_(self, axis, dtype, out, keepdims)
@@ -194,7 +416,7 @@ class StrictArray(NDArrayOperatorsMixin):
     def argsort(self, axis=-1, kind=None):
         if kind not in (None, "stable"):
             raise ValueError("kind can only be None or 'stable'")
-        return StrictArray(self._host.argsort(axis=axis, kind="stable"))
+        return _new(self._host.argsort(axis=axis, kind="stable"))
 
     def take(self, indices, axis=None, out=None):
         return take(self, indices, axis, out)
@@ -268,11 +490,18 @@ def _overlap(a, b):
 
 
 def _reduce(function, a, axis, out, keepdims, **kwargs):
-    with np.errstate(all="ignore"):
-        result = np.asarray(function(_array(a), axis=axis, keepdims=keepdims, **kwargs))
+    def reduce():
+        with np.errstate(all="ignore"):
+            return np.asarray(function(_array(a), axis=axis, keepdims=keepdims, **kwargs))
+
     if out is None:
-        return StrictArray(result)
-    _output(out, result.shape, function.__name__)[...] = result.astype(out.dtype)
+        return _new(reduce())
+    host = _output(out, reduce().shape, function.__name__)
+
+    def assign():
+        host[...] = reduce().astype(out.dtype)
+
+    submit(function.__name__, _extent(a), _extent(out), assign)
     return out
 
 
@@ -301,13 +530,19 @@ class StrictUfunc:
             for value in inputs:
                 if isinstance(value, StrictArray):
                     _METER.hidden_copies += any(_overlap(value, o) for o in outputs)
+        if outputs:
+
+            def compute():
+                with np.errstate(all="ignore"):
+                    ufunc(*host, **kwargs)
+
+            submit(ufunc.__name__, _extent(*inputs), _extent(*outputs), compute)
+            return outputs[0] if len(outputs) == 1 else outputs
         with np.errstate(all="ignore"):
             result = ufunc(*host, **kwargs)
-        if outputs:
-            return outputs[0] if len(outputs) == 1 else outputs
         if ufunc.nout > 1:
-            return tuple(StrictArray(np.asarray(part)) for part in result)
-        return StrictArray(np.asarray(result))
+            return tuple(_new(np.asarray(part)) for part in result)
+        return _new(np.asarray(result))
 
 
 # -- functions, with CuPy's signatures -----------------------------------------------------------
@@ -318,25 +553,25 @@ def empty(shape, dtype=float, order="C"):
     array.fill(np.nan if array.dtype.kind in "fc" else array.dtype.type(1))
     if array.dtype.kind in "iu":
         array.fill(np.iinfo(array.dtype).max // 3)
-    return StrictArray(array)
+    return _new(array)
 
 
 def zeros(shape, dtype=float, order="C"):
-    return StrictArray(np.zeros(shape, _dtype(dtype), order))
+    return _new(np.zeros(shape, _dtype(dtype), order))
 
 
 def ones(shape, dtype=float, order="C"):
-    return StrictArray(np.ones(shape, _dtype(dtype), order))
+    return _new(np.ones(shape, _dtype(dtype), order))
 
 
 def full(shape, fill_value, dtype=None, order="C"):
     dtype = np.asarray(_operand(fill_value)).dtype if dtype is None else _dtype(dtype)
-    return StrictArray(np.full(shape, _fill_value(fill_value, dtype), dtype, order))
+    return _new(np.full(shape, _fill_value(fill_value, dtype), dtype, order))
 
 
 def arange(start, stop=None, step=1, dtype=None):
     bounds = (0, start) if stop is None else (start, stop)
-    return StrictArray(np.arange(*bounds, step, dtype=None if dtype is None else _dtype(dtype)))
+    return _new(np.arange(*bounds, step, dtype=None if dtype is None else _dtype(dtype)))
 
 
 def asarray(a, dtype=None, order=None, *, copy=None, blocking=False):
@@ -344,12 +579,12 @@ def asarray(a, dtype=None, order=None, *, copy=None, blocking=False):
         host = np.array(a, None if dtype is None else _dtype(dtype), order=order or "K")
         _dtype(host.dtype)
         _METER.to_device += host.ndim > 0  # CuPy writes a scalar by a launch, not by a copy
-        return StrictArray(host)
+        return _new(host)
     dtype = a.dtype if dtype is None else _dtype(dtype)
     host = np.asarray(a._host, dtype, order or "K")
     if copy:
-        return StrictArray(host.copy(order or "K"))
-    return a if host is a._host else StrictArray(host)
+        return _new(host.copy(order or "K"))
+    return a if host is a._host else _new(host)
 
 
 def array(obj, dtype=None, copy=True, order="K", subok=False, ndmin=0, *, blocking=False):
@@ -376,8 +611,12 @@ def copyto(dst, src, casting="same_kind", where=None):
     value = src.item() if isinstance(src, np.ndarray) else _operand(src)
     if where is not None and (not isinstance(where, StrictArray) or where.dtype != bool):
         raise TypeError("where must be a device array of bool")
-    with np.errstate(all="ignore"):
-        np.copyto(target, value, casting, True if where is None else where._host)
+
+    def copy():
+        with np.errstate(all="ignore"):
+            np.copyto(target, value, casting, True if where is None else where._host)
+
+    submit("copyto", _extent(src, where), _extent(dst), copy)
 
 
 def take(a, indices, axis=None, out=None):
@@ -390,10 +629,15 @@ def take(a, indices, axis=None, out=None):
     # CuPy wraps an index that is out of range; that would hide a fault, so here it raises.
     result = np.take(host, indices, axis)
     if out is None:
-        return StrictArray(np.asarray(result))
+        return _new(np.asarray(result))
     if out.dtype != a.dtype:
         raise TypeError("Output dtype mismatch")
-    _output(out, result.shape, "take")[...] = result
+    target = _output(out, result.shape, "take")
+
+    def copy():
+        target[...] = np.take(host, indices, axis)
+
+    submit("take", _extent(a), _extent(out), copy)
     return out
 
 
@@ -405,10 +649,11 @@ def matmul(
         None, None, False, "same_kind", None, None, "K"
     ):  # fmt: skip
         raise TypeError("matmul: use no argument but out")
+    _no_recording("calling cuBLAS API, which is currently unsupported during stream capture,")
     a, b = args
     a_host, b_host = _array(a, "x1"), _array(b, "x2")
     if out is None:
-        return StrictArray(np.asarray(np.matmul(a_host, b_host)))
+        return _new(np.asarray(np.matmul(a_host, b_host)))
     if out.dtype != a.dtype or out.dtype != b.dtype:
         raise TypeError(f"matmul: dtypes {a.dtype}, {b.dtype}, {out.dtype}; CuPy would copy")
     if not out.flags.c_contiguous:
@@ -424,7 +669,7 @@ def sum_(a, axis=None, dtype=None, out=None, keepdims=False):
 
 
 def vdot(a, b):
-    return StrictArray(np.asarray(np.vdot(_array(a), _array(b, "b"))))
+    return _new(np.asarray(np.vdot(_array(a), _array(b, "b"))))
 
 
 def argsort(a, axis=-1, kind=None):
@@ -435,7 +680,8 @@ def argsort(a, axis=-1, kind=None):
 def concatenate(tup, axis=0, out=None, *, dtype=None, casting="same_kind"):
     result = np.concatenate([_array(part) for part in tup], axis, dtype=dtype, casting=casting)
     if out is None:
-        return StrictArray(result)
+        return _new(result)
+    _no_recording("concatenate")
     _output(out, result.shape, "concatenate")[...] = result
     return out
 
@@ -525,7 +771,7 @@ class ElementwiseKernel(_Kernel):
         if not arrays:
             raise ValueError("Loop size is undecided.")
         shape = np.broadcast_shapes(*(a.shape for a in arrays))
-        outputs = outputs or [StrictArray(np.empty(shape, _resolve(c, types)))
+        outputs = outputs or [_new(np.empty(shape, _resolve(c, types)))
                               for c, _ in self.outputs]  # fmt: skip
         for out in outputs:
             _output(out, shape, self.name)
@@ -535,7 +781,11 @@ class ElementwiseKernel(_Kernel):
         named_outputs = {
             name: out._host for (_, name), out in zip(self.outputs, outputs, strict=True)
         }
-        execute(self.operation, self._cast_inputs(inputs, types, shape), named_outputs, types)
+        named_inputs = self._cast_inputs(inputs, types, shape)
+        submit(
+            self.name, _extent(*inputs, *outputs), _extent(*outputs),
+            lambda: execute(self.operation, named_inputs, named_outputs, types),
+        )  # fmt: skip
         self.called.add(self.name)
         return outputs[0] if len(outputs) == 1 else tuple(outputs)
 
@@ -552,6 +802,7 @@ class ReductionKernel(_Kernel):
         self.identity, self.reduce_type = identity, reduce_type or self.outputs[0][0]
 
     def __call__(self, *args, out=None, axis=None, keepdims=False, stream=None):
+        _no_recording("a reduction, which may take memory,")
         types, inputs, outputs = self._prepare(args if out is None else (*args, out))
         shape = np.broadcast_shapes(*(a.shape for a in inputs if isinstance(a, StrictArray)))
         reduce_type = _resolve(self.reduce_type, types)
@@ -568,7 +819,7 @@ class ReductionKernel(_Kernel):
             total = evaluate(self.reduce_expr, {"a": total[:half], "b": total[half:]}, types)
         if keepdims:
             kept = [1 if k in axes else n for k, n in enumerate(shape)]
-        outputs = outputs or [StrictArray(np.empty(kept, _resolve(c, types)))
+        outputs = outputs or [_new(np.empty(kept, _resolve(c, types)))
                               for c, _ in self.outputs]  # fmt: skip
         named = {
             name: _output(out, kept, self.name)
@@ -577,6 +828,53 @@ class ReductionKernel(_Kernel):
         execute(self.post, {"a": total.reshape(kept)}, named, types)
         self.called.add(self.name)
         return outputs[0]
+
+
+class RawKernel:
+    """Runs a kernel's own source; compiled at the first launch, as CuPy does."""
+
+    backwards: ClassVar[bool] = False
+    """Whether the blocks of a grid run in the reverse order; no result may depend on it."""
+
+    def __init__(self, code, name, options=(), backend="nvrtc", **kwargs):
+        if not isinstance(options, tuple) or kwargs:
+            raise TypeError("RawKernel: options is a tuple; use no other argument")
+        self.code, self.name = code, name
+        (self.real,) = (option.removeprefix("-DREAL=") for option in options)
+
+    def __call__(self, grid, block, args, *, shared_mem=0):
+        assert isinstance(grid, tuple) and isinstance(block, tuple)  # noqa: PT018
+        if not (1 <= math.prod(block) <= 1024 and grid[0] >= 1 and 1 <= (*grid, 1)[1] <= 65535):
+            raise StrictError(f"{self.name}: no launch of grid {grid} and block {block}")
+        module = cuda_on_host.compiled(self.code, self.real)
+        parameters = module.parameters[self.name]
+        if len(args) != len(parameters):
+            raise StrictError(f"{self.name}: {len(args)} arguments for {len(parameters)}")
+        given, arrays = [], []
+        for parameter, value in zip(parameters, args, strict=True):
+            what = f"{self.name}: {parameter.name}"
+            if isinstance(value, StrictArray):
+                if not parameter.pointer or value.dtype != parameter.dtype:
+                    raise StrictError(f"{what} is {parameter}, not an array of {value.dtype}")
+                if not value.flags.c_contiguous:
+                    raise StrictError(f"{what} is not C-contiguous")
+                arrays.append((parameter, value))
+                given.append(np.uint64(value.data.ptr))
+            elif not isinstance(value, np.generic) or value.dtype != (
+                np.dtype("uint64") if parameter.pointer else parameter.dtype
+            ):
+                raise StrictError(f"{what} is {parameter}, not {value!r}")
+            elif parameter.pointer and value != 0:
+                raise StrictError(f"{what} is a number")
+            else:
+                given.append(value)
+        backwards = self.backwards
+        submit(
+            self.name, _extent(*(a for _, a in arrays)),
+            _extent(*(a for p, a in arrays if not p.const)),
+            lambda: module.launch(self.name, grid, block, given, backwards),
+        )  # fmt: skip
+        _Kernel.called.add(self.name)
 
 
 # -- the module --------------------------------------------------------------------------------
@@ -616,6 +914,9 @@ class _Runtime:
     def getDeviceProperties(self, number):
         return {"name": b"strict", "major": 9, "minor": 0, "totalGlobalMem": 2**30}
 
+    def deviceSynchronize(self):
+        _no_recording("a wait")
+
 
 class _StrictCupy(types.ModuleType):
     """The module object; a name it does not have is a name not to be used."""
@@ -625,10 +926,14 @@ class _StrictCupy(types.ModuleType):
     broadcast = broadcast
     ElementwiseKernel = ElementwiseKernel
     ReductionKernel = ReductionKernel
+    RawKernel = RawKernel
     cuda = types.SimpleNamespace(
         runtime=_Runtime(),
         Device=lambda: types.SimpleNamespace(id=0),
-        get_current_stream=lambda: types.SimpleNamespace(synchronize=lambda: None),
+        Stream=Stream,
+        Event=Event,
+        get_current_stream=lambda device_id=-1: _CURRENT[-1],
+        using_allocator=using_allocator,
     )
 
     def __getattr__(self, name):

@@ -13,13 +13,14 @@ import pytest
 from availability import unavailable
 from strict import strict
 
-from ddnmf_np.engine import backend
+from ddnmf_np.engine import backend, cublas
 from ddnmf_np.engine.backend import (
     backend_of,
     describe_cuda,
     get_ops,
     load_cupy,
     ops_by_name,
+    why_no_graphs,
     why_not_cupy,
     why_not_numba,
 )
@@ -232,12 +233,70 @@ def test_a_cupy_that_works_is_used(cupy_is):
     cupy_is(strict)
     assert load_cupy() is strict
     assert why_not_cupy() is None
+    assert why_no_graphs() is None
     for ops in (get_ops("cupy"), get_ops("auto"), ops_by_name("cupy")):
         assert ops.name == "cupy"
         assert ops.xp is strict
     assert describe_cuda()["devices"] == [
         {"name": "strict", "compute_capability": "9.0", "memory_bytes": 2**30}
     ]
+
+
+@pytest.mark.parametrize(
+    ("precision", "major", "compute"),
+    [("highest", 9, "COMPUTE_32F"), ("high", 9, "COMPUTE_32F_FAST_TF32"),
+     ("high", 8, "COMPUTE_32F_FAST_TF32"), ("high", 7, "COMPUTE_32F")],
+)  # fmt: skip
+def test_precision_of_products(cupy_is, monkeypatch, fake_cublas, precision, major, compute):
+    """TF32 where it is asked for and the card has it: from compute capability 8.0 on."""
+    cupy_is(strict)
+    properties = strict.cuda.runtime.getDeviceProperties(0) | {"major": major}
+    monkeypatch.setattr(strict.cuda.runtime, "getDeviceProperties", lambda number: properties)
+    for ops in (get_ops("cupy", matmul_precision=precision),
+                ops_by_name("cupy", matmul_precision=precision)):  # fmt: skip
+        a, out = strict.ones((2, 2), "float32"), strict.empty((2, 2), "float32")
+        for lane in (0, 1):
+            fake_cublas.computed.clear()
+            ops._streams.lane = lane
+            ops.matmul(a, a, out)
+            assert [kind.name for kind in fake_cublas.computed] == [compute]
+
+
+def test_precision_means_nothing_on_numpy():
+    a = np.random.default_rng(0).normal(size=(5, 5)).astype("float32")
+    out = np.empty_like(a)
+    get_ops("numpy", fast="off", matmul_precision="high").matmul(a, a, out)
+    np.testing.assert_array_equal(out, a @ a)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [ModuleNotFoundError("No module named 'nvmath'"), RuntimeError("libcublas.so.12 is not found"),
+     AttributeError("module has no attribute 'gemm_ex'")],
+)  # fmt: skip
+def test_without_the_bindings_cupy_multiplies_and_the_log_says_so_once(
+    cupy_is, monkeypatch, caplog, error
+):
+    cupy_is(strict)
+    monkeypatch.setattr(cublas, "import_module", raising(error))
+    backend._warn_once.cache_clear()
+    for _ in range(2):
+        ops = get_ops("cupy")
+        a, out = strict.ones((2, 2), "float32"), strict.empty((2, 2), "float32")
+        ops.matmul(a, a, out)
+        assert (out.get() == 2.0).all()
+    (record,) = caplog.records
+    for word in (str(error), "not recorded as CUDA graphs", "pip install --upgrade nvmath-python"):
+        assert word in record.getMessage()
+    assert str(error) in why_no_graphs()
+
+
+def test_products_that_are_wrong_are_not_used(cupy_is, fake_cublas, monkeypatch, caplog):
+    cupy_is(strict)
+    monkeypatch.setattr(fake_cublas, "gemm_ex", lambda *args: None)  # leaves NaN
+    backend._warn_once.cache_clear()
+    assert get_ops("cupy")._products is None
+    assert "multiplied wrongly" in caplog.text
 
 
 @pytest.mark.cupy
@@ -256,7 +315,11 @@ def test_the_real_cupy_says_why_not(cupy):
 
 @pytest.mark.parametrize(
     ("options", "word"),
-    [({"backend": "cuda"}, "numpy, cupy, auto"), ({"fast": "yes"}, "auto, on, off")],
+    [
+        ({"backend": "cuda"}, "numpy, cupy, auto"),
+        ({"fast": "yes"}, "auto, on, off"),
+        ({"matmul_precision": "low"}, "highest, high"),
+    ],
 )
 def test_unknown_names(options, word):
     with pytest.raises(UsageError, match=word):
@@ -338,6 +401,6 @@ def test_what_is_not_there_is_skipped_with_its_reason_or_fails(monkeypatch, vari
 def test_the_remedy_installs_what_the_extra_does(extra):
     """By name, and not as an extra of a package that may have been installed from source."""
     pyproject = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
-    [requirement] = pyproject["project"]["optional-dependencies"][extra]
+    requirement = pyproject["project"]["optional-dependencies"][extra][0]
     command = {"cuda12": CUDA12, "cuda13": CUDA13}[extra]
     assert requirement.partition(">")[0] in command

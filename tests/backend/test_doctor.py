@@ -13,7 +13,7 @@ from strict import strict
 
 import ddnmf_np
 from ddnmf_np import doctor, environment
-from ddnmf_np.engine import backend
+from ddnmf_np.engine import backend, cublas
 from ddnmf_np.engine.backend import why_not_cupy
 from ddnmf_np.errors import BackendError
 
@@ -80,7 +80,7 @@ def test_core_packages_are_those_of_the_project():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
     names = {requirement.split(">")[0] for requirement in project["dependencies"]}
     assert set(doctor.CORE) == names
-    assert set(environment.PACKAGES) == names | {"numba"}
+    assert set(environment.PACKAGES) == names | {"numba", "nvmath-python"}
 
 
 def test_what_is_not_installed_is_said(monkeypatch):
@@ -102,9 +102,23 @@ def test_a_device_is_described(monkeypatch):
     found = doctor.examine()
     assert found["cuda"]["problem"] is None
     lines = doctor.report(json.loads(json.dumps(found)))
+    assert found["cuda"]["no_graphs"] is None
     assert "CUDA: driver 12.9, runtime 12.9" in lines
     assert "device 0: strict, compute capability 9.0, 1.0 GiB" in lines
     assert "backend 'cupy': works" in lines
+
+
+def test_the_doctor_says_what_a_device_lacks_for_graphs(monkeypatch):
+    def absent(name):
+        raise ModuleNotFoundError(f"No module named {name!r}")
+
+    monkeypatch.setattr(backend, "import_module", lambda name: strict)
+    monkeypatch.setattr(cublas, "import_module", absent)
+    lines = doctor.report(doctor.examine())
+    assert "backend 'cupy': works" in lines
+    [line] = [line for line in lines if "CUDA graphs" in line]
+    assert "No module named 'nvmath" in line
+    assert line.endswith("Remedy: pip install --upgrade nvmath-python")
 
 
 def test_the_doctor_lets_a_device_compute(monkeypatch):

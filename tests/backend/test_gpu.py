@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import op_cases
 import pytest
-from strict import ElementwiseKernel, strict
+from strict import ElementwiseKernel, RawKernel, strict
 from tolerances import GOLDEN64, assert_close, assert_same_bits
 
 from ddnmf_np.checkpoint import load_checkpoint, save_checkpoint
@@ -20,7 +20,7 @@ from ddnmf_np.data.batches import epoch_order
 from ddnmf_np.data.noise import NOISE_KINDS, Noise
 from ddnmf_np.engine import backend, ops_cupy
 from ddnmf_np.engine.gradcheck import gradcheck
-from ddnmf_np.engine.ops import Ops
+from ddnmf_np.engine.ops import Ops, Tap
 from ddnmf_np.estimator import DDNMF
 from ddnmf_np.model import Model
 from ddnmf_np.train import main
@@ -34,10 +34,6 @@ TRAJECTORY = {"float64": 1e-12, "float32": 1e-4}
 itself, with the terms of every sum in another order and activations to half a unit, differs by
 1.7e-14 and 4.8e-6 at most (6 seeds, all cases below): room for a device's fused multiply-adds and
 its own exp, not for another formula, which differs by more than 1e-3 in its first step."""
-
-GAUSSIAN = {"float64": 1e-14, "float32": 2e-7}
-"""Log, root and cosine in float64 on both sides, a few units of 1e-16, relative to the largest
-entry; then rounded to the data's precision, where the two may fall to neighbours (1.2e-7)."""
 
 FEATURES, SAMPLES, BATCH = 13, 43, 16  # the last batch of an epoch is short: 11
 
@@ -69,12 +65,6 @@ def test_operation_equals_its_plain_twin(device, name, dtype):
 
 
 PLANTED = {
-    "tap": "dh += (T)2 * c * (h - ref)",
-    "d_relu": "dh = h >= (T)0 ? dh : dh * (T)0",
-    "d_sigmoid": "dh *= h",
-    "d_tanh": "dh *= (T)1 - h",
-    "d_softplus": "dh *= expm1(-h)",
-    "sigmoid": "z = (T)1 / ((T)1 + exp(min(-z, bound)))",  # hides a NaN
     "descend": "p += g * lr",
     "momentum": "v = ((v + g) + big) - big; p -= v * lr",
     "adam": "m = ((m * b1 + g * c1) + big) - big; v = ((v * b2 + g * c2) + big_v) - big_v;"
@@ -86,23 +76,68 @@ PLANTED = {
 def test_a_planted_fault_in_a_kernel_is_found(device, name, monkeypatch):
     kernel = ops_cupy.KERNELS[name]
     monkeypatch.setitem(ops_cupy.KERNELS, name, kernel._replace(formula=PLANTED[name]))
-    case = {"sigmoid": "activate sigmoid"}.get(name, name.replace("d_", "dactivate "))
-    with pytest.raises(AssertionError, match=case):
-        op_cases.check(case, ops_cupy.CupyOps(device.ops.xp), "float64")
+    with pytest.raises(AssertionError, match=name):
+        op_cases.check(name, ops_cupy.CupyOps(device.ops.xp), "float64")
 
 
-def test_a_planted_fault_in_the_reduction_is_found(device, monkeypatch):
-    monkeypatch.setitem(ops_cupy.SQUARED_DISTANCE, "map_expr", "(double)(a - b) * (double)a")
-    with pytest.raises(AssertionError, match="squared_distance"):
-        op_cases.check("squared_distance", ops_cupy.CupyOps(device.ops.xp), "float64")
+PLANTED_IN_SOURCE = {
+    "activate relu": ("z > (T)0 || z != z ? z", "z > (T)0 ? z"),  # hides a NaN
+    "activate sigmoid": ("-z > bound ? bound : -z", "fmin(-z, bound)"),  # hides a NaN
+    "activate softplus": ("log1p(exp(-fabs(z)))", "exp(-fabs(z))"),
+    "activate tanh with bias": ("b ? b[j] : (T)0", "b ? b[0] : (T)0"),
+    "delta relu": ("h > (T)0 ? g", "h >= (T)0 ? g"),
+    "delta sigmoid": ("((T)1 - h) * h", "h"),
+    "delta with two taps": ("g += c2 * d", "g += c1 * d"),
+    "delta: bias": ("for (int r = 1; r < ROWS; ++r)", "for (int r = 2; r < ROWS; ++r)"),
+    "delta: bias and distances": ("*total2 += square2", "*total2 = square2"),
+    "squared_distance": ("*done = 0", "*done = 1"),  # the next sum is never complete
+    "gather": ("x[index[i] * width + j]", "x[i * width + j]"),
+    "replace": ("round < 10", "round < 9"),
+    "replace all": ("w < limit1", "(unsigned int)w < (unsigned int)limit1"),
+    "add_gaussian": ("lane % 2 ? sin", "lane % 2 ? cos"),
+}
 
 
-def test_no_kernel_escapes_the_comparison():
+@pytest.mark.parametrize("name", PLANTED_IN_SOURCE)
+def test_a_planted_fault_in_the_source_is_found(device, name, monkeypatch):
+    right, wrong = PLANTED_IN_SOURCE[name]
+    assert right in ops_cupy.SOURCE
+    monkeypatch.setattr(ops_cupy, "SOURCE", ops_cupy.SOURCE.replace(right, wrong))
+    with pytest.raises(AssertionError, match=name):
+        op_cases.check(name, ops_cupy.CupyOps(device.ops.xp), "float64")
+
+
+def test_no_kernel_escapes_the_comparison(device):
+    if device.ops.xp is not strict:
+        pytest.skip("only the stand-in counts which kernels run")
     ElementwiseKernel.called.clear()
     for name in op_cases.CASES:
-        op_cases.check(name, ops_cupy.CupyOps(strict), "float64")
-    names = {f"ddnmf_{name}" for name in (*ops_cupy.KERNELS, "squared_distance")}
+        op_cases.check(name, device.ops, "float64")
+    names = {f"ddnmf_{name}" for name in (*ops_cupy.KERNELS, *ops_cupy.RAW_KERNELS)}
     assert ElementwiseKernel.called == names
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_warm_up_compiles_and_changes_nothing(device, dtype):
+    device.ops.warm_up(dtype)
+
+
+@pytest.mark.parametrize("shape", [(128, 2000), (64, 16 * 1024 + 40), (1, 1)])
+def test_sums_are_the_same_bits_at_every_run(device, shape, monkeypatch):
+    """Also where a grid has more columns than blocks, and whichever block is done last."""
+    rng, ops = np.random.default_rng(3), device.ops
+    h, ref, dh = (rng.normal(size=shape).astype("float32") for _ in range(3))
+    results = []
+    for backwards in (False, True):
+        monkeypatch.setattr(RawKernel, "backwards", backwards)
+        there = [ops.to_device(a) for a in (h, ref, dh)]
+        total, db = ops.zeros((1,), "float64"), ops.empty(shape[1:], "float32")
+        ops.delta("relu", there[0], there[2], [Tap(there[1], 0.5, total)], there[2], db)
+        results.append([ops.to_host(a) for a in (there[2], db, total)])
+    for one, two in zip(*results, strict=True):
+        assert_same_bits(one, two)
+    expected = np.sum((h - ref).astype("float64") ** 2)
+    assert results[0][2] == pytest.approx(expected, rel=1e-12)
 
 
 def test_arrays_go_there_and_back(device):
@@ -127,14 +162,14 @@ def test_noise_is_the_same(device, kind, dtype, redraw):
     x, index = data(dtype), np.random.default_rng(1).permutation(10 * SAMPLES)[:SAMPLES]
     noisy = []
     for ops in (Ops(), device.ops):
-        noise = Noise(kind, 0.3, seed=2**63 - 1, redraw=redraw, high=2.0, xp=ops.xp)
+        noise = Noise(kind, 0.3, seed=2**63 - 1, redraw=redraw, high=2.0, ops=ops)
         out = ops.empty(x.shape, dtype)
         for rows in (slice(0, 7), slice(7, SAMPLES)):  # the scratch memory grows
             there = ops.to_device(index[rows])
             noise.apply(ops.to_device(x[rows]), there, 3, out[rows])
         noisy.append(ops.to_host(out))
     if kind == "gaussian":
-        assert_close(noisy[1], noisy[0], GAUSSIAN[dtype], kind)
+        assert_close(noisy[1], noisy[0], op_cases.NORMAL[dtype], kind)
     else:
         assert_same_bits(noisy[1], noisy[0], kind)
     assert (noisy[0] != x).any() == (kind != "none")
@@ -288,6 +323,35 @@ def installed(device, monkeypatch):
     if device.ops.xp is strict:
         monkeypatch.setattr(backend, "import_module", lambda name: strict)
     return device
+
+
+TF32 = 2.0**-10
+"""Each factor is rounded to 10 bits of mantissa, half a unit of 2**-10 at most; of two factors that
+is 2**-10 of their product, and rounding in float32 is nothing beside it."""
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_high_precision_is_close_to_highest(installed, dtype):
+    rng = np.random.default_rng(2)
+    a, b = (rng.normal(size=shape).astype(dtype) for shape in ((64, 300), (300, 50)))
+    products = []
+    for precision in ("highest", "high"):
+        ops = backend.get_ops("cupy", matmul_precision=precision)
+        out = ops.empty((64, 50), dtype)
+        ops.matmul(ops.to_device(a), ops.to_device(b), out)
+        products.append(ops.to_host(out))
+    if dtype == "float64":
+        assert_same_bits(products[1], products[0])
+    else:
+        assert (np.abs(products[1] - products[0]) <= 1.1 * TF32 * (np.abs(a) @ np.abs(b))).all()
+    assert_close(products[0], a @ b, op_cases.SUM[dtype])
+
+
+def test_gradients_are_exact_whatever_the_precision(installed):
+    """The check copies the model to float64, which no setting rounds."""
+    ops = backend.get_ops("cupy", matmul_precision="high")
+    report = gradcheck(Model(FEATURES, config(dtype="float32"), ops), verbose=False)
+    assert report.ok, str(report)
 
 
 def test_backend_cupy_and_auto_mean_the_device(installed):

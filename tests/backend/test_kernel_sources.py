@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from availability import unavailable
 
-from ddnmf_np.engine.ops_cupy import KERNELS, SQUARED_DISTANCE
+from ddnmf_np.engine.ops_cupy import COLUMNS, KERNELS, MOST_BLOCKS, RAW_KERNELS, ROWS, SOURCE
 
 pytestmark = pytest.mark.cupy
 
@@ -27,10 +27,10 @@ class Compiler:
     """CuPy's way from a kernel to machine code, up to where a device is needed."""
 
     def __init__(self, cupy):
-        from cupy._core import _carray, _kernel, _reduction, _scalar, core
+        from cupy._core import _carray, _kernel, _scalar, core
         from cupy.cuda import compiler
 
-        self.cupy, self.kernel, self.reduction = cupy, _kernel, _reduction
+        self.cupy, self.kernel = cupy, _kernel
         self.indexer, self.scalar, self.compiler = _carray.Indexer, _scalar.CScalar, compiler
         self.headers = "".join(f"#include <{name}>\n" for name in core._cupy_header_list)
         self.options = (
@@ -63,34 +63,15 @@ class Compiler:
             tuple(arguments), type_map, made.params, made.operation, made.name, made.preamble
         )
 
-    def reduction_source(self, options, dtype):
-        """Return the text that CuPy compiles for a sum over the second axis of two matrices."""
-        made = self.cupy.ReductionKernel(**options, name="ddnmf_squared_distance")
-        arguments = (
-            self.array(dtype, 2, False),  # transposed, so that the summed axis comes first
-            self.array(dtype, 2, False),
-            self.array("float64"),
-            self.info(INDEXER, self.indexer, None, 2, True, True),
-            self.info(INDEXER, self.indexer, None, 1, True, True),
-            self.info(SCALAR, self.scalar, np.dtype("int32"), 0, True, True),
-        )
-        type_map = self.kernel._TypeMap((("T", np.dtype(dtype).type), ("IndexT", "int32")))
-        return self.reduction._ReductionKernel_get_cached_function_code(
-            made.nin, made.nout, made._params, arguments, type_map, made.name, 512,
-            made.reduce_type, made.identity, made.map_expr, made.reduce_expr, made.post_map_expr,
-            made.preamble, made.options,
-        )  # fmt: skip
-
-    def compile(self, source, architecture, method="cubin"):
+    def compile(self, source, architecture, method="cubin", options=()):
         """Return machine code for one generation of devices (or PTX, readable)."""
-        program = self.compiler._NVRTCProgram(self.headers + source, "kernel.cu", method=method)
+        program = self.compiler._NVRTCProgram(source, "kernel.cu", method=method)
         prefix = {"cubin": "sm", "ptx": "compute"}[method]
-        return program.compile((*self.options, f"-arch={prefix}_{architecture}"))[0]
+        return program.compile((*self.options, *options, f"-arch={prefix}_{architecture}"))[0]
 
-    def source(self, name, dtype):
-        if name == "squared_distance":
-            return self.reduction_source(SQUARED_DISTANCE, dtype)
-        return self.elementwise_source(name, KERNELS[name], dtype)
+    def source(self, name, kernel, dtype):
+        """Return the whole text of an elementwise kernel, CuPy's headers included."""
+        return self.headers + self.elementwise_source(name, kernel, dtype)
 
 
 @pytest.fixture(scope="module")
@@ -107,33 +88,57 @@ def nvrtc(cupy):
         )
 
 
-@pytest.mark.parametrize("architecture", ARCHITECTURES)
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("name", [*KERNELS, "squared_distance"])
-def test_kernel_compiles(nvrtc, name, dtype, architecture):
+@pytest.fixture
+def architecture(nvrtc, request):
     major = nvrtc.cupy.cuda.nvrtc.getVersion()[0]
-    if architecture == "70" and major >= 13:
+    if request.param == "70" and major >= 13:
         pytest.skip(f"CUDA {major} has no sm_70 (V100): such devices need cupy-cuda12x")
-    source = nvrtc.source(name, dtype)
+    return request.param
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES, indirect=True)
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("name", KERNELS)
+def test_kernel_compiles(nvrtc, name, dtype, architecture):
+    source = nvrtc.source(name, KERNELS[name], dtype)
     assert f"ddnmf_{name}(" in source
     assert {"float32": "typedef float T", "float64": "typedef double T"}[dtype] in source
     assert nvrtc.compile(source, architecture)[:4] == b"\x7fELF"
 
 
+@pytest.mark.parametrize("architecture", ARCHITECTURES, indirect=True)
+@pytest.mark.parametrize("real", ["float", "double"])
+def test_raw_kernels_compile(nvrtc, real, architecture):
+    binary = nvrtc.compile(SOURCE, architecture, options=(f"-DREAL={real}",))
+    assert binary[:4] == b"\x7fELF"
+    for name in RAW_KERNELS:
+        assert f".text.ddnmf_{name}\0".encode() in binary  # C linkage: the name that is looked up
+
+
+def test_a_block_has_a_thread_for_each_block():
+    assert MOST_BLOCKS <= COLUMNS * ROWS <= 1024
+    assert ROWS * COLUMNS & (ROWS * COLUMNS - 1) == 0, "the tree of block_sum halves it"
+
+
+@pytest.mark.parametrize("real", ["float", "double"])
+def test_no_thread_spills_and_shared_memory_fits(nvrtc, real):
+    """What ptxas found out: 48 KiB of shared memory is what every device gives a block."""
+    text = nvrtc.compile(SOURCE, "70", "ptx", (f"-DREAL={real}",)).decode()
+    body = text[text.index(".entry ddnmf_delta") :]
+    shared = [int(n) for n in re.findall(r"\.shared \.align \d+ \.b8 \S+\[(\d+)\]", body)]
+    assert 0 < sum(shared) <= 48 * 1024
+    assert ".local" not in body[: body.index("\n}")]
+    assert f".maxntid {ROWS * COLUMNS}" in body
+
+
 @pytest.mark.parametrize(
     "formula",
-    ["dh += c * (h - ref", "dh += c * sine(h)", "dh += lr * h", "h = dh", "dh += c * h; x = 1"],
+    ["p -= g * lr)", "p -= sine(g)", "p -= c * lr", "g = p", "p -= g; x = 1"],
 )
 def test_a_fault_in_a_formula_does_not_compile(nvrtc, formula):
-    source = nvrtc.elementwise_source("tap", KERNELS["tap"]._replace(formula=formula), "float32")
+    source = nvrtc.source("descend", KERNELS["descend"]._replace(formula=formula), "float32")
     with pytest.raises(nvrtc.compiler.CompileException):
         nvrtc.compile(source, "80")
-
-
-def test_a_fault_in_the_reduction_does_not_compile(nvrtc):
-    faulty = SQUARED_DISTANCE | {"post_map_expr": "nothing = a"}
-    with pytest.raises(nvrtc.compiler.CompileException):
-        nvrtc.compile(nvrtc.reduction_source(faulty, "float32"), "80")
 
 
 @pytest.mark.parametrize(("name", "moments"), [("momentum", 1), ("adam", 2)])
@@ -143,7 +148,7 @@ def test_the_compiler_keeps_what_flushes_denormals(nvrtc, name, moments):
     plain = kernel._replace(formula=re.sub(r" \+ (big\w*)\) - \1", ")", kernel.formula))
     assert plain != kernel
     subtractions = [
-        nvrtc.compile(nvrtc.elementwise_source(name, k, "float64"), "80", "ptx").count(b"sub.f64")
+        nvrtc.compile(nvrtc.source(name, k, "float64"), "80", "ptx").count(b"sub.f64")
         for k in (kernel, plain)
     ]
     assert subtractions[0] - subtractions[1] == moments

@@ -5,6 +5,7 @@ import math
 import numpy as np
 import oracle
 import pytest
+from engine_cases import DEMO, batch, small_model
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
@@ -19,11 +20,13 @@ from tolerances import (
 from ddnmf_np.engine.ops import (
     ACTIVATIONS,
     Ops,
+    Tap,
     adam_scales,
     flush_constant,
     optimizer_work,
     sigmoid_bound,
 )
+from ddnmf_np.training import Trainer
 
 DTYPES = ("float32", "float64")
 SHAPES = [(1, 1), (3, 5), (7, 1), (1, 17)]
@@ -339,7 +342,7 @@ class TestBlocks:
             for a, b in zip(pieces, whole, strict=True):
                 assert_same_bits(a, b, f"block {block}")
 
-    @pytest.mark.parametrize("size", [32767, 32768, 32769, 100003])
+    @pytest.mark.parametrize("size", [131071, 131072, 131073, 400009])
     def test_around_the_built_in_block(self, ops, rule, dtype, size):
         arrays = draw(size, dtype)
         work = optimizer_work(ops, size, dtype)
@@ -392,6 +395,97 @@ class TestTwin:
     def test_any_numbers(self, twin, rule, dtype, data, size, t):
         numbers = hnp.arrays(dtype, size, elements=hnp.from_dtype(np.dtype(dtype)))
         self.check(twin, rule, tuple(data.draw(numbers) for _ in range(4)), t)
+
+
+class TestLayerTwin:
+    """What Numba does between the products: every bit agrees, but for the order of a loss's sum."""
+
+    def check_delta(self, twin, kind, h, dh, refs, bias=True):
+        found = []
+        for ops in (Ops(), twin):
+            g, work = dh.copy(), np.full_like(h, np.nan)
+            db = np.full(h.shape[1], np.nan, h.dtype) if bias else None
+            sums = np.full(len(refs), 3.0)
+            taps = [
+                # of three, one is not measured
+                Tap(ref, 0.1 + 0.2 * k, sums[k : k + 1] if k != 1 or len(refs) < 3 else None)
+                for k, ref in enumerate(refs)
+            ]
+            with np.errstate(all="ignore"):
+                ops.delta(kind, h, g, taps, work, db)
+            found.append((g, sums, np.zeros(0) if db is None else db))
+        (g, sums, db), (g2, sums2, db2) = found
+        for a, b in ((g2, g), (db2, db)):
+            np.testing.assert_array_equal(np.isnan(a), np.isnan(b))
+            assert_same_bits(a[~np.isnan(b)], b[~np.isnan(b)], kind)
+        np.testing.assert_allclose(sums2, sums, rtol={"f": 1e-5, "d": 1e-13}[h.dtype.char])
+
+    @pytest.mark.parametrize("bias", [True, False])
+    @pytest.mark.parametrize("n_taps", [0, 1, 2, 3])
+    @pytest.mark.parametrize("shape", [*SHAPES, (5, 16), (13, 131), (128, 500)])
+    @pytest.mark.parametrize("dtype", DTYPES)
+    @pytest.mark.parametrize("kind", ACTIVATIONS)
+    def test_delta(self, twin, kind, dtype, shape, n_taps, bias):
+        rng = np.random.default_rng(4)
+        h = applied(Ops(), kind, rng.normal(size=shape).astype(dtype))
+        dh, *refs = (rng.normal(size=shape).astype(dtype) for _ in range(1 + n_taps))
+        self.check_delta(twin, kind, h, dh, refs, bias)
+
+    @pytest.mark.parametrize("dtype", DTYPES)
+    @pytest.mark.parametrize("kind", ACTIVATIONS)
+    def test_edges(self, twin, kind, dtype):
+        """Every pair of edge values as output and signal, and as output and reference."""
+        h, dh = np.meshgrid(edges(dtype), edges(dtype))
+        self.check_delta(twin, kind, h.copy(), dh.copy(), [])
+        small = np.abs(h) < 1e15  # the square of a larger one is infinite in one order of sums
+        h, ref = np.where(small, h, 2.0).astype(dtype), np.where(small, dh, 1.0).astype(dtype)
+        ref[np.abs(ref) > 1e15] = 0.5
+        ref[np.isnan(ref)] = 0.25
+        self.check_delta(twin, kind, h, np.zeros_like(h), [ref, h])
+
+    def test_a_reference_that_is_not_finite_shows_in_the_loss(self, twin):
+        for bad in (np.nan, np.inf):
+            ref, total = np.zeros((3, 40), "float32"), np.zeros(1)
+            ref[1, 7] = bad
+            h = np.ones_like(ref)
+            twin.delta("relu", h, h.copy(), [Tap(ref, 1.0, total)], h.copy(), None)
+            assert not np.isfinite(total[0])
+
+    @pytest.mark.parametrize("other", ["float16", "float64", "int32"])
+    def test_a_reference_of_another_dtype(self, twin, other):
+        rng = np.random.default_rng(5)
+        h, dh = (rng.integers(-3, 4, (5, 7)).astype("float32") for _ in range(2))
+        self.check_delta(twin, "relu", h, dh, [rng.integers(0, 2, (5, 7)).astype(other)])
+
+    @pytest.mark.parametrize("bias", [True, False])
+    @pytest.mark.parametrize("dtype", DTYPES)
+    @pytest.mark.parametrize("kind", ACTIVATIONS)
+    def test_activate(self, twin, kind, dtype, bias):
+        rng = np.random.default_rng(6)
+        grid = np.meshgrid(edges(dtype), edges(dtype))
+        draws = [rng.normal(size=(shape)).astype(dtype) for shape in SHAPES]
+        for z, b in [(grid[0], grid[1][:, 0]), *((z, rng.normal(size=z.shape[1])) for z in draws)]:
+            z, b = z.copy(), b.astype(dtype) if bias else None
+            z2 = z.copy()
+            with np.errstate(all="ignore"):
+                Ops().activate(kind, z, b)
+                twin.activate(kind, z2, b)
+            np.testing.assert_array_equal(z2, z)
+
+    def test_warm_up_compiles_everything(self, twin):
+        from ddnmf_np.engine import ops_numba
+
+        for dtype in DTYPES:
+            twin.warm_up(dtype)
+        # Loops that others call (_philox, _square) are compiled into those.
+        loops = [v for v in vars(ops_numba).values() if getattr(v, "signatures", None)]
+        known = {loop: len(loop.signatures) for loop in loops}
+        assert len(known) == 5
+        for dtype in DTYPES:
+            for optimizer in ("adam", "momentum"):
+                model = small_model(twin, dtype=dtype, optimizer=optimizer, **DEMO)
+                Trainer(model, batch(12, dtype=dtype)[0], batch_size=5).train(1)
+        assert {loop: len(loop.signatures) for loop in loops} == known
 
 
 @pytest.mark.parametrize("b1", [0.0, 0.9])
