@@ -334,7 +334,8 @@ def _rebuild(
     steps: int | None,
 ) -> Model:
     """Return the model that was pickled; the backend it was on must be usable."""
-    model = Model(n_features, config, ops_by_name(ops_name), rows)
+    ops = ops_by_name(ops_name, matmul_precision=config.matmul_precision)
+    model = Model(n_features, config, ops, rows)
     model.load_state(state, steps)
     return model
 

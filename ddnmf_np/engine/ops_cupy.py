@@ -136,8 +136,8 @@ extern "C" __global__ void __launch_bounds__(ROWS * COLUMNS) ddnmf_delta(
         }
     }
     if (!total1 && !total2) return;
-    // The block that is done last adds up the sums of all blocks, in the order of their numbers:
-    // which block that is changes nothing.
+    // The block that is done last adds up the sums of all blocks, always in the same order: which
+    // block that is changes nothing. Fences and volatile let it see what the others have written.
     square1 = block_sum(square1, shared);
     square2 = block_sum(square2, shared);
     if (t == 0) {
@@ -318,12 +318,11 @@ class CupyOps(Ops):
 
     def warm_up(self, dtype: Any) -> None:
         """Compile every kernel, or read it from CuPy's cache on disk."""
-        a, flat = self.zeros((1, 1), dtype), self.zeros((1,), dtype)
-        self.activate("identity", a)  # the source is compiled as a whole
-        for rule, slots in ((self.descend, 0), (self.momentum, 1), (self.adam, 2)):
-            arrays = [flat.copy() for _ in range(2 + slots)]
-            numbers = {0: (1.0,), 1: (1.0, 0.0), 2: (1, 1.0, 0.0, 0.0, 1.0)}[slots]
-            rule(*arrays, *numbers, flat)  # type: ignore[operator]
+        self.activate("identity", self.zeros((1, 1), dtype))  # the source is compiled as a whole
+        p, g, m, v = (self.zeros((1,), dtype) for _ in range(4))
+        self.descend(p, g, 1.0, p)
+        self.momentum(p, g, v, 1.0, 0.0, p)
+        self.adam(p, g, m, v, 1, 1.0, 0.0, 0.0, 1.0, p)
 
     def device_name(self) -> str:
         """Return the name of the current device."""
@@ -338,8 +337,15 @@ class CupyOps(Ops):
     # -- order of work --------------------------------------------------------------------
 
     def both(self, one: Callable[[], object], two: Callable[[], object]) -> None:
-        """Do two things, each on a stream of its own, and let later work wait for both."""
-        self._streams.both(one, two)
+        """Do two things, each on a stream of its own, and let later work wait for both.
+
+        With CuPy's own products one after the other: its one handle of cuBLAS serves both
+        streams, and then cuBLAS does not promise the same bits at every run.
+        """
+        if self._products is None:
+            super().both(one, two)
+        else:
+            self._streams.both(one, two)
 
     def recorder(self) -> Callable[..., None]:
         """Return ``repeat(work, *arrays)``: ``work(*arrays)`` as a graph from its third time on."""

@@ -1,0 +1,152 @@
+"""Order of work on a CUDA device: two streams for two networks, and a step as one launch.
+
+A stream does its work in the order in which it was asked for; two streams may do theirs at a
+time. Launches of a recorded graph cost the host one call together, instead of one each. Nothing
+here waits for the device.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
+
+WARM = 2
+"""Times that work is done before it is recorded: kernels are compiled and libraries have taken
+their memory then, neither of which may happen while a stream is recorded."""
+
+MOST = 8
+"""Graphs that a recorder keeps: full batches, a short last one, and some to spare."""
+
+
+class TwoStreams:
+    """A second stream beside the current one.
+
+    Parameters
+    ----------
+    xp : module
+        CuPy.
+
+    Attributes
+    ----------
+    lane : int
+        On which of the two (0 or 1) launches are made now: what two kernels must not share has one
+        copy for each.
+    """
+
+    def __init__(self, xp: Any) -> None:
+        self.xp = xp
+        # A stream that blocks would wait for the default stream, and could not be recorded.
+        self._second = xp.cuda.Stream(non_blocking=True)
+        self._before, self._after = (xp.cuda.Event(disable_timing=True) for _ in range(2))
+        self.lane = 0
+
+    def both(self, one: Callable[[], object], two: Callable[[], object]) -> None:
+        """Do ``one`` on the current stream and ``two`` on the second, after all work so far.
+
+        Later work of the current stream waits for both. While the current stream is recorded,
+        the events make the second one part of the same graph.
+
+        Parameters
+        ----------
+        one, two : callable
+            Ask for work of which neither writes what the other reads or writes.
+        """
+        first = self.xp.cuda.get_current_stream()
+        self._before.record(first)
+        self._second.wait_event(self._before)
+        try:
+            one()
+            self.lane = 1
+            with self._second:
+                two()
+        finally:  # also after an error: what the second stream has begun must not be overtaken
+            self.lane = 0
+            self._after.record(self._second)
+            first.wait_event(self._after)
+
+
+class Recorder:
+    """Repeats work on the same arrays: at first by doing it, then as a graph.
+
+    Parameters
+    ----------
+    xp : module
+        CuPy.
+
+    Notes
+    -----
+    A graph repeats launches with the addresses and numbers they had. So the work must always ask
+    for the same launches, depend on nothing that changes on the host (a step number, say), and
+    write and read memory that lives as long as the recorder. Memory must not be allocated by it
+    either, since it could be another's at the next time: while work is recorded, an allocation
+    is an error. If recording fails, the reason is logged once, and the work is done by ordinary
+    launches from then on.
+    """
+
+    def __init__(self, xp: Any) -> None:
+        self.xp = xp
+        self._stream = xp.cuda.Stream(non_blocking=True)  # the default stream cannot be recorded
+        self._times: dict[Any, int] = {}
+        self._graphs: dict[Any, Any] = {}
+        self._failed = False
+
+    def __call__(self, work: Callable[..., object], *arrays: Any) -> None:
+        """Do ``work(*arrays)`` on the current stream.
+
+        Parameters
+        ----------
+        work : callable
+            The same at every call.
+        *arrays : ndarray
+            What it reads; for each combination of addresses and shapes there is a graph.
+        """
+        key = tuple((a.data.ptr, a.shape, a.strides, a.dtype.str) for a in arrays)
+        graph = self._graphs.get(key)
+        if graph is None and self._is_warm(key):
+            graph = self._record(work, arrays)
+            if graph is not None:
+                self._graphs[key] = graph
+        if graph is None:
+            work(*arrays)
+        else:
+            graph.launch()
+
+    def _is_warm(self, key: Any) -> bool:
+        """Return whether work is to be recorded now, and count it otherwise."""
+        if self._failed or len(self._graphs) == MOST:
+            return False
+        times = self._times.pop(key, 0)
+        if times == WARM:
+            return True
+        if len(self._times) == MOST:  # arrays that come and go are not worth a graph
+            del self._times[next(iter(self._times))]
+        self._times[key] = times + 1
+        return False
+
+    def _record(self, work: Callable[..., object], arrays: tuple[Any, ...]) -> Any:
+        """Return the graph of the launches that work asks for (none is made), or None."""
+        stream = self._stream
+        try:
+            with stream, self.xp.cuda.using_allocator(_refuse):
+                stream.begin_capture()
+                try:
+                    work(*arrays)
+                except BaseException:
+                    with suppress(Exception):  # ends the recording; the error above is the cause
+                        stream.end_capture()
+                    raise
+                return stream.end_capture()
+        except Exception as error:
+            self._failed = True
+            logging.getLogger(__name__).warning(
+                "a step cannot be recorded as a CUDA graph and takes more time: %s: %s",
+                type(error).__name__,
+                error,
+            )
+            return None
+
+
+def _refuse(size: int) -> Any:
+    raise RuntimeError(f"{size} bytes of device memory were asked for while a graph was recorded")
