@@ -47,7 +47,8 @@ def examine() -> dict[str, Any]:
     dict
         ``broken`` (what is wrong with each core package that cannot be imported); unless NumPy
         or threadpoolctl are among them, also what `ddnmf_np.environment.environment` returns,
-        and ``numba`` (why its loops cannot be used, or None). ``cuda["problem"]`` is here the
+        ``kernels`` (those that OpenBLAS should take here, None where it chooses well itself) and
+        ``numba`` (why its loops cannot be used, or None). ``cuda["problem"]`` is here the
         outcome of a trial computation; ``cuda["no_graphs"]`` is why steps on a device that works
         are not recorded as graphs, or None.
     """
@@ -56,12 +57,13 @@ def examine() -> dict[str, Any]:
         return {"broken": broken}
     from ddnmf_np.engine.backend import why_no_graphs, why_not_cupy, why_not_numba
     from ddnmf_np.environment import environment
+    from ddnmf_np.kernels import best_kernels
 
     found = environment()
     cuda = found["cuda"]
     cuda["problem"] = why_not_cupy()
     cuda["no_graphs"] = None if cuda["problem"] else why_no_graphs()
-    return {"broken": broken, **found, "numba": why_not_numba()}
+    return {"broken": broken, **found, "kernels": best_kernels(), "numba": why_not_numba()}
 
 
 def report(found: dict[str, Any]) -> list[str]:
@@ -78,11 +80,15 @@ def report(found: dict[str, Any]) -> list[str]:
         f"processors: {cpus['usable']} usable of {cpus['count']}",
         f"memory: {_gib(memory['available_bytes'])} available of {_gib(memory['total_bytes'])}",
     ]
-    lines += [
-        f"{pool['kind']}: {' '.join(filter(None, (pool['library'], pool['version'])))}, "
-        f"{pool['threads']} threads"
-        for pool in found["threads"]
-    ]
+    for pool in found["threads"]:
+        names = ", ".join(filter(None, (pool["library"], pool["version"], pool["kernels"])))
+        lines.append(f"{pool['kind']}: {names}; {pool['threads']} threads")
+    best = found.get("kernels")
+    if best and not any(pool["kernels"] == best for pool in found["threads"]):
+        lines.append(
+            f"  faster on this processor: OPENBLAS_CORETYPE={best}, set before NumPy is "
+            "loaded (ddnmf_np.train does so for itself)"
+        )
     lines.append(f"CUDA: driver {cuda['driver'] or 'none'}, runtime {cuda['runtime'] or 'none'}")
     lines += [
         f"device {number}: {device['name']}, compute capability {device['compute_capability']}, "

@@ -89,12 +89,13 @@ def _memory_pages() -> int | None:
 
 
 def _thread_pools() -> list[dict[str, Any]]:
-    """Return library, version and threads of every pool that is loaded."""
+    """Return library, version, kernels and threads of every pool that is loaded."""
     np.ones((2, 2)) @ np.ones((2, 2))  # some builds load their BLAS with the first product
     return [
         {
             "library": pool["internal_api"],
             "version": pool["version"],
+            "kernels": pool.get("architecture"),
             "threads": pool["num_threads"],
             "kind": pool["user_api"],
         }

@@ -1,4 +1,4 @@
-"""Which of its kernels OpenBLAS takes; imported before NumPy, which loads OpenBLAS.
+"""Which of its kernels OpenBLAS takes; imported by commands before NumPy, which loads OpenBLAS.
 
 OpenBLAS takes the widest vectors that a processor has. AMD's Zen 4 has those of 512 bits, but
 works on them in halves, and OpenBLAS's kernels for 256 bits are the faster ones there: on the
@@ -34,16 +34,18 @@ def better_kernels(cpuinfo: str) -> str | None:
     return "Haswell" if any(int(found["model"]) in models for models in ZEN4) else None
 
 
+def best_kernels() -> str | None:
+    """Return the value of the variable for this machine, or None where it need not be set."""
+    try:
+        return better_kernels(Path("/proc/cpuinfo").read_text("utf-8", "replace"))
+    except OSError:  # not Linux
+        return None
+
+
 def choose_kernels() -> None:
     """Set the variable for this process, unless it is set or comes too late."""
-    if VARIABLE in os.environ or "numpy" in sys.modules:
-        return
-    try:
-        kernels = better_kernels(Path("/proc/cpuinfo").read_text("utf-8", "replace"))
-    except OSError:  # not Linux
-        return
-    if kernels is not None:
-        os.environ[VARIABLE] = kernels
+    if VARIABLE not in os.environ and "numpy" not in sys.modules and (best := best_kernels()):
+        os.environ[VARIABLE] = best
 
 
 choose_kernels()

@@ -25,7 +25,7 @@ ROOMS = [
     {"config", "environment", "lanes", "model", "training", "checkpoint", "distributed", "progress",
      "runfolder"},
     {"evaluation"},
-    {"estimator", "run", "experiments"},
+    {"estimator", "run", "experiments", "benchmarks"},
     {"train", "bench", "doctor"},
 ]  # fmt: skip
 """Modules and folders of the package, from the ground up: an import points up this list."""
@@ -134,10 +134,17 @@ def test_cupy_numba_and_nvmath_are_imported_in_one_place_each(module):
     assert "nvmath" not in top or module == "ddnmf_np.engine.cublas"
 
 
+PEERS = {"torch_peer": {"torch"}, "jax_peer": {"jax"}, "keras_peer": {"keras", "tensorflow"}}
+"""Files of ``ddnmf_np/benchmarks`` that measure a framework, and which."""
+
+
 @pytest.mark.parametrize("module", sorted(MODULES))
 def test_no_framework(module):
-    """Every gradient is written by hand."""
-    assert not {name.split(".")[0] for name in IMPORTS[module]} & FRAMEWORKS
+    """Every gradient is written by hand; frameworks are what the benchmark compares it with."""
+    room, file = ("", *module.split("."))[-2:]
+    allowed = PEERS.get(file, set()) if room == "benchmarks" else set()
+    assert not {name.split(".")[0] for name in IMPORTS[module]} & FRAMEWORKS - allowed
+    assert room == "benchmarks" or not any(name.endswith("_peer") for name in inside(module))
 
 
 def test_checks_of_imports_see_what_they_should(tmp_path):

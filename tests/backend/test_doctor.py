@@ -153,3 +153,15 @@ def test_memory_where_the_system_says_nothing(monkeypatch, tmp_path):
     assert "memory: unknown available of unknown" in doctor.report(
         {"broken": {}, "numba": None, **found}
     )
+
+
+@pytest.mark.parametrize("taken", ["SkylakeX", "Haswell"])
+def test_better_kernels_are_named_where_others_are_taken(taken):
+    found = environment.environment() | {"broken": {}, "numba": None, "kernels": "Haswell"}
+    found["threads"] = [
+        {"kind": "blas", "library": "openblas", "version": "1", "kernels": taken, "threads": 2}
+    ]
+    lines = doctor.report(found)
+    assert f"blas: openblas, 1, {taken}; 2 threads" in lines
+    advice = [line for line in lines if "OPENBLAS_CORETYPE=Haswell" in line]
+    assert len(advice) == (taken != "Haswell")
