@@ -1,0 +1,54 @@
+"""What the tests of the benchmark share."""
+
+from ddnmf_np.benchmarks.contestants import FLOORS
+from ddnmf_np.benchmarks.problem import Case
+from ddnmf_np.benchmarks.reference import make_problem, reference_losses
+from ddnmf_np.config import Config
+
+ODD = Case("odd", 13, (11, 7), 3, 5)
+"""All widths different, so that no transposed product can pass by accident."""
+
+
+def odd_problem(objective="paper"):
+    return make_problem(ODD, Config(objective=objective))
+
+
+def reply(losses=None, seconds=0.01, **changes):
+    """Return what a worker would answer."""
+    found = {
+        "import_seconds": 0.5,
+        "import_memory_mib": 20.0,
+        "build_seconds": 0.1,
+        "first_step_seconds": 1.0,
+        "block_steps": 2,
+        "step_seconds": [seconds, 2.0 * seconds, 3.0 * seconds],
+        "peak_memory_mib": 100.0,
+        "device_memory_bytes": None,
+        "device": "CPU",
+    }
+    return found | ({} if losses is None else {"losses": losses}) | changes
+
+
+class Workers:
+    """Stands for the processes: answers what it was given for a contestant."""
+
+    def __init__(self, objective="paper", **answers):
+        self.right = reference_losses(odd_problem(objective))
+        self.answers = {name.replace("_", "-"): answer for name, answer in answers.items()}
+        self.asked = []
+
+    def __call__(self, request):
+        self.asked.append(request.contestant)
+        if request.contestant in FLOORS:
+            return reply()
+        answer = self.answers.get(request.contestant, reply(self.right))
+        if request.epochs and "gap" not in answer:
+            return reply(samples=50, epoch_seconds=[3.0, 1.0, 2.0])  # another network: no losses
+        return answer
+
+
+def wrong(losses, step, name, factor):
+    """Return losses of which one is off."""
+    losses = [dict(entry) for entry in losses]
+    losses[step][name] *= factor
+    return losses
