@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from ddnmf_np import kernels as kernels  # before anything that loads NumPy
 from ddnmf_np.benchmarks import measure, report, scaling
 from ddnmf_np.benchmarks.contestants import CONTESTANTS, available
 from ddnmf_np.benchmarks.digest import digest
