@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from ddnmf_np.benchmarks.report import overview, targets, to_markdown
+from ddnmf_np.benchmarks.scaling import to_markdown as scaling_to_markdown
 from ddnmf_np.config import Config
 from ddnmf_np.train import make_parser
 
@@ -62,7 +64,9 @@ def row(summary):
     return f"| {' | '.join(cells)} |"
 
 
-RECORDS = sorted((ROOT / "notebooks" / "results").glob("*/summary.json"))
+RESULTS = ROOT / "notebooks" / "results"
+RECORDS = sorted(RESULTS.glob("*/summary.json"))
+BENCH, SCALING = sorted(RESULTS.glob("*/bench.json")), sorted(RESULTS.glob("*/scaling.json"))
 
 
 @pytest.mark.parametrize("record", RECORDS, ids=lambda path: path.parent.name)
@@ -74,3 +78,22 @@ def test_no_result_is_without_a_record():
     rows = re.findall(r"^\| (?:demo|paper) \| \d+ \|.*$", README, re.MULTILINE)
     assert rows
     assert len(rows) == len(RECORDS)
+
+
+@pytest.mark.parametrize("record", BENCH, ids=lambda p: p.parent.name)
+def test_figures_of_the_benchmark_are_the_recorded_ones(record):
+    results = json.loads(record.read_text("utf-8"))
+    assert (record.parent / "bench.md").read_text("utf-8") == to_markdown(results)
+    for table in (overview(results), targets(results["verdicts"])):
+        assert table in README
+    assert f"`{results['commit'][:7]}`" in README
+    assert not results["commit"].endswith("+"), "measured with changes that nobody can find"
+
+
+@pytest.mark.parametrize("record", SCALING, ids=lambda p: p.parent.name)
+def test_exponents_are_the_recorded_ones(record):
+    text = (record.parent / "scaling.md").read_text("utf-8")
+    assert scaling_to_markdown(json.loads(record.read_text("utf-8"))) == text
+    tables = re.findall(r"(?:^\|.*\n)+", text, re.MULTILINE)
+    assert tables
+    assert tables[0].strip() in README

@@ -59,7 +59,7 @@ def make_folder(folder: Path) -> None:
 
 def to_markdown(results: Results) -> str:
     """Return all tables, each under a line that says what it shows."""
-    parts = [conditions(results)]
+    parts = [conditions(results), overview(results)]
     for name, table in results["cases"].items():
         shape = "-".join(map(str, table["shape"]))
         head = (
@@ -72,8 +72,28 @@ def to_markdown(results: Results) -> str:
     if "late_epochs" in results:
         parts += ["**late epochs** of this engine", _late_table(results["late_epochs"])]
     if results["verdicts"]:
-        parts += ["**targets**", _verdict_table(results["verdicts"])]
+        parts += ["**targets**", targets(results["verdicts"])]
     return "\n\n".join(parts) + "\n"
+
+
+def overview(results: Results) -> str:
+    """Return one table for all cases: medians in ms, and samples a second over whole epochs."""
+    cases, epochs = results["cases"], results.get("epochs", {}).get("contestants", {})
+    heads = [f"{name}, ms" for name in cases] + (["epochs, samples/s"] if epochs else [])
+    lines = [row(["", *heads]), "|---" + "|---:" * len(heads) + "|"]
+    tables = list(cases.values())
+    for part in ("contestants", "floors"):
+        for name, entry in tables[0][part].items() if tables else ():
+            found = [table[part][name] for table in tables]
+            cells = ["-" if e["gap"] is not None else ms(e["summary"]["median"]) for e in found]
+            if epochs and part == "contestants":
+                e = epochs.get(name, {"gap": "not asked for"})
+                rate = "-" if e["gap"] is not None else f"{e['summary']['samples_per_second']:.0f}"
+                cells.append(rate)
+            elif epochs:
+                cells.append("")
+            lines.append(row([entry["label"], *cells]))
+    return "\n".join(lines)
 
 
 def conditions(results: Results) -> str:
@@ -170,7 +190,8 @@ def _late_table(late: Results) -> str:
     return "\n".join(lines)
 
 
-def _verdict_table(found: list[dict[str, Any]]) -> str:
+def targets(found: list[dict[str, Any]]) -> str:
+    """Return the ratios that have a target, as a table."""
     lines = ["| ratio | | target | |", "|---|---:|---:|---|"]
     for v in found:
         met = "met" if v["met"] else "not met"

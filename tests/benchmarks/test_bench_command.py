@@ -147,7 +147,8 @@ def test_a_gap_is_labelled_in_table_and_picture(with_gaps):
     for why in ("not installed: torch", "no C++ compiler / x"):
         assert any(why in line for line in lines)
     widths = {line.count("|") for line in lines if line.startswith(("| PyTorch", "| JAX"))}
-    assert widths == {10, 5}  # the two tables: no row lacks a cell
+    columns = len(results["cases"]) + 1 + 2  # the name, the cases, the epochs, and their borders
+    assert widths == {columns, 10, 5}  # the three tables: no row lacks a cell
     words = [text.get_text() for ax in draw(results).axes for text in ax.texts]
     assert words.count("no result: not installed: torch") == 2
 
@@ -233,7 +234,9 @@ def test_ratios_and_targets():
         "paper-128: numpy+fast / lower product floor": (0.8, True),
         "paper-128: numpy / best peer (jax)": (2.0, False),
     }
-    line = next(x for x in to_markdown(results).splitlines() if x.startswith("| engine, NumPy + f"))
+    lines = [x for x in to_markdown(results).splitlines() if x.startswith("| engine, NumPy + f")]
+    assert lines[0] == "| engine, NumPy + fast | 16 |"  # the overview
+    line = lines[1]
     assert re.match(r"\| engine, NumPy \+ fast \| 16 \| [\d-]+ \| 16-16 \| 0\.80 \| 0\.80 ", line)
 
 
