@@ -17,7 +17,7 @@ from ddnmf_np.benchmarks import measure, report, scaling
 from ddnmf_np.benchmarks.contestants import CONTESTANTS, available
 from ddnmf_np.benchmarks.digest import digest
 from ddnmf_np.benchmarks.problem import CASES
-from ddnmf_np.engine.backend import why_not_cupy
+from ddnmf_np.engine.backend import load_cupy, why_not_cupy
 from ddnmf_np.engine.objective import PRESETS
 from ddnmf_np.errors import DDNMFError, OutputError, UsageError
 from ddnmf_np.lanes import usable_processors
@@ -28,7 +28,7 @@ EPILOG = """\
 Before anything is timed, each contestant's losses are compared with those of plain NumPy, before
 the first step and after a few; if they differ there are no results (exit code 1). What is not
 installed or cannot run is shown as such. The peers are the extra 'bench'.
-Exit codes: 0 done, 1 wrong results, 2 usage, 4 data or files, 130 interrupted."""
+Exit codes: 0 done, 1 wrong results, 2 usage, 3 no CUDA device, 4 data or files, 130 interrupted."""
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -108,7 +108,7 @@ def make_parser() -> argparse.ArgumentParser:
         type=_count(0),
         default=0,
         metavar="N",
-        help="epochs of this engine alone, each timed (default: %(default)s)",
+        help="epochs of this engine alone, each timed; 3 or more (default: none)",
     )
     add(
         "--dataset",
@@ -180,7 +180,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stdout = None  # or Python would complain about it once more at its end
         return OutputError.exit_code
     except KeyboardInterrupt:
-        print("interrupted; nothing was written", file=sys.stderr)
+        print("interrupted; there are no new results", file=sys.stderr)
         return INTERRUPTED
 
 
@@ -188,6 +188,8 @@ def run_comparison(flags: argparse.Namespace) -> None:
     """Compare, write and print."""
     options: dict[str, Any] = vars(flags)
     folder, device = options.pop("output"), options.pop("device")
+    if device == "cuda":
+        load_cupy()  # or its error, with the remedy
     if device == "auto":
         device = "cpu" if why_not_cupy() else "cuda"
     names = options.pop("contestants") or available(device)

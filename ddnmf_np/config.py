@@ -207,8 +207,8 @@ class Config:
     threads: int | None = option(
         None,
         "execution",
-        "threads on the CPU, shared out between the two networks; by default as many as there "
-        "are processors",
+        "threads on the CPU, shared out between the two networks; by default one for each "
+        "processor, or what OMP_NUM_THREADS says",
         kind=int,
         resumable=True,
     )

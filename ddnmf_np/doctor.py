@@ -87,7 +87,7 @@ def report(found: dict[str, Any]) -> list[str]:
     if best and not any(pool["kernels"] == best for pool in found["threads"]):
         lines.append(
             f"  faster on this processor: OPENBLAS_CORETYPE={best}, set before NumPy is "
-            "loaded (ddnmf_np.train does so for itself)"
+            "loaded (the commands of this package do so for themselves)"
         )
     lines.append(f"CUDA: driver {cuda['driver'] or 'none'}, runtime {cuda['runtime'] or 'none'}")
     lines += [

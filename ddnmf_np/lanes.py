@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from threading import Lock
 from types import TracebackType
 from typing import Any
 
@@ -50,24 +51,26 @@ class Lanes:
     def __init__(self, ops: Ops, threads: int | None, work: float) -> None:
         self.ops, self.threads, self.work = ops, threads, work
         self._other: ThreadPoolExecutor | None = None
-        self._limits: Any = None
+        self._process = 0
         self._depth = 0
 
     @property
     def side_by_side(self) -> bool:
         """Whether each of the two has a thread now."""
-        return self._other is not None
+        # A process that was forked has the object, but not its thread.
+        return self._other is not None and self._process == os.getpid()
 
     def __enter__(self) -> Lanes:
-        self._depth += 1
-        if self._depth == 1 and self.ops.on_host:
-            blas = ThreadpoolController().select(user_api="blas")
-            threads = self.threads or threads_of(blas)
-            two = threads > 1 and self.work >= WORTH_A_THREAD
-            takes_turns = any(lib.internal_api == "openblas" for lib in blas.lib_controllers)
-            self._limits = blas.limit(limits=share(threads, two=two, takes_turns=takes_turns))
-            if two:
+        worth_it = self.work >= WORTH_A_THREAD
+        if self._depth == 0 and self.ops.on_host and (self.threads is not None or worth_it):
+            threads = _BLAS.take(self.threads, two=worth_it)
+            if threads > 1 and worth_it:
                 self._other = ThreadPoolExecutor(1, thread_name_prefix="ddnmf-lane")
+                self._process = os.getpid()
+            self._limited = True
+        elif self._depth == 0:
+            self._limited = False
+        self._depth += 1
         return self
 
     def __exit__(
@@ -77,12 +80,13 @@ class Lanes:
         traceback: TracebackType | None,
     ) -> None:
         self._depth -= 1
-        if self._depth == 0 and self._limits is not None:
-            if self._other is not None:
-                self._other.shutdown()
+        if self._depth == 0 and self._limited:
+            try:
+                if self._other is not None:
+                    self._other.shutdown(wait=self.side_by_side)
+            finally:
                 self._other = None
-            self._limits.restore_original_limits()
-            self._limits = None
+                _BLAS.give_back()
 
     def both(self, one: Callable[[], object], two: Callable[[], object]) -> None:
         """Call both, and return when both are done.
@@ -93,16 +97,62 @@ class Lanes:
             Neither may write what the other reads or writes. If both raise, the error of ``two``
             is the one that comes through.
         """
-        if self._other is None:
+        if self._other is None or not self.side_by_side:
             self.ops.both(one, two)
             return
         future = self._other.submit(_quietly, one)
         try:
             two()
         finally:
-            error = future.exception()  # waits: nothing of a step outlives it
-        if error is not None:
-            raise error
+            _finish(future)
+        future.result()
+
+
+class _Blas:
+    """The threads of BLAS: one number for the whole process, set by the first who takes it.
+
+    Fits that run side by side in threads of their own share what the first has set; the last one
+    puts the old number back.
+    """
+
+    def __init__(self) -> None:
+        self.lock, self.users = Lock(), 0
+        self.limits: Any = None
+        self.threads = 1
+
+    def take(self, threads: int | None, *, two: bool) -> int:
+        """Share out ``threads`` (by default those that BLAS has), and return how many they are."""
+        with self.lock:
+            if self.users == 0:
+                blas = ThreadpoolController().select(user_api="blas")
+                self.threads = threads or threads_of(blas)
+                turns = any(lib.internal_api == "openblas" for lib in blas.lib_controllers)
+                two = two and self.threads > 1
+                self.limits = blas.limit(limits=share(self.threads, two=two, takes_turns=turns))
+            self.users += 1
+            return self.threads
+
+    def give_back(self) -> None:
+        """Put the old number back, if nobody else needs the new one."""
+        with self.lock:
+            self.users -= 1
+            if self.users == 0:
+                self.limits.restore_original_limits()
+
+
+_BLAS = _Blas()
+
+
+def _finish(future: Future[None]) -> None:
+    """Wait until it is done, come what may: nothing of a step outlives it."""
+    interrupt: KeyboardInterrupt | None = None
+    while not future.done():
+        try:
+            wait([future])
+        except KeyboardInterrupt as error:
+            interrupt = error
+    if interrupt is not None:
+        raise interrupt
 
 
 def threads_of(blas: Any) -> int:

@@ -45,6 +45,10 @@ def test_the_two_set_up_commands_are_marked_for_ci():
         assert re.search(rf"<!-- {name} -->\n```bash\n.+?```", README, re.DOTALL), name
 
 
+def test_nothing_is_left_to_fill_in():
+    assert "@@" not in README
+
+
 @pytest.mark.parametrize("link", re.findall(r"\]\((?!http)([^)#]+)", README))
 def test_links_lead_somewhere(link):
     assert (ROOT / link).exists()

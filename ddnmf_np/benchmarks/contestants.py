@@ -65,6 +65,10 @@ CONTESTANTS = {
             "torch-autotune", "PyTorch compile, max-autotune", "torch_peer", "TorchPeer",
             "max-autotune", ("cuda",),
         ),
+        Contestant(
+            "torch-whole-graphs", "PyTorch compile, whole step, reduce-overhead", "torch_peer",
+            "TorchPeer", "whole-step-graphs", ("cuda",),
+        ),
         Contestant("jax", "JAX jit", "jax_peer", "JaxPeer"),
         Contestant("keras", "Keras (TensorFlow)", "keras_peer", "KerasPeer"),
         Contestant("keras-jit", "Keras (TensorFlow, XLA)", "keras_peer", "KerasPeer", "jit"),

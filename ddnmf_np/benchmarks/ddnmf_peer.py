@@ -36,6 +36,12 @@ class EnginePeer(Peer):
         self.batch, self.steps = problem.case.batch, 0
         self.lanes = self.model.lanes.__enter__()
 
+    @classmethod
+    def load(cls, mode: str) -> None:
+        """Import Numba or CuPy, where the mode has it."""
+        backend, fast = MODES[mode]
+        get_ops(backend, fast=fast)
+
     def reset(self) -> None:
         """Start new sums."""
         self.steps = 0

@@ -105,7 +105,8 @@ def verdicts(results: Results) -> list[Verdict]:
     found = _on_a_gpu(results) if results["plan"]["device"] == "cuda" else _on_a_cpu(results)
     late = results.get("late_epochs", {}).get("contestants", {})
     for name, entry in late.items():
-        if entry["gap"] is None:
+        # Of fewer epochs the last is no late one.
+        if entry["gap"] is None and len(entry["rounds"][0]["epoch_seconds"]) > 2:
             last = len(entry["rounds"][0]["epoch_seconds"])
             ratio = entry["summary"]["last_over_second"]
             found.append(Verdict(f"{name}: epoch {last} / epoch 2", ratio, 1.05))

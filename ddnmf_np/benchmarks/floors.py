@@ -72,9 +72,17 @@ class ProductsFloor(Floor):
             for layers in problem.layers.values()
         ]
 
+        self.repeat = self.ops.recorder()
+
     def step(self, batch: int) -> None:
-        """Do a step."""
-        self._run([chain.run for chain in self.chains])
+        """Do a step; on a device as the engine does it, two streams and a graph."""
+        if self.ops.on_host:
+            self._run([chain.run for chain in self.chains])
+        else:
+            self.repeat(self._side_by_side, self.chains[0].h[0])
+
+    def _side_by_side(self, x: Array) -> None:
+        self.ops.both(self.chains[0].run, self.chains[1].run)
 
 
 class _Chain:

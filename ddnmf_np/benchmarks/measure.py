@@ -15,7 +15,12 @@ from typing import Any
 
 from ddnmf_np.benchmarks.contestants import CONTESTANTS, FLOORS
 from ddnmf_np.benchmarks.problem import CASES, Case
-from ddnmf_np.benchmarks.reference import check_agreement, make_problem, reference_losses
+from ddnmf_np.benchmarks.reference import (
+    check_agreement,
+    check_training,
+    make_problem,
+    reference_losses,
+)
 from ddnmf_np.benchmarks.report import Say
 from ddnmf_np.benchmarks.surroundings import surroundings
 from ddnmf_np.benchmarks.worker import Request
@@ -128,12 +133,12 @@ def _compare_steps(plan: Plan, folder: Path, run: Run, say: Say) -> dict[str, An
 
 def _compare_epochs(plan: Plan, folder: Path, run: Run, say: Say) -> dict[str, Any]:
     try:
-        width = load(plan.dataset, data_dir=plan.data_dir).x_train.shape[1]
+        x = load(plan.dataset, data_dir=plan.data_dir).x_train
     except DataError as error:
         say(f"epochs: {error}")
         return {"gap": str(error)}
-    case = CASES["paper-128"]._replace(name=f"epochs of {plan.dataset}", n_features=width)
-    table = _Table(plan, case, folder, run, say)
+    case = CASES["paper-128"]._replace(name=f"epochs of {plan.dataset}", n_features=x.shape[1])
+    table = _Table(plan, case, folder, run, say, x)
     for name in plan.contestants:
         table.visit(name, "epochs", epochs=plan.epochs)
     return table.content()
@@ -142,23 +147,28 @@ def _compare_epochs(plan: Plan, folder: Path, run: Run, say: Say) -> dict[str, A
 def _late_epochs(plan: Plan, folder: Path, run: Run, say: Say) -> dict[str, Any]:
     """Return what late epochs of the fastest engine take: no value may slow the arithmetic."""
     try:
-        width = load(plan.dataset, data_dir=plan.data_dir).x_train.shape[1]
+        x = load(plan.dataset, data_dir=plan.data_dir).x_train
     except DataError as error:
         return {"gap": str(error)}
-    case = CASES["paper-128"]._replace(name=f"late epochs of {plan.dataset}", n_features=width)
-    table = _Table(plan, case, folder, run, say)
-    ours = [name for name in plan.contestants if CONTESTANTS[name].ours]
-    for name in ours[-1:]:  # the fastest comes last
-        table.visit(name, "late epochs", epochs=plan.late_epochs)
+    case = CASES["paper-128"]._replace(name=f"late epochs of {plan.dataset}", n_features=x.shape[1])
+    table = _Table(plan, case, folder, run, say, x)
+    # The fastest comes last in the list of all; where it cannot run, the one before it is asked.
+    for name in reversed(CONTESTANTS):
+        if CONTESTANTS[name].ours and name in plan.contestants:
+            table.visit(name, "late epochs", epochs=plan.late_epochs)
+            if table.entries[name]["gap"] is None:
+                break
     return table.content()
 
 
 class _Table:
     """The answers for one case."""
 
-    def __init__(self, plan: Plan, case: Case, folder: Path, run: Run, say: Say) -> None:
+    def __init__(
+        self, plan: Plan, case: Case, folder: Path, run: Run, say: Say, x: Any = None
+    ) -> None:
         self.plan, self.run, self.say = plan, run, say
-        self.problem = make_problem(case, Config(objective=plan.objective))
+        self.problem = make_problem(case, Config(objective=plan.objective), x)
         self.path = folder / f"{case.name.replace(' ', '-')}.npz"
         self.problem.save(self.path)
         self.expected = reference_losses(self.problem)
@@ -202,6 +212,10 @@ class _Table:
                 reply["losses"],
                 self.expected,
                 plan.matmul_precision,
+            )
+        if "trained_losses" in reply:
+            check_training(
+                f"{contestant.label} ({name})", reply["trained_losses"], self.expected[0]
             )
         entry["rounds"].append(reply)
         times = sorted(reply["epoch_seconds" if epochs else "step_seconds"])

@@ -45,6 +45,10 @@ class Timed(ABC):
     @abstractmethod
     def __init__(self, problem: Problem, settings: Settings) -> None: ...
 
+    @classmethod  # noqa: B027
+    def load(cls, mode: str) -> None:
+        """Import what this way of working needs besides its own file."""
+
     @abstractmethod
     def step(self, batch: int) -> None:
         """Do one whole step on a batch of the problem; it need not wait for the result."""

@@ -9,6 +9,7 @@ import numpy as np
 from ddnmf_np.benchmarks.contestants import CHECKED_STEPS
 from ddnmf_np.benchmarks.problem import BATCHES, Case, LayerSpec, Problem
 from ddnmf_np.config import Config
+from ddnmf_np.engine.ops import Array
 from ddnmf_np.errors import DDNMFError
 from ddnmf_np.model import NETS, Model
 
@@ -28,8 +29,11 @@ class BenchmarkError(DDNMFError):
     """A contestant computes something else than the others, so that its time means nothing."""
 
 
-def make_problem(case: Case, config: Config) -> Problem:
-    """Return a case with the weights that this package would start from, and its batches."""
+def make_problem(case: Case, config: Config, x: Array | None = None) -> Problem:
+    """Return a case with the weights that this package would start from, and its batches.
+
+    The batches are the first rows of ``x``, (n, n_features), or drawn if it is not given.
+    """
     model = make_model(case, config)
     layers = {
         net: [
@@ -44,7 +48,9 @@ def make_problem(case: Case, config: Config) -> Problem:
     }
     rng = np.random.default_rng(config.seed)
     shape = (BATCHES, case.batch, case.n_features)
-    clean = np.maximum(rng.uniform(-3.0, 1.0, shape), 0.0).astype(config.dtype)
+    if x is None:
+        x = np.maximum(rng.uniform(-3.0, 1.0, shape), 0.0)
+    clean = np.resize(x, shape).astype(config.dtype)
     noisy = clean * (rng.uniform(size=shape) >= config.noise_rate)
     return Problem(
         case,
@@ -120,3 +126,25 @@ def check_agreement(
                     f"{abs(theirs[loss] / value - 1.0):.1e}, {rtol:g} is allowed. Nothing was "
                     "reported"
                 )
+
+
+def check_training(name: str, trained: dict[str, float], untrained: dict[str, float]) -> None:
+    """Refuse a contestant whose epochs have not trained: another path than its steps.
+
+    Parameters
+    ----------
+    name : str
+        Who it is.
+    trained, untrained : dict
+        Losses of one batch, after the epochs and with the first weights.
+
+    Raises
+    ------
+    BenchmarkError
+        If the supervisor's reconstruction has not become better by half.
+    """
+    if not trained["loss_sym"] < 0.5 * untrained["loss_sym"]:
+        raise BenchmarkError(
+            f"{name} does not train in its epochs: loss_sym is {trained['loss_sym']:.4g} after "
+            f"them and was {untrained['loss_sym']:.4g} before. Nothing was reported"
+        )

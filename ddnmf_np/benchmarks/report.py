@@ -68,7 +68,10 @@ def to_markdown(results: Results) -> str:
         )
         parts += [head, _step_table(table)]
     if "epochs" in results:
-        parts += ["**whole epochs**, with data order and noise", _epoch_table(results["epochs"])]
+        parts += [
+            "**whole epochs**, with data order and noise (Keras: noise drawn once, beforehand)",
+            _epoch_table(results["epochs"]),
+        ]
     if "late_epochs" in results:
         parts += ["**late epochs** of this engine", _late_table(results["late_epochs"])]
     if results["verdicts"]:

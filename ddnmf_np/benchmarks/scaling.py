@@ -94,7 +94,7 @@ CLAIMS = {
     ("seconds", "D"): Claim(2.0, False, "at most quadratic"),
     ("seconds", "depth"): Claim(1.0, True, "linear"),
     ("seconds", "batch"): Claim(0.0, False, "none: an epoch has the same samples"),
-    ("bytes", "n"): Claim(0.0, True, "none, but for the data"),
+    ("bytes", "n"): Claim(0.0, True, "none, but for the data (and their order)"),
     ("bytes", "D"): Claim(2.0, False, "at most quadratic"),
     ("bytes", "depth"): Claim(1.0, True, "linear"),
     ("bytes", "batch"): Claim(1.0, False, "at most linear"),

@@ -1,7 +1,8 @@
 """PyTorch as a contestant: eager or ``torch.compile``, with its fused Adam.
 
 ``Settings.mode`` is ``eager``, a mode of ``torch.compile`` for the losses (forward and backward),
-or ``whole-step``: forward, backward and Adam as one compiled function.
+or ``whole-step``: forward, backward and Adam as one compiled function (``whole-step-graphs``: with
+CUDA graphs).
 """
 
 from __future__ import annotations
@@ -144,8 +145,10 @@ class TorchPeer(Peer):
         self.device, config = torch.device(settings.device), problem.config
         self.train: Any
         joint = Joint(problem).to(self.device)
-        if settings.mode == "whole-step":
-            self.train = torch.compile(WholeStep(joint, config), dynamic=False)
+        whole_step = {"whole-step": "default", "whole-step-graphs": "reduce-overhead"}
+        if settings.mode in whole_step:
+            mode = whole_step[settings.mode]
+            self.train = torch.compile(WholeStep(joint, config), mode=mode, dynamic=False)
         else:
             self.train = Descent(joint, config, settings.mode)
         self.clean = [torch.tensor(x, device=self.device) for x in problem.clean]

@@ -80,12 +80,13 @@ def measure(request: Request) -> dict[str, Any]:
         compilation), ``losses`` of the first steps, ``block_steps`` and ``step_seconds`` (of each
         block), ``peak_memory_mib``, ``import_memory_mib`` (before anything is built),
         ``device_memory_bytes``, ``device``; with epochs, ``epoch_seconds`` and ``samples`` in
-        place of the steps.
+        place of the steps, and ``trained_losses`` of the first batch after them.
     """
     contestant = (CONTESTANTS | FLOORS)[request.contestant]
     pin(request.settings["threads"])
     start = time.perf_counter()
     kind = getattr(import_module(f"ddnmf_np.benchmarks.{contestant.module}"), contestant.kind)
+    kind.load(contestant.mode)
     result: dict[str, Any] = {"import_seconds": time.perf_counter() - start}
     result["import_memory_mib"] = peak_memory_mib()
     from ddnmf_np.benchmarks.peer import Peer, Settings
@@ -107,6 +108,9 @@ def measure(request: Request) -> dict[str, Any]:
             result["losses"] = first_losses(timed)
         if request.epochs and isinstance(timed, Peer):
             result |= time_epochs(timed, request)
+            timed.reset()
+            timed.step(0)
+            result["trained_losses"] = timed.losses()
         else:
             result |= time_steps(timed, request)
         result["peak_memory_mib"] = peak_memory_mib()

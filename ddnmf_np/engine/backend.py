@@ -195,7 +195,8 @@ def _products(cupy: Any, *, tf32: bool) -> tuple[list[Any] | None, str | None]:
         return [Cublas(cupy, tf32=tf32) for _ in range(2)], None
     except Exception as error:
         return None, (
-            f"steps are not recorded as CUDA graphs and take more time: {_describe(error)}. "
+            f"steps are not recorded as CUDA graphs and take more time, and matmul_precision has "
+            f"no effect: {_describe(error)}. "
             "Remedy: pip install --upgrade nvmath-python"
         )
 

@@ -363,7 +363,8 @@ class CupyOps(Ops):
     def activate(self, kind: str, z: Array, b: Array | None = None) -> None:
         """Overwrite ``z`` with ``f(z + b)`` (equations 1 and 3)."""
         bound = z.dtype.type(sigmoid_bound(z.dtype))
-        self._by_row("activate", z, (bound, NULL if b is None else b, z), np.int32(_code(kind)))
+        bias = NULL if b is None else self._read(_shaped(b, z.shape[1:]), z.dtype)
+        self._by_row("activate", z, (bound, bias, z), np.int32(_code(kind)))
 
     def delta(
         self, kind: str, h: Array, dh: Array, taps: Sequence[Tap], work: Array, db: Array | None
@@ -385,7 +386,8 @@ class CupyOps(Ops):
         n, width = h.shape
         refs: list[Any] = []
         for tap in taps:
-            refs += [self._read(tap.ref), h.dtype.type(tap.c)]
+            ref = self._read(_shaped(tap.ref, h.shape), h.dtype)
+            refs += [ref, h.dtype.type(tap.c)]
         refs += [NULL, h.dtype.type(0)] * (2 - len(taps))
         totals = [NULL if tap.total is None else tap.total for tap in taps]
         blocks = min(-(-width // COLUMNS), MOST_BLOCKS)
@@ -490,6 +492,13 @@ def _code(kind: str) -> int:
     if kind not in ACTIVATIONS:
         raise ValueError(f"activation {kind!r} is unknown; choose one of {ACTIVATIONS}")
     return ACTIVATIONS.index(kind)
+
+
+def _shaped(array: Array, shape: tuple[int, ...]) -> Array:
+    # A kernel would read past the end of a smaller one.
+    if array.shape != shape:
+        raise ValueError(f"an array of shape {array.shape} where {shape} is expected")
+    return array
 
 
 def _written(array: Array) -> Array:

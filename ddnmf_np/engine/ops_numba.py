@@ -98,19 +98,20 @@ def _delta(
     zero, one = h.dtype.type(0), h.dtype.type(1)
     width = h.shape[1]
     squares1, squares2 = 0.0, 0.0
+    parts = np.empty(_LANES, h.dtype)
     db[:] = zero
     for i in range(h.shape[0]):  # a row stays in the nearest cache over the loops below
         hi, di = h[i], dh[i]
         if count > 0:
             r = ref1[i]
             if sum1:
-                squares1 += _square(hi, r)
+                squares1 += _square(hi, r, parts)
             for j in range(width):
                 di[j] += (hi[j] - r[j]) * c1
         if count > 1:
             r = ref2[i]
             if sum2:
-                squares2 += _square(hi, r)
+                squares2 += _square(hi, r, parts)
             for j in range(width):
                 di[j] += (hi[j] - r[j]) * c2
         if kind == RELU:
@@ -132,8 +133,8 @@ _LANES = 16
 
 
 @_loop
-def _square(a: Any, b: Any) -> float:
-    parts = np.zeros(_LANES, a.dtype)
+def _square(a: Any, b: Any, parts: Any) -> float:
+    parts[:] = a.dtype.type(0)
     whole = a.size - a.size % _LANES
     for at in range(0, whole, _LANES):
         for k in range(_LANES):
@@ -230,7 +231,8 @@ class NumbaOps(Ops):
         Softplus, and more than two taps, which no objective here has, take the plain way.
         """
         code, count = CODES.get(kind, -1), len(taps)
-        if code < 0 or count > 2 or any(tap.ref.dtype != h.dtype for tap in taps):
+        odd = any(tap.ref.dtype != h.dtype or tap.ref.shape != h.shape for tap in taps)
+        if code < 0 or count > 2 or odd or h.shape[1] == 1:  # NumPy adds up one column in pairs
             super().delta(kind, h, dh, taps, work, db)
             return
         one = taps[0] if count > 0 else Tap(h, 0.0)

@@ -1,6 +1,7 @@
 """Every framework that is installed computes what the engine computes."""
 
 import os
+import sys
 
 import pytest
 from benchmark_cases import odd_problem
@@ -11,6 +12,14 @@ from ddnmf_np.benchmarks.ddnmf_peer import EnginePeer
 from ddnmf_np.benchmarks.floors import CopyFloor, ProductsFloor, adam_seconds
 from ddnmf_np.benchmarks.peer import Settings
 from ddnmf_np.benchmarks.reference import check_agreement, reference_losses
+
+
+@pytest.fixture(autouse=True)
+def _denormals_are_numbers_again():
+    """PyTorch's peer flushes them in this very thread; other tests need them."""
+    yield
+    if "torch" in sys.modules:
+        sys.modules["torch"].set_flush_denormal(False)
 
 
 def agrees(kind, mode, objective):

@@ -1,6 +1,9 @@
 """Two threads for two networks: the same bits, no thread left behind, no error lost."""
 
+import os
+import signal
 import threading
+import time
 from functools import partial
 
 import numpy as np
@@ -91,6 +94,35 @@ class TestThreads:
             assert not lanes.side_by_side
             assert not any(t.name.startswith("ddnmf-lane") for t in threading.enumerate())
 
+    def test_two_fits_at_a_time_leave_the_number_of_threads_alone(self):
+        with threadpool_limits(2, user_api="blas"):
+            first, second = (Lanes(Ops(), None, 1e12) for _ in range(2))
+            first.__enter__()
+            second.__enter__()
+            first.__exit__(None, None, None)
+            assert set(blas_threads()) == {1}, "the second is still at work"
+            second.__exit__(None, None, None)
+            assert set(blas_threads()) == {2}
+
+    def test_little_work_and_no_wish_change_nothing(self):
+        with threadpool_limits(2, user_api="blas"), Lanes(Ops(), None, 1e3) as lanes:
+            assert not lanes.side_by_side
+            assert set(blas_threads()) == {2}
+
+    @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
+    def test_a_forked_process_goes_on_alone(self):
+        with Lanes(Ops(), 2, 1e12) as lanes:
+            lanes.both(lambda: None, lambda: None)
+            child = os.fork()
+            if child == 0:
+                lanes.both(lambda: None, lambda: None)
+                os._exit(0 if not lanes.side_by_side else 1)
+            deadline = time.monotonic() + 30
+            while (status := os.waitpid(child, os.WNOHANG)) == (0, 0):
+                assert time.monotonic() < deadline, "the child waits for a thread it has not"
+                time.sleep(0.01)
+            assert status == (child, 0)
+
     def test_a_limit_set_outside_is_kept(self):
         with threadpool_limits(1, user_api="blas"), Lanes(Ops(), None, 1e12) as lanes:
             assert not lanes.side_by_side
@@ -131,6 +163,20 @@ class TestErrors:
                 pytest.raises(ZeroDivisionError, match=str(number)),
             ):
                 lanes.both(*calls)
+
+    def test_ctrl_c_while_waiting_waits_all_the_same(self):
+        done = threading.Event()
+
+        def slow():
+            threading.Event().wait(0.1)
+            signal.raise_signal(signal.SIGINT)  # Python handles it in the main thread
+            threading.Event().wait(0.2)
+            done.set()
+
+        with Lanes(Ops(), 2, 1e12) as lanes:
+            with pytest.raises(KeyboardInterrupt):
+                lanes.both(slow, lambda: None)
+            assert done.is_set()
 
     def test_the_other_is_waited_for(self):
         """Nothing of a step may go on behind the back of who handles its error."""

@@ -1,0 +1,109 @@
+"""What is timed: whole steps, waited for, with the threads that were asked for, and training."""
+
+from types import SimpleNamespace
+
+import pytest
+from benchmark_cases import ODD, Workers
+from threadpoolctl import threadpool_info
+
+from ddnmf_np.benchmarks import worker
+from ddnmf_np.benchmarks.digest import digest
+from ddnmf_np.benchmarks.floors import ProductsFloor
+from ddnmf_np.benchmarks.measure import Plan, compare, environment
+from ddnmf_np.benchmarks.peer import Settings
+from ddnmf_np.benchmarks.reference import BenchmarkError, check_training, make_problem
+from ddnmf_np.benchmarks.worker import Request
+from ddnmf_np.config import Config
+
+
+def quiet(text):
+    """Take what is said, and say nothing."""
+
+
+def test_every_block_of_steps_is_waited_for():
+    """Who answers before the work is done (JAX, a device) must not be timed by that."""
+    done, waited = [], []
+    timed = SimpleNamespace(step=done.append, synchronize=lambda: waited.append(len(done)))
+    request = Request("jax", "", warm_up=3, least_steps=12, seconds=0.0)
+    result = worker.time_steps(timed, request)
+    blocks = len(result["step_seconds"])
+    assert len(waited) == 2 + blocks
+    assert waited == [3, 6, *(6 + result["block_steps"] * (k + 1) for k in range(blocks))]
+    assert len(set(done)) > 1, "always the same batch"
+
+
+def test_a_worker_is_told_its_threads_before_anything_is_loaded(monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "7")
+    found = environment({"threads": 3, "device": "cpu"})
+    assert (found["OMP_NUM_THREADS"], found["NUMBA_NUM_THREADS"]) == ("3", "3")
+    assert found["JAX_PLATFORMS"] == "cpu"
+    monkeypatch.delenv("JAX_PLATFORMS", raising=False)
+    assert "JAX_PLATFORMS" not in environment({"threads": 3, "device": "cuda"})
+
+
+@pytest.mark.parametrize(("mode", "share"), [("serial", 2), ("two-threads", 1)])
+def test_the_floor_has_the_threads_of_its_mode(mode, share):
+    problem = make_problem(ODD, Config())
+    before = [pool["num_threads"] for pool in threadpool_info()]
+    floor = ProductsFloor(problem, Settings(threads=2, mode=mode))
+    found = {p["num_threads"] for p in threadpool_info() if p["user_api"] == "blas"}
+    floor.step(0)
+    floor.close()
+    assert found == {share}
+    assert [pool["num_threads"] for pool in threadpool_info()] == before
+
+
+def test_the_floor_computes_the_engine_s_products():
+    problem = make_problem(ODD, Config())
+    flop = 0
+
+    floor = ProductsFloor(problem, Settings(threads=1, mode="serial"))
+
+    def counted(a, b, out):
+        nonlocal flop
+        flop += 2 * a.shape[0] * a.shape[1] * b.shape[1]
+
+    floor.ops.matmul = counted
+    floor.step(0)
+    floor.close()
+    assert flop == problem.flop()
+
+
+def test_epochs_that_do_not_train_are_refused():
+    """Also if only the epochs are broken, and the steps right."""
+    check_training("someone", {"loss_sym": 1.0}, {"loss_sym": 2.5})
+    for trained in (2.5, 2.0, float("nan")):
+        with pytest.raises(BenchmarkError, match="someone does not train"):
+            check_training("someone", {"loss_sym": trained}, {"loss_sym": 2.5})
+    workers = Workers()
+    answer = workers.__call__
+
+    def run(request):
+        found = answer(request)
+        return found | {"trained_losses": workers.right[0]} if request.epochs else found
+
+    plan = Plan(cases=(), contestants=("numpy",), epochs=3, dataset="digits")
+    workers.right = [{"loss_sym": 1e9}]
+    with pytest.raises(BenchmarkError, match="does not train"):
+        compare(plan, run, quiet)
+
+
+def test_two_epochs_are_no_late_ones():
+    workers = Workers()
+    plan = Plan(cases=(), contestants=("numpy",), late_epochs=2, dataset="digits")
+
+    def run(request):
+        return workers(request) | {"epoch_seconds": [1.0, 1.0]}
+
+    assert digest(compare(plan, run, quiet))["verdicts"] == []
+
+
+def test_late_epochs_are_the_fastest_engine_s_that_runs():
+    workers = Workers()
+    workers.answers["numpy+fast"] = {"gap": "not installed: numba"}
+    names = ("numpy+fast", "numpy", "jax")  # in the user's order
+    plan = Plan(cases=(), contestants=names, late_epochs=3, dataset="digits")
+    late = compare(plan, workers, quiet)["late_epochs"]["contestants"]
+    assert late["numpy+fast"]["gap"] == "not installed: numba"
+    assert late["numpy"]["rounds"]
+    assert "jax" not in late
