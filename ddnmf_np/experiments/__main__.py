@@ -12,7 +12,7 @@ from ddnmf_np import kernels as kernels  # before anything that loads NumPy
 from ddnmf_np.config import unknown
 from ddnmf_np.engine.backend import BACKENDS
 from ddnmf_np.errors import DDNMFError, OutputError, UsageError
-from ddnmf_np.experiments.baselines import Source
+from ddnmf_np.experiments.baselines import NOISE_MODELS, Source
 from ddnmf_np.experiments.campaign import NOISE_RATES, RESULTS, Settings, run
 from ddnmf_np.experiments.records import Store
 from ddnmf_np.experiments.report import report
@@ -65,6 +65,13 @@ def make_parser() -> argparse.ArgumentParser:
         default=NOISE_RATES,
         metavar="X",
         help="of table 3 and figure 3 (default: 0.1 to 0.8)",
+    )
+    parser.add_argument(
+        "--noise-networks",
+        nargs="+",
+        default=NOISE_MODELS,
+        metavar="NAME",
+        help=f"of table 3 and figure 3 (default: {' '.join(NOISE_MODELS)})",
     )
     parser.add_argument(
         "--backend", choices=BACKENDS, default="numpy", help="of the networks (default: numpy)"
@@ -146,6 +153,7 @@ def main(
             starts=flags.starts,
             samples=flags.samples,
             noise_rates=tuple(flags.noise_rates),
+            noise_networks=tuple(flags.noise_networks),
             backend=flags.backend,
             threads=flags.threads,
             jobs=flags.jobs,

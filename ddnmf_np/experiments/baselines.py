@@ -319,7 +319,7 @@ class Representation:
             return 0.0
         if self.config is None:
             below = self.data.n_features if self.parent is None else self.parent.width
-            return 60.0 * self.data.n_train * below / (60_000 * 784)
+            return 14.0 * self.data.n_train * below / (60_000 * 784)
         widths = [self.data.n_features, *self.config.widths]
         if NETWORKS[self.model].bottleneck:
             widths.append(self.config.rank)

@@ -1,8 +1,12 @@
 """Small campaigns, and records out of thin air, that the tests of the experiments share."""
 
 import json
+import os
+import signal
+from dataclasses import dataclass
 
 from ddnmf_np.experiments.__main__ import main
+from ddnmf_np.experiments.baselines import Source
 from ddnmf_np.experiments.records import FORMAT, key_of
 
 PLACES = {"mnist": "digits", "fashion-mnist": "digits"}
@@ -11,6 +15,14 @@ PLACES = {"mnist": "digits", "fashion-mnist": "digits"}
 OPTIONS = {"widths": (16, 11), "rank": 4, "batch_size": 64, "fast": "off"}
 
 FLAGS = ["--epochs", "1", "--starts", "1", "--samples", "200"]
+
+
+@dataclass(frozen=True)
+class Deadly(Source):
+    """A data set that costs whoever loads it its life, as too large a one would."""
+
+    def load(self):
+        os.kill(os.getpid(), signal.SIGKILL)
 
 
 def command(folder, *words, places=PLACES, options=OPTIONS):

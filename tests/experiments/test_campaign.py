@@ -5,14 +5,17 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
 import pytest
-from experiments_cases import FLAGS, OPTIONS, PLACES, command, records_of
+from experiments_cases import FLAGS, OPTIONS, PLACES, Deadly, command, records_of
 
 from ddnmf_np.errors import UsageError
 from ddnmf_np.experiments import baselines, campaign, figures
 from ddnmf_np.experiments.__main__ import main, parse_seeds
+from ddnmf_np.experiments.baselines import Source
 from ddnmf_np.experiments.campaign import Clock, Outcome, Settings, Unit, duration
+from ddnmf_np.experiments.records import Store
 
 ONE = ["table1", "--seeds", "2"]
 TRAINED = ("ae1", "ae2", "ae-linear", "ddnmf-paper", "ddnmf-demo")
@@ -232,6 +235,7 @@ def test_report_puts_tables_into_a_text(finished, tmp_path):
         (["table1", "--jobs", "0"], "jobs is 0"),
         (["table1", "--starts", "0"], "starts is 0"),
         (["table3", "--noise-rates", "1.5"], "expected numbers in (0, 1)"),
+        (["table3", "--noise-networks", "ddnmf"], "'ddnmf' is unknown; did you mean 'ddnmf-"),
         (["table1", "--epoch", "3"], "did you mean '--epochs'?"),
         (["report"], "has no records"),
         ([], "say what to compute: table1,"),
@@ -280,6 +284,26 @@ def test_processes_give_what_one_process_gives(finished, tmp_path):
         if "seed0" in name and "clustering" in name:
             one, two = (json.loads(text)["result"] for text in (content, found[name]))
             assert {**one, "seconds": 0} == {**two, "seconds": 0}
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGKILL")
+def test_a_process_that_dies_fails_its_own_run_alone(tmp_path, capsys):
+    source = Source("mnist", "digits")
+    settings = Settings(
+        results=("table1",), seeds=(0,), epochs=1, starts=1, samples=200, jobs=2,
+        sources=(source,), options=OPTIONS,
+    )  # fmt: skip
+    units = campaign.plan(settings, {"mnist": baselines.inspect(source, 200)})[:3]
+    doomed = replace(units[1].spec.data, source=Deadly("mnist", "digits"))
+    units[1] = replace(units[1], spec=replace(units[1].spec, data=doomed))
+    store = Store(tmp_path)
+    store.create()
+    outcomes = {o.label: o.error for o in campaign.execute(units, tmp_path, jobs=2)}
+    assert len(outcomes) == 3
+    [failed] = [label for label, error in outcomes.items() if error is not None]
+    assert failed == units[1].spec.label
+    assert "its process died" in outcomes[failed]
+    assert "one at a time" in capsys.readouterr().err
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGKILL")
