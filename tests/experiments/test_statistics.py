@@ -42,8 +42,7 @@ def test_wilcoxon_of_known_data():
     assert found.p == pytest.approx(0.0625)
     assert (found.n, found.verdict) == (5, "yes")
     assert compare(other, one).verdict == "no"
-    # Conover (1999), section 5.7: twins, T+ = 42.5 of ten pairs... is not exact for ties; here a
-    # small sample whose signed ranks are +1 +2 +3 -4: T- = 4, and P(T- <= 4) = 7/16.
+    # Signed ranks +1 +2 +3 -4: 7 of the 16 assignments of signs have a T- of at most 4.
     signs = compare(dict(enumerate([1.0, 2.0, 3.0, -4.0])), dict.fromkeys(range(4), 0.0))
     assert signs.p == pytest.approx(2 * 7 / 16)
     assert signs.verdict == "open"
