@@ -18,6 +18,7 @@ CORE = {
     "numpy": "numpy",
     "scipy": "scipy.linalg",
     "scikit-learn": "sklearn",
+    "joblib": "joblib",
     "matplotlib": "matplotlib",
     "tqdm": "tqdm",
     "pooch": "pooch",

@@ -22,6 +22,7 @@ PACKAGES = (
     "numpy",
     "scipy",
     "scikit-learn",
+    "joblib",
     "matplotlib",
     "tqdm",
     "pooch",

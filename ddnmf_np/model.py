@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from typing import Any
@@ -98,14 +98,7 @@ class Model:
     @cached_property
     def optimizer(self) -> Optimizer:
         """The configured optimizer of both networks; its memory is taken at first use."""
-        config, arenas = self.config, [self.supervisor.arena, self.student.arena]
-        match config.optimizer:
-            case "gd":
-                return GradientDescent(arenas, config.lr)
-            case "momentum":
-                return Momentum(arenas, config.lr, config.momentum)
-            case _:
-                return Adam(arenas, config.lr, config.adam_b1, config.adam_b2, config.adam_eps)
+        return make_optimizer(self.config, [self.supervisor.arena, self.student.arena])
 
     def step(self, x: Array, x_noisy: Array) -> None:
         """Do one iteration of algorithm 1 on a mini-batch, and add its losses to ``loss.sums``.
@@ -318,6 +311,17 @@ class Model:
         arena = stack.arena
         blocks = {name: (arena.param(name), arena.grad(name)) for name in arena.shapes}
         return Problem(net, self.ops, blocks, value, gradient, lambda: relu_sides(stack))
+
+
+def make_optimizer(config: Config, arenas: Sequence[Arena]) -> Optimizer:
+    """Return the configured optimizer of some networks."""
+    match config.optimizer:
+        case "gd":
+            return GradientDescent(arenas, config.lr)
+        case "momentum":
+            return Momentum(arenas, config.lr, config.momentum)
+        case _:
+            return Adam(arenas, config.lr, config.adam_b1, config.adam_b2, config.adam_eps)
 
 
 def _flats(arena: Arena) -> list[tuple[str, Array]]:

@@ -1,0 +1,193 @@
+"""Tables and figures of the paper's section 4: ``python -m ddnmf_np.experiments --help``."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ddnmf_np import kernels as kernels  # before anything that loads NumPy
+from ddnmf_np.config import unknown
+from ddnmf_np.engine.backend import BACKENDS
+from ddnmf_np.errors import DDNMFError, OutputError, UsageError
+from ddnmf_np.experiments.baselines import NOISE_MODELS, Source
+from ddnmf_np.experiments.campaign import NOISE_RATES, RESULTS, Settings, run
+from ddnmf_np.experiments.records import Store
+from ddnmf_np.experiments.report import report
+from ddnmf_np.run import INTERRUPTED
+
+FAILED = 1
+"""Exit code of a campaign that came to its end, with failures or records of no use."""
+
+EPILOG = """\
+Each run leaves a record in OUTPUT/records, named by its configuration, and is not repeated: a
+campaign that was stopped goes on when the same command is given again, and more seeds add to the
+fewer. Tables (Markdown) and figures are made from the records alone; `report` makes them again.
+Exit codes: 0 done, 1 some runs failed (the others are done), 2 usage, 3 backend missing, 4 files,
+130 interrupted."""
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """Return the parser of the command line."""
+    parser = argparse.ArgumentParser(
+        prog="python -m ddnmf_np.experiments",
+        description="Compute the tables and figures of the paper's section 4 from raw data.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+        exit_on_error=False,
+    )
+    parser.add_argument(
+        "results",
+        nargs="*",
+        metavar="RESULT",
+        help=f"{', '.join(RESULTS)}; all; or report: from the records there are",
+    )
+    parser.add_argument(
+        "--seeds",
+        default="5",
+        metavar="N",
+        help="how many (0 to N-1), or the seeds themselves with commas: 0,3,7 (default: 5)",
+    )
+    parser.add_argument(
+        "--epochs", type=int, default=30, metavar="N", help="of every network (default: 30)"
+    )
+    parser.add_argument("--samples", type=int, metavar="N", help="training images (default: all)")
+    parser.add_argument(
+        "--starts", type=int, default=10, metavar="N", help="of every clustering (default: 10)"
+    )
+    parser.add_argument(
+        "--noise-rates",
+        type=float,
+        nargs="+",
+        default=NOISE_RATES,
+        metavar="X",
+        help="of table 3 and figure 3 (default: 0.1 to 0.8)",
+    )
+    parser.add_argument(
+        "--noise-networks",
+        nargs="+",
+        default=NOISE_MODELS,
+        metavar="NAME",
+        help=f"of table 3 and figure 3 (default: {' '.join(NOISE_MODELS)})",
+    )
+    parser.add_argument(
+        "--backend", choices=BACKENDS, default="numpy", help="of the networks (default: numpy)"
+    )
+    parser.add_argument(
+        "--jobs", type=int, default=1, metavar="N", help="runs at a time (default: 1)"
+    )
+    parser.add_argument(
+        "--threads", type=int, metavar="N", help="of each run (default: the processors, shared out)"
+    )
+    parser.add_argument(
+        "--output",
+        type=Path,
+        default=Path("runs") / "experiments",
+        metavar="FOLDER",
+        help="records, tables and figures (default: runs/experiments)",
+    )
+    parser.add_argument(
+        "--into",
+        type=Path,
+        nargs="+",
+        default=(),
+        metavar="FILE",
+        help="Markdown whose lines <!-- experiments table1 --> ... are to be followed by the table",
+    )
+    parser.add_argument("--data-dir", metavar="FOLDER", help="where to look for the images first")
+    return parser
+
+
+def parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    """Return the arguments; raises `UsageError` for those that cannot be used."""
+    try:
+        flags, rest = make_parser().parse_known_args(argv)
+    except argparse.ArgumentError as error:
+        raise UsageError(f"{error}; see --help") from error
+    if rest:
+        known = [option for action in make_parser()._actions for option in action.option_strings]
+        raise UsageError(unknown("argument", rest[0].partition("=")[0], known, "see --help", 0.7))
+    if not flags.results:
+        raise UsageError(f"say what to compute: {', '.join(RESULTS)}, all, or report; see --help")
+    return flags
+
+
+def parse_seeds(text: str) -> tuple[int, ...]:
+    """Return the seeds: ``"3"`` is 0, 1, 2, and ``"3,5"`` or ``"3,"`` are those themselves."""
+    try:
+        numbers = [int(part) for part in text.split(",") if part.strip()]
+    except ValueError as error:
+        raise UsageError(f"seeds is {text!r}; give a number, or seeds with commas") from error
+    return tuple(numbers) if "," in text else tuple(range(*numbers))
+
+
+def main(
+    argv: Sequence[str] | None = None,
+    *,
+    places: Mapping[str, str] | None = None,
+    options: Mapping[str, Any] | None = None,
+) -> int:
+    """Run the command and return its exit code.
+
+    Parameters
+    ----------
+    argv : sequence of str, optional
+        Arguments; those of the process if not given.
+    places : mapping of str to str, optional
+        Where a data set is, by name, instead of where it is known to be; for tests.
+    options : mapping, optional
+        Options of all networks, over their own; for tests.
+    """
+    try:
+        flags = parse(argv)
+        asked = list(dict.fromkeys(flags.results))
+        only_report = asked == ["report"]
+        results = RESULTS if only_report or asked == ["all"] else tuple(asked)
+        settings = Settings(
+            results=results,
+            seeds=parse_seeds(flags.seeds),
+            epochs=flags.epochs,
+            starts=flags.starts,
+            samples=flags.samples,
+            noise_rates=tuple(flags.noise_rates),
+            noise_networks=tuple(flags.noise_networks),
+            backend=flags.backend,
+            threads=flags.threads,
+            jobs=flags.jobs,
+            sources=tuple(
+                Source(name, (places or {}).get(name, name), flags.data_dir)
+                for name in ("mnist", "fashion-mnist")
+            ),
+            options=options or {},
+        )
+        store = Store(flags.output)
+        if only_report and not any(store.records.glob("*.json")):
+            raise UsageError(f"output {store.records}: has no records; run a table or all first")
+        failures = [] if only_report else run(settings, flags.output, say)
+        failures += report(store, results, say, flags.into)
+        if failures:
+            say("\nfailures:\n" + "\n".join(f"- {text}" for text in failures))
+            if not only_report:
+                say("What has failed has no record: the same command tries it again, and only it.")
+        return FAILED if failures else 0
+    except DDNMFError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_code
+    except BrokenPipeError:  # whoever read standard output has left
+        sys.stdout = None
+        return OutputError.exit_code
+    except KeyboardInterrupt:
+        print("interrupted; every finished run is kept, the same command goes on", file=sys.stderr)
+        return INTERRUPTED
+
+
+def say(text: str) -> None:
+    """Print at once, so that a log shows it in time."""
+    print(text, file=sys.stdout, flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,227 @@
+"""The plain auto-encoders of section 4.2, made of the engine's own layers.
+
+One network, one loss, and the same trainer, noise, order of batches and optimizers as the model:
+what differs between a row of the tables and the next is then the method and nothing else.
+"""
+
+from __future__ import annotations
+
+from functools import cached_property
+
+import numpy as np
+
+from ddnmf_np.config import Config
+from ddnmf_np.engine.gradcheck import SAMPLES, Problem, leave_kinks, relu_sides
+from ddnmf_np.engine.layers import Dense, glorot
+from ddnmf_np.engine.ops import Array, Ops, Tap
+from ddnmf_np.engine.optim import Optimizer
+from ddnmf_np.engine.stack import Stack
+from ddnmf_np.errors import DataError
+from ddnmf_np.lanes import Lanes
+from ddnmf_np.model import make_optimizer
+
+STREAM = 4
+"""Stream of the seed that draws the weights; 0 to 3 are the model's and the checker's."""
+
+
+class ReconstructionLoss:
+    """``(1/N) sum_i || x_i - y_i ||^2`` of one network, the form of equation 4.
+
+    Parameters
+    ----------
+    stack : Stack
+        The network.
+    mean : bool
+        Whether it is a mean over features too.
+
+    Attributes
+    ----------
+    sums : ndarray of shape (1,), float64
+        Squared distances added up since `reset`, on the device.
+    """
+
+    def __init__(self, stack: Stack, *, mean: bool) -> None:
+        self.stack = stack
+        self.divisor: int = stack.widths[-1] if mean else 1
+        self.sums = stack.ops.zeros((1,), "float64")
+
+    def reset(self) -> None:
+        """Start a new sum."""
+        self.sums.fill(0.0)
+
+    def values(self, n: int) -> dict[str, float]:
+        """Return the loss over the ``n`` samples measured since `reset`."""
+        total = float(self.stack.ops.to_host(self.sums)[0])
+        return {"loss_rec": total / (n * self.divisor)}
+
+    def taps(self, x: Array, *, measure: bool = False) -> dict[int, list[Tap]]:
+        """Return the direct gradient at the output, ``(2/N)(y - x)``; ``measure`` adds the loss."""
+        c = 2.0 / (x.shape[0] * self.divisor)
+        return {self.stack.depth: [Tap(x, c, self.sums if measure else None)]}
+
+
+class Autoencoder:
+    """An auto-encoder of section 4.2, with what `ddnmf_np.training.Trainer` asks of a model.
+
+    Its input is the noisy batch, its target the clean one: with noise it is a denoising
+    auto-encoder (Vincent et al., 2008), with ``noise_kind="none"`` a plain one.
+
+    Parameters
+    ----------
+    n_features : int
+        Width of the data.
+    config : Config
+        Shapes, noise, optimizer, precision, batch size and seed. Its ``base_activation`` is that
+        of the code and its ``recovery_activation`` that of the layer after it; of the objective,
+        only ``reduction`` has a meaning here.
+    bottleneck : bool
+        Whether there is a layer of ``rank`` units in the middle (AE1); without it the code is
+        the widest layer (AE2).
+    ops : Ops, optional
+        Who does the arithmetic; plain NumPy if not given.
+    rows : int, optional
+        Largest batch.
+
+    Attributes
+    ----------
+    stack : Stack
+        The network; all its layers have a bias.
+    loss : ReconstructionLoss
+        What it is trained for.
+    """
+
+    def __init__(
+        self,
+        n_features: int,
+        config: Config,
+        *,
+        bottleneck: bool = True,
+        ops: Ops | None = None,
+        rows: int | None = None,
+    ) -> None:
+        self.n_features, self.config, self.bottleneck = n_features, config, bottleneck
+        self.ops = ops or Ops()
+        layers = make_layers(n_features, config, bottleneck=bottleneck)
+        rows = rows or max(config.batch_size, 256)
+        self.stack = Stack(layers, rows=rows, dtype=config.dtype, ops=self.ops)
+        self.loss = ReconstructionLoss(self.stack, mean=self._mean)
+        # One network has nobody to share the threads with: no work that would ask for two lanes.
+        self.lanes = Lanes(self.ops, config.threads, work=0.0)
+        self._repeat = self.ops.recorder()
+        glorot(self.stack.layers, config.seed, STREAM)
+
+    @property
+    def _mean(self) -> bool:
+        return self.config.make_objective().reduction == "mean"
+
+    @property
+    def dtype(self) -> np.dtype[np.floating]:
+        """Precision of parameters and activations."""
+        dtype: np.dtype[np.floating] = self.stack.arena.params.dtype
+        return dtype
+
+    @property
+    def code_layer(self) -> int:
+        """Number of the layer whose output is the code: the middle one."""
+        return self.stack.depth // 2
+
+    # -- training -------------------------------------------------------------------------
+
+    @cached_property
+    def optimizer(self) -> Optimizer:
+        """The configured optimizer."""
+        return make_optimizer(self.config, [self.stack.arena])
+
+    def step(self, x: Array, x_noisy: Array) -> None:
+        """Do one step on a mini-batch, and add its loss to ``loss.sums``."""
+        self._repeat(self._differentiate, x, x_noisy)
+        self.optimizer.step()
+
+    def _differentiate(self, x: Array, x_noisy: Array) -> None:
+        self.stack.forward(x_noisy)
+        self.stack.backward(self.loss.taps(x, measure=True))
+
+    # -- use ------------------------------------------------------------------------------
+
+    def encode(self, x: Array) -> Array:
+        """Return the codes of samples, shape (n, width of the code)."""
+        return self._apply(x, self.code_layer)
+
+    def reconstruct(self, x: Array) -> Array:
+        """Return the output for samples, shape (n, n_features)."""
+        return self._apply(x, self.stack.depth)
+
+    def _apply(self, x: Array, stop: int) -> Array:
+        x = self.ops.to_device(x, self.dtype)
+        out = self.ops.empty((x.shape[0], self.stack.widths[stop]), self.dtype)
+        for piece, batch in self.stack.batches(x):
+            out[piece] = self.stack.forward(batch, stop=stop)
+        return out
+
+    # -- state ----------------------------------------------------------------------------
+
+    def n_parameters(self) -> int:
+        """Return the number of weights and biases."""
+        return self.stack.arena.size
+
+    def all_finite(self) -> bool:
+        """Return whether every parameter is finite."""
+        return bool(self.ops.xp.isfinite(self.stack.arena.params).all())
+
+    def first_nonfinite(self) -> str | None:
+        """Return where the first value that is not finite sits, lowest layer first, or None."""
+        isfinite, arena = self.ops.xp.isfinite, self.stack.arena
+        for number, h in enumerate(self.stack.h):
+            if not bool(isfinite(h).all()):
+                return f"activation of layer {number}" if number else "input"
+        for name in arena.shapes:
+            if not bool(isfinite(arena.param(name)).all()):
+                return f"parameter block {name}"
+        return None
+
+    def gradient_problems(
+        self, x: Array | None = None, x_noisy: Array | None = None, seed: int = 0
+    ) -> list[Problem]:
+        """Return the problem of `ddnmf_np.gradcheck`, on a float64 copy of the network."""
+        rng = np.random.default_rng([seed, SAMPLES])
+        if x is None:
+            x = rng.uniform(0.0, 1.0, (5, self.n_features))
+        if x.shape[1] != self.n_features:
+            raise DataError(f"x has shape {x.shape}; expected (n, {self.n_features})")
+        if x_noisy is None:
+            x_noisy = self.ops.to_host(x) * (rng.uniform(size=x.shape) >= 0.1)
+        stack = self.stack.copy(rows=x.shape[0], dtype="float64")
+        leave_kinks(stack, rng)
+        clean, noisy = (self.ops.to_device(a, "float64") for a in (x, x_noisy))
+        objective = ReconstructionLoss(stack, mean=self._mean)
+
+        def gradient() -> None:
+            stack.forward(noisy)
+            stack.backward(objective.taps(clean))
+
+        def value() -> float:
+            difference = stack.forward(noisy) - clean
+            return float((difference**2).sum() / (clean.shape[0] * objective.divisor))
+
+        arena = stack.arena
+        blocks = {name: (arena.param(name), arena.grad(name)) for name in arena.shapes}
+        return [
+            Problem("autoencoder", self.ops, blocks, value, gradient, lambda: relu_sides(stack))
+        ]
+
+
+def make_layers(n_features: int, config: Config, *, bottleneck: bool) -> list[Dense]:
+    """Return the layers: the student's widths (AE1), or those without its base layer (AE2)."""
+    widths = [n_features, *config.widths]
+    half = len(config.widths)
+    names = list(config.activation * (half // len(config.activation)))
+    up = [*names]
+    down = [config.output_activation, *names[:-1]]  # by the width they lead to
+    if bottleneck:
+        widths.append(config.rank)
+        up.append(config.base_activation)
+        down.append(config.recovery_activation)
+    steps = range(len(widths) - 1)
+    shapes = [(widths[k], widths[k + 1], up[k]) for k in steps]
+    shapes += [(widths[k + 1], widths[k], down[k]) for k in reversed(steps)]
+    return [Dense(*shape, label=str(k)) for k, shape in enumerate(shapes, start=1)]

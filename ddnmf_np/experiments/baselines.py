@@ -1,0 +1,510 @@
+"""The rows of the paper's tables: what is computed for each, and from which options.
+
+A *representation* turns the test images into codes: the images themselves, classical NMF, an
+auto-encoder, DDNMF. Each is clustered by k-means and by mixtures, which are fitted to the test
+codes (as in the authors' demo) and see no label.
+
+Classical methods are scikit-learn's. k-means: k-means++, the best of so many starts by inertia.
+Mixtures: the best of so many starts by likelihood, each from a k-means of its own; spherical as in
+the authors' demo, and with full covariances. On codes wider than 64 (images, AE2) a full covariance
+has more entries than a cluster has samples, so there both mixtures are fitted to the first 50
+principal components of the test codes; k-means takes the codes as they are. NMF: 10 components,
+``nndsvda``, coordinate descent, at most 200 iterations, fitted on the training images (the
+training codes of AE2), then applied to the test images.
+"""
+
+from __future__ import annotations
+
+import time
+import warnings
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
+from functools import lru_cache
+from itertools import pairwise
+from typing import Any, Literal, cast
+
+import numpy as np
+import numpy.typing as npt
+from sklearn.decomposition import NMF, PCA
+from sklearn.exceptions import ConvergenceWarning
+
+from ddnmf_np.config import Config
+from ddnmf_np.data.batches import epoch_order
+from ddnmf_np.data.datasets import Dataset, load
+from ddnmf_np.engine.backend import get_ops
+from ddnmf_np.engine.ops import Ops
+from ddnmf_np.errors import DataError
+from ddnmf_np.evaluation.clustering import ClusteringResult, Method, cluster
+from ddnmf_np.evaluation.report import noisy_copy
+from ddnmf_np.experiments.autoencoder import Autoencoder
+from ddnmf_np.experiments.records import Name, key_of
+from ddnmf_np.model import Model
+from ddnmf_np.run import fingerprint
+from ddnmf_np.training import Trainer
+
+Floats = npt.NDArray[np.floating[Any]]
+
+NMF_OPTIONS: dict[str, Any] = {
+    "n_components": 10,
+    "init": "nndsvda",
+    "solver": "cd",
+    "max_iter": 200,
+    "tol": 1e-4,
+}
+WIDEST_MIXTURE = 64
+"""Codes wider than this are reduced to principal components before a mixture is fitted."""
+COMPONENTS = 50
+
+CLUSTERERS: tuple[Method, ...] = ("kmeans", "gmm-spherical", "gmm-full")
+"""k-means is the odd, a mixture the even rows of the paper's tables."""
+
+OPTIONS_SINCE: dict[str, Any] = {}
+"""Options that `Config` got after format 1, each with the value that means "as before".
+
+At that value they are left out of the identity of a run, so that a new option does not make all
+earlier records worthless.
+"""
+
+
+@dataclass(frozen=True)
+class Network:
+    """A network that is trained for the tables.
+
+    Parameters
+    ----------
+    title : str
+        Its name in tables and figures.
+    kind : {"ddnmf", "autoencoder"}
+        What is built from the options.
+    options : mapping
+        Options of `Config` that are not at their defaults.
+    bottleneck : bool
+        Of an auto-encoder: whether it has the layer of ``rank`` units.
+    keep_weights : bool
+        Whether another row continues from it.
+    """
+
+    title: str
+    kind: Literal["ddnmf", "autoencoder"]
+    options: Mapping[str, Any] = field(default_factory=dict)
+    bottleneck: bool = True
+    keep_weights: bool = False
+
+
+_PLAIN = {"objective": "demo", "noise_kind": "none"}  # of the objective: a mean over features
+
+NETWORKS = {
+    "ae1": Network("AE1", "autoencoder", {**_PLAIN, "base_activation": "relu"}),
+    "ae2": Network("AE2", "autoencoder", _PLAIN, bottleneck=False, keep_weights=True),
+    "ae-linear": Network(
+        "AE with a linear code", "autoencoder", {**_PLAIN, "base_activation": "identity"}
+    ),
+    "ae1-denoising": Network(
+        "AE1 (denoising)", "autoencoder", {"objective": "demo", "base_activation": "relu"}
+    ),
+    "ddnmf-paper": Network("DDNMF (paper's objective)", "ddnmf", {"objective": "paper"}),
+    "ddnmf-demo": Network("DDNMF (demo's objective)", "ddnmf", {"objective": "demo"}),
+}
+"""Every network by the name it has in records; a further row is one more entry.
+
+AE1 has the student's depth and widths, AE2 the same without the layer of 10 units (derivations,
+page 12). In tables 1 and 2 both see clean images; in table 3 AE1 gets noisy images and is to give
+the clean ones back, since DDNMF too has the clean ones to learn from.
+"""
+
+TITLES = {
+    "raw": "images",
+    "nmf": "NMF",
+    "ae2-nmf": "AE2 + NMF",
+    **{name: network.title for name, network in NETWORKS.items()},
+}
+
+TABLE_MODELS = ("raw", "nmf", "ae2", "ae2-nmf", "ae1", "ddnmf-paper", "ddnmf-demo", "ae-linear")
+"""Representations of tables 1 and 2, in the order of the paper; the last is not the paper's."""
+NOISE_MODELS = ("ae1-denoising", "ddnmf-paper", "ddnmf-demo")
+"""Networks of table 3 and figure 3."""
+MAP_MODELS = ("ddnmf-paper", "ddnmf-demo", "ae1")
+"""Networks of figure 2."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """A data set of a campaign.
+
+    Parameters
+    ----------
+    name : str
+        What records and tables call it.
+    place : str
+        Name or path that `ddnmf_np.data.datasets.load` takes.
+    data_dir : str or None
+        Where to look first.
+    """
+
+    name: str
+    place: str
+    data_dir: str | None = None
+
+    def load(self) -> Dataset:
+        """Return the data; the last set is kept in memory."""
+        return _load(self.place, self.data_dir)
+
+
+@lru_cache(maxsize=1)
+def _load(place: str, data_dir: str | None) -> Dataset:
+    return load(place, data_dir=data_dir)
+
+
+@dataclass(frozen=True)
+class DataInfo:
+    """What must be known of a data set to plan runs on it.
+
+    Parameters
+    ----------
+    source : Source
+        Where it is.
+    sha256 : str
+        Hash of its training and test images.
+    n_train, n_test, n_features, n_classes : int
+        Sizes; the training images are those that are used.
+    """
+
+    source: Source
+    sha256: str
+    n_train: int
+    n_test: int
+    n_features: int
+    n_classes: int
+
+
+def inspect(source: Source, samples: int | None) -> DataInfo:
+    """Load a data set and return what there is to know of it.
+
+    Raises
+    ------
+    DataError
+        If it cannot be had, or has no labelled test images.
+    """
+    data = source.load()
+    if data.x_test is None or data.y_test is None:
+        raise DataError(f"{data.source}: has no test images with labels, which the tables score")
+    return DataInfo(
+        source,
+        key_of({"train": fingerprint(data.x_train), "test": fingerprint(data.x_test)}),
+        min(samples or len(data.x_train), len(data.x_train)),
+        len(data.x_test),
+        data.x_test.shape[1],
+        len(np.unique(data.y_test)),
+    )
+
+
+@dataclass(frozen=True)
+class Representation:
+    """Codes of the test images of a data set: what they are, and all that they depend on.
+
+    Parameters
+    ----------
+    data : DataInfo
+        The images.
+    model : str
+        A key of `TITLES`.
+    seed : int
+        Of everything that is drawn.
+    config : Config or None
+        Options of the network, if there is one.
+    parent : Representation or None
+        Whose codes are factorized, if not the images themselves.
+    """
+
+    data: DataInfo
+    model: str
+    seed: int
+    config: Config | None = None
+    parent: Representation | None = None
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """Everything that the codes depend on."""
+        images: dict[str, Any] = {"dataset": self.data.source.name, "data_sha256": self.data.sha256}
+        if self.model == "raw":
+            return {"codes": "raw", **images}
+        images["n_train"] = self.data.n_train
+        if self.config is None:
+            parent = None if self.parent is None else key_of(self.parent.identity)
+            return {"codes": "nmf", **images, **NMF_OPTIONS, "parent": parent, "seed": self.seed}
+        network = NETWORKS[self.model]
+        options = identity_of(self.config)
+        if network.kind == "autoencoder":
+            for name in NOT_OF_AUTOENCODERS:
+                options.pop(name)
+            options["bottleneck"] = network.bottleneck
+        return {"codes": network.kind, **images, **options}
+
+    @property
+    def trained(self) -> Config | None:
+        """The options of the network that the codes come from, if there is one."""
+        return self.parent.trained if self.parent is not None else self.config
+
+    @property
+    def noise_rate(self) -> float:
+        """Of the training images."""
+        config = self.trained
+        return 0.0 if config is None or config.noise_kind == "none" else config.noise_rate
+
+    @property
+    def common(self) -> dict[str, Any]:
+        """What every record of these codes, or of something made of them, says."""
+        config = self.trained
+        return {
+            "dataset": self.data.source.name,
+            "model": self.model,
+            "seed": self.seed,
+            "epochs": None if config is None else config.epochs,
+            "samples": None if self.model == "raw" else self.data.n_train,
+            "noise_rate": self.noise_rate,
+            "n_test": self.data.n_test,
+        }
+
+    @property
+    def label(self) -> str:
+        """What a person calls it."""
+        noise = f"-noise{self.noise_rate:g}" if self.noise_rate else ""
+        return f"{self.data.source.name}-{self.model}{noise}-seed{self.seed}"
+
+    @property
+    def name(self) -> Name:
+        """The name of its record."""
+        return Name("codes", self.label, self.identity)
+
+    def clustering(self, images: str, method: Method, starts: int) -> Name:
+        """Return the name of the record of a clustering of the codes."""
+        reduced = self.width > WIDEST_MIXTURE and method != "kmeans"
+        return Name(
+            "clustering",
+            f"{self.label}-{method}{'-noisy' if images == 'noisy' else ''}",
+            {
+                "clustering": method,
+                "codes": self.name.key,
+                "images": images,
+                "starts": starts,
+                "n_clusters": self.data.n_classes,
+                "components": COMPONENTS if reduced else None,
+                "seed": self.seed,
+            },
+        )
+
+    def embedding(self, samples: int) -> Name:
+        """Return the name of the record of a map of the codes."""
+        identity = {"embedding": "tsne", "codes": self.name.key, "points": samples, "seed": 0}
+        return Name("embedding", self.label, identity)
+
+    @property
+    def width(self) -> int:
+        """Number of entries of a code."""
+        if self.model == "raw":
+            return self.data.n_features
+        if self.config is None:
+            return int(NMF_OPTIONS["n_components"])
+        return self.config.rank if NETWORKS[self.model].bottleneck else self.config.widths[-1]
+
+    @property
+    def keeps_weights(self) -> bool:
+        """Whether another representation continues from the weights."""
+        return self.model in NETWORKS and NETWORKS[self.model].keep_weights
+
+    @property
+    def work(self) -> float:
+        """Roughly the seconds that one thread of a processor needs; only ratios are used."""
+        if self.model == "raw":
+            return 0.0
+        if self.config is None:
+            below = self.data.n_features if self.parent is None else self.parent.width
+            return 14.0 * self.data.n_train * below / (60_000 * 784)
+        widths = [self.data.n_features, *self.config.widths]
+        if NETWORKS[self.model].bottleneck:
+            widths.append(self.config.rank)
+        weights = 2 * sum(a * b for a, b in pairwise(widths))
+        networks = 2 if NETWORKS[self.model].kind == "ddnmf" else 1
+        return self.config.epochs * self.data.n_train * networks * weights * 6 / 9e10
+
+
+NOT_OF_AUTOENCODERS = (
+    *("objective", "alpha_sym", "beta_ap", "gamma_nc", "student_reconstruction"),
+    *("apposition_to_supervisor", "base_bias", "nonnegative"),
+)
+"""Options that mean nothing to an auto-encoder."""
+
+
+def identity_of(config: Config) -> dict[str, Any]:
+    """Return the options that a trained network depends on, the preset's written out.
+
+    Those are the ones that a resumed run may not change, and the number of epochs; not where the
+    data are, which backend computes, or how the codes are scored.
+    """
+    values = config.resolved().to_dict()
+    keep = [f.name for f in fields(Config) if not f.metadata["resumable"]] + ["epochs"]
+    return {
+        name: values[name]
+        for name in keep
+        if name not in OPTIONS_SINCE or values[name] != OPTIONS_SINCE[name]
+    }
+
+
+def make_config(model: str, options: Mapping[str, Any]) -> Config:
+    """Return the options of a network: its own, then those of the campaign."""
+    return Config(**{**NETWORKS[model].options, **options})
+
+
+@dataclass
+class Codes:
+    """Codes of the test images, and what else is to be kept of the run that made them.
+
+    Parameters
+    ----------
+    H : ndarray of shape (n_test, width)
+        Codes of the clean test images.
+    H_noisy : ndarray of shape (n_test, width) or None
+        Codes of the test images with the noise of the training.
+    content : dict
+        What goes into the record.
+    weights : ndarray or None
+        Parameters in one row, if another representation continues from them.
+    """
+
+    H: Floats
+    H_noisy: Floats | None
+    content: dict[str, Any]
+    weights: Floats | None = None
+
+
+def compute(
+    spec: Representation,
+    *,
+    weights: Floats | None = None,
+    tick: Callable[[str], None] | None = None,
+) -> Codes:
+    """Compute a representation.
+
+    Parameters
+    ----------
+    spec : Representation
+        What to compute; backend and threads are those of its configuration.
+    weights : ndarray, optional
+        Those of the network that it continues from.
+    tick : callable, optional
+        Called with a line of text after each epoch.
+
+    Returns
+    -------
+    Codes
+        The codes and the content of their record.
+    """
+    data = spec.data.source.load()
+    x_train = training_images(data, spec.data.n_train)
+    x_test = cast(Floats, data.x_test)
+    if spec.model == "raw":
+        return Codes(x_test, None, {})
+    if spec.config is not None:
+        return _train(spec, x_train, x_test, tick)
+    if spec.parent is not None:
+        network = _network(spec.parent, x_train.shape[1])
+        assert isinstance(network, Autoencoder)
+        assert weights is not None
+        network.stack.arena.params[...] = network.ops.to_device(weights, network.dtype)
+        host = network.ops.to_host
+        x_train, x_test = host(network.encode(x_train)), host(network.encode(x_test))
+    return _factorize(x_train, x_test, spec.seed)
+
+
+def training_images(data: Dataset, n: int) -> Floats:
+    """Return so many training images, drawn without a look at the labels; the same for all."""
+    if n == len(data.x_train):
+        return data.x_train
+    rows: npt.NDArray[np.int64] = epoch_order(len(data.x_train), 0, 0)[:n]
+    return np.ascontiguousarray(data.x_train[rows])
+
+
+def _network(spec: Representation, n_features: int) -> Model | Autoencoder:
+    config = cast(Config, spec.config)
+    ops: Ops = get_ops(config.backend, fast=config.fast, matmul_precision=config.matmul_precision)
+    network = NETWORKS[spec.model]
+    if network.kind == "ddnmf":
+        return Model(n_features, config, ops)
+    return Autoencoder(n_features, config, bottleneck=network.bottleneck, ops=ops)
+
+
+def _train(
+    spec: Representation, x_train: Floats, x_test: Floats, tick: Callable[[str], None] | None
+) -> Codes:
+    config = cast(Config, spec.config)
+    network = _network(spec, x_train.shape[1])
+    # An auto-encoder has all that the trainer asks of a model; they share no base class, since
+    # neither is a kind of the other.
+    trainer = Trainer(cast(Model, network), x_train)
+
+    def on_epoch(trainer: Trainer) -> None:
+        if tick is not None:
+            tick(f"epoch {trainer.position.epoch} of {config.epochs}")
+
+    trainer.train(config.epochs, on_epoch=on_epoch)
+    host = network.ops.to_host
+    noisy = None
+    if spec.noise_rate:
+        noisy = noisy_copy(trainer, x_test)
+    if isinstance(network, Model):
+        outputs = {
+            "student_clean": network.denoise(x_test),
+            "supervisor": network.supervise(x_test),
+        }
+        if noisy is not None:
+            outputs["student_noisy"] = network.denoise(noisy)
+    else:
+        outputs = {"clean": network.reconstruct(x_test)}
+        if noisy is not None:
+            outputs["noisy"] = network.reconstruct(noisy)
+    content = {
+        "options": config.resolved().to_dict(),
+        "losses": trainer.history[-1] if trainer.history else {},
+        "reconstruction_error": {
+            name: float(np.mean((host(out) - x_test) ** 2, dtype=np.float64))
+            for name, out in outputs.items()
+        },
+        "parameters": network.n_parameters(),
+        "training_seconds": sum(record["seconds"] for record in trainer.history),
+        "backend": network.ops.name,
+        "device": network.ops.device_name(),
+    }
+    return Codes(
+        host(network.encode(x_test)),
+        None if noisy is None else host(network.encode(noisy)),
+        content,
+        host(network.stack.arena.params) if isinstance(network, Autoencoder) else None,
+    )
+
+
+def _factorize(x_train: Floats, x_test: Floats, seed: int) -> Codes:
+    """Fit NMF to the training images, and return the codes of the test images."""
+    began = time.perf_counter()
+    model = NMF(**NMF_OPTIONS, random_state=seed)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # the record says how far it came
+        model.fit(x_train)
+        H = model.transform(x_test)
+    error = float(np.mean((H @ model.components_ - x_test) ** 2, dtype=np.float64))
+    content = {
+        "options": dict(NMF_OPTIONS),
+        "losses": {"frobenius": float(model.reconstruction_err_)},
+        "reconstruction_error": {"clean": error},
+        "iterations": int(model.n_iter_),
+        "training_seconds": time.perf_counter() - began,
+    }
+    return Codes(H, None, content)
+
+
+def cluster_codes(
+    H: Floats, n_clusters: int, method: Method, starts: int, seed: int
+) -> ClusteringResult:
+    """Cluster codes; wide ones by a mixture of their first principal components."""
+    if method != "kmeans" and H.shape[1] > WIDEST_MIXTURE:
+        H = PCA(min(COMPONENTS, *H.shape), svd_solver="covariance_eigh").fit_transform(H)
+    return cluster(H, n_clusters, method=method, n_starts=starts, seed=seed)

@@ -1,0 +1,66 @@
+"""Tables and figures written from a folder of records."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from ddnmf_np.errors import DDNMFError
+from ddnmf_np.experiments import figures, tables
+from ddnmf_np.experiments.records import Store, make_folder
+from ddnmf_np.files import atomic_write_text
+
+
+def report(
+    store: Store,
+    results: Sequence[str],
+    say: Callable[[str], None],
+    into: Sequence[Path] = (),
+) -> list[str]:
+    """Write ``tables/*.md`` and ``figures/*.png`` into the folder of the records.
+
+    Parameters
+    ----------
+    store : Store
+        Where the records are.
+    results : sequence of str
+        Tables and figures to write; those that there are no records of are left out.
+    say : callable
+        Called with the names of what was written.
+    into : sequence of Path
+        Markdown files in which marked tables are made anew, see `tables.update`.
+
+    Returns
+    -------
+    list of str
+        A line for each record of no use, and for each result that cannot be made.
+    """
+    records, problems = store.load()
+    written = []
+    for name in results:
+        try:
+            if name.startswith("table"):
+                text = tables.render(name, records)
+                if text:
+                    make_folder(store.folder / "tables")
+                    path = store.folder / "tables" / f"{name}.md"
+                    atomic_write_text(path, text)
+                    written.append(path)
+            else:
+                folder = store.folder / "figures"
+                make_folder(folder)
+                written += [folder / file for file in figures.draw(name, records, folder)]
+        except DDNMFError as error:
+            problems.append(f"{name}: {error}")
+    for path in into:
+        try:
+            before = path.read_text("utf-8")
+        except (OSError, ValueError) as error:
+            problems.append(f"{path}: cannot be read: {error}")
+            continue
+        after = tables.update(before, records)
+        if after != before:
+            atomic_write_text(path, after)
+            written.append(path)
+    say(f"written: {', '.join(map(str, written)) or 'nothing, there are no records for it'}")
+    return problems

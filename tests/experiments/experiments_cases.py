@@ -1,0 +1,68 @@
+"""Small campaigns, and records out of thin air, that the tests of the experiments share."""
+
+import json
+import os
+import signal
+from dataclasses import dataclass
+
+from ddnmf_np.experiments.__main__ import main
+from ddnmf_np.experiments.baselines import Source
+from ddnmf_np.experiments.records import FORMAT, key_of
+
+PLACES = {"mnist": "digits", "fashion-mnist": "digits"}
+"""scikit-learn's digits stand for both sets: 1,437 images to train on, 360 to score."""
+
+OPTIONS = {"widths": (16, 11), "rank": 4, "batch_size": 64, "fast": "off"}
+
+FLAGS = ["--epochs", "1", "--starts", "1", "--samples", "200"]
+
+
+@dataclass(frozen=True)
+class Deadly(Source):
+    """A data set that costs whoever loads it its life, as too large a one would."""
+
+    def load(self):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def command(folder, *words, places=PLACES, options=OPTIONS):
+    """Run the command line on small networks and images."""
+    return main([*words, *FLAGS, "--output", str(folder)], places=places, options=options)
+
+
+def records_of(folder):
+    """Return the bytes of every record by file name."""
+    return {path.name: path.read_bytes() for path in (folder / "records").iterdir()}
+
+
+def clustering(model="ae1", seed=0, acc=0.5, **more):
+    """Return a record of a clustering that nobody has computed."""
+    noise_rate = more.pop("noise_rate", 0.1 if model.startswith("ddnmf") else 0.0)
+    method = more.pop("method", "kmeans")
+    dataset, images = more.pop("dataset", "mnist"), more.pop("images", "clean")
+    identity = {"made up": [model, seed, method, dataset, images, noise_rate, more]}
+    record = {
+        "format": FORMAT,
+        "kind": "clustering",
+        "key": key_of(identity),
+        "identity": identity,
+        "dataset": dataset,
+        "model": model,
+        "seed": seed,
+        "epochs": None if model in ("raw", "nmf") else 30,
+        "samples": None if model == "raw" else 60_000,
+        "noise_rate": noise_rate,
+        "n_test": 10_000,
+        "images": images,
+        "method": method,
+        "starts": 10,
+        "result": {
+            "acc": acc,
+            "nmi": acc - 0.05,
+            "ari": acc - 0.1,
+            "bic": None if method == "kmeans" else (-2000.0 if method == "gmm-full" else -1000.0),
+            "degenerate": None,
+            "spread": {"acc": {"mean": acc, "std": 0.01, "min": acc - 0.02, "max": acc + 0.02}},
+        },
+    }
+    return json.loads(json.dumps(record | more))

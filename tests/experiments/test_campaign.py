@@ -1,0 +1,344 @@
+"""Campaigns: nothing is done twice, a failure does not stop the rest, errors are clear."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+
+import pytest
+from experiments_cases import FLAGS, OPTIONS, PLACES, Deadly, command, records_of
+
+from ddnmf_np.errors import UsageError
+from ddnmf_np.experiments import baselines, campaign, figures
+from ddnmf_np.experiments.__main__ import main, parse_seeds
+from ddnmf_np.experiments.baselines import Source
+from ddnmf_np.experiments.campaign import Clock, Outcome, Settings, Unit, duration
+from ddnmf_np.experiments.records import Store
+
+ONE = ["table1", "--seeds", "2"]
+TRAINED = ("ae1", "ae2", "ae-linear", "ddnmf-paper", "ddnmf-demo")
+
+
+@pytest.fixture
+def computed(monkeypatch):
+    """The labels of the representations that are computed, in their order."""
+    labels = []
+    compute = baselines.compute
+
+    def counting(spec, **kwargs):
+        labels.append(spec.label)
+        return compute(spec, **kwargs)
+
+    monkeypatch.setattr(baselines, "compute", counting)
+    return labels
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A folder in which table 1 is complete."""
+    folder = tmp_path_factory.mktemp("finished")
+    assert command(folder, *ONE) == 0
+    return folder
+
+
+def copy(folder, target):
+    for path in folder.rglob("*"):
+        if path.is_file():
+            other = target / path.relative_to(folder)
+            other.parent.mkdir(parents=True, exist_ok=True)
+            other.write_bytes(path.read_bytes())
+    return target
+
+
+def test_records_hold_what_a_result_needs(finished):
+    records = [json.loads(content) for content in records_of(finished).values()]
+    codes = [r for r in records if r["kind"] == "codes"]
+    assert len(codes) == 2 * (len(TRAINED) + 2)  # NMF of images and of AE2; images are no codes
+    for record in codes:
+        assert {"losses", "code", "seconds", "environment", "commit", "options"} <= record.keys()
+        assert record["code"]["dead_units"] >= 0
+        assert record["reconstruction_error"]
+        assert (finished / "codes" / record["arrays"]).is_file()
+        if record["model"] in TRAINED:
+            assert record["device"] == "CPU"
+            assert record["options"]["seed"] == record["seed"]
+    scored = [r for r in records if r["kind"] == "clustering"]
+    assert len(scored) == 2 * 8 * 3
+    for record in scored:
+        assert len(record["result"]["objectives"]) == 1
+        assert sum(record["result"]["cluster_sizes"]) == 360
+        assert (record["result"]["bic"] is None) == (record["method"] == "kmeans")
+        assert 0 < record["result"]["acc"] < 1
+
+
+def test_table_is_written_and_made_again_from_the_records_alone(finished, tmp_path):
+    table = finished / "tables" / "table1.md"
+    copy(finished / "records", tmp_path / "records")
+    assert main(["report", "--output", str(tmp_path)]) == 0
+    assert (tmp_path / "tables" / "table1.md").read_bytes() == table.read_bytes()
+    assert "Table 1: MNIST, 360 test images" in table.read_text()
+
+
+def test_what_is_complete_is_not_repeated(finished, tmp_path, computed):
+    folder = copy(finished, tmp_path)
+    before = records_of(folder)
+    assert command(folder, *ONE) == 0
+    assert computed == []
+    assert records_of(folder) == before
+
+
+def test_more_seeds_add_to_the_fewer(finished, tmp_path, computed):
+    folder = copy(finished, tmp_path)
+    before = records_of(folder)
+    assert command(folder, "table1", "--seeds", "3") == 0
+    assert computed
+    assert all(label.endswith("seed2") for label in computed)
+    assert before.items() <= records_of(folder).items()
+
+
+def test_a_campaign_that_was_killed_goes_on_where_it_was(tmp_path, monkeypatch, computed):
+    """Between two runs; all in all each is done once."""
+    counting = baselines.compute
+
+    def killed(spec, **kwargs):
+        if len(computed) == 7:
+            raise KeyboardInterrupt
+        return counting(spec, **kwargs)
+
+    monkeypatch.setattr(baselines, "compute", killed)
+    assert command(tmp_path, *ONE) == 130
+    assert 0 < len(records_of(tmp_path)) < 62
+    monkeypatch.setattr(baselines, "compute", counting)
+    assert command(tmp_path, *ONE) == 0
+    assert len(computed) == len(set(computed)) == 2 * 8
+    before = len(computed)
+    assert command(tmp_path, *ONE) == 0
+    assert len(computed) == before
+
+
+def test_a_clustering_that_is_missing_needs_no_second_training(finished, tmp_path, computed):
+    folder = copy(finished, tmp_path)
+    [gone] = (folder / "records").glob("mnist-ae1-seed0-gmm-full-*.json")
+    expected = json.loads(gone.read_text())["result"]
+    gone.unlink()
+    assert command(folder, *ONE) == 0
+    assert computed == []
+    found = json.loads(gone.read_text())["result"]
+    assert {**found, "seconds": 0} == {**expected, "seconds": 0}
+
+
+@pytest.mark.parametrize("part", ["-", "-kmeans-"])
+def test_a_damaged_record_is_named_and_computed_again(finished, tmp_path, capsys, part):
+    folder = copy(finished, tmp_path)
+    pattern = f"mnist-ae1-seed1{part}*.json" if part != "-" else "mnist-ae1-seed1-codes-*.json"
+    [path] = (folder / "records").glob(pattern)
+    path.write_text("{")
+    assert main(["report", "--output", str(folder)]) == 1
+    assert path.name in capsys.readouterr().out
+    if part == "-":  # needed only where something is missing that is made of it
+        next((folder / "records").glob("mnist-ae1-seed1-gmm-full-*.json")).unlink()
+    assert command(folder, *ONE) == 0
+    assert json.loads(path.read_text())["format"] == 1
+
+
+def test_a_record_of_another_version_is_named_and_left_alone(finished, tmp_path, capsys):
+    folder = copy(finished, tmp_path)
+    stranger = folder / "records" / "mnist-ae1-seed0-codes-0123456789abcdef.json"
+    stranger.write_text(json.dumps({"format": 0, "version": "0.0.1"}))
+    assert command(folder, *ONE) == 1
+    out = capsys.readouterr().out
+    assert "has format 0 (ddnmf-np 0.0.1)" in out
+    assert stranger.name in out
+    assert stranger.exists()
+
+
+def test_damaged_codes_are_computed_again(finished, tmp_path, computed):
+    folder = copy(finished, tmp_path)
+    [codes] = (folder / "codes").glob("mnist-ae1-seed0-*.npz")
+    codes.write_bytes(codes.read_bytes()[:100])
+    next((folder / "records").glob("mnist-ae1-seed0-kmeans-*.json")).unlink()
+    assert command(folder, *ONE) == 0
+    assert computed == ["mnist-ae1-seed0"]
+
+
+def test_weights_that_are_gone_are_made_again(finished, tmp_path, computed):
+    folder = copy(finished, tmp_path)
+    for path in [
+        *(folder / "codes").glob("*seed0*"),
+        *(folder / "records").glob("*ae2-nmf-seed0*"),
+    ]:
+        path.unlink()
+    assert command(folder, *ONE) == 0
+    assert sorted(computed) == ["mnist-ae2-nmf-seed0", "mnist-ae2-seed0"]
+
+
+def test_a_failure_does_not_stop_the_rest_and_is_in_the_summary(tmp_path, monkeypatch, capsys):
+    compute = baselines.compute
+
+    def failing(spec, **kwargs):
+        if spec.model == "ae1" and spec.seed == 1:
+            raise ZeroDivisionError("planted")
+        return compute(spec, **kwargs)
+
+    monkeypatch.setattr(baselines, "compute", failing)
+    assert command(tmp_path, *ONE) == 1
+    out, err = capsys.readouterr()
+    summary = out[out.index("failures:") :]
+    assert "- mnist-ae1-seed1: ZeroDivisionError: planted" in summary
+    assert "Traceback" in err  # of what is not foreseen
+    assert "[16/16]" in out
+    assert "| AE1, k-means | 0." in (tmp_path / "tables" / "table1.md").read_text()
+    monkeypatch.setattr(baselines, "compute", compute)
+    assert command(tmp_path, *ONE) == 0
+
+
+def test_a_data_set_that_is_missing_is_one_failure_and_the_other_goes_on(tmp_path, capsys):
+    places = {**PLACES, "fashion-mnist": str(tmp_path / "nowhere.npz")}
+    assert command(tmp_path / "out", "table1", "table2", "--seeds", "1", places=places) == 1
+    out = capsys.readouterr().out
+    assert out.count("nowhere.npz: cannot be read") == 2  # when it is met, and at the end
+    assert (tmp_path / "out" / "tables" / "table1.md").exists()
+    assert not (tmp_path / "out" / "tables" / "table2.md").exists()
+
+
+def test_all_makes_every_table_and_figure(tmp_path, monkeypatch, computed):
+    embed = campaign.embed  # t-SNE takes most of the time, and has tests of its own
+    monkeypatch.setattr(campaign, "embed", lambda H, _, n, seed: embed(H, "pca", n, seed))
+    monkeypatch.setattr(figures, "save", lambda figure, path: path.touch())
+    flags = ["--seeds", "1", "--noise-rates", "0.1"]
+    assert command(tmp_path, "all", *flags) == 0
+    assert len(computed) == len(set(computed)) == 2 * (8 + 1)  # DDNMF at 10 % is in table 1
+    assert {path.stem for path in (tmp_path / "tables").iterdir()} == {"table1", "table2", "table3"}
+    pictures = {path.name for path in (tmp_path / "figures").iterdir()}
+    assert "figure2.png" in pictures
+    assert "figure3-gmm-full-noisy.png" in pictures
+
+
+def test_report_puts_tables_into_a_text(finished, tmp_path):
+    text = tmp_path / "page.md"
+    text.write_text("<!-- experiments table1 -->\n<!-- /experiments -->\n")
+    assert main(["report", "--output", str(finished), "--into", str(text)]) == 0
+    assert "### Table 1" in text.read_text()
+
+
+@pytest.mark.parametrize(
+    ("words", "text"),
+    [
+        (["tabel1"], "'tabel1' is unknown; did you mean 'table1'?"),
+        (["table1", "--seeds", "0"], "seeds: there are none"),
+        (["table1", "--seeds", "2,2"], "give each seed once"),
+        (["table1", "--seeds", "x"], "seeds is 'x'"),
+        (["table1", "--seeds=-1,"], "seed is -1"),
+        (["table1", "--epochs", "-1"], "epochs is -1"),
+        (["table1", "--jobs", "0"], "jobs is 0"),
+        (["table1", "--starts", "0"], "starts is 0"),
+        (["table3", "--noise-rates", "1.5"], "expected numbers in (0, 1)"),
+        (["table3", "--noise-networks", "ddnmf"], "'ddnmf' is unknown; did you mean 'ddnmf-"),
+        (["table1", "--epoch", "3"], "did you mean '--epochs'?"),
+        (["report"], "has no records"),
+        ([], "say what to compute: table1,"),
+    ],
+)
+def test_usage_errors_are_one_line(tmp_path, capsys, words, text):
+    assert main([*words, "--output", str(tmp_path / "out")]) == UsageError.exit_code
+    err = capsys.readouterr().err
+    assert err.startswith("error: ")
+    assert len(err.splitlines()) == 1
+    assert text in err
+
+
+def test_a_folder_that_cannot_be_written_is_one_error(tmp_path, capsys):
+    (tmp_path / "file").write_text("")
+    assert command(tmp_path / "file", *ONE) == 4
+    assert "cannot be made" in capsys.readouterr().err
+
+
+def test_seeds_are_a_number_or_a_list():
+    assert parse_seeds("3") == (0, 1, 2)
+    assert parse_seeds("0,3,7") == (0, 3, 7)
+    assert parse_seeds("7,") == (7,)
+
+
+def test_data_sets_are_done_one_after_the_other_and_long_runs_first():
+    settings = Settings(results=campaign.RESULTS, seeds=(0, 1), options=OPTIONS)
+    infos = {
+        source.name: baselines.DataInfo(source, source.name, 1437, 360, 64, 10)
+        for source in settings.sources
+    }
+    units = campaign.plan(settings, infos)
+    names = [unit.spec.data.source.name for unit in units]
+    assert names == sorted(names, key=["mnist", "fashion-mnist"].index)
+    work = [unit.work for unit in units if unit.spec.data.source.name == "mnist"]
+    assert work == sorted(work, reverse=True)
+    keys = [unit.spec.label + unit.spec.name.key for unit in units]
+    assert len(set(keys)) == len(keys)
+
+
+def test_processes_give_what_one_process_gives(finished, tmp_path):
+    assert command(tmp_path, "table1", "--seeds", "1", "--jobs", "2") == 0
+    found = records_of(tmp_path)
+    assert len(found) == 8 * 3 + 7
+    for name, content in records_of(finished).items():
+        if "seed0" in name and "clustering" in name:
+            one, two = (json.loads(text)["result"] for text in (content, found[name]))
+            assert {**one, "seconds": 0} == {**two, "seconds": 0}
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGKILL")
+def test_a_process_that_dies_fails_its_own_run_alone(tmp_path, capsys):
+    source = Source("mnist", "digits")
+    settings = Settings(
+        results=("table1",), seeds=(0,), epochs=1, starts=1, samples=200, jobs=2,
+        sources=(source,), options=OPTIONS,
+    )  # fmt: skip
+    units = campaign.plan(settings, {"mnist": baselines.inspect(source, 200)})[:3]
+    doomed = replace(units[1].spec.data, source=Deadly("mnist", "digits"))
+    units[1] = replace(units[1], spec=replace(units[1].spec, data=doomed))
+    store = Store(tmp_path)
+    store.create()
+    outcomes = {o.label: o.error for o in campaign.execute(units, tmp_path, jobs=2)}
+    assert len(outcomes) == 3
+    [failed] = [label for label, error in outcomes.items() if error is not None]
+    assert failed == units[1].spec.label
+    assert "its process died" in outcomes[failed]
+    assert "one at a time" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGKILL")
+def test_killed_at_any_moment_it_leaves_whole_records_only(tmp_path):
+    code = (
+        "import sys; from ddnmf_np.experiments.__main__ import main; "
+        f"sys.exit(main(sys.argv[1:], places={PLACES!r}, options={OPTIONS!r}))"
+    )
+    words = ["table1", "--seeds", "50", *FLAGS, "--output", str(tmp_path)]
+    running = subprocess.Popen([sys.executable, "-c", code, *words], stdout=subprocess.DEVNULL)
+    records = tmp_path / "records"
+    while not (records.exists() and len(list(records.glob("*.json"))) > 20):
+        assert running.poll() is None
+        time.sleep(0.02)
+    running.send_signal(signal.SIGKILL)
+    running.wait()
+    assert all(json.loads(path.read_text()) for path in records.glob("*.json"))
+
+
+def test_time_that_is_left_is_in_proportion_to_the_work():
+    settings = Settings(results=("table1",), options=OPTIONS)
+    info = baselines.DataInfo(settings.sources[0], "hash", 60_000, 10_000, 784, 10)
+    units = [
+        Unit(campaign.represent(settings, info, "ae-linear", seed), starts=1) for seed in range(4)
+    ]
+    clock = Clock(units, jobs=2)
+    assert clock.rest == ""
+    clock.tick(Outcome(units[0].spec.label, seconds=100.0))
+    assert (clock.count, clock.rest) == ("[1/4]", "; about 3 min left")
+    clock.tick(Outcome(units[1].spec.label, seconds=1.0, error="no"))
+    assert clock.rest == "; about 2 min left"
+    for unit in units[2:]:
+        clock.tick(Outcome(unit.spec.label, seconds=100.0))
+    assert (clock.count, clock.rest) == ("[4/4]", "")
+
+
+def test_durations_are_in_a_unit_that_suits():
+    assert [duration(s) for s in (40, 120, 7500)] == ["40 s", "2 min", "2 h 05 min"]

@@ -1,0 +1,66 @@
+"""Spread and paired differences against values known from elsewhere."""
+
+import itertools
+
+import numpy as np
+import pytest
+
+from ddnmf_np.experiments.statistics import bootstrap_interval, compare, spread
+
+
+def test_spread_of_known_values():
+    found = spread([2.0, 4.0, 4.0, 4.0, 5.0, 5.0, 7.0, 9.0])
+    assert (found.n, found.mean, found.low, found.high) == (8, 5.0, 2.0, 9.0)
+    assert found.std == pytest.approx((32 / 7) ** 0.5)
+
+
+def test_one_value_has_no_standard_deviation():
+    assert spread([0.25]).std is None
+
+
+def test_bootstrap_of_few_values_is_the_distribution_of_all_resamples():
+    values = [0.1, -0.2, 0.4, 0.05]
+    means = sorted(np.mean(sample) for sample in itertools.product(values, repeat=4))
+    expected = np.quantile(means, [0.025, 0.975])
+    np.testing.assert_allclose(bootstrap_interval(values), expected, rtol=1e-12)
+
+
+def test_bootstrap_of_many_values_is_near_the_normal_interval_and_the_same_each_time():
+    values = np.random.default_rng(0).normal(3.0, 2.0, 400)
+    low, high = bootstrap_interval(values)
+    half = 1.96 * values.std() / 20
+    assert low == pytest.approx(values.mean() - half, abs=0.1 * half)
+    assert high == pytest.approx(values.mean() + half, abs=0.1 * half)
+    assert bootstrap_interval(values) == (low, high)
+
+
+def test_wilcoxon_of_known_data():
+    """Five differences of one sign: 2 of the 32 assignments of signs are as extreme, p = 1/16."""
+    one = dict(enumerate([0.8, 0.82, 0.79, 0.9, 0.85]))
+    other = dict(enumerate([0.7, 0.69, 0.71, 0.72, 0.74]))
+    found = compare(one, other)
+    assert found.p == pytest.approx(0.0625)
+    assert (found.n, found.verdict) == (5, "yes")
+    assert compare(other, one).verdict == "no"
+    # Signed ranks +1 +2 +3 -4: 7 of the 16 assignments of signs have a T- of at most 4.
+    signs = compare(dict(enumerate([1.0, 2.0, 3.0, -4.0])), dict.fromkeys(range(4), 0.0))
+    assert signs.p == pytest.approx(2 * 7 / 16)
+    assert signs.verdict == "open"
+
+
+def test_seeds_are_paired_and_those_without_a_partner_left_out():
+    found = compare({0: 0.5, 1: 0.6, 2: 0.9, 7: 0.1}, {2: 0.8, 1: 0.4, 0: 0.2, 9: 0.9})
+    assert found.n == 3
+    assert found.mean == pytest.approx((0.3 + 0.2 + 0.1) / 3)
+    assert compare({0: 1.0}, {1: 1.0}) is None
+
+
+def test_too_few_pairs_say_nothing():
+    found = compare({0: 0.9, 1: 0.9}, {0: 0.1, 1: 0.1})
+    assert (found.low, found.p, found.verdict) == (None, None, "open")
+
+
+def test_no_difference_at_all():
+    same = dict.fromkeys(range(5), 0.5)
+    found = compare(same, same)
+    assert (found.mean, found.low, found.high, found.p, found.verdict) == (0, 0, 0, 1.0, "open")

@@ -1,0 +1,184 @@
+"""Tables and figures: pure functions of the records, with every seed in sight."""
+
+import random
+import re
+
+import pytest
+from experiments_cases import clustering
+
+from ddnmf_np.errors import DataError
+from ddnmf_np.experiments import figures, tables
+from ddnmf_np.experiments.baselines import CLUSTERERS, NOISE_MODELS, TABLE_MODELS
+
+
+def campaign(seeds=range(5), datasets=("mnist", "fashion-mnist")):
+    """Return a record for each place of tables 1 and 2, all with other scores."""
+    draw = random.Random(0)
+    return [
+        clustering(model, seed, draw.uniform(0.2, 0.9), method=method, dataset=dataset)
+        for dataset in datasets
+        for model in TABLE_MODELS
+        for method in CLUSTERERS
+        for seed in seeds
+    ]
+
+
+def noise_campaign(seeds=range(3), rates=(0.1, 0.8)):
+    draw = random.Random(1)
+    return [
+        clustering(model, seed, draw.uniform(0.2, 0.9), method=m, images=images, noise_rate=rate)
+        for model in NOISE_MODELS
+        for m in CLUSTERERS
+        for images in ("clean", "noisy")
+        for rate in rates
+        for seed in seeds
+    ]
+
+
+def body(text):
+    """Return the lines of the first Markdown table, as lists of cells."""
+    lines = re.search(r"((?:^\|.*\n)+)", text, re.MULTILINE)[1].splitlines()
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[2:]]
+
+
+def test_rows_are_those_of_the_paper_in_its_order():
+    rows = body(tables.render("table1", campaign()))
+    assert len(rows) == len(TABLE_MODELS) * len(CLUSTERERS)
+    numbers = [row[0] for row in rows]
+    assert [n for k, n in enumerate(numbers) if k % 3 < 2][:10] == list(map(str, range(1, 11)))
+    assert set(numbers) == {*map(str, range(1, 13)), ""}
+    for row in rows:
+        assert (int(row[0] or 1) % 2 == 1) == (row[2] == "k-means") or row[0] == ""
+
+
+def test_numbers_are_those_of_the_records():
+    records = [clustering("ae1", seed, acc) for seed, acc in enumerate([0.5, 0.6, 0.7])]
+    [row] = body(tables.render("table1", records))
+    assert row[:4] == ["9", "AE1", "k-means", "3"]
+    assert row[4] == "0.600 ± 0.100 (0.500-0.700)"
+    assert row[5] == "0.550 ± 0.100 (0.450-0.650)"
+    assert row[7] == "0.480-0.720"  # the lowest and the highest start of all seeds
+
+
+def test_every_seed_is_shown():
+    records = campaign(seeds=(0, 3, 17))
+    text = tables.render("table2", records)
+    assert "| seed 0 | seed 3 | seed 17 |" in text
+    for record in records:
+        if record["dataset"] == "fashion-mnist":
+            result = record["result"]
+            assert f"{result['acc']:.3f} / {result['nmi']:.3f} / {result['ari']:.3f}" in text
+
+
+def test_a_seed_that_is_missing_is_a_dash_and_the_row_says_how_many():
+    records = [clustering("ae1", 0), clustering("ae1", 1), clustering("ae2", 1)]
+    text = tables.render("table1", records)
+    assert [row[3] for row in body(text)] == ["1", "2"]
+    assert "| AE2, k-means | - | 0.500" in text
+
+
+def test_collapsed_codes_are_marked():
+    records = [clustering("ae1", 0), clustering("ae1", 1)]
+    records[1]["result"]["degenerate"] = "collapsed codes"
+    text = tables.render("table1", records)
+    assert "0.400 * |" in text
+    assert "collapsed codes or empty clusters" in text
+
+
+@pytest.mark.parametrize("name", ["table1", "table2", "table3"])
+def test_tables_are_a_pure_function_of_the_records(name):
+    records = campaign() + noise_campaign(rates=(0.2, 0.8))
+    text = tables.render(name, records)
+    random.Random(2).shuffle(records)
+    assert tables.render(name, records) == text
+    assert tables.render(name, []) == ""
+
+
+def test_title_says_what_the_schedule_was():
+    assert "30 epochs (the authors' demo: 300), 60,000 training images" in tables.render(
+        "table1", campaign()
+    )
+    full = [record | {"epochs": 300} for record in campaign() if record["epochs"]]
+    assert "300 epochs, 60,000" in tables.render("table1", full)
+
+
+def test_two_budgets_are_two_tables_and_what_is_not_trained_is_in_both():
+    records = [clustering("raw", 0), clustering("ae1", 0), clustering("ae1", 0, epochs=2)]
+    text = tables.render("table1", records)
+    assert text.count("### Table 1") == 2
+    assert text.count("| images | k-means |") == 2
+
+
+def test_two_records_for_one_place_are_an_error():
+    records = [clustering("ae1", 0), clustering("ae1", 0, backend="other")]
+    with pytest.raises(DataError, match="both ae1, kmeans, seed 0 on mnist"):
+        tables.render("table1", records)
+
+
+def test_bic_is_compared_on_the_same_codes():
+    text = tables.render("table1", campaign())
+    assert "images 5 of 5" in text
+
+
+def test_claims_are_paired_over_the_seeds():
+    noise = [0.0, 0.1, 0.2, 0.3, 0.4]  # of a seed, and of both rows
+    records = []
+    for seed, level in enumerate(noise):
+        records.append(clustering("ae2", seed, 0.5 + level + 0.001 * seed))
+        records.append(clustering("raw", seed, 0.4 + level))
+    text = tables.render("table1", records)
+    [line] = [line for line in text.splitlines() if line.startswith("| AE2 codes beat images")]
+    assert "| 5 | +0.102 [+0.1" in line
+    assert "p 0.062" in line
+    assert line.endswith("| yes |")
+
+
+def test_table_3_compares_at_each_rate():
+    text = tables.render("table3", noise_campaign())
+    assert len(body(text)) == 3 * 3 * 2 * 2
+    claims = [line for line in text.splitlines() if line.startswith("| DDNMF beats AE1")]
+    assert len(claims) == 2 * 3 * 2 * 2
+    assert "DDNMF (paper's objective), 80%, noisy" in text
+
+
+def test_table_1_alone_is_no_table_3():
+    assert tables.render("table3", campaign()) == ""
+
+
+def test_marked_tables_of_a_text_are_made_anew():
+    records = campaign(seeds=range(2))
+    text = "before\n<!-- experiments table1 -->\nold\n<!-- /experiments -->\nafter\n"
+    new = tables.update(text, records)
+    assert new.startswith("before\n<!-- experiments table1 -->\n\n### Table 1")
+    assert new.endswith("<!-- /experiments -->\nafter\n")
+    assert "old" not in new
+    assert tables.update(new, records) == new
+    assert tables.update(new, records[1:]) != new
+    assert "seed 0" not in new  # the short form
+
+
+def test_figures_are_drawn_where_there_are_records(tmp_path):
+    assert figures.draw("figure3", campaign(), tmp_path) == []
+    assert figures.draw("figure2", [], tmp_path) == []
+    drawn = figures.draw("figure3", noise_campaign(), tmp_path)
+    assert sorted(drawn) == sorted(path.name for path in tmp_path.iterdir())
+    assert len(drawn) == 6
+
+
+def test_curves_are_the_means_and_bands_the_ranges():
+    records = noise_campaign()
+    figure = figures.noise_curves(records, "kmeans", "noisy")
+    [acc, _, _] = figure.axes
+    line = acc.get_lines()[0]
+    found = [
+        [r["result"]["acc"] for r in records
+         if (r["model"], r["method"], r["images"], r["noise_rate"])
+         == (NOISE_MODELS[0], "kmeans", "noisy", rate)]
+        for rate in (0.1, 0.8)
+    ]  # fmt: skip
+    assert list(line.get_xdata()) == [0.1, 0.8]
+    assert list(line.get_ydata()) == pytest.approx([sum(f) / len(f) for f in found])
+    heights = acc.collections[0].get_paths()[0].vertices[:, 1]
+    for values in found:
+        assert min(values) in heights
+        assert max(values) in heights
