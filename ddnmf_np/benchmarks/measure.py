@@ -108,7 +108,9 @@ def compare(plan: Plan, run: Run | None = None, say: Say = print) -> dict[str, A
         If a contestant computes other losses than plain NumPy; then there are no results.
     """
     run = run or in_own_process
-    results: dict[str, Any] = {"plan": asdict(plan), **surroundings()}
+    # A folder of this machine is nobody's business, and says nothing elsewhere.
+    shown = {name: value for name, value in asdict(plan).items() if name != "data_dir"}
+    results: dict[str, Any] = {"plan": shown, **surroundings()}
     with tempfile.TemporaryDirectory(prefix="ddnmf-bench-") as folder:
         results["cases"] = _compare_steps(plan, Path(folder), run, say)
         if plan.epochs:
