@@ -57,8 +57,10 @@ class Options:
 
     Parameters
     ----------
-    backend, fast, threads
+    backend, fast : str
         As in `ddnmf_np.config.Config`.
+    threads : int
+        As there.
     rounds : int
         Visits to each point; the fastest counts, since whatever else runs can only slow it.
     seconds : float
