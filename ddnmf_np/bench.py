@@ -20,6 +20,7 @@ from ddnmf_np.benchmarks.problem import CASES
 from ddnmf_np.engine.backend import load_cupy, why_not_cupy
 from ddnmf_np.engine.objective import PRESETS
 from ddnmf_np.errors import DDNMFError, OutputError, UsageError
+from ddnmf_np.files import make_folder
 from ddnmf_np.lanes import usable_processors
 
 INTERRUPTED = 130
@@ -197,7 +198,7 @@ def run_comparison(flags: argparse.Namespace) -> None:
         raise UsageError(f"contestants {', '.join(odd)} do not run on {device}; leave them out")
     cases = tuple(CASES[name] for name in dict.fromkeys(options.pop("cases")))
     names = tuple(dict.fromkeys(names))
-    report.make_folder(folder)
+    make_folder(folder)
     plan = measure.Plan(cases=cases, contestants=names, device=device, **options)
     print(report.write(digest(measure.compare(plan, say=say)), folder))
     say(f"written: {', '.join(str(folder / f'bench.{kind}') for kind in ('json', 'md', 'png'))}")
@@ -205,7 +206,7 @@ def run_comparison(flags: argparse.Namespace) -> None:
 
 def run_scaling(flags: argparse.Namespace) -> None:
     """Measure growth, write and print."""
-    report.make_folder(flags.output)
+    make_folder(flags.output)
     options = scaling.Options(
         flags.backend, flags.fast, flags.threads, flags.rounds, flags.seconds, flags.sizes
     )

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import os
 import platform
+import subprocess
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -60,6 +62,25 @@ def environment() -> dict[str, Any]:
         "threads": _thread_pools(),
         "cuda": cuda,
     }
+
+
+@cache
+def commit() -> str | None:
+    """Return the commit that this package is at, with ``+`` if it was changed since, or None."""
+    home = Path(__file__).parent
+
+    def git(*arguments: str) -> str:
+        done = subprocess.run(
+            ["git", *arguments], cwd=home, capture_output=True, text=True, check=True, timeout=20
+        )
+        return done.stdout.strip()
+
+    try:
+        # An installed copy may lie within the work tree of something else.
+        git("ls-files", "--error-unmatch", "__init__.py")
+        return git("rev-parse", "HEAD") + ("+" if git("status", "--porcelain", "--", ".") else "")
+    except (OSError, subprocess.SubprocessError):
+        return None
 
 
 def _version(package: str) -> str | None:

@@ -62,3 +62,13 @@ def atomic_write_text(path: str | os.PathLike[str], text: str) -> None:
     """Write a text file in UTF-8, whole or not at all; raises as `atomic_write`."""
     with atomic_write(path) as stream:
         stream.write(text.encode("utf-8"))
+
+
+def make_folder(path: Path) -> None:
+    """Make a folder, or raise `OutputError`."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(
+            f"output {path}: cannot be made: {error.strerror or error}; choose another folder"
+        ) from error

@@ -13,9 +13,8 @@ from matplotlib.figure import Figure
 
 from ddnmf_np.benchmarks.contestants import CONTESTANTS
 from ddnmf_np.benchmarks.digest import Results, adam_floor, best_peer, product_floor
-from ddnmf_np.errors import OutputError
 from ddnmf_np.evaluation.plots import DATA_COLOR, STUDENT_COLOR, SUPERVISOR_COLOR, WIDTH, save
-from ddnmf_np.files import atomic_write_text
+from ddnmf_np.files import atomic_write_text, make_folder
 
 Say = Callable[[str], None]
 """Takes lines that tell how far a measurement is."""
@@ -45,16 +44,6 @@ def write(results: Results, folder: Path) -> str:
     atomic_write_text(folder / "bench.md", text)
     save(draw(results), folder / "bench.png")
     return text
-
-
-def make_folder(folder: Path) -> None:
-    """Make the folder that results go to, or raise `OutputError`."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(
-            f"{folder}: cannot be made: {error.strerror}; choose another folder"
-        ) from error
 
 
 def to_markdown(results: Results) -> str:

@@ -20,14 +20,14 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from threadpoolctl import threadpool_limits
 
-from ddnmf_np.benchmarks.report import Say, make_folder, place_of, row
+from ddnmf_np.benchmarks.report import Say, place_of, row
 from ddnmf_np.benchmarks.statistics import fit_power
 from ddnmf_np.benchmarks.surroundings import surroundings
 from ddnmf_np.config import Config
 from ddnmf_np.engine.backend import get_ops
 from ddnmf_np.engine.ops import Ops
 from ddnmf_np.evaluation.plots import DATA_COLOR, STUDENT_COLOR, SUPERVISOR_COLOR, WIDTH, save
-from ddnmf_np.files import atomic_write_text
+from ddnmf_np.files import atomic_write_text, make_folder
 from ddnmf_np.model import Model
 from ddnmf_np.training import Trainer
 

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import platform
-import subprocess
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from ddnmf_np.environment import environment
+from ddnmf_np.environment import commit, environment
 
 PEERS = ("torch", "jax", "jaxlib", "keras", "tensorflow", "tensorflow-cpu")
 """Packages of the peers, by their names on the package index."""
@@ -21,32 +20,10 @@ def surroundings() -> dict[str, Any]:
     found["versions"] |= {name: _version(name) for name in PEERS}
     return {
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        "commit": commit(Path(__file__).parents[2]),
+        "commit": commit(),
         "cpu": cpu_model(),
         "environment": found,
     }
-
-
-def commit(root: Path) -> str | None:
-    """Return the commit of a checkout, with ``+`` if files have changed; None if it is none.
-
-    Parameters
-    ----------
-    root : Path
-        The checkout's own folder; that it lies inside of another project's is not enough.
-    """
-
-    def git(*arguments: str) -> str:
-        return subprocess.run(
-            ["git", "-C", str(root), *arguments], capture_output=True, text=True, check=True
-        ).stdout.strip()
-
-    try:
-        if Path(git("rev-parse", "--show-toplevel")).resolve() != root.resolve():
-            return None
-        return git("rev-parse", "HEAD") + ("+" if git("status", "--porcelain", "-uno") else "")
-    except (OSError, subprocess.CalledProcessError):
-        return None
 
 
 def cpu_model() -> str:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import json
 import platform
-import subprocess
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -20,9 +19,10 @@ from typing import Any, Literal
 
 import numpy as np
 
-import ddnmf_np
-from ddnmf_np.errors import DataError, OutputError
-from ddnmf_np.files import atomic_write, atomic_write_text
+from ddnmf_np import __version__
+from ddnmf_np.environment import commit
+from ddnmf_np.errors import DataError
+from ddnmf_np.files import atomic_write, atomic_write_text, make_folder
 
 FORMAT = 1
 """Number of the layout and meaning of a record; a reader leaves every other aside.
@@ -186,7 +186,7 @@ class Store:
             "format": FORMAT,
             "kind": name.kind,
             "key": name.key,
-            "version": ddnmf_np.__version__,
+            "version": __version__,
             "commit": commit(),
             "created": datetime.now(UTC).isoformat(timespec="seconds"),
             "identity": dict(name.identity),
@@ -226,35 +226,6 @@ class Store:
                 f"{path}: cannot be read ({type(error).__name__}: {error}); delete it, and the "
                 "next run of the same command computes it again"
             ) from error
-
-
-def make_folder(path: Path) -> None:
-    """Make a folder, or raise `OutputError`."""
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(
-            f"output {path}: cannot be made: {error.strerror or error}; choose another folder"
-        ) from error
-
-
-@cache
-def commit() -> str | None:
-    """Return the commit that this package is at, with ``+`` if it was changed since, or None."""
-    home = Path(ddnmf_np.__file__).parent
-
-    def git(*arguments: str) -> str:
-        done = subprocess.run(
-            ["git", *arguments], cwd=home, capture_output=True, text=True, check=True, timeout=20
-        )
-        return done.stdout.strip()
-
-    try:
-        # An installed copy may lie within the work tree of something else.
-        git("ls-files", "--error-unmatch", "__init__.py")
-        return git("rev-parse", "HEAD") + ("+" if git("status", "--porcelain", "--", ".") else "")
-    except (OSError, subprocess.SubprocessError):
-        return None
 
 
 @cache

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from ddnmf_np.errors import DDNMFError
 from ddnmf_np.experiments import figures, tables
-from ddnmf_np.experiments.records import Store, make_folder
-from ddnmf_np.files import atomic_write_text
+from ddnmf_np.experiments.records import Store
+from ddnmf_np.files import atomic_write_text, make_folder
 
 
 def report(
