@@ -20,6 +20,7 @@ from ddnmf_np.engine.backend import BACKENDS, FAST, MATMUL_PRECISION
 from ddnmf_np.engine.objective import PRESETS, Objective
 from ddnmf_np.engine.ops import ACTIVATIONS
 from ddnmf_np.errors import UsageError
+from ddnmf_np.recipe import NMF_STARTS, RECIPES, SCHEDULES, Recipe
 
 OPTIMIZERS = ("adam", "momentum", "gd")
 NONNEGATIVE = ("off", "recovery", "both")
@@ -85,6 +86,13 @@ class Config:
         ".npy with a label for each row of a .npy data set; for scoring only",
         resumable=True,
     )
+    image_shape: tuple[int, ...] | None = option(
+        None,
+        "data",
+        "height and width of the images that samples are; by default what the data set says",
+        kind=int,
+        many=True,
+    )
 
     widths: tuple[int, ...] = option(
         (500, 500, 2000),
@@ -109,6 +117,12 @@ class Config:
     )
     recovery_activation: str = option(
         "relu", "model", "activation of the recovered code (equation 3)", choices=ACTIVATIONS
+    )
+    nmf_start: str | None = option(
+        None,
+        "model",
+        "first weights of the NMF module: glorot (drawn), or pca (from the data)",
+        choices=NMF_STARTS,
     )
     nonnegative: str = option(
         "off",
@@ -163,11 +177,26 @@ class Config:
     noise_rescale: bool = option(
         True, "noise", "divide the entries that masking keeps by 1 - rate", kind=bool
     )
-    noise_redraw: bool = option(
-        False,
+    noise_redraw: bool | None = option(
+        None,
         "noise",
-        "draw the noise anew each epoch; by default once, as in algorithm 1",
+        "draw the noise anew each epoch; the presets paper and demo draw it once, as algorithm 1",
         kind=bool,
+    )
+    noise_shift: float | None = option(
+        None,
+        "noise",
+        "images only: largest shift along each axis, in pixels, of what the student sees",
+        kind=float,
+    )
+    noise_rotation: float | None = option(
+        None, "noise", "images only: largest rotation, in degrees", kind=float
+    )
+    noise_zoom: float | None = option(
+        None, "noise", "images only: largest change of size, as a share of it", kind=float
+    )
+    noise_shear: float | None = option(
+        None, "noise", "images only: largest shear, in columns for each row", kind=float
     )
 
     optimizer: str = option(
@@ -177,6 +206,12 @@ class Config:
         choices=OPTIMIZERS,
     )
     lr: float = option(1e-3, "optimizer", "learning rate (rho in equation 8)", kind=float)
+    lr_schedule: str | None = option(
+        None,
+        "optimizer",
+        "the learning rate over the epochs: constant, or cosine (from lr down to 0)",
+        choices=SCHEDULES,
+    )
     momentum: float = option(0.9, "optimizer", "share of the velocity kept", kind=float)
     adam_b1: float = option(0.9, "optimizer", "decay of Adam's first moment", kind=float)
     adam_b2: float = option(0.999, "optimizer", "decay of Adam's second moment", kind=float)
@@ -292,20 +327,29 @@ class Config:
             value = getattr(self, name)
             if value is not None and value > most:
                 raise UsageError(f"{name} is {value}; expected a whole number <= {most}")
+        if self.image_shape is not None and (
+            len(self.image_shape) != 2
+            or not all(0 < side <= MAX_WIDTH for side in self.image_shape)
+        ):
+            raise UsageError(f"image_shape is {self.image_shape}; expected height and width")
         self.make_objective()
+        self.make_recipe()
 
     def make_objective(self) -> Objective:
-        """Return the preset named by ``objective`` with the options given by hand put in."""
-        given = {
-            f.name: getattr(self, f.name)
-            for f in fields(Objective)
-            if getattr(self, f.name) is not None
-        }
-        return replace(PRESETS[self.objective], **given)
+        """Return the preset's objective with the options given by hand put in."""
+        return replace(PRESETS[self.objective], **self._given(Objective))
+
+    def make_recipe(self) -> Recipe:
+        """Return the preset's recipe with the options given by hand put in."""
+        return replace(RECIPES[self.objective], **self._given(Recipe))
+
+    def _given(self, part: type[Objective | Recipe]) -> dict[str, Any]:
+        values = {f.name: getattr(self, f.name) for f in fields(part)}
+        return {name: value for name, value in values.items() if value is not None}
 
     def resolved(self) -> Config:
         """Return the same options with the preset's values written out."""
-        return replace(self, **asdict(self.make_objective()))
+        return replace(self, **preset(self.make_objective(), self.make_recipe()))
 
     def to_dict(self) -> dict[str, Any]:
         """Return the options as plain JSON values."""
@@ -326,6 +370,11 @@ class Config:
                 text = json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
                 lines.append(f"{f.name} = {text}")
         return "\n".join(lines) + "\n"
+
+
+def preset(objective: Objective, recipe: Recipe) -> dict[str, Any]:
+    """Return the options that a preset decides, by name."""
+    return asdict(objective) | asdict(recipe)
 
 
 def read_config(path: Path) -> dict[str, Any]:
@@ -375,10 +424,13 @@ def unknown(
 def changed_on_resume(old: Config, new: Config) -> list[str]:
     """Return the options that differ between two runs and that a resumed run may not change."""
     old, new = old.resolved(), new.resolved()
+    # A schedule is drawn over the whole run, so that its length is part of it.
+    fixed = () if old.lr_schedule == "constant" else ("epochs",)
     return [
         f.name
         for f in fields(Config)
-        if not f.metadata["resumable"] and getattr(old, f.name) != getattr(new, f.name)
+        if (f.name in fixed or not f.metadata["resumable"])
+        and getattr(old, f.name) != getattr(new, f.name)
     ]
 
 

@@ -50,6 +50,8 @@ class DDNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  
         Whether the apposition loss moves the supervisor too; no (paper) or yes (demo).
     base_bias : bool or None, default=None
         Whether the base layer has a bias; no (paper) or yes (demo).
+    nmf_start : {"glorot", "pca"} or None, default=None
+        First weights of the NMF module: drawn, or taken from the data (preset "PRESET3").
     nonnegative : {"off", "recovery", "both"}, default="off"
         Which NMF weights are projected to be >= 0 after each step.
     activation, output_activation : str or sequence of str, default="relu"
@@ -63,12 +65,20 @@ class DDNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  
         data's largest value. In [0, 1).
     noise_rescale : bool, default=True
         Whether masking divides the entries it keeps by ``1 - noise_rate``.
-    noise_redraw : bool, default=False
-        Draw the noise anew each epoch, rather than once as in algorithm 1.
+    noise_redraw : bool or None, default=None
+        Draw the noise anew each epoch (preset "PRESET3"), rather than once as in algorithm 1.
+    noise_shift, noise_rotation, noise_zoom, noise_shear : float or None, default=None
+        Images only: how far the student's input is moved at random, in pixels, degrees, as a share
+        of the size, and in columns for each row; 0, but in the preset "PRESET3".
+    image_shape : tuple of two ints or None, default=None
+        Height and width of the images that samples are; needed where the noise moves them.
     optimizer : {"adam", "momentum", "gd"}, default="adam"
         Descent rule; "gd" is equation 8.
     lr : float, default=1e-3
         Learning rate (rho in equation 8).
+    lr_schedule : {"constant", "cosine"} or None, default=None
+        Learning rate over the epochs of `fit`: constant, or from ``lr`` down to 0 along a cosine
+        (preset "PRESET3").
     momentum, adam_b1, adam_b2, adam_eps : float, default=0.9, 0.9, 0.999, 1e-7
         Constants of the descent rules.
     max_iter : int, default=30
@@ -130,6 +140,7 @@ class DDNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  
         student_reconstruction: float | None = None,
         apposition_to_supervisor: bool | None = None,
         base_bias: bool | None = None,
+        nmf_start: str | None = None,
         nonnegative: str = "off",
         activation: Any = "relu",
         output_activation: str = "relu",
@@ -138,9 +149,15 @@ class DDNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  
         noise_kind: str = "masking",
         noise_rate: float = 0.1,
         noise_rescale: bool = True,
-        noise_redraw: bool = False,
+        noise_redraw: bool | None = None,
+        noise_shift: float | None = None,
+        noise_rotation: float | None = None,
+        noise_zoom: float | None = None,
+        noise_shear: float | None = None,
+        image_shape: Any = None,
         optimizer: str = "adam",
         lr: float = 1e-3,
+        lr_schedule: str | None = None,
         momentum: float = 0.9,
         adam_b1: float = 0.9,
         adam_b2: float = 0.999,
@@ -162,6 +179,7 @@ class DDNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  
         self.student_reconstruction = student_reconstruction
         self.apposition_to_supervisor = apposition_to_supervisor
         self.base_bias = base_bias
+        self.nmf_start = nmf_start
         self.nonnegative = nonnegative
         self.activation = activation
         self.output_activation = output_activation
@@ -171,8 +189,14 @@ class DDNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  
         self.noise_rate = noise_rate
         self.noise_rescale = noise_rescale
         self.noise_redraw = noise_redraw
+        self.noise_shift = noise_shift
+        self.noise_rotation = noise_rotation
+        self.noise_zoom = noise_zoom
+        self.noise_shear = noise_shear
+        self.image_shape = image_shape
         self.optimizer = optimizer
         self.lr = lr
+        self.lr_schedule = lr_schedule
         self.momentum = momentum
         self.adam_b1 = adam_b1
         self.adam_b2 = adam_b2
@@ -236,12 +260,18 @@ class DDNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  
         Raises
         ------
         UsageError, DataError, DivergedError
-            As `fit`.
+            As `fit`; and for a schedule of the learning rate, which must know its end.
         """
         first = not hasattr(self, "model_")
         X = self._samples(X, reset=first)
         seen = 0 if first else self.n_samples_seen_
         model = self._new_model(X) if first else self.model_
+        schedule = model.config.make_recipe().lr_schedule
+        if schedule != "constant":
+            raise UsageError(
+                f"lr_schedule is {schedule!r}, which needs to know the last epoch, and partial_fit "
+                "has none; use fit, or lr_schedule='constant'"
+            )
         high = None if first else self.data_max_  # one unit of noise for all parts
         trainer = Trainer(model, X, first_index=seen, batch_size=self._batch(X), high=high)
         if first:

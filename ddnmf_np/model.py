@@ -20,6 +20,7 @@ from ddnmf_np.engine.optim import Adam, GradientDescent, Momentum, Optimizer
 from ddnmf_np.engine.stack import Stack
 from ddnmf_np.errors import CheckpointError, DataError
 from ddnmf_np.lanes import Lanes
+from ddnmf_np.start import blocks_from_code
 
 NETS = ("supervisor", "student")
 
@@ -95,6 +96,37 @@ class Model:
 
     # -- training -------------------------------------------------------------------------
 
+    def start(self, x: Array) -> None:
+        """Do what the recipe asks for before the first step.
+
+        Parameters
+        ----------
+        x : ndarray of shape (n, n_features)
+            Some clean samples, on the model's backend.
+        """
+        if self.config.make_recipe().nmf_start == "pca":
+            self.start_from_code(self.code(x))
+
+    def start_from_code(self, code: Array) -> None:
+        """Let the NMF module start at the principal components of some codes.
+
+        In float64 on the host, so that all backends start at the same place. See
+        `ddnmf_np.start.blocks_from_code`.
+        """
+        arena, to_host = self.student.arena, self.ops.to_host
+        code, W_base = (
+            np.asarray(to_host(array), np.float64) for array in (code, arena.param("W_base"))
+        )
+        blocks = blocks_from_code(
+            code,
+            W_base,
+            bias="b_base" in arena.shapes,
+            activation=self.config.base_activation,
+        )
+        for name, block in blocks.items():
+            arena.param(name)[...] = self.ops.to_device(block, self.dtype)
+        self.project()
+
     @cached_property
     def optimizer(self) -> Optimizer:
         """The configured optimizer of both networks; its memory is taken at first use."""
@@ -150,6 +182,10 @@ class Model:
             self.ops.project_nonnegative(self.student.arena.param(block))
 
     # -- use ------------------------------------------------------------------------------
+
+    def code(self, x: Array) -> Array:
+        """Return the code ``X`` that the NMF module gets, shape (n, width of the code)."""
+        return self._apply(self.student, x, 0, self.depth // 2)
 
     def encode(self, x: Array) -> Array:
         """Return ``H`` of samples, (n, rank): the student up to its base layer (equation 3)."""

@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -62,9 +63,10 @@ def run(config: Config, folder: RunFolder, *, resume: bool = False, overwrite: b
         dataset = load(
             config.dataset, data_dir=config.data_dir, dtype=config.dtype, labels=config.labels
         )
+        dataset = _with_shape(dataset, config.image_shape)
         report.n_clusters(dataset, config.clusters, config.rank)
         model = Model(dataset.x_train.shape[1], config, ops)
-        trainer = Trainer(model, dataset.x_train)
+        trainer = Trainer(model, dataset.x_train, image_shape=dataset.image_shape)
         data_sha256 = fingerprint(dataset.x_train)
         if resume:
             load_checkpoint(folder.checkpoint).restore(trainer, data_sha256)
@@ -103,6 +105,20 @@ def run(config: Config, folder: RunFolder, *, resume: bool = False, overwrite: b
         say(describe(summary))
         say(f"pictures: {', '.join(str(folder.figures / name) for name in names)}")
     return 0
+
+
+def _with_shape(dataset: Dataset, image_shape: tuple[int, ...] | None) -> Dataset:
+    """Return the data with the height and width that the options give, if they do."""
+    if image_shape is None:
+        return dataset
+    height, width = image_shape
+    n_features = dataset.x_train.shape[1]
+    if height * width != n_features:
+        raise UsageError(
+            f"image_shape is {image_shape}, but a sample of {dataset.name} has {n_features} "
+            "features; give a height and a width with that product, or leave it out"
+        )
+    return replace(dataset, image_shape=(height, width))
 
 
 def _train(trainer: Trainer, epochs: int, folder: RunFolder, data_sha256: str) -> bool:

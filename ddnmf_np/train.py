@@ -5,14 +5,15 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict, fields
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 from ddnmf_np import kernels as kernels  # before anything that loads NumPy
-from ddnmf_np.config import Config, read_config, unknown
+from ddnmf_np.config import Config, preset, read_config, unknown
 from ddnmf_np.engine.objective import PRESETS
 from ddnmf_np.errors import DDNMFError, OutputError, UsageError
+from ddnmf_np.recipe import RECIPES
 from ddnmf_np.run import INTERRUPTED, run
 from ddnmf_np.runfolder import RunFolder
 
@@ -90,8 +91,8 @@ def override(options: dict[str, Any], flags: dict[str, Any]) -> dict[str, Any]:
     """
     in_file = options.get("objective", Config.objective)
     if in_file in PRESETS and flags.get("objective", in_file) != in_file:
-        preset = asdict(PRESETS[in_file])
-        options = {k: v for k, v in options.items() if k not in preset or v != preset[k]}
+        decided = preset(PRESETS[in_file], RECIPES[in_file])
+        options = {k: v for k, v in options.items() if k not in decided or v != decided[k]}
     return options | flags
 
 

@@ -10,11 +10,14 @@ from typing import Any
 
 import numpy as np
 
+from ddnmf_np.data.affine import Affine
 from ddnmf_np.data.batches import batch_slices, epoch_order
 from ddnmf_np.data.noise import Noise
 from ddnmf_np.engine.ops import Array
-from ddnmf_np.errors import DataError, DivergedError
+from ddnmf_np.errors import DataError, DivergedError, UsageError
 from ddnmf_np.model import Model
+from ddnmf_np.recipe import rate
+from ddnmf_np.start import SAMPLES
 
 Record = dict[str, float]
 """One epoch: ``epoch``, every loss, ``seconds``, ``samples_per_second``."""
@@ -55,6 +58,8 @@ class Trainer:
         The data's largest value, the unit of the noise; looked up if not given.
     batch_size : int, optional
         Instead of the configured one; at most the model's ``rows``.
+    image_shape : tuple of two ints, optional
+        Height and width of the images that the samples are, where the configuration does not say.
 
     Attributes
     ----------
@@ -69,6 +74,8 @@ class Trainer:
     ------
     DataError
         If there are fewer samples than a batch, or of another width than the model's.
+    UsageError
+        If the noise moves images, and what their height and width are is not known.
     """
 
     def __init__(
@@ -79,6 +86,7 @@ class Trainer:
         first_index: int = 0,
         high: float | None = None,
         batch_size: int | None = None,
+        image_shape: tuple[int, ...] | None = None,
     ) -> None:
         config = model.config
         if x.ndim != 2 or x.shape[1] != model.n_features:
@@ -92,13 +100,15 @@ class Trainer:
         self.model, self.config, self.ops = model, config, model.ops
         self.x = self.ops.to_device(x, model.dtype)
         self.first_index = first_index
+        self.recipe = config.make_recipe()
         self.noise = Noise(
             config.noise_kind,
             config.noise_rate,
             seed=config.seed,
-            redraw=config.noise_redraw,
+            redraw=self.recipe.noise_redraw,
             rescale=config.noise_rescale,
             high=float(self.x.max()) if high is None else high,
+            motion=self._motion(config.image_shape or image_shape),
             ops=self.ops,
         )
         self.batches = batch_slices(x.shape[0], batch_size)
@@ -107,6 +117,23 @@ class Trainer:
         self.position = Position()
         self.history: list[Record] = []
         self.stop_requested = False
+
+    def _motion(self, image_shape: tuple[int, ...] | None) -> Affine | None:
+        """Return the geometric noise, if the recipe has any."""
+        ranges, n_features = self.recipe.motion, self.model.n_features
+        if not ranges:
+            return None
+        if image_shape is None or math.prod(image_shape) != n_features:
+            known = "unknown" if image_shape is None else f"{image_shape}"
+            none = ", ".join(f"noise_{name}=0" for name in ranges)
+            raise UsageError(
+                f"image_shape is {known} and a sample has {n_features} features, but "
+                f"{', '.join(f'noise_{name}' for name, value in ranges.items() if value)} moves "
+                f"images; give image_shape=(height, width), or {none} for data that are none"
+            )
+        height, width = image_shape
+        seed, redraw = self.config.seed, self.recipe.noise_redraw
+        return Affine((height, width), **ranges, seed=seed, redraw=redraw, ops=self.ops)
 
     def train(
         self,
@@ -155,6 +182,9 @@ class Trainer:
     ) -> bool:
         position, loss = self.position, self.model.loss
         self.ops.warm_up(self.model.dtype)
+        if (position.epoch, position.batch) == (0, 0):
+            some = epoch_order(self.x.shape[0], self.config.seed, 0, xp=self.ops.xp)[:SAMPLES]
+            self.model.start(self.x[some])
         while position.epoch < epochs:
             order = epoch_order(self.x.shape[0], self.config.seed, position.epoch, xp=self.ops.xp)
             if position.batch == 0:
@@ -187,12 +217,19 @@ class Trainer:
                 on_epoch(self)
         return True
 
+    @property
+    def progress(self) -> float:
+        """Share of the configured run that is done; a schedule goes by it."""
+        done = self.position.epoch * len(self.batches) + self.position.batch
+        return done / max(1, self.config.epochs * len(self.batches))
+
     def step(self, index: Array) -> None:
         """Do one step on the samples of that index (one iteration of algorithm 1)."""
         n = index.shape[0]
         clean, noisy = self._clean[:n], self._noisy[:n]
         self.ops.gather(self.x, index, out=clean)
         self.noise.apply(clean, index + self.first_index, self.position.epoch, noisy)
+        self.model.optimizer.lr = self.config.lr * rate(self.recipe.lr_schedule, self.progress)
         with np.errstate(all="ignore"):  # train() itself looks for what is not finite
             self.model.step(clean, noisy)
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ddnmf_np.data.noise import check_epoch, stream_key
+from ddnmf_np.data.streams import check_epoch, stream_key
 from ddnmf_np.engine.ops import Array
 from ddnmf_np.engine.philox import LOW_WORD, philox4x32
 from ddnmf_np.errors import UsageError

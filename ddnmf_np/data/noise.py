@@ -5,48 +5,15 @@ With the sample's index in the counter, the noise of a sample does not depend on
 the order or the process in which it is met, and no generator state needs saving.
 """
 
-import operator
-
+from ddnmf_np.data.affine import Affine
+from ddnmf_np.data.streams import check_epoch, stream_key
 from ddnmf_np.engine.ops import Array, Ops
-from ddnmf_np.engine.philox import LOW_WORD, Words
+from ddnmf_np.engine.philox import Words
 from ddnmf_np.errors import UsageError
 
 NOISE_KINDS = ("masking", "gaussian", "salt-and-pepper", "none")
 
 _NOISE_STREAM = b"noise   "
-
-
-def stream_key(seed: int, stream: bytes) -> tuple[int, int]:
-    """Return the Philox key of one use of the seed.
-
-    Parameters
-    ----------
-    seed : int
-        In [0, 2**64).
-    stream : bytes
-        Eight bytes that name the use, mixed into the key so that two uses of one seed
-        (noise and batch order, say) are keyed apart.
-
-    Returns
-    -------
-    tuple of int
-        The low and the high 32 bits of the key.
-
-    Raises
-    ------
-    UsageError
-        If the seed is out of range.
-    """
-    if not 0 <= seed < 2**64:
-        raise UsageError(f"seed={seed} is out of range; give an integer in [0, 2**64)")
-    key = operator.index(seed) ^ int.from_bytes(stream, "big")
-    return key & LOW_WORD, key >> 32
-
-
-def check_epoch(epoch: int) -> None:
-    """Raise `UsageError` unless an epoch fits its word of the counter."""
-    if not 0 <= epoch < 2**32:
-        raise UsageError(f"epoch={epoch} is out of range; give an integer in [0, 2**32)")
 
 
 class Noise:
@@ -72,6 +39,8 @@ class Noise:
         Masking only: divide the entries that are kept by ``1 - rate``, which keeps the mean.
     high : float
         Largest clean value: what salt is, and the unit of the gaussian's rate.
+    motion : Affine, optional
+        Geometric noise of images: they are moved first, and what `kind` says is done to the moved.
     ops : Ops, optional
         Who does the arithmetic, where the arrays are; plain NumPy if not given.
 
@@ -96,6 +65,7 @@ class Noise:
         redraw: bool = False,
         rescale: bool = True,
         high: float = 1.0,
+        motion: Affine | None = None,
         ops: Ops | None = None,
     ) -> None:
         if kind not in NOISE_KINDS:
@@ -111,6 +81,8 @@ class Noise:
         self.redraw = redraw
         self.rescale = rescale
         self.high = float(high)
+        self.motion = motion
+        self._moved: Array | None = None
         self.ops = ops or Ops()
         self._key = stream_key(seed, _NOISE_STREAM)
         self._words = Words(self.ops.xp)
@@ -142,6 +114,12 @@ class Noise:
                 f"out {out.shape} {out.dtype}; expected (n, D), (n,), (n, D), one dtype"
             )
         check_epoch(epoch)
+        if self.motion is not None:
+            if self._moved is None or self._moved.dtype != x.dtype or len(self._moved) < len(x):
+                self._moved = self.ops.empty(x.shape, x.dtype)
+            moved = self._moved[: len(x)]
+            self.motion.apply(x, index, epoch, moved)
+            x = moved
         draw = (self._key, epoch if self.redraw else 0)
         limit = round(self.rate * 2**32)
         match self.kind:

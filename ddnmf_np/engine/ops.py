@@ -1,7 +1,8 @@
 """Arithmetic of the engine: the readable form, and the truth that every faster form must equal.
 
 Every operation writes into memory that the caller owns (``out``, or the argument that its
-summary names), allocates nothing on NumPy, and runs on any array module ``xp`` with its interface.
+summary names), allocates nothing on NumPy (but for `Ops.warp`), and runs on any array module ``xp``
+with its interface.
 """
 
 from __future__ import annotations
@@ -179,6 +180,48 @@ class Ops:
         """
         work.normal(sigma, work.draw(index, x.shape[1], key, epoch), out)
         self.xp.add(out, x, out=out)
+
+    def warp(self, x: Array, matrices: Array, shape: tuple[int, int], out: Array) -> None:
+        """Write images seen through affine maps (equation 2, geometric noise).
+
+        A pixel of the result has the value that the image has at the mapped place, interpolated
+        between the four nearest pixels; outside of the image it is 0. See
+        ``derivations/02-noise.md``.
+
+        Parameters
+        ----------
+        x : ndarray of shape (n, height * width)
+            Images, one a row.
+        matrices : ndarray of shape (n, 6), float64
+            See `ddnmf_np.data.affine.Affine.matrices`; places and weights are computed in float64.
+        shape : tuple of two ints
+            Height and width.
+        out : ndarray of shape (n, height * width)
+            Overwritten; must not share memory with `x`.
+
+        Notes
+        -----
+        The one operation that allocates: up to 15 float64 arrays of the size of the batch, 12 MB
+        for 128 images of 28 x 28, which take 14 ms. Its twin in Numba takes no memory and 1.7 ms.
+        """
+        xp = self.xp
+        (height, width), (n, size) = shape, x.shape
+        place = xp.arange(size)
+        row = place // width - (height - 1) / 2
+        column = place % width - (width - 1) / 2
+        a, b, c, d, s, t = (matrices[:, k, None] for k in range(6))
+        y = a * row + b * column + s + (height - 1) / 2
+        z = c * row + d * column + t + (width - 1) / 2
+        top, left = xp.floor(y), xp.floor(z)
+        down, right = y - top, z - left
+        value = xp.zeros((n, size))
+        for y1, wy in ((top, 1.0 - down), (top + 1.0, down)):
+            for z1, wz in ((left, 1.0 - right), (left + 1.0, right)):
+                inside = (y1 >= 0.0) & (y1 < height) & (z1 >= 0.0) & (z1 < width)
+                source = xp.where(inside, y1 * width + z1, 0.0).astype(xp.int64)
+                part = wy * wz * xp.take_along_axis(x, source, axis=1)
+                value += xp.where(inside, part, 0.0)
+        out[...] = value
 
     # -- equation 1: h = f(x W^T + b) -----------------------------------------------------
 

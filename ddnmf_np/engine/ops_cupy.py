@@ -225,11 +225,34 @@ extern "C" __global__ void ddnmf_add_gaussian(
         }
     }
 }
+
+// equation 2, geometric: each pixel from the four nearest to where its image's map leads
+extern "C" __global__ void ddnmf_warp(
+        Int n, Int size, Int height, Int width, const T* x, const double* matrices, T* out) {
+    Int j = blockIdx.x * (Int)blockDim.x + threadIdx.x;
+    if (j >= size) return;
+    double row = (double)(j / width) - (double)(height - 1) / 2;
+    double column = (double)(j % width) - (double)(width - 1) / 2;
+    for (Int i = blockIdx.y; i < n; i += gridDim.y) {
+        const double* m = matrices + 6 * i;
+        double y = m[0] * row + m[1] * column + m[4] + (double)(height - 1) / 2;
+        double z = m[2] * row + m[3] * column + m[5] + (double)(width - 1) / 2;
+        double top = floor(y), left = floor(z), down = y - top, right = z - left, value = 0;
+        for (int k = 0; k < 4; ++k) {
+            double y1 = top + k / 2, z1 = left + k % 2;
+            if (y1 >= 0 && y1 < (double)height && z1 >= 0 && z1 < (double)width) {  // not for NaN
+                double weight = (k / 2 ? down : 1 - down) * (k % 2 ? right : 1 - right);
+                value += weight * (double)x[i * size + (Int)y1 * width + (Int)z1];
+            }
+        }
+        out[i * size + j] = (T)value;
+    }
+}
 """
 )
 """Kernels in CUDA C++, compiled once for each ``T``; arrays are C-contiguous."""
 
-RAW_KERNELS = ("activate", "delta", "gather", "replace", "add_gaussian")
+RAW_KERNELS = ("activate", "delta", "gather", "replace", "add_gaussian", "warp")
 """Names of the kernels of `SOURCE`, without ``ddnmf_``."""
 
 
@@ -434,6 +457,13 @@ class CupyOps(Ops):
         """Write ``x`` plus normal deviates times ``sigma`` (equation 2), drawn in float64."""
         numbers = map(np.float64, (-2.0 * sigma**2, 2.0 * math.pi * 2.0**-32))
         self._add_noise("add_gaussian", x, index, out, *map(np.uint32, (*key, epoch)), *numbers)
+
+    def warp(self, x: Array, matrices: Array, shape: tuple[int, int], out: Array) -> None:
+        """Write images seen through affine maps (equation 2, geometric noise)."""
+        images = self._read(_shaped(x, (out.shape[0], shape[0] * shape[1])), out.dtype)
+        maps = self._read(_shaped(matrices, (out.shape[0], 6)), "float64")
+        arguments = (*map(np.int64, shape), images, maps, _shaped(out, x.shape))
+        self._by_row("warp", out, arguments)
 
     def _add_noise(self, name: str, x: Array, index: Array, out: Array, *numbers: Any) -> None:
         arrays = (self._read(x), self._read(index, "int64"), out)

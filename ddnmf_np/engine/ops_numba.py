@@ -73,6 +73,25 @@ def _replace(
 
 
 @_loop
+def _warp(x: Any, matrices: Any, height: int, width: int, out: Any) -> None:
+    for i in range(x.shape[0]):
+        a, b, c, d, s, t = matrices[i]
+        for j in range(height * width):
+            row, column = j // width - (height - 1) / 2, j % width - (width - 1) / 2
+            y = a * row + b * column + s + (height - 1) / 2
+            z = c * row + d * column + t + (width - 1) / 2
+            top, left = np.floor(y), np.floor(z)
+            down, right = y - top, z - left
+            value = 0.0
+            for k in range(4):
+                y1, z1 = top + k // 2, left + k % 2
+                if 0 <= y1 < height and 0 <= z1 < width:
+                    wy, wz = down if k // 2 else 1.0 - down, right if k % 2 else 1.0 - right
+                    value += wy * wz * x[i, int(y1) * width + int(z1)]
+            out[i, j] = value
+
+
+@_loop
 def _bias_relu(z: Any, b: Any) -> None:
     zero = z.dtype.type(0)
     for i in range(z.shape[0]):
@@ -191,6 +210,7 @@ class NumbaOps(Ops):
         a, flat, total = np.zeros((1, 4), dtype), np.zeros(4, dtype), np.zeros(1)
         index, key = np.zeros(1, np.int64), (0, 0)
         self.replace(a, index, key, 0, (0, 0), (0.0, 0.0), 1.0, a.copy(), Words())
+        self.warp(a, np.zeros((1, 6)), (2, 2), a.copy())
         self.activate("relu", a, flat)
         self.delta("relu", a, a.copy(), [Tap(a, 1.0, total)], a.copy(), flat)
         self.momentum(flat, flat.copy(), flat.copy(), 1.0, 0.0, flat)
@@ -211,6 +231,10 @@ class NumbaOps(Ops):
         """Write ``scale x`` with entries drawn at random replaced (equation 2), in one pass."""
         as_dtype = x.dtype.type
         _replace(x, index, key, epoch, limits, *map(as_dtype, (*values, scale)), out)
+
+    def warp(self, x: Array, matrices: Array, shape: tuple[int, int], out: Array) -> None:
+        """Write images seen through affine maps (equation 2, geometric noise), in one pass."""
+        _warp(x, matrices, *shape, out)
 
     def activate(self, kind: str, z: Array, b: Array | None = None) -> None:
         """Overwrite ``z`` with ``f(z + b)`` (equations 1 and 3), for ReLU with bias in one pass.

@@ -19,17 +19,22 @@ class Optimizer(ABC):
     ----------
     arenas : sequence of Arena
         What to move; one arena a network.
+    lr : float
+        The learning rate rho, above 0.
 
     Attributes
     ----------
     t : int
         Steps done.
+    lr : float
+        The learning rate of the next step; a schedule may set it.
     """
 
     slots: tuple[str, ...] = ()
 
-    def __init__(self, arenas: Sequence[Arena]) -> None:
+    def __init__(self, arenas: Sequence[Arena], lr: float) -> None:
         self.t = 0
+        self.lr = _positive("lr", lr)
         self.arenas = list(arenas)
         self.work = [optimizer_work(a.ops, a.size, a.params.dtype) for a in self.arenas]
         for arena in self.arenas:
@@ -76,10 +81,6 @@ class GradientDescent(Optimizer):
         The learning rate rho, above 0.
     """
 
-    def __init__(self, arenas: Sequence[Arena], lr: float) -> None:
-        super().__init__(arenas)
-        self.lr = _positive("lr", lr)
-
     def _update(self, ops: Ops, p: Array, g: Array, slots: Sequence[Array], work: Array) -> None:
         ops.descend(p, g, self.lr, work)  # equation 8
 
@@ -100,8 +101,8 @@ class Momentum(Optimizer):
     slots = ("velocity",)
 
     def __init__(self, arenas: Sequence[Arena], lr: float, momentum: float) -> None:
-        super().__init__(arenas)
-        self.lr, self.momentum = _positive("lr", lr), _fraction("momentum", momentum)
+        super().__init__(arenas, lr)
+        self.momentum = _fraction("momentum", momentum)
 
     def _update(self, ops: Ops, p: Array, g: Array, slots: Sequence[Array], work: Array) -> None:
         (v,) = slots
@@ -136,8 +137,8 @@ class Adam(Optimizer):
         adam_b2: float = 0.999,
         adam_eps: float = 1e-7,
     ) -> None:
-        super().__init__(arenas)
-        self.lr, self.adam_eps = _positive("lr", lr), _positive("adam_eps", adam_eps)
+        super().__init__(arenas, lr)
+        self.adam_eps = _positive("adam_eps", adam_eps)
         self.adam_b1 = _fraction("adam_b1", adam_b1)
         self.adam_b2 = _fraction("adam_b2", adam_b2)
         for arena in arenas:

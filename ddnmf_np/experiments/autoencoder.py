@@ -132,6 +132,9 @@ class Autoencoder:
         """The configured optimizer."""
         return make_optimizer(self.config, [self.stack.arena])
 
+    def start(self, x: Array) -> None:
+        """Do nothing before the first step: there is no NMF module whose start could be chosen."""
+
     def step(self, x: Array, x_noisy: Array) -> None:
         """Do one step on a mini-batch, and add its loss to ``loss.sums``."""
         self._repeat(self._differentiate, x, x_noisy)

@@ -16,6 +16,7 @@ from tolerances import GOLDEN64, assert_close, assert_same_bits
 
 from ddnmf_np.checkpoint import load_checkpoint, save_checkpoint
 from ddnmf_np.config import Config
+from ddnmf_np.data.affine import Affine
 from ddnmf_np.data.batches import epoch_order
 from ddnmf_np.data.noise import NOISE_KINDS, Noise
 from ddnmf_np.engine import backend, ops_cupy
@@ -95,6 +96,7 @@ PLANTED_IN_SOURCE = {
     "replace": ("round < 10", "round < 9"),
     "replace all": ("w < limit1", "(unsigned int)w < (unsigned int)limit1"),
     "add_gaussian": ("lane % 2 ? sin", "lane % 2 ? cos"),
+    "warp": ("m[2] * row + m[3] * column", "m[3] * row + m[2] * column"),
 }
 
 
@@ -175,6 +177,50 @@ def test_noise_is_the_same(device, kind, dtype, redraw):
     assert (noisy[0] != x).any() == (kind != "none")
 
 
+MOTION = {"shift": 1.5, "rotation": 20.0, "zoom": 0.2, "shear": 0.3}
+
+
+@pytest.mark.parametrize("redraw", [False, True])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("shape", [(1, 13), (13, 1), (28, 28)])
+def test_motion_is_the_same(device, shape, dtype, redraw):
+    index = np.random.default_rng(1).integers(0, 2**40, SAMPLES)
+    x = np.random.default_rng(2).uniform(0.5, 1.0, (SAMPLES, shape[0] * shape[1])).astype(dtype)
+    maps, images = [], []
+    for ops in (Ops(), device.ops):
+        motion = Affine(shape, **MOTION, seed=2**63 - 1, redraw=redraw, ops=ops)
+        there, out = ops.to_device(index), ops.empty(x.shape, dtype)
+        maps.append(ops.to_host(motion.matrices(there, 3)))
+        motion.apply(ops.to_device(x), there, 3, out)
+        images.append(ops.to_host(out))
+    assert_close(maps[1], maps[0], op_cases.NORMAL["float64"], "maps")
+    assert_close(images[1], images[0], op_cases.WARP[dtype], "images")
+    assert (images[0] != x).any(axis=1).all()
+
+
+def test_maps_that_are_no_numbers_lead_nowhere(device):
+    """Nor out of the memory; whole numbers lead to the same bits."""
+    maps = np.tile([1.0, 0.0, 0.0, 1.0, 0.0, 0.0], (40, 1))
+    for k, bad in enumerate((np.nan, np.inf, -np.inf, 1e300, -1e300, 2.0**62)):
+        maps[range(6 * k, 6 * k + 6), range(6)] = bad
+    maps[36:, 4:] = [[1.0, 0.0], [0.0, -2.0], [3.0, 1.0], [30.0, 0.0]]
+    x = np.random.default_rng(2).uniform(0.5, 1.0, (40, 35))
+    images = []
+    for ops in (Ops(), device.ops):
+        out = ops.empty(x.shape, "float64")
+        with np.errstate(all="ignore"):
+            ops.warp(ops.to_device(x), ops.to_device(maps), (5, 7), out)
+        images.append(ops.to_host(out))
+    assert_same_bits(images[1], images[0])
+
+
+def test_images_and_maps_of_other_shapes_are_refused(device):
+    x, maps, out = (device.ops.zeros(shape, "float64") for shape in ((4, 35), (4, 6), (4, 35)))
+    for wrong in ((x[:3], maps, (5, 7), out), (x, maps[:3], (5, 7), out), (x, maps, (5, 8), out)):
+        with pytest.raises(ValueError, match=r"an array of shape .* where .* is expected"):
+            device.ops.warp(*wrong)
+
+
 def test_order_of_an_epoch_is_the_same(device):
     order = epoch_order(1000, 7, 3, xp=device.ops.xp)
     expected = epoch_order(1000, 7, 3)
@@ -199,8 +245,15 @@ def test_initial_weights_are_the_same_bits(device, dtype):
         {"objective": "paper", "noise_kind": "masking", "nonnegative": "both"},
         {"objective": "demo", "noise_kind": "gaussian", "activation": ("sigmoid",)},
         {"objective": "paper", "activation": ("tanh", "softplus", "relu"), "noise_redraw": True},
+        {
+            "noise_shift": 1.5,
+            "noise_rotation": 20.0,
+            "noise_redraw": True,
+            "image_shape": (13, 1),
+            "lr_schedule": "cosine",
+        },
     ],
-    ids=["paper", "demo", "activations"],
+    ids=["paper", "demo", "activations", "motion and schedule"],
 )
 def test_twenty_steps_are_the_same(device, options, optimizer, dtype):
     chosen = config(optimizer=optimizer, dtype=dtype, **options)
@@ -277,7 +330,8 @@ def test_what_is_not_finite_is_found_on_the_device(device):
 
 @pytest.mark.parametrize("kind", NOISE_KINDS)
 def test_a_step_reads_nothing_back(device, kind):
-    chosen = config(noise_kind=kind, nonnegative="both", noise_redraw=True)
+    chosen = config(noise_kind=kind, nonnegative="both", noise_redraw=True, noise_zoom=0.1,
+                    image_shape=(1, FEATURES), lr_schedule="cosine")  # fmt: skip
     trainer = Trainer(Model(FEATURES, chosen, device.ops), data())
     trainer.train(1)  # warm
     order = epoch_order(SAMPLES, chosen.seed, 1, xp=device.ops.xp)
@@ -297,8 +351,13 @@ def test_an_epoch_reads_back_the_losses_and_whether_all_is_finite(device):
         assert counted.to_device == 0
 
 
-def test_a_run_moves_between_the_backends(device, tmp_path):
-    x, chosen = data(), config(noise_kind="salt-and-pepper")
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"noise_shift": 1.5, "image_shape": (1, FEATURES), "lr_schedule": "cosine", "epochs": 4}],
+    ids=["paper", "motion and schedule"],
+)
+def test_a_run_moves_between_the_backends(device, tmp_path, options):
+    x, chosen = data(), config(noise_kind="salt-and-pepper", **options)
     plain = Trainer(Model(FEATURES, chosen), x)
     plain.train(2)
     save_checkpoint(tmp_path / "plain.npz", plain, "hash")

@@ -4,33 +4,23 @@ import tracemalloc
 
 import numpy as np
 import pytest
+from noise_cases import ALARM, MASK, scalar_philox
 from scipy import stats
 
-from ddnmf_np.data import batches
+from ddnmf_np.data import affine, batches
 from ddnmf_np.data import noise as noise_module
-from ddnmf_np.data.noise import NOISE_KINDS, Noise, stream_key
+from ddnmf_np.data.noise import NOISE_KINDS, Noise
+from ddnmf_np.data.streams import stream_key
 from ddnmf_np.engine.philox import Words, philox4x32
 from ddnmf_np.errors import UsageError
 
-ALARM = 1e-6  # a correct generator fails a test once in a million seeds; the seeds are fixed
-MASK = 2**32 - 1
-STREAMS = (noise_module._NOISE_STREAM, batches._ORDER_STREAM)
+STREAMS = (noise_module._NOISE_STREAM, affine._STREAM, batches._ORDER_STREAM)
 
 
 @pytest.fixture(autouse=True)
 def arithmetic(ops, monkeypatch):
     """Let every test here run with each form of the operations."""
     monkeypatch.setattr(noise_module, "Ops", lambda: ops)
-
-
-def scalar_philox(counter, key):
-    """Philox-4x32-10 on Python integers, one counter at a time."""
-    (a, b, c, d), (k, m) = counter, key
-    for _ in range(10):
-        p, q = a * 0xD2511F53, c * 0xCD9E8D57
-        a, b, c, d = (q >> 32) ^ b ^ k, q & MASK, (p >> 32) ^ d ^ m, p & MASK
-        k, m = (k + 0x9E3779B9) & MASK, (m + 0xBB67AE85) & MASK
-    return a, b, c, d
 
 
 def noisy(x, kind, rate=0.3, *, index=None, epoch=0, seed=1, **options):
@@ -87,7 +77,7 @@ def test_counters_broadcast_and_scratch_is_used():
 
 def test_streams_of_one_seed_are_apart():
     keys = {stream_key(seed, stream) for seed in (0, 1, 2**32, 2**64 - 1) for stream in STREAMS}
-    assert len(keys) == 8
+    assert len(keys) == 4 * len(STREAMS)
     assert all(0 <= half <= MASK for key in keys for half in key)
 
 

@@ -30,6 +30,8 @@ from ddnmf_np.training import Trainer
 
 DTYPES = ("float32", "float64")
 SHAPES = [(1, 1), (3, 5), (7, 1), (1, 17)]
+IMAGES = [(1, 1), (1, 7), (7, 1), (2, 2), (4, 9), (28, 28)]
+"""Heights and widths."""
 ADAM = {"lr": 1e-3, "b1": 0.9, "b2": 0.999, "eps": 1e-7}
 
 
@@ -486,6 +488,55 @@ class TestLayerTwin:
                 twin.activate(kind, z2, b)
             np.testing.assert_array_equal(z2, z)
 
+    def check_warp(self, twin, x, maps, shape):
+        found = []
+        for ops in (Ops(), twin):
+            out = np.full_like(x, 3.0)
+            with np.errstate(all="ignore"):  # overflow and NaN are inputs here
+                ops.warp(x, maps, shape, out)
+            found.append(out)
+        expected, actual = found
+        np.testing.assert_array_equal(np.isnan(actual), np.isnan(expected))
+        numbers = ~np.isnan(expected)
+        assert_same_bits(actual[numbers], expected[numbers], f"{shape}")
+        return expected
+
+    @pytest.mark.parametrize("shape", IMAGES)
+    @pytest.mark.parametrize("dtype", DTYPES)
+    def test_warp(self, twin, dtype, shape):
+        rng, size = np.random.default_rng(7), shape[0] * shape[1]
+        x = rng.uniform(size=(50, size)).astype(dtype)
+        maps = rng.normal(size=(50, 6)) * [1.0, 0.5, 0.5, 1.0, 2.0, 2.0]
+        maps[:20] = np.rint(maps[:20] * 2.0) / 2.0  # pixels and the middle between two, exactly
+        if size > 1:
+            assert 0 < np.count_nonzero(self.check_warp(twin, x, maps, shape)) < x.size
+        else:
+            self.check_warp(twin, x, maps, shape)
+
+    @pytest.mark.parametrize("shape", IMAGES)
+    @pytest.mark.parametrize("dtype", DTYPES)
+    def test_warp_at_the_edges(self, twin, dtype, shape):
+        """Edge values as pixels, and as each number of the map: no place is out of the memory."""
+        rng, size = np.random.default_rng(8), shape[0] * shape[1]
+        numbers = edges("float64")
+        maps = rng.normal(size=(6 * numbers.size, 6)) * [1.0, 0.5, 0.5, 1.0, 2.0, 2.0]
+        for k in range(6):
+            maps[k * numbers.size : (k + 1) * numbers.size, k] = numbers
+        ordinary = rng.uniform(size=(len(maps), size)).astype(dtype)
+        self.check_warp(twin, ordinary, maps, shape)
+        extreme = rng.choice(edges(dtype), (len(maps), size)).astype(dtype)
+        self.check_warp(twin, extreme, maps, shape)
+        still = np.tile([1.0, 0.0, 0.0, 1.0, 0.0, 0.0], (len(maps), 1))
+        self.check_warp(twin, extreme, still, shape)
+        self.check_warp(twin, ordinary, rng.choice(numbers, maps.shape), shape)
+
+    @settings(max_examples=60, deadline=None, derandomize=True, database=None)
+    @given(data=st.data(), height=st.integers(1, 6), width=st.integers(1, 6))
+    def test_warp_of_any_numbers(self, twin, data, height, width):
+        pixels = hnp.arrays("float64", (3, height * width), elements=hnp.from_dtype(np.dtype("f8")))
+        maps = hnp.arrays("float64", (3, 6), elements=st.floats(-3, 3) | st.floats())
+        self.check_warp(twin, data.draw(pixels), data.draw(maps), (height, width))
+
     def test_warm_up_compiles_everything(self, twin):
         from ddnmf_np.engine import ops_numba
 
@@ -494,12 +545,14 @@ class TestLayerTwin:
         inner = {ops_numba._philox, ops_numba._square}  # compiled into those that call them
         loops = {v for v in vars(ops_numba).values() if hasattr(v, "signatures")} - inner
         known = {loop: len(loop.signatures) for loop in loops}
-        assert len(known) == 5
+        assert len(known) == 6
         assert all(known.values())
         for dtype in DTYPES:
             for optimizer in ("adam", "momentum"):
                 model = small_model(twin, dtype=dtype, optimizer=optimizer, **DEMO)
                 Trainer(model, batch(12, dtype=dtype)[0], batch_size=5).train(1)
+            moving = small_model(twin, dtype=dtype, image_shape=(1, 13), noise_shift=1.0)
+            Trainer(moving, batch(12, dtype=dtype)[0], batch_size=5).train(1)
         assert {loop: len(loop.signatures) for loop in loops} == known
 
 

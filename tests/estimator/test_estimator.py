@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from sklearn.base import clone
 from sklearn.cluster import KMeans
+from sklearn.datasets import load_digits
 from sklearn.exceptions import NotFittedError
 from sklearn.metrics import silhouette_score
 from sklearn.mixture import GaussianMixture
@@ -21,6 +22,7 @@ from ddnmf_np.config import Config
 from ddnmf_np.data.noise import Noise
 from ddnmf_np.errors import DataError, DDNMFError, DivergedError, UsageError
 from ddnmf_np.model import Model
+from ddnmf_np.recipe import RECIPES
 from ddnmf_np.training import Trainer
 
 OPTIONS = {"n_components": 3, "widths": (11, 7), "max_iter": 3, "batch_size": 10, "random_state": 5}
@@ -59,8 +61,10 @@ def losses(estimator):
         {"objective": "demo", "noise_redraw": True, "noise_kind": "gaussian"},
         {"optimizer": "momentum", "lr": 0.01, "beta_ap": 0.5, "reduction": "mean"},
         {"activation": ("tanh", "relu"), "output_activation": "sigmoid", "nonnegative": "both"},
+        {"noise_shift": 1.0, "noise_zoom": 0.1, "image_shape": (13, 1), "lr_schedule": "cosine"},
+        *({"objective": name, "image_shape": (1, 13)} for name in RECIPES),
     ],
-    ids=["plain", "demo", "momentum", "activations"],
+    ids=["plain", "demo", "momentum", "activations", "motion", *RECIPES],
 )
 def test_estimator_is_the_command_line_s_trainer(options, dtype):
     x = samples(dtype=dtype)
@@ -84,7 +88,7 @@ def test_every_option_of_the_model_is_a_parameter():
         if f.metadata["section"] not in ("data", "evaluation")
     }
     names -= {"rank", "epochs", "seed", "dtype", "checkpoint_every", "threads", "matmul_precision"}
-    others = {"n_components", "max_iter", "random_state", "verbose"}
+    others = {"n_components", "max_iter", "random_state", "verbose", "image_shape"}
     assert set(DDNMF().get_params()) == names | others
     defaults = {name: getattr(Config(), name) for name in names - {"batch_size", "backend"}}
     for name, value in defaults.items():
@@ -197,6 +201,104 @@ def test_no_epochs_is_the_model_as_initialised():
     assert estimator.loss_history_ == []
     config = Config(rank=3, widths=(11, 7), batch_size=10, seed=5, dtype="float64")
     assert_same_bits(estimator.transform(x), Model(13, config).encode(x))
+
+
+# -- images and the learning rate -------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def digits():
+    return load_digits().data[:300] / 16
+
+
+def test_motion_of_digits(digits):
+    options = {"noise_shift": 1.0, "noise_rotation": 10.0, "noise_redraw": True}
+    moved = make(image_shape=(8, 8), **options).fit(digits)
+    assert_same_bits(moved.transform(digits), moved.transform(digits))  # they are seen as they are
+    assert_same_model(make(image_shape=[8, 8], **options).fit(digits), moved)
+    assert_same_model(make(image_shape=np.array([8, 8]), **options).fit(digits), moved)
+    for other in ({"image_shape": (4, 16)}, {"noise_rotation": 0.0}, {"noise_redraw": False}):
+        different = make(**({"image_shape": (8, 8)} | options | other)).fit(digits)
+        assert not np.array_equal(different.transform(digits), moved.transform(digits))
+    assert_same_model(pickle.loads(pickle.dumps(moved)), moved)
+
+
+@pytest.mark.parametrize("method", ["fit", "partial_fit"])
+@pytest.mark.parametrize(("given", "known"), [(None, "unknown"), ((7, 9), "(7, 9)")])
+def test_motion_needs_the_shape_of_images(digits, given, known, method):
+    estimator = make(noise_shift=1.0, image_shape=given)
+    with pytest.raises(UsageError) as caught:
+        getattr(estimator, method)(digits)
+    text = str(caught.value)
+    assert text.startswith(f"image_shape is {known} and a sample has 64 features, but noise_shift ")
+    assert "give image_shape=(height, width), or noise_shift=0, " in text
+    with pytest.raises(NotFittedError):
+        estimator.transform(digits)
+
+
+@pytest.mark.parametrize("objective", RECIPES)
+def test_a_preset_that_moves_images_says_how_to_do_without(objective):
+    x, recipe = samples(), RECIPES[objective]
+    estimator = make(objective=objective)
+    if recipe.motion:
+        with pytest.raises(UsageError, match=r"^image_shape is unknown") as caught:
+            estimator.fit(x)
+        _, _, remedy = str(caught.value).rpartition(", or ")
+        zeros = remedy.removesuffix(" for data that are none").split(", ")
+        estimator.set_params(
+            **{name: float(value) for name, value in (z.split("=") for z in zeros)}
+        )
+    estimator.fit(x)
+
+
+def test_partial_fit_moves_images_too(digits, monkeypatch):
+    estimator = make(noise_shift=1.0, noise_kind="none", noise_redraw=True, image_shape=(8, 8))
+    seen = []
+    right = Model.step
+
+    def spy(self, x, x_noisy):
+        seen.append((x.copy(), x_noisy.copy()))
+        right(self, x, x_noisy)
+
+    monkeypatch.setattr(Model, "step", spy)
+    for _ in range(2):  # the same samples are others at the second call
+        estimator.partial_fit(digits[:10])
+    for x, x_noisy in seen:
+        assert (x != x_noisy).any(axis=1).all()
+    one, two = (x_noisy[np.lexsort(x.T)] for x, x_noisy in seen)
+    assert (one != two).any(axis=1).all()
+
+
+def test_partial_fit_refuses_a_schedule(digits):
+    text = "lr_schedule is 'cosine', which needs to know the last epoch, and partial_fit has none; "
+    estimator = make(lr_schedule="cosine")
+    for _ in range(2):
+        with pytest.raises(UsageError, match=f"^{text}use fit, or lr_schedule='constant'"):
+            estimator.partial_fit(digits)
+    with pytest.raises(NotFittedError):
+        estimator.transform(digits)
+    before = estimator.fit(digits).transform(digits)
+    with pytest.raises(UsageError, match=f"^{text}"):
+        estimator.partial_fit(digits)
+    assert_same_bits(estimator.transform(digits), before)
+    make(lr_schedule="constant").partial_fit(digits)
+
+
+@pytest.mark.parametrize("objective", RECIPES)
+def test_partial_fit_and_the_preset_s_schedule(objective):
+    estimator = make(objective=objective, image_shape=(1, 13))
+    if RECIPES[objective].lr_schedule == "constant":
+        estimator.partial_fit(samples())
+    else:
+        with pytest.raises(UsageError, match=r"^lr_schedule is "):
+            estimator.partial_fit(samples())
+        estimator.set_params(lr_schedule="constant").partial_fit(samples())
+
+
+def test_a_schedule_is_of_all_epochs_of_fit(digits):
+    slow = make(lr_schedule="cosine").fit(digits)
+    assert slow.model_.optimizer.lr < 0.01 * slow.lr
+    assert make().fit(digits).model_.optimizer.lr == slow.lr
 
 
 # -- partial_fit ------------------------------------------------------------------------------
@@ -455,6 +557,11 @@ BAD_PARAMETERS = [
     ("backend", "cuda", "backend: choice 'cuda' is unknown; "),
     ("fast", True, "fast is True; expected a text"),
     ("noise_redraw", "yes", "noise_redraw is 'yes'; expected true or false"),
+    ("noise_shift", -1, "noise_shift is -1.0; expected a finite number >= 0"),
+    ("noise_rotation", 180, "noise_rotation is 180.0; expected a number in [0, 180)"),
+    ("image_shape", (13,), "image_shape is (13,); expected height and width"),
+    ("image_shape", "13x1", "image_shape is '13x1'; expected a whole number"),
+    ("lr_schedule", "cosin", "lr_schedule: choice 'cosin' is unknown; did you mean 'cosine'?"),
 ]
 
 

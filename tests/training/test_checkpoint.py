@@ -22,14 +22,14 @@ from training_cases import (
     saved,
     snapshot,
     stop_after,
+    trainer_of,
 )
 
 import ddnmf_np
 from ddnmf_np.checkpoint import load_checkpoint, save_checkpoint
 from ddnmf_np.config import Config
 from ddnmf_np.errors import CheckpointError
-from ddnmf_np.model import Model
-from ddnmf_np.training import Trainer
+from ddnmf_np.recipe import RECIPES
 
 LAST_STEP = 3 * STEPS_PER_EPOCH
 
@@ -94,6 +94,74 @@ def test_resumed_run_is_the_run_without_a_pause(tmp_path, optimizer, objective, 
         assert_same_state(second.model, whole.model)
         assert second.model.optimizer.t == whole.model.optimizer.t
         assert losses_of(second.history) == losses_of(whole.history), f"stopped after {steps}"
+
+
+SCHEDULED = {
+    "lr_schedule": "cosine",
+    "noise_redraw": True,
+    "noise_shift": 1.5,
+    "noise_rotation": 20.0,
+    "noise_zoom": 0.2,
+    "noise_shear": 0.3,
+    "lr": 0.01,
+}
+
+
+@pytest.mark.parametrize(
+    "options", [SCHEDULED, *({"objective": name} for name in RECIPES)], ids=str
+)
+def test_schedule_and_motion_go_on_where_they_stopped(tmp_path, options):
+    def rate_at(trainer):
+        rates.append(trainer.model.optimizer.lr)
+
+    whole, rates = make_trainer(**options), []
+    whole.train(3, on_step=rate_at)
+    expected = list(rates)
+    for steps in range(LAST_STEP + 1):  # in the middle of an epoch, and at its ends
+        first, rates = make_trainer(**options), []
+        first.stop_requested = steps == 0
+        stop = stop_after(steps)
+        first.train(3, on_step=lambda trainer, stop=stop: (rate_at(trainer), stop(trainer)))
+        second = make_trainer(**options)
+        poison(second)
+        second.model.optimizer.lr = float("nan")  # a checkpoint holds none: the position says it
+        load_checkpoint(saved(tmp_path / "checkpoint.npz", first)).restore(second, "data")
+        second.train(3, on_step=rate_at)
+        assert_same_state(second.model, whole.model)
+        assert losses_of(second.history) == losses_of(whole.history), f"stopped after {steps}"
+        assert rates == expected
+
+
+def test_a_schedule_is_of_its_epochs(tmp_path):
+    """A cosine over 5 epochs does not begin as one over 3 does; a constant rate knows no end."""
+    for options in (SCHEDULED, SCHEDULED | {"lr_schedule": "constant"}):
+        trainer = make_trainer(**options)
+        trainer.train(3, on_step=stop_after(7))
+        checkpoint = load_checkpoint(saved(tmp_path / "checkpoint.npz", trainer))
+        longer = make_trainer(**options, epochs=5)
+        if options["lr_schedule"] == "constant":
+            checkpoint.restore(longer, "data")
+            longer.train(5)
+            whole = make_trainer(**options, epochs=5)
+            whole.train(5)
+            assert_same_state(longer.model, whole.model)
+            continue
+        before = snapshot(longer.model)
+        with pytest.raises(CheckpointError, match="the run has epochs = 3, not 5; leave the opt"):
+            checkpoint.restore(longer, "data")
+        assert_same_state(longer.model, before)
+        assert longer.position.batch == 0
+
+
+@pytest.mark.parametrize("objective", RECIPES)
+def test_the_preset_s_schedule_decides_whether_epochs_may_change(tmp_path, objective):
+    path = saved(tmp_path / "checkpoint.npz", make_trainer(objective=objective))
+    longer = make_trainer(objective=objective, epochs=4)
+    if RECIPES[objective].lr_schedule == "constant":
+        load_checkpoint(path).restore(longer, "data")
+    else:
+        with pytest.raises(CheckpointError, match="the run has epochs = 3, not 4"):
+            load_checkpoint(path).restore(longer, "data")
 
 
 def test_stopped_and_resumed_over_and_over(tmp_path):
@@ -444,7 +512,7 @@ def test_changed_option(tmp_path, good, option):
     path = tmp_path / "checkpoint.npz"
     path.write_bytes(good)
     config = replace(make_config(), **{option.name: OTHER[option.name]})
-    trainer = Trainer(Model(13, config), draw(dtype=config.dtype))
+    trainer = trainer_of(config)
     checkpoint = load_checkpoint(path)
     if option.metadata["resumable"]:
         checkpoint.restore(trainer, "data")
@@ -462,7 +530,7 @@ def test_options_written_out_are_the_same_options(tmp_path, good):
     """The run's folder holds the preset's values; they are no change."""
     path = tmp_path / "checkpoint.npz"
     path.write_bytes(good)
-    trainer = Trainer(Model(13, make_config().resolved()), draw())
+    trainer = trainer_of(make_config().resolved())
     load_checkpoint(path).restore(trainer, "data")
     assert trainer.position.batch == 2
 
@@ -470,6 +538,6 @@ def test_options_written_out_are_the_same_options(tmp_path, good):
 @pytest.mark.parametrize("option", fields(Config), ids=lambda f: f.name)
 def test_every_option_survives(tmp_path, option):
     config = replace(make_config(), **{option.name: OTHER[option.name]})
-    trainer = Trainer(Model(13, config), draw(dtype=config.dtype))
+    trainer = trainer_of(config)
     path = saved(tmp_path / "checkpoint.npz", trainer)
     assert load_checkpoint(path).config == config

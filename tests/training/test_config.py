@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 from training_cases import OTHER, make_config
 
-from ddnmf_np.config import Config, changed_on_resume, read_config
+from ddnmf_np.config import Config, changed_on_resume, preset, read_config
 from ddnmf_np.engine.objective import PRESETS
 from ddnmf_np.errors import UsageError
+from ddnmf_np.recipe import RECIPES, SCHEDULES, Recipe, rate
 from ddnmf_np.train import make_parser, parse
 
 ALL = pytest.mark.parametrize("option", fields(Config), ids=lambda f: f.name)
@@ -133,13 +134,27 @@ def test_sections_are_optional(tmp_path):
 # -- presets ----------------------------------------------------------------------------------
 
 
+def test_every_preset_has_an_objective_and_a_recipe():
+    assert list(RECIPES) == list(PRESETS)
+    assert RECIPES["paper"] == RECIPES["demo"] == Recipe()  # algorithm 1: drawn once, one rate
+
+
 @pytest.mark.parametrize("objective", PRESETS)
 def test_resolved_is_the_preset_in_full(objective):
     config = Config(objective=objective).resolved()
     assert config.make_objective() == PRESETS[objective]
-    for name in ("alpha_sym", "beta_ap", "gamma_nc", "reduction", "base_bias"):
-        assert getattr(config, name) == getattr(PRESETS[objective], name)
+    assert config.make_recipe() == RECIPES[objective]
+    for part in (PRESETS[objective], RECIPES[objective]):
+        for f in fields(part):
+            assert getattr(config, f.name) == getattr(part, f.name)
     assert config.resolved() == config
+
+
+def test_a_preset_decides_what_is_none_and_nothing_else():
+    open_options = {f.name for f in fields(Config) if f.default is None}
+    decided = preset(PRESETS["paper"], RECIPES["paper"]).keys()
+    assert open_options - decided == {"data_dir", "labels", "image_shape", "threads", "clusters"}
+    assert decided <= open_options
 
 
 def test_option_given_by_hand_wins_over_the_preset():
@@ -148,6 +163,42 @@ def test_option_given_by_hand_wins_over_the_preset():
     assert (objective.beta_ap, objective.base_bias) == (3.0, False)
     assert objective.reduction == "mean"
     assert config.resolved().make_objective() == objective
+
+
+@pytest.mark.parametrize("objective", RECIPES)
+def test_option_given_by_hand_wins_over_the_recipe(objective):
+    """Also where it takes something away: 0, no and constant are values."""
+    for f in fields(Recipe):
+        for value in (OTHER[f.name], f.default):
+            recipe = Config(objective=objective, **{f.name: value}).make_recipe()
+            assert recipe == replace(RECIPES[objective], **{f.name: value})
+
+
+def test_motion_is_of_the_ranges_that_are_not_zero():
+    assert Recipe().motion == {}
+    assert Recipe(noise_redraw=True, lr_schedule="cosine").motion == {}
+    zeros = {"shift": 0.0, "rotation": 0.0, "zoom": 0.0, "shear": 0.0}
+    for name in zeros:
+        assert Recipe(**{f"noise_{name}": 0.5}).motion == zeros | {name: 0.5}
+
+
+def test_a_recipe_made_by_hand_is_checked():
+    with pytest.raises(UsageError, match=r"noise_zoom is 1.0; expected a number in "):
+        Recipe(noise_zoom=1.0)
+    with pytest.raises(UsageError, match="lr_schedule is 'linear'; choose one of constant, cosine"):
+        Recipe(lr_schedule="linear")
+
+
+def test_rate():
+    assert [rate("constant", progress) for progress in (0.0, 0.3, 1.0, 7.0)] == [1.0] * 4
+    for progress, share in ((0.0, 1.0), (1 / 3, 0.75), (0.5, 0.5), (2 / 3, 0.25), (1.0, 0.0)):
+        assert rate("cosine", progress) == pytest.approx(share, rel=1e-15, abs=1e-16)
+    assert rate("cosine", 0.0) == 1.0
+    assert rate("cosine", 1.0) == rate("cosine", 1.5) == 0.0  # no rise beyond the end
+    falling = [rate("cosine", progress) for progress in np.linspace(0.0, 1.0, 1001)]
+    assert (np.diff(falling) < 0.0).all()
+    for schedule in SCHEDULES:
+        assert type(rate(schedule, 0.25)) is float
 
 
 def test_what_a_resumed_run_may_change():
@@ -172,6 +223,10 @@ def test_what_a_resumed_run_may_change():
     assert changed_on_resume(old, replace(old, lr=1.0, rank=3)) == ["rank", "lr"]
     demo = Config(objective="demo")
     assert "beta_ap" in changed_on_resume(old, demo)
+    cosine = Config(lr_schedule="cosine")
+    assert changed_on_resume(cosine, replace(cosine, starts=1)) == []
+    assert changed_on_resume(cosine, replace(cosine, epochs=99)) == ["epochs"]
+    assert changed_on_resume(old, cosine) == changed_on_resume(cosine, old) == ["lr_schedule"]
 
 
 # -- values that cannot be used ---------------------------------------------------------------
@@ -210,6 +265,8 @@ def test_wrong_kind(name, value, words):
         ("activation", (1,), "1"),
         ("activation", [["relu"]], "['relu']"),
         ("clusterers", (None,), "None"),
+        ("image_shape", (8, 8.0), "8.0"),
+        ("image_shape", "8x8", "'8x8'"),
     ],
 )
 def test_wrong_kind_of_one_of_many(name, value, item):
@@ -228,6 +285,8 @@ LIMITS = {
 }
 FRACTIONS = ("noise_rate", "momentum", "adam_b1", "adam_b2")
 WEIGHTS = ("alpha_sym", "beta_ap", "gamma_nc", "student_reconstruction")
+MOTIONS = {"noise_shift": None, "noise_rotation": 180.0, "noise_zoom": 1.0, "noise_shear": None}
+"""What each is to be below."""
 NAN, INF = math.nan, math.inf
 BAD_SIZE = [
     *((name, low - 1) for name, (low, _) in LIMITS.items()),
@@ -236,7 +295,10 @@ BAD_SIZE = [
     *((name, value) for name in FRACTIONS for value in (1.0, -0.1, 1.5, NAN, INF, -INF)),
     *((name, value) for name in ("lr", "adam_eps") for value in (0.0, -1e-3, NAN, INF, -INF)),
     *((name, value) for name in WEIGHTS for value in (-1e-9, NAN, INF)),
+    *((name, value) for name in MOTIONS for value in (-1e-9, NAN, INF, -INF)),
+    *((name, limit) for name, limit in MOTIONS.items() if limit),
     *(("widths", value) for value in ((), [], (0,), (5, 0), (-3,), 0)),
+    *(("image_shape", v) for v in ((8,), 8, (8, 8, 1), (0, 8), (8, -8), (8, 2**24 + 1))),
 ]
 
 
@@ -259,7 +321,7 @@ def test_limits_themselves_are_good(name):
         assert getattr(Config(**{name: high}), name) == high
 
 
-@pytest.mark.parametrize("name", [*FRACTIONS, *WEIGHTS])
+@pytest.mark.parametrize("name", [*FRACTIONS, *WEIGHTS, *MOTIONS])
 def test_zero_is_good(name):
     assert getattr(Config(**{name: 0}), name) == 0.0
 
@@ -298,7 +360,7 @@ def test_activations_for_other_layers(widths, activation):
         Config(widths=widths, activation=activation)
 
 
-@pytest.mark.parametrize("name", ["activation", "clusterers"])
+@pytest.mark.parametrize("name", ["activation", "clusterers", "image_shape"])
 def test_an_empty_list_is_refused_before_any_work(name):
     with pytest.raises(UsageError, match=f"{name} is empty; give at least one"):
         Config(**{name: ()})

@@ -24,7 +24,8 @@ from ddnmf_np.engine.backend import get_ops, why_not_cupy
 from ddnmf_np.engine.objective import PRESETS
 from ddnmf_np.evaluation import report
 from ddnmf_np.model import Model
-from ddnmf_np.train import main
+from ddnmf_np.recipe import RECIPES
+from ddnmf_np.train import main, override
 from ddnmf_np.training import Trainer
 
 FLAGS = ["--widths", "11", "7", "--rank", "3", "--batch-size", "10", "--epochs", "3", "--seed", "5"]
@@ -127,7 +128,7 @@ def test_config_file_is_the_run_s_and_complete(digits_run):
     )
     assert Config(**options) == given.resolved()
     unset = {f.name for f in fields(Config)} - options.keys()
-    assert unset == {"data_dir", "labels", "threads", "clusters"}
+    assert unset == {"data_dir", "labels", "image_shape", "threads", "clusters"}
     assert options["beta_ap"] == 0.01  # the preset's
 
 
@@ -257,6 +258,77 @@ def test_embedding_is_coloured_by_class_or_else_by_cluster(tmp_path, data, sketc
     assert shown[1][1].endswith("coloured by cluster")
 
 
+MOVING = ["--noise-shift", "1", "--noise-rotation", "10", "--lr-schedule", "cosine"]
+
+
+def rates_of(monkeypatch):
+    """Return a list that gets the learning rate and the images' shape of every step to come."""
+    found = []
+    step = Trainer.step
+
+    def spy(self, index):
+        step(self, index)
+        motion = self.noise.motion
+        found.append((self.model.optimizer.lr, motion and motion.image_shape))
+
+    monkeypatch.setattr(Trainer, "step", spy)
+    return found
+
+
+@pytest.mark.parametrize("shape", [[], ["--image-shape", "8", "8"], ["--image-shape", "4", "16"]])
+def test_digits_in_motion(tmp_path, unscored, monkeypatch, shape):
+    """Without a word about it their shape is the data set's."""
+    found = rates_of(monkeypatch)
+    flags = ["--batch-size", "128", *MOVING, *shape]
+    assert train("digits", tmp_path / "run", *flags) == 0
+    config = read_back(tmp_path / "run")
+    assert (config.noise_shift, config.noise_rotation, config.noise_zoom) == (1.0, 10.0, 0.0)
+    assert (config.lr_schedule, config.noise_redraw) == ("cosine", False)
+    given = tuple(map(int, shape[1:]))
+    assert config.image_shape == (given or None)
+    steps = 3 * 12  # 1437 samples
+    assert [lr for lr, _ in found] == pytest.approx(
+        [1e-3 * (1 + np.cos(np.pi * k / steps)) / 2 for k in range(steps)], rel=1e-12
+    )
+    assert {shape for _, shape in found} == {given or (8, 8)}
+
+
+@pytest.mark.parametrize("objective", PRESETS)
+def test_every_preset_trains_on_digits(tmp_path, unscored, objective):
+    flags = ["--batch-size", "128", "--objective", objective]
+    assert train("digits", tmp_path / "run", *flags) == 0
+    assert read_back(tmp_path / "run") == read_back(tmp_path / "run").resolved()
+    assert read_back(tmp_path / "run").make_recipe() == RECIPES[objective]
+
+
+@pytest.mark.parametrize(
+    ("flags", "text"),
+    [
+        (["--image-shape", "7", "7"], "image_shape is (7, 7) and a sample has 64 features, but "
+         "noise_shift, noise_rotation moves images; give image_shape="),
+        (["--image-shape", "64"], "image_shape is (64,); expected height and width"),
+        (["--image-shape", "8", "8", "1"], "image_shape is (8, 8, 1); expected height and width"),
+        (["--image-shape", "0", "8"], "image_shape is (0, 8); expected height and width"),
+        (["--image-shape", "8x8"], "argument --image-shape: invalid int value: '8x8'"),
+        (["--noise-shift", "-1"], "noise_shift is -1.0; expected a finite number >= 0"),
+        (["--noise-zoom", "1"], "noise_zoom is 1.0; expected a number in [0, 1)"),
+        (["--lr-schedule", "cosin"], "argument --lr-schedule: invalid choice: 'cosin'"),
+    ],
+)  # fmt: skip
+def test_motion_that_cannot_be_is_refused_before_anything_is_written(tmp_path, capsys, flags, text):
+    assert train("digits", tmp_path / "run", *MOVING, *flags) == 2
+    one_error(capsys, text)
+    assert not (tmp_path / "run").exists()
+
+
+def test_motion_of_samples_that_are_no_images(tmp_path, data, capsys):
+    assert train(data, tmp_path / "run", *MOVING) == 2
+    one_error(capsys, "image_shape is unknown and a sample has 13 features", "or noise_shift=0")
+    assert not (tmp_path / "run").exists()
+    options = [*MOVING, "--noise-shift", "0", "--noise-rotation", "0", "--epochs", "1"]
+    assert train(data, tmp_path / "run", *options) == 0
+
+
 def test_npz_with_both_splits(tmp_path, sketched):
     path = tmp_path / "images.npz"
     x = np.random.default_rng(0).integers(0, 256, (60, 4, 5)).astype(np.uint8)
@@ -342,6 +414,24 @@ def test_naming_the_file_s_own_objective_changes_nothing(tmp_path, data, unscore
     file.write_text("alpha_sym = 0.25\n")
     assert train(data, tmp_path / "run", "--config", str(file), "--objective", "paper") == 0
     assert read_back(tmp_path / "run").alpha_sym == 0.25
+
+
+@pytest.mark.parametrize("other", PRESETS)
+@pytest.mark.parametrize("objective", PRESETS)
+def test_presets_give_way_to_one_another(objective, other):
+    """What a file has of its own preset does not outlive it; what was chosen by hand does."""
+    file = Config(objective=objective, lr=0.01).resolved().to_dict()
+    config = Config(**override(file, {"objective": other, "starts": 2}))
+    assert config == Config(objective=other, lr=0.01, starts=2) or objective == other
+    assert config.resolved() == Config(objective=other, lr=0.01, starts=2).resolved()
+    for name, value in (("noise_redraw", True), ("noise_shear", 0.25), ("lr_schedule", "cosine")):
+        if getattr(RECIPES[objective], name) == value:
+            continue
+        config = Config(**override(file | {name: value}, {"objective": other}))
+        assert config.make_recipe() == replace(RECIPES[other], **{name: value})
+        assert Config(**override(file, {"objective": other, name: value})).resolved() == (
+            config.resolved()
+        )
 
 
 def test_output_is_named_after_the_data(tmp_path, data, unscored, monkeypatch):
@@ -723,6 +813,29 @@ def test_ctrl_c_outside_of_training(tmp_path, data, unscored, capsys, monkeypatc
     assert (tmp_path / "run" / "summary.json").exists()
 
 
+def test_motion_and_schedule_go_on_after_a_signal(tmp_path, data, unscored, monkeypatch):
+    flags = [*MOVING, "--noise-redraw", "--image-shape", "1", "13"]
+    assert train(data, tmp_path / "whole", *flags) == 0
+    for steps in (1, 4, 5, 12):
+        with monkeypatch.context() as patch:
+            at_step(patch, steps, lambda trainer: signal.raise_signal(signal.SIGINT))
+            assert train(data, tmp_path / f"{steps}", *flags) == 130
+        assert main(["--resume", "--output", str(tmp_path / f"{steps}")]) == 0
+        assert_same_run(tmp_path / f"{steps}", tmp_path / "whole")
+
+
+def test_a_schedule_takes_no_more_epochs(tmp_path, data, unscored, capsys):
+    """It would have begun otherwise; the same epochs are no change."""
+    assert train(data, tmp_path / "run", "--lr-schedule", "cosine") == 0
+    before = content(tmp_path / "run")
+    capsys.readouterr()
+    assert main(["--resume", "--output", str(tmp_path / "run"), "--epochs", "5"]) == 4
+    one_error(capsys, "the run has epochs = 3, not 5", "leave the option out")
+    assert content(tmp_path / "run") == before
+    assert main(["--resume", "--output", str(tmp_path / "run"), "--epochs", "3"]) == 0
+    assert content(tmp_path / "run")["checkpoint.npz"] == before["checkpoint.npz"]
+
+
 @pytest.mark.parametrize("every", ["1", "2", "99"])
 def test_more_epochs_for_a_finished_run(tmp_path, data, unscored, every):
     flags = ["--checkpoint-every", every]
@@ -769,6 +882,9 @@ def test_scoring_may_change_on_resume(tmp_path, data, unscored):
         (["--widths", "5"], 4, ["the run has widths = (11, 7), not (5,)"]),
         (["--objective", "demo"], 4, ["the run has objective = 'paper', not 'demo'"]),
         (["--seed", "6"], 4, ["the run has seed = 5, not 6"]),
+        (["--noise-redraw"], 4, ["the run has noise_redraw = False, not True"]),
+        (["--image-shape", "1", "13"], 4, ["the run has image_shape = None, not (1, 13)"]),
+        (["--lr-schedule", "cosine"], 4, ["the run has lr_schedule = 'constant', not 'cosine'"]),
         (["--epochs", "2"], 2, ["epochs is 2, but the run has done 3 epochs", "more epochs"]),
     ],
 )

@@ -1,6 +1,7 @@
 """Algorithm 1: what each step sees, what an epoch records, how a run stops or fails."""
 
 import itertools
+import math
 import time
 import tracemalloc
 
@@ -24,8 +25,10 @@ from ddnmf_np.config import Config
 from ddnmf_np.data.batches import epoch_order
 from ddnmf_np.data.datasets import load
 from ddnmf_np.data.noise import NOISE_KINDS
+from ddnmf_np.engine.ops import Ops
 from ddnmf_np.errors import DataError, DivergedError, UsageError
 from ddnmf_np.model import Model
+from ddnmf_np.recipe import RECIPES
 from ddnmf_np.training import Trainer
 
 OBJECTIVES = ("paper", "demo")
@@ -135,9 +138,59 @@ def test_steps_see_the_order_and_noise_of_their_epoch(kind, redraw):
     assert changes == (redraw and kind != "none")
 
 
+MOTION = {"noise_shift": 1.5, "noise_rotation": 15.0, "noise_zoom": 0.2, "noise_shear": 0.3}
+
+
+@pytest.mark.parametrize("redraw", [False, True], ids=["drawn once", "redrawn"])
+@pytest.mark.parametrize("kind", NOISE_KINDS)
+@pytest.mark.parametrize("shape", [(4, 5), (20, 1), None], ids=str)
+def test_steps_see_images_moved(shape, kind, redraw):
+    options = {"noise_kind": kind, "noise_redraw": redraw, "image_shape": shape, **MOTION}
+    trainer = make_trainer(draw(width=20), **options)
+    clean, noisy, _ = recorded(trainer, 2)
+    for epoch in range(2):
+        order = epoch_order(45, seed=5, epoch=epoch)
+        assert_same_bits(clean[epoch], trainer.x[order])
+        assert_same_bits(noisy[epoch], noisy_data_set(trainer, epoch)[order])
+    in_place = [rows[np.argsort(epoch_order(45, 5, epoch))] for epoch, rows in enumerate(noisy)]
+    assert np.array_equal(*in_place) != redraw
+    still = make_trainer(draw(width=20), noise_kind=kind, noise_redraw=redraw)
+    assert (noisy_data_set(still) != noisy_data_set(trainer)).any()
+
+
+@pytest.mark.parametrize("objective", RECIPES)
+def test_steps_see_what_the_recipe_says(objective):
+    trainer, recipe = make_trainer(draw(width=20), objective=objective), RECIPES[objective]
+    noisy = recorded(trainer, 2)[1]
+    for epoch in range(2):
+        order = epoch_order(45, seed=5, epoch=epoch)
+        assert_same_bits(noisy[epoch], noisy_data_set(trainer, epoch)[order])
+    assert trainer.noise.redraw == recipe.noise_redraw
+    assert (trainer.noise.motion is not None) == bool(recipe.motion)
+
+
+def test_the_configured_shape_wins_over_the_data_set_s():
+    x, config = draw(width=20), make_config(image_shape=(5, 4), **MOTION)
+    trainer = Trainer(Model(20, config), x, image_shape=(4, 5))
+    assert trainer.noise.motion.image_shape == (5, 4)
+
+
+@pytest.mark.parametrize("given", [None, (4, 4), (5, 5)], ids=str)
+def test_motion_needs_images(given):
+    expected = (
+        rf"image_shape is {'unknown' if given is None else '.*'} and a sample has 20 features, but "
+        r"noise_rotation, noise_shear moves images; give image_shape=\(height, width\), or "
+        "noise_shift=0, noise_rotation=0, noise_zoom=0, noise_shear=0 for data that are none"
+    )
+    config = make_config(noise_rotation=5.0, noise_shear=0.1)
+    with pytest.raises(UsageError, match=expected):
+        Trainer(Model(20, config), draw(width=20), image_shape=given)
+    Trainer(Model(20, make_config(objective="paper")), draw(width=20), image_shape=given)
+
+
 def test_noise_does_not_depend_on_the_batch_size():
     def by_sample(batch_size):
-        trainer = make_trainer(batch_size=batch_size, noise_rate=0.4)
+        trainer = make_trainer(batch_size=batch_size, noise_rate=0.4, **MOTION)
         noisy = recorded(trainer, 1)[1][0]
         return noisy[np.argsort(epoch_order(45, 5, 0))]
 
@@ -263,6 +316,79 @@ def test_data_are_only_read():
     assert_same_bits(x, before)
 
 
+# -- the learning rate ------------------------------------------------------------------------
+
+
+def rates(trainer, epochs):
+    """Train, and return the learning rate of every step."""
+    found = []
+    trainer.train(epochs, on_step=lambda trainer: found.append(trainer.model.optimizer.lr))
+    return found
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "momentum", "gd"])
+def test_cosine_falls_from_lr_to_nothing(optimizer):
+    steps = 8 * STEPS_PER_EPOCH
+    found = rates(make_trainer(optimizer=optimizer, epochs=8, lr_schedule="cosine"), 8)
+    assert len(found) == steps
+    expected = [1e-3 * (1 + math.cos(math.pi * k / steps)) / 2 for k in range(steps)]
+    assert found == pytest.approx(expected, rel=1e-12)
+    assert found[0] == 1e-3
+    assert all(b < a for a, b in itertools.pairwise(found))
+    assert 0.0 < found[-1] < 2e-3 * 1e-3  # (pi / 2 steps)^2 = 0.0015
+    assert all(type(lr) is float for lr in found)  # float32 times a NumPy number would be float64
+
+
+@pytest.mark.parametrize("schedule", [None, "constant"])
+def test_constant_is_lr_to_the_bit(schedule):
+    assert rates(make_trainer(lr=0.1 + 0.2, lr_schedule=schedule), 3) == [0.1 + 0.2] * 15
+
+
+def test_constant_is_the_loop_without_a_schedule():
+    trainer, plain = make_trainer(), make_trainer()
+    trainer.train(3)
+    for epoch in range(3):
+        order = epoch_order(45, 5, epoch)
+        noisy = noisy_data_set(plain, epoch)
+        for rows in plain.batches:
+            plain.model.step(plain.x[order[rows]], noisy[order[rows]])
+    assert_same_state(trainer.model, plain.model)
+
+
+@pytest.mark.parametrize("objective", RECIPES)
+def test_the_preset_s_schedule(objective):
+    found = rates(make_trainer(objective=objective), 3)
+    constant = RECIPES[objective].lr_schedule == "constant"
+    assert (set(found) == {1e-3}) == constant
+    by_hand = rates(make_trainer(objective=objective, lr_schedule="constant"), 3)
+    assert set(by_hand) == {1e-3}
+
+
+def test_each_step_uses_its_rate():
+    """With plain descent and weights held still, a step is as long as its rate."""
+    trainer = make_trainer(batch_size=45, optimizer="gd", lr=1e-9, dtype="float64", epochs=10,
+                           lr_schedule="cosine", objective="paper")  # fmt: skip
+    lengths = []
+    for _ in range(10):
+        before = trainer.model.student.arena.params.copy()
+        trainer.train(trainer.position.epoch + 1)
+        lengths.append(np.linalg.norm(trainer.model.student.arena.params - before))
+    shares = [(1 + math.cos(math.pi * k / 10)) / 2 for k in range(10)]
+    np.testing.assert_allclose(np.array(lengths) / lengths[0], shares, rtol=1e-4)
+
+
+def test_training_beyond_the_configured_epochs_stands_still():
+    trainer = make_trainer(lr_schedule="cosine")
+    trainer.train(3)
+    assert trainer.progress == 1.0
+    before = snapshot(trainer.model)
+    assert rates(trainer, 4) == [0.0] * STEPS_PER_EPOCH
+    parameters = [name for name in before if ":" not in name]
+    after = trainer.model.state()
+    for name in parameters:
+        assert_same_bits(after[name], before[name], name)
+
+
 # -- who is moved by what ---------------------------------------------------------------------
 
 DISTURBANCES = [
@@ -270,6 +396,7 @@ DISTURBANCES = [
     {"noise_kind": "none"},
     {"noise_rate": 0.7},
     {"noise_redraw": True},
+    {"noise_shift": 1.5},
     {"beta_ap": 0.125},
     {"gamma_nc": 30.0},
     {"student_reconstruction": 1.0},
@@ -408,6 +535,24 @@ def test_callbacks_come_when_documented():
 def test_a_warm_step_with_its_data_and_noise_allocates_nothing(ops, kind):
     x = np.random.default_rng(0).random((300, 784), dtype=np.float32)
     config = Config(noise_kind=kind)  # the paper's shape, batches of 128
+    trainer = Trainer(Model(784, config, ops), x)
+    order = epoch_order(300, 0, 0)
+    trainer.step(order[:128])
+    tracemalloc.start()
+    try:
+        trainer.step(order[128:256])
+        trainer.step(order[256:])
+        assert tracemalloc.get_traced_memory()[1] < WARM_STEP_BYTES
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.paper_shape
+def test_a_warm_step_with_motion_allocates_nothing(ops):
+    if type(ops) is Ops:
+        pytest.skip("the plain form of Ops.warp allocates, as its docstring says")
+    x = np.random.default_rng(0).random((300, 784), dtype=np.float32)
+    config = Config(image_shape=(28, 28), lr_schedule="cosine", noise_redraw=True, **MOTION)
     trainer = Trainer(Model(784, config, ops), x)
     order = epoch_order(300, 0, 0)
     trainer.step(order[:128])

@@ -5,6 +5,7 @@ import oracle
 
 from ddnmf_np.checkpoint import save_checkpoint
 from ddnmf_np.config import Config
+from ddnmf_np.data.affine import Affine
 from ddnmf_np.data.noise import Noise
 from ddnmf_np.model import Model
 from ddnmf_np.training import Trainer
@@ -20,12 +21,14 @@ OTHER = {
     "dataset": "other.npz",
     "data_dir": "somewhere",
     "labels": "labels.npy",
+    "image_shape": (13, 1),
     "widths": (13, 5),
     "rank": 4,
     "activation": ("tanh", "softplus"),
     "output_activation": "sigmoid",
     "base_activation": "tanh",
     "recovery_activation": "softplus",
+    "nmf_start": "pca",
     "nonnegative": "both",
     "objective": "demo",
     "alpha_sym": 0.5,
@@ -39,8 +42,13 @@ OTHER = {
     "noise_rate": 0.35,
     "noise_rescale": False,
     "noise_redraw": True,
+    "noise_shift": 0.75,
+    "noise_rotation": 12.5,
+    "noise_zoom": 0.0625,
+    "noise_shear": 0.375,
     "optimizer": "momentum",
     "lr": 3e-05,
+    "lr_schedule": "cosine",
     "momentum": 0.5,
     "adam_b1": 0.8,
     "adam_b2": 0.95,
@@ -73,21 +81,34 @@ def make_config(**options):
 
 
 def make_trainer(x=None, ops=None, **options):
-    config = make_config(**options)
+    return trainer_of(make_config(**options), x, ops)
+
+
+def trainer_of(config, x=None, ops=None):
+    """Return a trainer for whom samples are images one pixel high, if the options do not say."""
     x = draw(dtype=config.dtype) if x is None else x
-    return Trainer(Model(x.shape[1], config, ops), x)
+    return Trainer(Model(x.shape[1], config, ops), x, image_shape=(1, x.shape[1]))
 
 
 def noise_of(trainer):
     """Return another Noise, made from the options alone."""
-    config = trainer.config
+    config, recipe = trainer.config, trainer.config.make_recipe()
+    drawn = {"seed": config.seed, "redraw": recipe.noise_redraw}
+    motion = Affine(
+        config.image_shape or (1, trainer.x.shape[1]),
+        shift=recipe.noise_shift,
+        rotation=recipe.noise_rotation,
+        zoom=recipe.noise_zoom,
+        shear=recipe.noise_shear,
+        **drawn,
+    )
     return Noise(
         config.noise_kind,
         config.noise_rate,
-        seed=config.seed,
-        redraw=config.noise_redraw,
         rescale=config.noise_rescale,
         high=float(trainer.x.max()),
+        motion=motion,  # where nothing moves, a copy
+        **drawn,
     )
 
 
