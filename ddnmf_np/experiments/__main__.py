@@ -12,11 +12,18 @@ from ddnmf_np import kernels as kernels  # before anything that loads NumPy
 from ddnmf_np.config import unknown
 from ddnmf_np.engine.backend import BACKENDS
 from ddnmf_np.errors import DDNMFError, OutputError, UsageError
-from ddnmf_np.experiments.baselines import NOISE_MODELS, Source
-from ddnmf_np.experiments.campaign import NOISE_RATES, RESULTS, Settings, run
+from ddnmf_np.experiments.baselines import Source
+from ddnmf_np.experiments.campaign import EVERYTHING, NOISE_RATES, RESULTS, Settings, run
+from ddnmf_np.experiments.networks import NOISE_MODELS, TABLE_MODELS
 from ddnmf_np.experiments.records import Store
 from ddnmf_np.experiments.report import report
+from ddnmf_np.experiments.studies import STUDIES
 from ddnmf_np.run import INTERRUPTED
+
+ALONE = ("report", "pack")
+"""What is not computed, and cannot be asked for beside something that is."""
+
+DATASETS = ("mnist", "fashion-mnist")
 
 FAILED = 1
 """Exit code of a campaign that came to its end, with failures or records of no use."""
@@ -25,6 +32,18 @@ EPILOG = """\
 Each run leaves a record in OUTPUT/records, named by its configuration, and is not repeated: a
 campaign that was stopped goes on when the same command is given again, and more seeds add to the
 fewer. Tables (Markdown) and figures are made from the records alone; `report` makes them again.
+`pack` writes all records into one file, OUTPUT/records.jsonl, to be committed or sent: it is read
+like the folder.
+
+A study compares variants of networks: what the differences between paper and demo do (ablation),
+the weights of the losses (weights), candidates for a better recipe (recipe). `all` leaves them out.
+
+--into FILE fills the places of a Markdown file between the lines
+  <!-- experiments table1 -->
+  <!-- /experiments -->
+from the records of OUTPUT, or, with <!-- experiments recipe from=FOLDER -->, from those of FOLDER,
+which is seen from where the file is, as in a link.
+
 Exit codes: 0 done, 1 some runs failed (the others are done), 2 usage, 3 backend missing, 4 files,
 130 interrupted."""
 
@@ -43,7 +62,8 @@ def make_parser() -> argparse.ArgumentParser:
         "results",
         nargs="*",
         metavar="RESULT",
-        help=f"{', '.join(RESULTS)}; all; or report: from the records there are",
+        help=f"{', '.join(RESULTS)}; all of these; studies: {', '.join(STUDIES)}; or alone: report "
+        "(tables and figures from the records there are), pack (the records into one file)",
     )
     parser.add_argument(
         "--seeds",
@@ -57,6 +77,21 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--samples", type=int, metavar="N", help="training images (default: all)")
     parser.add_argument(
         "--starts", type=int, default=10, metavar="N", help="of every clustering (default: 10)"
+    )
+    parser.add_argument(
+        "--datasets",
+        nargs="+",
+        choices=DATASETS,
+        default=DATASETS,
+        metavar="NAME",
+        help=f"of every result; table 1 and 2 have one each (default: {' '.join(DATASETS)})",
+    )
+    parser.add_argument(
+        "--networks",
+        nargs="+",
+        default=TABLE_MODELS,
+        metavar="NAME",
+        help=f"codes in tables 1 and 2 (default: {' '.join(TABLE_MODELS)})",
     )
     parser.add_argument(
         "--noise-rates",
@@ -95,7 +130,7 @@ def make_parser() -> argparse.ArgumentParser:
         nargs="+",
         default=(),
         metavar="FILE",
-        help="Markdown whose lines <!-- experiments table1 --> ... are to be followed by the table",
+        help="Markdown whose marked places are to be filled with tables, see below",
     )
     parser.add_argument("--data-dir", metavar="FOLDER", help="where to look for the images first")
     return parser
@@ -111,17 +146,30 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
         known = [option for action in make_parser()._actions for option in action.option_strings]
         raise UsageError(unknown("argument", rest[0].partition("=")[0], known, "see --help", 0.7))
     if not flags.results:
-        raise UsageError(f"say what to compute: {', '.join(RESULTS)}, all, or report; see --help")
+        names = ", ".join([*EVERYTHING, "all"])
+        raise UsageError(f"say what to compute: {names}, or report, or pack; see --help")
     return flags
+
+
+def parse_results(words: Sequence[str]) -> tuple[str, ...]:
+    """Return the results that are named; everything for what stands alone."""
+    if words[0] in ALONE and len(set(words)) == 1:
+        return EVERYTHING
+    for word in words:
+        if word in ALONE:
+            raise UsageError(f"{word} is a command of its own; leave out the other names")
+    every = [name for word in words for name in (RESULTS if word == "all" else (word,))]
+    return tuple(dict.fromkeys(every))
 
 
 def parse_seeds(text: str) -> tuple[int, ...]:
     """Return the seeds: ``"3"`` is 0, 1, 2, and ``"3,5"`` or ``"3,"`` are those themselves."""
     try:
-        numbers = [int(part) for part in text.split(",") if part.strip()]
+        if "," not in text:
+            return tuple(range(int(text)))
+        return tuple(int(part) for part in text.split(",") if part.strip())
     except ValueError as error:
         raise UsageError(f"seeds is {text!r}; give a number, or seeds with commas") from error
-    return tuple(numbers) if "," in text else tuple(range(*numbers))
 
 
 def main(
@@ -143,15 +191,15 @@ def main(
     """
     try:
         flags = parse(argv)
-        asked = list(dict.fromkeys(flags.results))
-        only_report = asked == ["report"]
-        results = RESULTS if only_report or asked == ["all"] else tuple(asked)
+        alone = flags.results[0] if flags.results[0] in ALONE else None
+        results = parse_results(flags.results)
         settings = Settings(
             results=results,
             seeds=parse_seeds(flags.seeds),
             epochs=flags.epochs,
             starts=flags.starts,
             samples=flags.samples,
+            networks=tuple(flags.networks),
             noise_rates=tuple(flags.noise_rates),
             noise_networks=tuple(flags.noise_networks),
             backend=flags.backend,
@@ -159,18 +207,27 @@ def main(
             jobs=flags.jobs,
             sources=tuple(
                 Source(name, (places or {}).get(name, name), flags.data_dir)
-                for name in ("mnist", "fashion-mnist")
+                for name in DATASETS
+                if name in flags.datasets
             ),
             options=options or {},
         )
         store = Store(flags.output)
-        if only_report and not any(store.records.glob("*.json")):
-            raise UsageError(f"output {store.records}: has no records; run a table or all first")
-        failures = [] if only_report else run(settings, flags.output, say)
-        failures += report(store, results, say, flags.into)
+        if alone and store.is_empty():
+            raise UsageError(f"output {store.folder}: has no records; run a table or all first")
+        failures: list[str] = []
+        if alone == "pack":
+            number, failures = store.pack()
+            say(f"packed: {number} records into {store.packed}")
+            results = ()
+        elif alone is None:
+            failures = run(settings, flags.output, say)
+        if alone != "pack" or flags.into:
+            failures += report(store, results, say, flags.into)
+        failures = list(dict.fromkeys(failures))
         if failures:
             say("\nfailures:\n" + "\n".join(f"- {text}" for text in failures))
-            if not only_report:
+            if alone is None:
                 say("What has failed has no record: the same command tries it again, and only it.")
         return FAILED if failures else 0
     except DDNMFError as error:

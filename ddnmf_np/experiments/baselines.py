@@ -18,10 +18,10 @@ from __future__ import annotations
 import time
 import warnings
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, fields
 from functools import lru_cache
 from itertools import pairwise
-from typing import Any, Literal, cast
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -37,7 +37,9 @@ from ddnmf_np.errors import DataError
 from ddnmf_np.evaluation.clustering import ClusteringResult, Method, cluster
 from ddnmf_np.evaluation.report import noisy_copy
 from ddnmf_np.experiments.autoencoder import Autoencoder
+from ddnmf_np.experiments.networks import TABLE_NETWORKS
 from ddnmf_np.experiments.records import Name, key_of
+from ddnmf_np.experiments.studies import VARIANTS
 from ddnmf_np.model import Model
 from ddnmf_np.run import fingerprint
 from ddnmf_np.training import Trainer
@@ -58,7 +60,12 @@ COMPONENTS = 50
 CLUSTERERS: tuple[Method, ...] = ("kmeans", "gmm-spherical", "gmm-full")
 """k-means is the odd, a mixture the even rows of the paper's tables."""
 
-OPTIONS_SINCE: dict[str, Any] = {}
+OPTIONS_SINCE: dict[str, Any] = {
+    **dict.fromkeys(("noise_shift", "noise_rotation", "noise_zoom", "noise_shear"), 0.0),
+    "image_shape": None,
+    "nmf_start": "glorot",
+    "lr_schedule": "constant",
+}
 """Options that `Config` got after format 1, each with the value that means "as before".
 
 At that value they are left out of the identity of a run, so that a new option does not make all
@@ -66,51 +73,8 @@ earlier records worthless.
 """
 
 
-@dataclass(frozen=True)
-class Network:
-    """A network that is trained for the tables.
-
-    Parameters
-    ----------
-    title : str
-        Its name in tables and figures.
-    kind : {"ddnmf", "autoencoder"}
-        What is built from the options.
-    options : mapping
-        Options of `Config` that are not at their defaults.
-    bottleneck : bool
-        Of an auto-encoder: whether it has the layer of ``rank`` units.
-    keep_weights : bool
-        Whether another row continues from it.
-    """
-
-    title: str
-    kind: Literal["ddnmf", "autoencoder"]
-    options: Mapping[str, Any] = field(default_factory=dict)
-    bottleneck: bool = True
-    keep_weights: bool = False
-
-
-_PLAIN = {"objective": "demo", "noise_kind": "none"}  # of the objective: a mean over features
-
-NETWORKS = {
-    "ae1": Network("AE1", "autoencoder", {**_PLAIN, "base_activation": "relu"}),
-    "ae2": Network("AE2", "autoencoder", _PLAIN, bottleneck=False, keep_weights=True),
-    "ae-linear": Network(
-        "AE with a linear code", "autoencoder", {**_PLAIN, "base_activation": "identity"}
-    ),
-    "ae1-denoising": Network(
-        "AE1 (denoising)", "autoencoder", {"objective": "demo", "base_activation": "relu"}
-    ),
-    "ddnmf-paper": Network("DDNMF (paper's objective)", "ddnmf", {"objective": "paper"}),
-    "ddnmf-demo": Network("DDNMF (demo's objective)", "ddnmf", {"objective": "demo"}),
-}
-"""Every network by the name it has in records; a further row is one more entry.
-
-AE1 has the student's depth and widths, AE2 the same without the layer of 10 units (derivations,
-page 12). In tables 1 and 2 both see clean images; in table 3 AE1 gets noisy images and is to give
-the clean ones back, since DDNMF too has the clean ones to learn from.
-"""
+NETWORKS = {**TABLE_NETWORKS, **VARIANTS}
+"""Every network there is, of tables and studies, by the name it has in records."""
 
 TITLES = {
     "raw": "images",
@@ -118,13 +82,6 @@ TITLES = {
     "ae2-nmf": "AE2 + NMF",
     **{name: network.title for name, network in NETWORKS.items()},
 }
-
-TABLE_MODELS = ("raw", "nmf", "ae2", "ae2-nmf", "ae1", "ddnmf-paper", "ddnmf-demo", "ae-linear")
-"""Representations of tables 1 and 2, in the order of the paper; the last is not the paper's."""
-NOISE_MODELS = ("ae1-denoising", "ddnmf-paper", "ddnmf-demo")
-"""Networks of table 3 and figure 3."""
-MAP_MODELS = ("ddnmf-paper", "ddnmf-demo", "ae1")
-"""Networks of figure 2."""
 
 
 @dataclass(frozen=True)
@@ -236,7 +193,7 @@ class Representation:
         options = identity_of(self.config)
         if network.kind == "autoencoder":
             for name in NOT_OF_AUTOENCODERS:
-                options.pop(name)
+                options.pop(name, None)  # one of `OPTIONS_SINCE` may be absent
             options["bottleneck"] = network.bottleneck
         return {"codes": network.kind, **images, **options}
 
@@ -330,7 +287,7 @@ class Representation:
 
 NOT_OF_AUTOENCODERS = (
     *("objective", "alpha_sym", "beta_ap", "gamma_nc", "student_reconstruction"),
-    *("apposition_to_supervisor", "base_bias", "nonnegative"),
+    *("apposition_to_supervisor", "base_bias", "nonnegative", "nmf_start"),
 )
 """Options that mean nothing to an auto-encoder."""
 
@@ -405,7 +362,7 @@ def compute(
     if spec.model == "raw":
         return Codes(x_test, None, {})
     if spec.config is not None:
-        return _train(spec, x_train, x_test, tick)
+        return _train(spec, x_train, x_test, data.image_shape, tick)
     if spec.parent is not None:
         network = _network(spec.parent, x_train.shape[1])
         assert isinstance(network, Autoencoder)
@@ -434,13 +391,17 @@ def _network(spec: Representation, n_features: int) -> Model | Autoencoder:
 
 
 def _train(
-    spec: Representation, x_train: Floats, x_test: Floats, tick: Callable[[str], None] | None
+    spec: Representation,
+    x_train: Floats,
+    x_test: Floats,
+    image_shape: tuple[int, int] | None,
+    tick: Callable[[str], None] | None,
 ) -> Codes:
     config = cast(Config, spec.config)
     network = _network(spec, x_train.shape[1])
     # An auto-encoder has all that the trainer asks of a model; they share no base class, since
     # neither is a kind of the other.
-    trainer = Trainer(cast(Model, network), x_train)
+    trainer = Trainer(cast(Model, network), x_train, image_shape=image_shape)
 
     def on_epoch(trainer: Trainer) -> None:
         if tick is not None:

@@ -28,21 +28,24 @@ from ddnmf_np.evaluation.clustering import Method, score_clustering
 from ddnmf_np.evaluation.embedding import embed
 from ddnmf_np.evaluation.interpret import code_statistics
 from ddnmf_np.experiments import baselines
+from ddnmf_np.experiments.assignments import pack_labels
 from ddnmf_np.experiments.baselines import (
-    MAP_MODELS,
     NETWORKS,
-    NOISE_MODELS,
-    TABLE_MODELS,
     DataInfo,
     Floats,
     Representation,
     Source,
     make_config,
 )
-from ddnmf_np.experiments.records import Record, RecordError, Store, versions
+from ddnmf_np.experiments.networks import MAP_MODELS, NOISE_MODELS, TABLE_MODELS
+from ddnmf_np.experiments.records import RecordError, Store, versions
+from ddnmf_np.experiments.studies import STUDIES
 from ddnmf_np.lanes import usable_processors
 
 RESULTS = ("table1", "table2", "table3", "figure2", "figure3")
+"""The paper's tables and figures."""
+
+EVERYTHING = (*RESULTS, *STUDIES)
 """What can be asked for."""
 
 DATASETS = {"table1": ("mnist",), "table2": ("fashion-mnist",)}
@@ -64,7 +67,7 @@ class Settings:
     Parameters
     ----------
     results : tuple of str
-        Of `RESULTS`.
+        Of `EVERYTHING`.
     seeds : tuple of int
         Each row of a table is computed once for each.
     epochs : int
@@ -73,6 +76,8 @@ class Settings:
         Of every clustering.
     samples : int or None
         Training images; all of them by default.
+    networks : tuple of str
+        Representations of tables 1 and 2, of `TABLE_MODELS`.
     noise_rates : tuple of float
         Of table 3 and figure 3.
     noise_networks : tuple of str
@@ -97,6 +102,7 @@ class Settings:
     epochs: int = 30
     starts: int = 10
     samples: int | None = None
+    networks: tuple[str, ...] = TABLE_MODELS
     noise_rates: tuple[float, ...] = NOISE_RATES
     noise_networks: tuple[str, ...] = NOISE_MODELS
     map_samples: int = 2000
@@ -111,8 +117,9 @@ class Settings:
 
     def __post_init__(self) -> None:
         for result in self.results:
-            if result not in RESULTS:
-                raise UsageError(unknown("table or figure", result, [*RESULTS, "all", "report"]))
+            if result not in EVERYTHING:
+                names = [*EVERYTHING, "all", "report", "pack"]
+                raise UsageError(unknown("table, figure or study", result, names))
         if not self.seeds:
             raise UsageError("seeds: there are none; give at least 1 (5 for a result to show)")
         if len(set(self.seeds)) < len(self.seeds):
@@ -123,9 +130,13 @@ class Settings:
                 raise UsageError(f"{name} is {value}; expected a whole number >= {least}")
         if not self.noise_rates or not all(0.0 < rate < 1.0 for rate in self.noise_rates):
             raise UsageError(f"noise_rates is {self.noise_rates}; expected numbers in (0, 1)")
-        for name in self.noise_networks:
-            if name not in NOISE_MODELS:
-                raise UsageError(unknown("network", name, list(NOISE_MODELS)))
+        for asked, known in (
+            (self.networks, TABLE_MODELS),
+            (self.noise_networks, NOISE_MODELS),
+        ):
+            for name in asked:
+                if name not in known:
+                    raise UsageError(unknown("network", name, list(known)))
         for seed in self.seeds:  # says what is wrong with the others
             make_config("ddnmf-paper", self.network_options(seed))
 
@@ -146,6 +157,10 @@ class Settings:
         """Return the data sets of a table or figure."""
         names = DATASETS.get(result)
         return [s for s in self.sources if names is None or s.name in names]
+
+    def models_of(self, result: str) -> Sequence[str]:
+        """Return what stands in table 1 or 2, or in a study."""
+        return tuple(STUDIES[result].variants) if result in STUDIES else self.networks
 
 
 @dataclass
@@ -229,14 +244,14 @@ def plan(settings: Settings, infos: Mapping[str, DataInfo]) -> list[Unit]:
                     found.map_samples = settings.map_samples
                 continue
             for seed in settings.seeds:
-                if result in DATASETS:
-                    for model in TABLE_MODELS:
-                        unit(info, model, seed).needs |= pairs(["clean"])
-                else:
+                if result in ("table3", "figure3"):
                     for rate in settings.noise_rates:
                         for model in settings.noise_networks:
                             found = unit(info, model, seed, noise_rate=rate)
                             found.needs |= pairs(["clean", "noisy"])
+                else:
+                    for model in settings.models_of(result):
+                        unit(info, model, seed).needs |= pairs(["clean"])
     # Data sets one after the other, since a process keeps one in memory; the longest runs first,
     # so that the last ones to end are short.
     order = [source.name for source in settings.sources]
@@ -251,7 +266,7 @@ def pairs(images: Iterable[str]) -> set[Need]:
 def represent(
     settings: Settings, info: DataInfo, model: str, seed: int, **options: Any
 ) -> Representation:
-    """Return a representation of the tables with the campaign's options."""
+    """Return a representation of a table or a study with the campaign's options."""
     parent = None
     if model == "ae2-nmf":
         parent = represent(settings, info, "ae2", seed)
@@ -314,11 +329,7 @@ def run(settings: Settings, folder: Path, say: Callable[[str], None]) -> list[st
         f"{settings.jobs} at a time, records in {store.records}"
     )
     clock = Clock(left, settings.jobs)
-    # Those that continue from another one wait until all others are done.
-    for stage in (
-        [unit for unit in left if unit.spec.parent is None],
-        [unit for unit in left if unit.spec.parent is not None],
-    ):
+    for stage in stages(left):
         for outcome in execute(stage, store.folder, settings.jobs):
             clock.tick(outcome)
             if outcome.trace:
@@ -328,6 +339,22 @@ def run(settings: Settings, folder: Path, say: Callable[[str], None]) -> list[st
             state = "done" if outcome.error is None else f"failed: {outcome.error}"
             say(f"{clock.count}  {outcome.label}  {outcome.seconds:.0f} s  {state}{clock.rest}")
     return failures
+
+
+def stages(units: Iterable[Unit]) -> tuple[list[Unit], list[Unit]]:
+    """Return the units in two parts, of which the second waits until the first is done.
+
+    It holds those that continue from another one, and those whose codes another one makes too.
+    """
+    first: list[Unit] = []
+    second: list[Unit] = []
+    keys: set[str] = set()
+    for unit in units:
+        key = unit.spec.name.key
+        waits = unit.spec.parent is not None or key in keys
+        (second if waits else first).append(unit)
+        keys.add(key)
+    return first, second
 
 
 def execute(units: Sequence[Unit], folder: Path, jobs: int) -> Iterator[Outcome]:
@@ -384,12 +411,24 @@ def run_unit(unit: Unit, folder: Path) -> Outcome:
     return outcome
 
 
+def adopt(unit: Unit, store: Store) -> None:
+    """Take over what of a unit there is under another name: a variant may be a row of a table."""
+    names = [unit.spec.name, *(unit.spec.clustering(*need, unit.starts) for need in unit.needs)]
+    for name in names:
+        if store.find(name) is None:
+            store.adopt(name, unit.spec.common)
+
+
 def work_off(unit: Unit, store: Store) -> None:
     """Compute the clusterings and the map of a unit, and its codes as far as they are not there."""
+    adopt(unit, store)
+    left = missing(unit, store)
+    if left is None:
+        return
     spec, data = unit.spec, unit.spec.data.source.load()
     codes = get_codes(spec, store)
     y = data.y_test
-    for images, method in sorted(unit.needs):
+    for images, method in sorted(left.needs):
         name = spec.clustering(images, method, unit.starts)
         found = baselines.cluster_codes(
             codes[images], spec.data.n_classes, method, unit.starts, spec.seed
@@ -402,12 +441,14 @@ def work_off(unit: Unit, store: Store) -> None:
                 "method": method,
                 "starts": unit.starts,
                 "result": score_clustering(found, y),
+                # What stability is about; of every clustering it would be most of all records.
+                **({"assignment": pack_labels(found.labels)} if images == "clean" else {}),
                 "versions": versions(),
             },
         )
-    if unit.map_samples:
-        name = spec.embedding(unit.map_samples)
-        rows, points = embed(codes["clean"], "tsne", unit.map_samples, seed=0)
+    if left.map_samples:
+        name = spec.embedding(left.map_samples)
+        rows, points = embed(codes["clean"], "tsne", left.map_samples, seed=0)
         store.write(
             name,
             {
@@ -433,6 +474,11 @@ def get_codes(spec: Representation, store: Store) -> dict[str, Floats]:
             return store.read_arrays(record["arrays"])
         except RecordError as error:
             print(f"note: {error}. It is computed again now", file=sys.stderr, flush=True)
+    return make_codes(spec, store)[0]
+
+
+def make_codes(spec: Representation, store: Store) -> tuple[dict[str, Floats], Floats | None]:
+    """Compute codes and write their record; return them, and weights that others continue from."""
     began = time.perf_counter()
     weights = None
     if spec.parent is not None:
@@ -452,18 +498,19 @@ def get_codes(spec: Representation, store: Store) -> dict[str, Floats]:
     if spec.keeps_weights:
         content["weights"] = store.write_arrays(spec.name, "-weights", {"params": made.weights})
     store.write(spec.name, content | {"seconds": time.perf_counter() - began})
-    return arrays
+    return arrays, made.weights
 
 
 def get_weights(spec: Representation, store: Store) -> Floats:
     """Return the stored weights of a network; train it first if they are not there."""
     record = store.find(spec.name)
-    if record is None or not store.has_arrays(record.get("weights")):
-        (store.records / spec.name.file).unlink(missing_ok=True)
-        get_codes(spec, store)
-        record = cast(Record, store.find(spec.name))
-    weights: Floats = store.read_arrays(record["weights"])["params"]
-    return weights
+    if record is not None and store.has_arrays(record.get("weights")):
+        try:
+            weights: Floats = store.read_arrays(record["weights"])["params"]
+            return weights
+        except RecordError as error:
+            print(f"note: {error}. It is computed again now", file=sys.stderr, flush=True)
+    return cast(Floats, make_codes(spec, store)[1])
 
 
 class Beat:

@@ -18,7 +18,8 @@ from ddnmf_np.evaluation.plots import (
     WIDTH,
     save,
 )
-from ddnmf_np.experiments.baselines import CLUSTERERS, MAP_MODELS, NOISE_MODELS, TITLES
+from ddnmf_np.experiments.baselines import CLUSTERERS, TITLES
+from ddnmf_np.experiments.networks import MAP_MODELS, NOISE_MODELS
 from ddnmf_np.experiments.records import Record
 from ddnmf_np.experiments.statistics import spread
 from ddnmf_np.experiments.tables import (
@@ -30,10 +31,17 @@ from ddnmf_np.experiments.tables import (
     budgets,
     collect,
     noise_rows,
+    of_models,
     values,
 )
 
-COLORS = dict(zip(NOISE_MODELS, (DATA_COLOR, SUPERVISOR_COLOR, STUDENT_COLOR), strict=True))
+COLORS = dict(
+    zip(
+        NOISE_MODELS,
+        (DATA_COLOR, SUPERVISOR_COLOR, STUDENT_COLOR, *CLASS_COLORS[3:]),
+        strict=False,  # there are more colours than networks
+    )
+)
 
 
 def draw(name: str, records: Sequence[Record], folder: Path) -> list[str]:
@@ -124,6 +132,7 @@ def noise_curves(records: Sequence[Record], method: str, images: str) -> Figure 
     A line is the mean over the seeds, the band around it their range.
     """
     found: dict[str, tuple[Budget, Scores]] = {}
+    records = of_models(records, NOISE_MODELS)
     for dataset in DATASET_TITLES:
         for budget in budgets(records, dataset):
             scores = collect(records, dataset, budget)

@@ -2,6 +2,10 @@
 
 A record is written whole or not at all, and the run it is of is not repeated. Tables and figures
 are made from records alone, so that a folder of them is all that a result needs.
+
+Thousands of small files are packed into one, ``records.jsonl``: a line for each, an object with the
+``file`` that the record was in and the ``record``. Both forms are read, and a file of its own wins
+over a line of the same name.
 """
 
 from __future__ import annotations
@@ -12,7 +16,7 @@ import platform
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import cache
+from functools import cache, cached_property
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
@@ -39,6 +43,9 @@ FIELDS: dict[str, dict[str, Any]] = {
     "embedding": {"images": str, "points": list, "labels": (list, type(None))},
 }
 """What a record of each kind must have beside `COMMON`, with its types."""
+
+OPTIONAL: dict[str, dict[str, Any]] = {"clustering": {"assignment": str}}
+"""What a record may have; one that was written before there was such a thing is as valid."""
 
 COMMON: dict[str, Any] = {
     "identity": dict,
@@ -99,8 +106,48 @@ class Name:
         return f"{self.label}-{self.kind}-{self.key}.json"
 
 
+def check(record: Any, where: str, file: str, remedy: str) -> Record:
+    """Return what was read as a record, if it is one.
+
+    Parameters
+    ----------
+    record : Any
+        What was read.
+    where : str
+        What an error calls its place.
+    file : str
+        Name of its file, which has the key in it.
+    remedy : str
+        What can be done about a bad one.
+
+    Raises
+    ------
+    RecordError
+        If it cannot be used; the text names the place, the reason and the remedy.
+    """
+    if not isinstance(record, dict) or "format" not in record:
+        raise RecordError(f"{where}: is not a record of this package; move it elsewhere")
+    if record["format"] != FORMAT:
+        raise RecordError(
+            f"{where}: has format {record['format']!r} (ddnmf-np {record.get('version')}), and "
+            f"this version reads format {FORMAT}; read it with that version, or {remedy}"
+        )
+    kind = str(record.get("kind"))
+    if kind not in FIELDS:
+        raise RecordError(f"{where}: has the unknown kind {record.get('kind')!r}; {remedy}")
+    optional = {name: types for name, types in OPTIONAL.get(kind, {}).items() if name in record}
+    for name, types in (COMMON | FIELDS[kind] | optional).items():
+        if name not in record or not isinstance(record[name], types):
+            raise RecordError(f"{where}: has no valid {name!r}; {remedy}")
+    if record.get("key") != key_of(record["identity"]) or record["key"] not in file:
+        raise RecordError(
+            f"{where}: its key is not that of its configuration (edited or renamed?); {remedy}"
+        )
+    return record
+
+
 class Store:
-    """A folder with ``records/`` (JSON, small) and ``codes/`` (arrays, too large to commit).
+    """A folder with records, and ``codes/`` (arrays, too large to commit).
 
     Parameters
     ----------
@@ -108,11 +155,21 @@ class Store:
         Its place; `create` makes it.
     warn : callable, optional
         Called with a line of text for each record that is there and of no use.
+
+    Attributes
+    ----------
+    records : Path
+        The folder of records in a file each.
+    packed : Path
+        The file of packed records, if there is one.
+    codes : Path
+        The folder of arrays.
     """
 
     def __init__(self, folder: str | Path, warn: Callable[[str], None] | None = None) -> None:
         self.folder = Path(folder)
         self.records = self.folder / "records"
+        self.packed = self.folder / "records.jsonl"
         self.codes = self.folder / "codes"
         self.warn = warn or (lambda text: None)
 
@@ -121,64 +178,74 @@ class Store:
         for path in (self.records, self.codes):
             make_folder(path)
 
-    def read(self, path: Path) -> Record:
-        """Return a record from its file.
+    def is_empty(self) -> bool:
+        """Return whether there is no record at all, of use or not."""
+        return not self.packed.exists() and not any(self.records.glob("*.json"))
 
-        Raises
-        ------
-        RecordError
-            If it cannot be used; the text names the file, the reason and the remedy.
-        """
+    # -- reading --------------------------------------------------------------------------
+
+    def read(self, path: Path) -> Record:
+        """Return a record from its file; raises `RecordError` as `check` does."""
         remedy = "delete it, and the next run of the same command computes it again"
         try:
-            record = json.loads(path.read_text("utf-8"))
+            record = json.loads(path.read_text("utf-8"), parse_constant=_refuse)
         except OSError as error:
             raise RecordError(f"{path}: cannot be read: {error.strerror}; {remedy}") from error
         except ValueError as error:  # not UTF-8, or not JSON
             raise RecordError(f"{path}: is not valid JSON: {error}; {remedy}") from error
-        if not isinstance(record, dict) or "format" not in record:
-            raise RecordError(f"{path}: is not a record of this package; move it elsewhere")
-        if record["format"] != FORMAT:
-            raise RecordError(
-                f"{path}: has format {record['format']!r} (ddnmf-np {record.get('version')}), and "
-                f"this version reads format {FORMAT}; read it with that version, or {remedy}"
-            )
-        kind = record.get("kind")
-        expected = COMMON | FIELDS.get(str(kind), {})
-        wrong = [
-            name
-            for name, types in expected.items()
-            if name not in record or not isinstance(record[name], types)
-        ]
-        if kind not in FIELDS or wrong:
-            what = f"no valid {wrong[0]!r}" if wrong else f"the unknown kind {kind!r}"
-            raise RecordError(f"{path}: has {what}; {remedy}")
-        if record.get("key") != key_of(record["identity"]) or record["key"] not in path.name:
-            raise RecordError(
-                f"{path}: its key is not that of its configuration (edited or renamed?); {remedy}"
-            )
-        return record
+        return check(record, str(path), path.name, remedy)
+
+    @cached_property
+    def _lines(self) -> tuple[dict[str, Record], list[str]]:
+        """The packed records by the name of their file, and what is wrong with the other lines."""
+        records: dict[str, Record] = {}
+        problems = []
+        try:
+            lines = self.packed.read_bytes().splitlines() if self.packed.exists() else []
+        except OSError as error:
+            return {}, [f"{self.packed}: cannot be read: {error.strerror}"]
+        for number, line in enumerate(lines, start=1):
+            try:
+                file, record = _unpack(line, f"{self.packed}: line {number}")
+                if file in records:
+                    raise RecordError(
+                        f"{self.packed}: line {number}: {file} is in an earlier line too; delete "
+                        "one of the two"
+                    )
+                records[file] = record
+            except RecordError as error:
+                problems.append(str(error))
+        return records, problems
 
     def find(self, name: Name) -> Record | None:
         """Return the record of a run, or None if there is none that can be used."""
         path = self.records / name.file
         if not path.exists():
-            return None
+            return self._lines[0].get(name.file)
         try:
             return self.read(path)
         except RecordError as error:
-            self.warn(f"{error}. It is computed again now")
-            return None
+            packed = self._lines[0].get(name.file)
+            instead = "It is computed again" if packed is None else "The packed one is taken"
+            self.warn(f"{error}. {instead} now")
+            return packed
 
     def load(self) -> tuple[list[Record], list[str]]:
         """Return all records in the order of their names, and what is wrong with the others."""
-        records, problems = [], []
+        found, problems = self._load()
+        return [record for _, record in sorted(found.items())], problems
+
+    def _load(self) -> tuple[dict[str, Record], list[str]]:
+        packed, bad_lines = self._lines
+        records, problems = dict(packed), list(bad_lines)
         for path in sorted(self.records.glob("*.json")):
             try:
-                records.append(self.read(path))
+                records[path.name] = self.read(path)
             except RecordError as error:
                 problems.append(str(error))
         return records, problems
+
+    # -- writing --------------------------------------------------------------------------
 
     def write(self, name: Name, content: Mapping[str, Any]) -> Record:
         """Write the record of a run, and return it."""
@@ -196,6 +263,57 @@ class Store:
         text = json.dumps(record, indent=1, allow_nan=False)
         atomic_write_text(self.records / name.file, text + "\n")
         return record
+
+    def adopt(self, name: Name, content: Mapping[str, Any]) -> Record | None:
+        """Write a run's record from the one that it has under another label, if it has one.
+
+        Parameters
+        ----------
+        name : Name
+            Whose record is to be.
+        content : mapping
+            What is another in it.
+
+        Returns
+        -------
+        dict or None
+            The new record: what was measured, and when and by which version, is as it was.
+        """
+        ending = f"-{name.kind}-{name.key}.json"
+        files = {path.name for path in self.records.glob(f"*{ending}")}
+        files |= {file for file in self._lines[0] if file.endswith(ending)}
+        for file in sorted(files - {name.file}):
+            label = file.removesuffix(ending)
+            twin = self.find(Name(name.kind, label, name.identity))
+            if twin is not None:
+                return self.write(name, {**twin, **content})
+        return None
+
+    def pack(self) -> tuple[int, list[str]]:
+        """Write every record into the one packed file; the others stay where they are.
+
+        Returns
+        -------
+        tuple of int and list of str
+            How many there are, and what is wrong with those that are left out.
+
+        Raises
+        ------
+        RecordError
+            If the packed file there is has a line of no use: it would be lost.
+        OutputError
+            If the file cannot be written.
+        """
+        if self._lines[1]:
+            raise RecordError(f"{self._lines[1][0]}. Nothing is packed: that line would be lost")
+        found, problems = self._load()
+        lines = (
+            json.dumps({"file": file, "record": record}, sort_keys=True, separators=(",", ":"))
+            for file, record in sorted(found.items())
+        )
+        atomic_write_text(self.packed, "".join(f"{line}\n" for line in lines))
+        del self._lines  # read it again
+        return len(found), problems
 
     def write_arrays(self, name: Name, suffix: str, arrays: Mapping[str, Any]) -> str:
         """Write arrays beside a record, before it; return the file's name."""
@@ -226,6 +344,25 @@ class Store:
                 f"{path}: cannot be read ({type(error).__name__}: {error}); delete it, and the "
                 "next run of the same command computes it again"
             ) from error
+
+
+def _refuse(constant: str) -> Any:
+    """Raise `ValueError` for NaN and infinities, which Python reads and JSON does not have."""
+    raise ValueError(f"there is no {constant} in it")
+
+
+def _unpack(line: bytes, where: str) -> tuple[str, Record]:
+    """Return file name and record of a packed line; raises `RecordError` if it is of no use."""
+    remedy = "delete the line, and the next run of the same command computes it again"
+    try:
+        entry = json.loads(line, parse_constant=_refuse)
+        file, record = entry["file"], entry["record"]
+        if not isinstance(file, str) or Path(file).name != file:
+            raise ValueError(f"{file!r} is no name of a file")
+    except (ValueError, TypeError, KeyError) as error:
+        text = f"no {error}" if isinstance(error, KeyError) else str(error)
+        raise RecordError(f"{where}: is not a packed record: {text}; {remedy}") from error
+    return file, check(record, where, file, remedy)
 
 
 @cache

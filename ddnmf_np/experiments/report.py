@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from ddnmf_np.errors import DDNMFError
-from ddnmf_np.experiments import figures, tables
+from ddnmf_np.experiments import figures, published
 from ddnmf_np.experiments.records import Store
 from ddnmf_np.files import atomic_write_text, make_folder
 
@@ -24,11 +24,11 @@ def report(
     store : Store
         Where the records are.
     results : sequence of str
-        Tables and figures to write; those that there are no records of are left out.
+        Tables, figures and studies to write; those that there are no records of are left out.
     say : callable
         Called with the names of what was written.
     into : sequence of Path
-        Markdown files in which marked tables are made anew, see `tables.update`.
+        Markdown files in which marked tables are made anew, see `published`.
 
     Returns
     -------
@@ -39,8 +39,8 @@ def report(
     written = []
     for name in results:
         try:
-            if name.startswith("table"):
-                text = tables.render(name, records)
+            if name in published.TABLES:
+                text = published.render(name, records)
                 if text:
                     make_folder(store.folder / "tables")
                     path = store.folder / "tables" / f"{name}.md"
@@ -55,12 +55,15 @@ def report(
     for path in into:
         try:
             before = path.read_text("utf-8")
+            after = published.updated(before, published.reader(path, records, problems))
+        except DDNMFError as error:
+            problems.append(f"{path}: {error}")
+            continue
         except (OSError, ValueError) as error:
             problems.append(f"{path}: cannot be read: {error}")
             continue
-        after = tables.update(before, records)
         if after != before:
             atomic_write_text(path, after)
             written.append(path)
-    say(f"written: {', '.join(map(str, written)) or 'nothing, there are no records for it'}")
+    say(f"written: {', '.join(map(str, written)) or 'nothing new'}")
     return problems

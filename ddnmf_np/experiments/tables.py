@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 
 from ddnmf_np.errors import DataError
 from ddnmf_np.experiments.baselines import (
     CLUSTERERS,
+    COMPONENTS,
     NETWORKS,
-    NOISE_MODELS,
-    TABLE_MODELS,
     TITLES,
     WIDEST_MIXTURE,
     make_config,
 )
+from ddnmf_np.experiments.networks import NOISE_MODELS, TABLE_MODELS
 from ddnmf_np.experiments.records import Record
 from ddnmf_np.experiments.statistics import Difference, compare, spread
 
@@ -29,10 +28,17 @@ METHODS = {
     "gmm-spherical": "GMM, spherical",
     "gmm-full": "GMM, full",
 }
-PAPER_ROWS = {"raw": 1, "nmf": 3, "ae2": 5, "ae2-nmf": 7, "ae1": 9}
+PAPER_ROWS = {
+    "raw": 1, "nmf": 3, "ae2": 5, "ae2-nmf": 7, "ae1": 9, "ddnmf-paper": 11, "ddnmf-demo": 11,
+}  # fmt: skip
 """The row of the paper's tables that k-means on a representation is; a mixture's is the next.
 
-DDNMF's are 11 and 12.
+What is not here is no row of the paper's.
+"""
+BEST = {"ddnmf-paper": "DDNMF is the best", "ddnmf-demo": "DDNMF is the best"}
+"""What is said to be the best of tables 1 and 2, and the words for it.
+
+Each is compared with all that are not here, and with those above it of which other words are said.
 """
 
 
@@ -54,12 +60,17 @@ class Budget:
     samples: int | None
     starts: int
 
-    def fits(self, record: Record) -> bool:
-        """Return whether a record belongs here; what is not trained belongs everywhere."""
+    @classmethod
+    def of(cls, record: Record) -> Budget:
+        """Return that of a clustering."""
+        return cls(record["epochs"], record["samples"], record["starts"])
+
+    def covers(self, other: Budget) -> bool:
+        """Return whether runs of the other belong here; what is not trained belongs everywhere."""
         return (
-            record["starts"] == self.starts
-            and record["epochs"] in (None, self.epochs)
-            and record["samples"] in (None, self.samples)
+            other.starts == self.starts
+            and other.epochs in (None, self.epochs)
+            and other.samples in (None, self.samples)
         )
 
     def __str__(self) -> str:
@@ -85,15 +96,20 @@ Scores = dict[Row, dict[int, Record]]
 """Clusterings by row and seed."""
 
 
+def of_models(records: Iterable[Record], models: Collection[str]) -> list[Record]:
+    """Return the records of some representations; what others there are is no part of a table."""
+    return [record for record in records if record["model"] in models]
+
+
 def budgets(records: Iterable[Record], dataset: str | None = None) -> list[Budget]:
     """Return every budget there are clusterings of, the largest last."""
     found = {
-        Budget(r["epochs"], r["samples"], r["starts"])
+        Budget.of(r)
         for r in records
         if r["kind"] == "clustering" and dataset in (None, r["dataset"])
     }
-    trained = {budget for budget in found if budget.epochs is not None}
-    return sorted(trained or found, key=lambda b: (b.epochs or 0, b.samples or 0, b.starts))
+    widest = [b for b in found if not any(b != other and other.covers(b) for other in found)]
+    return sorted(widest, key=lambda b: (b.epochs or 0, b.samples or 0, b.starts))
 
 
 def collect(records: Iterable[Record], dataset: str, budget: Budget) -> Scores:
@@ -109,7 +125,7 @@ def collect(records: Iterable[Record], dataset: str, budget: Budget) -> Scores:
     for record in records:
         if record["kind"] != "clustering" or record["dataset"] != dataset:
             continue
-        if not budget.fits(record):
+        if not budget.covers(Budget.of(record)):
             continue
         row = Row(record["model"], record["noise_rate"], record["images"], record["method"])
         seeds = scores.setdefault(row, {})
@@ -118,7 +134,7 @@ def collect(records: Iterable[Record], dataset: str, budget: Budget) -> Scores:
             raise DataError(
                 f"records {other['key']} and {record['key']} are both {record['model']}, "
                 f"{record['method']}, seed {record['seed']} on {dataset}, with other options; "
-                "remove the files of one of them, or use a folder for each"
+                "remove one of them (its file, or its packed line), or use a folder for each"
             )
     return scores
 
@@ -154,6 +170,7 @@ def render(name: str, records: Sequence[Record], *, short: bool = False) -> str:
         Markdown; empty if there is no record for it.
     """
     parts: list[str] = []
+    records = of_models(records, TABLE_MODELS if name in TABLES else NOISE_MODELS)
     if name in TABLES:
         for budget in budgets(records, TABLES[name]):
             scores = collect(records, TABLES[name], budget)
@@ -166,27 +183,6 @@ def render(name: str, records: Sequence[Record], *, short: bool = False) -> str:
     return "\n\n".join(parts) + "\n" if parts else ""
 
 
-def update(text: str, records: Sequence[Record]) -> str:
-    """Return a Markdown text with its tables made anew.
-
-    Parameters
-    ----------
-    text : str
-        A table belongs between the lines ``<!-- experiments table1 -->`` and
-        ``<!-- /experiments -->``; all else is left alone.
-    records : sequence of Record
-        All there are.
-    """
-
-    def anew(match: re.Match[str]) -> str:
-        table = render(match[2], records, short=True)
-        return f"{match[1]}\n{table or 'There are no records yet.'}\n{match[3]}"
-
-    names = "|".join([*TABLES, "table3"])
-    pattern = rf"(<!-- experiments ({names}) -->\n).*?(<!-- /experiments -->)"
-    return re.sub(pattern, anew, text, flags=re.DOTALL)
-
-
 # -- tables 1 and 2 -----------------------------------------------------------------------
 
 
@@ -197,7 +193,7 @@ def table_rows(scores: Scores) -> list[tuple[str, Row]]:
         for method in CLUSTERERS:
             row = Row(model, table_noise(model), "clean", method)
             if row in scores:
-                first = PAPER_ROWS.get(model, 11 if model.startswith("ddnmf") else None)
+                first = PAPER_ROWS.get(model)
                 number = "" if first is None else str(first + (method != "kmeans"))
                 found.append((number, row))
     return found
@@ -218,7 +214,7 @@ def _scores_table(name: str, dataset: str, scores: Scores, budget: Budget) -> li
     for number, row in rows:
         seeds = scores[row]
         cells = [number, TITLES[row.model], METHODS[row.method], str(len(seeds))]
-        cells += [_summary(list(values(seeds, metric).values())) for metric in METRICS]
+        cells += [summary(list(values(seeds, metric).values())) for metric in METRICS]
         starts = [record["result"]["spread"]["acc"] for record in seeds.values()]
         low, high = min(s["min"] for s in starts), max(s["max"] for s in starts)
         cells.append(f"{low:.3f}-{high:.3f}")
@@ -229,16 +225,17 @@ def _scores_table(name: str, dataset: str, scores: Scores, budget: Budget) -> li
         "Mean over seeds, standard deviation, and range (min-max). Of the starts of a clustering, "
         "the one with the best likelihood (k-means: inertia) is kept; labels choose nothing. "
         "BIC: lower is better, and only the two mixtures on the same codes can be compared. "
-        f"Mixtures of codes wider than {WIDEST_MIXTURE} are those of their first 50 principal "
-        'components. The two mixtures are both the paper\'s "GMM", which it does not specify.'
+        f"Mixtures of codes wider than {WIDEST_MIXTURE} are those of their first {COMPONENTS} "
+        "principal components. "
+        'The two mixtures are both the paper\'s "GMM", which it does not specify.'
     )
     return [
         title,
-        _markdown(header, lines),
+        markdown(header, lines),
         note,
         _preferred(scores, rows),
         "Each seed (ACC / NMI / ARI):",
-        _per_seed([(f"{TITLES[r.model]}, {METHODS[r.method]}", scores[r]) for _, r in rows]),
+        per_seed([(f"{TITLES[r.model]}, {METHODS[r.method]}", scores[r]) for _, r in rows]),
         "Is the one better than the other? Mean difference over the seeds, its 95 % bootstrap "
         "interval, and p of Wilcoxon's signed-rank test (with five seeds it cannot be below "
         "0.0625, and the interval is somewhat too short):",
@@ -261,7 +258,7 @@ def _preferred(scores: Scores, rows: list[tuple[str, Row]]) -> str:
     return f"BIC prefers full covariances to spherical ones: {'; '.join(said)}." if said else ""
 
 
-def _per_seed(rows: Sequence[tuple[str, dict[int, Record]]]) -> str:
+def per_seed(rows: Sequence[tuple[str, dict[int, Record]]]) -> str:
     """Return every score of every seed."""
     seeds = sorted({seed for _, found in rows for seed in found})
     lines = []
@@ -275,7 +272,7 @@ def _per_seed(rows: Sequence[tuple[str, dict[int, Record]]]) -> str:
             mark = " *" if result["degenerate"] else ""
             cells.append(" / ".join(f"{result[metric]:.3f}" for metric in METRICS) + mark)
         lines.append(cells)
-    text = _markdown(["", *(f"seed {seed}" for seed in seeds)], lines)
+    text = markdown(["", *(f"seed {seed}" for seed in seeds)], lines)
     if any(record["result"]["degenerate"] for _, found in rows for record in found.values()):
         text += "\n\n\\* collapsed codes or empty clusters: the record says which."
     return text
@@ -313,12 +310,13 @@ def claims() -> Iterator[Claim]:
     for model in TABLE_MODELS:
         for method in CLUSTERERS[1:]:
             yield Claim("GMM beats k-means", row(model, method), row(model, "kmeans"))
-    ddnmf = [model for model in TABLE_MODELS if model.startswith("ddnmf")]
-    for model in ddnmf:
-        for other in TABLE_MODELS:
-            if other not in ddnmf:
-                for method in CLUSTERERS:
-                    yield Claim("DDNMF is the best", row(model, method), row(other, method))
+    best = [model for model in TABLE_MODELS if model in BEST]
+    for number, model in enumerate(best):
+        others = [other for other in TABLE_MODELS if other not in BEST]
+        others += [other for other in best[:number] if BEST[other] != BEST[model]]
+        for other in others:
+            for method in CLUSTERERS:
+                yield Claim(BEST[model], row(model, method), row(other, method))
 
 
 def _claims(scores: Scores) -> str:
@@ -347,7 +345,7 @@ def _claims_table(asked: Iterable[Claim], scores: Scores, describe: Callable[[Ro
                 verdicts.pop() if len(verdicts) == 1 else "open",
             ]
         )
-    return _markdown(header, lines)
+    return markdown(header, lines)
 
 
 # -- table 3 ------------------------------------------------------------------------------
@@ -388,28 +386,30 @@ def _noise_table(dataset: str, scores: Scores, budget: Budget) -> list[str]:
         seeds = scores[row]
         cells = [row.images, METHODS[row.method], f"{row.noise_rate:.0%}", TITLES[row.model]]
         cells.append(str(len(seeds)))
-        cells += [_summary(list(values(seeds, metric).values())) for metric in METRICS]
+        cells += [summary(list(values(seeds, metric).values())) for metric in METRICS]
         lines.append(cells)
 
     def describe(row: Row) -> str:
         return f"{TITLES[row.model]}, {row.noise_rate:.0%}, {row.images}"
 
     asked = [
-        Claim(
-            "DDNMF beats AE1",
-            row,
-            Row("ae1-denoising", row.noise_rate, row.images, row.method),
-        )
+        Claim("DDNMF beats AE1", row, replace(row, model="ae1-denoising"))
         for row in rows
-        if row.model.startswith("ddnmf")
+        if NETWORKS[row.model].kind == "ddnmf"
+    ]
+    rates = sorted({row.noise_rate for row in rows})
+    asked += [
+        Claim("noise lowers the scores", row, replace(row, noise_rate=rates[-1]))
+        for row in rows
+        if row.noise_rate == rates[0] < rates[-1]
     ]
     return [
         title,
-        _markdown(header, lines),
+        markdown(header, lines),
         "Mean over seeds, standard deviation, and range (min-max). AE1 gets the noisy images and "
         "is trained to give the clean ones back.",
         "Each seed (ACC / NMI / ARI):",
-        _per_seed([(f"{describe(row)}, {METHODS[row.method]}", scores[row]) for row in rows]),
+        per_seed([(f"{describe(row)}, {METHODS[row.method]}", scores[row]) for row in rows]),
         "Is the one better than the other?",
         _claims_table(asked, scores, describe),
     ]
@@ -418,7 +418,8 @@ def _noise_table(dataset: str, scores: Scores, budget: Budget) -> list[str]:
 # -- text ---------------------------------------------------------------------------------
 
 
-def _summary(found: Sequence[float]) -> str:
+def summary(found: Sequence[float]) -> str:
+    """Return mean ± standard deviation (range) of scores."""
     s = spread(found)
     if s.std is None:
         return f"{s.mean:.3f}"
@@ -431,7 +432,8 @@ def _difference(d: Difference) -> str:
     return f"{d.mean:+.3f} [{d.low:+.3f}, {d.high:+.3f}] p {d.p:.3f}"
 
 
-def _markdown(header: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
+def markdown(header: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
+    """Return a table."""
     return "\n".join(
         f"| {' | '.join(cells)} |" for cells in (header, ["---"] * len(header), *lines)
     )

@@ -62,7 +62,40 @@ def clustering(model="ae1", seed=0, acc=0.5, **more):
             "ari": acc - 0.1,
             "bic": None if method == "kmeans" else (-2000.0 if method == "gmm-full" else -1000.0),
             "degenerate": None,
+            "cluster_sizes": [1000] * 10,
             "spread": {"acc": {"mean": acc, "std": 0.01, "min": acc - 0.02, "max": acc + 0.02}},
         },
     }
     return json.loads(json.dumps(record | more))
+
+
+def codes(model="recipe-demo", seed=0, **more):
+    """Return a record of codes that nobody has computed."""
+    identity = {"made up codes": [model, seed, more]}
+    record = {
+        "format": FORMAT,
+        "kind": "codes",
+        "key": key_of(identity),
+        "identity": identity,
+        "dataset": "mnist",
+        "model": model,
+        "seed": seed,
+        "epochs": 30,
+        "samples": 60_000,
+        "noise_rate": 0.1,
+        "n_test": 10_000,
+        "seconds": 1.0,
+        "arrays": None,
+        "losses": {"loss_in": 3.0, "loss_sym": 1.0, "loss_ap": 2.0, "loss_nc": 0.5},
+        "reconstruction_error": {"student_clean": 0.02, "supervisor": 0.01},
+        "code": {"unit_std": [0.1, 0.3], "dead_units": 1},
+    }
+    return json.loads(json.dumps(record | more))
+
+
+def write(store, *records):
+    """Write records to a file each."""
+    store.create()
+    for record in records:
+        name = f"{record['model']}-{record['seed']}-{record['kind']}-{record['key']}.json"
+        (store.records / name).write_text(json.dumps(record))

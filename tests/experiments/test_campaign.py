@@ -12,7 +12,7 @@ from experiments_cases import FLAGS, OPTIONS, PLACES, Deadly, command, records_o
 
 from ddnmf_np.errors import UsageError
 from ddnmf_np.experiments import baselines, campaign, figures
-from ddnmf_np.experiments.__main__ import main, parse_seeds
+from ddnmf_np.experiments.__main__ import main, parse_results, parse_seeds
 from ddnmf_np.experiments.baselines import Source
 from ddnmf_np.experiments.campaign import Clock, Outcome, Settings, Unit, duration
 from ddnmf_np.experiments.records import Store
@@ -216,6 +216,91 @@ def test_all_makes_every_table_and_figure(tmp_path, monkeypatch, computed):
     assert "figure3-gmm-full-noisy.png" in pictures
 
 
+def test_what_is_packed_is_not_repeated_and_makes_the_same_tables(finished, tmp_path, computed):
+    store = Store(copy(finished, tmp_path / "all"))
+    before, _ = store.load()
+    assert main(["pack", "--output", str(store.folder)]) == 0
+    folder = tmp_path / "packed"
+    folder.mkdir()
+    (folder / "records.jsonl").write_bytes(store.packed.read_bytes())
+    assert main(["report", "--output", str(folder)]) == 0
+    tables = [home / "tables" / "table1.md" for home in (folder, finished)]
+    assert tables[0].read_bytes() == tables[1].read_bytes()
+    assert command(folder, *ONE) == 0
+    assert computed == []
+    assert list((folder / "records").iterdir()) == []
+    assert Store(folder).load()[0] == before
+    # What is made of something that is not there (weights are not packed) needs it again.
+    lines = store.packed.read_bytes().splitlines(keepends=True)
+    (folder / "records.jsonl").write_bytes(
+        b"".join(line for line in lines if b"mnist-ae2-nmf-seed0" not in line)
+    )
+    assert command(folder, *ONE) == 0
+    assert sorted(computed) == ["mnist-ae2-nmf-seed0", "mnist-ae2-seed0"]
+
+
+def test_packing_fills_pages_too_if_asked(finished, tmp_path, capsys):
+    folder = copy(finished / "records", tmp_path / "records").parent
+    page = tmp_path / "page.md"
+    page.write_text("<!-- experiments table1 -->\n<!-- /experiments -->\n")
+    assert main(["pack", "--output", str(folder)]) == 0
+    assert "packed: 62 records" in capsys.readouterr().out
+    assert not (folder / "tables").exists()
+    assert main(["pack", "--output", str(folder), "--into", str(page)]) == 0
+    assert "### Table 1" in page.read_text()
+
+
+def test_a_page_with_a_bad_place_is_a_failure_and_unchanged(finished, tmp_path, capsys):
+    page = tmp_path / "page.md"
+    page.write_text("<!-- experiments tabel1 -->\n<!-- /experiments -->\n")
+    before = page.read_text()
+    assert main(["report", "--output", str(finished), "--into", str(page)]) == 1
+    assert f"{page}: '<!-- experiments tabel1 -->'" in capsys.readouterr().out
+    assert page.read_text() == before
+
+
+def test_weights_that_are_damaged_are_made_again(finished, tmp_path, computed):
+    folder = copy(finished, tmp_path)
+    [weights] = (folder / "codes").glob("mnist-ae2-seed0-*-weights.npz")
+    weights.write_bytes(weights.read_bytes()[:100])
+    for path in [
+        *(folder / "codes").glob("*ae2-nmf-seed0*"),
+        *(folder / "records").glob("*ae2-nmf-seed0*"),
+    ]:
+        path.unlink()
+    assert command(folder, *ONE) == 0
+    assert sorted(computed) == ["mnist-ae2-nmf-seed0", "mnist-ae2-seed0"]
+
+
+def test_tables_can_be_of_some_representations(tmp_path, computed):
+    words = ["table1", "--seeds", "1", "--networks", "nmf", "ae2-nmf"]
+    assert command(tmp_path, *words) == 0
+    assert sorted(computed) == ["mnist-ae2-nmf-seed0", "mnist-ae2-seed0", "mnist-nmf-seed0"]
+    text = (tmp_path / "tables" / "table1.md").read_text()
+    assert "| AE2 + NMF |" in text
+    assert "| AE2 |" not in text
+
+
+def test_a_table_of_a_data_set_that_is_left_out_is_left_out(tmp_path, capsys):
+    words = ["table1", "--seeds", "1", "--datasets", "fashion-mnist"]
+    assert command(tmp_path, *words) == 0
+    assert "0 representations" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("words", "results"),
+    [
+        (["all"], campaign.RESULTS),
+        (["table1", "table1"], ("table1",)),
+        (["table2", "all", "ablation"], ("table2", "table1", *campaign.RESULTS[2:], "ablation")),
+        (["report"], campaign.EVERYTHING),
+    ],
+)
+def test_all_is_the_tables_and_figures_of_the_paper(words, results):
+    assert parse_results(words) == results
+    assert not set(campaign.RESULTS) & {"ablation", "weights", "recipe"}
+
+
 def test_report_puts_tables_into_a_text(finished, tmp_path):
     text = tmp_path / "page.md"
     text.write_text("<!-- experiments table1 -->\n<!-- /experiments -->\n")
@@ -230,6 +315,13 @@ def test_report_puts_tables_into_a_text(finished, tmp_path):
         (["table1", "--seeds", "0"], "seeds: there are none"),
         (["table1", "--seeds", "2,2"], "give each seed once"),
         (["table1", "--seeds", "x"], "seeds is 'x'"),
+        (["table1", "--seeds", ""], "seeds is ''"),
+        (["table1", "--networks", "ae3"], "network 'ae3' is unknown; did you mean 'ae"),
+        (["table1", "--datasets", "minst"], "invalid choice: 'minst'"),
+        (["table1", "report"], "report is a command of its own"),
+        (["pack", "recipe"], "pack is a command of its own"),
+        (["ablations"], "'ablations' is unknown; did you mean 'ablation'?"),
+        (["pack"], "has no records"),
         (["table1", "--seeds=-1,"], "seed is -1"),
         (["table1", "--epochs", "-1"], "epochs is -1"),
         (["table1", "--jobs", "0"], "jobs is 0"),
@@ -274,6 +366,19 @@ def test_data_sets_are_done_one_after_the_other_and_long_runs_first():
     assert work == sorted(work, reverse=True)
     keys = [unit.spec.label + unit.spec.name.key for unit in units]
     assert len(set(keys)) == len(keys)
+
+
+def test_the_same_codes_are_not_made_by_two_processes_at_once():
+    settings = Settings(results=("table1", "recipe"), seeds=(0, 1), options=OPTIONS)
+    infos = {"mnist": baselines.DataInfo(settings.sources[0], "hash", 1437, 360, 64, 10)}
+    units = campaign.plan(settings, infos)
+    first, second = campaign.stages(units)
+    assert len(first) + len(second) == len(units)
+    keys = [unit.spec.name.key for unit in first]
+    assert len(set(keys)) == len(keys)
+    models = [unit.spec.model for unit in second]
+    # Images are the same codes for both seeds.
+    assert sorted(models) == ["ae2-nmf"] * 2 + ["raw"] + ["recipe-demo"] * 2
 
 
 def test_processes_give_what_one_process_gives(finished, tmp_path):

@@ -4,11 +4,17 @@ import json
 
 import numpy as np
 import pytest
-from experiments_cases import clustering
+from experiments_cases import clustering, codes, write
 
 from ddnmf_np.config import Config
 from ddnmf_np.experiments import records
-from ddnmf_np.experiments.baselines import DataInfo, Representation, Source, identity_of
+from ddnmf_np.experiments.baselines import (
+    OPTIONS_SINCE,
+    DataInfo,
+    Representation,
+    Source,
+    identity_of,
+)
 from ddnmf_np.experiments.records import Name, RecordError, Store, key_of
 
 INFO = DataInfo(Source("mnist", "digits"), "hash", 100, 50, 64, 10)
@@ -51,6 +57,8 @@ def test_what_is_not_there_is_none(store):
         (lambda path: edit(path, kind="poem"), "unknown kind 'poem'"),
         (lambda path: edit(path, seed="0"), "no valid 'seed'"),
         (lambda path: edit(path, identity={"a": 2}), "not that of its configuration"),
+        (lambda path: edit(path, assignment=5), "no valid 'assignment'"),
+        (lambda path: edit(path, result={"acc": float("nan")}), "there is no NaN in it"),
     ],
 )
 def test_a_record_of_no_use_is_named_with_the_remedy_and_does_not_stop_the_others(
@@ -80,6 +88,117 @@ def test_what_is_not_finite_is_not_written(store):
     assert list(store.records.iterdir()) == []
 
 
+# -- packed records -----------------------------------------------------------------------
+
+
+@pytest.fixture
+def packed(store):
+    """A store of three packed records, and no others."""
+    for number in range(3):
+        store.write(Name("clustering", f"name{number}", {"b": number}), CONTENT)
+    assert store.pack() == (3, [])
+    for path in store.records.iterdir():
+        path.unlink()
+    return Store(store.folder)
+
+
+def name_of(number):
+    return Name("clustering", f"name{number}", {"b": number})
+
+
+def test_packed_records_are_what_they_were(store):
+    for number in (1, 0):
+        store.write(name_of(number), CONTENT)
+    before = store.load()
+    assert store.pack() == (2, [])
+    for path in store.records.iterdir():
+        path.unlink()
+    after = Store(store.folder)
+    assert after.load() == before
+    assert after.find(name_of(1)) == before[0][1]
+    assert after.find(name_of(2)) is None
+    assert not after.is_empty()
+
+
+def test_packing_is_a_line_a_record_in_the_order_of_names_and_the_same_each_time(packed):
+    content = packed.packed.read_bytes()
+    lines = [json.loads(line) for line in content.splitlines()]
+    assert [line["file"] for line in lines] == [name_of(number).file for number in range(3)]
+    assert content == "".join(
+        json.dumps(line, sort_keys=True, separators=(",", ":")) + "\n" for line in lines
+    ).encode("ascii")
+    packed.pack()
+    assert packed.packed.read_bytes() == content
+    shuffled = {key: lines[0]["record"][key] for key in reversed(lines[0]["record"])}
+    (packed.records / lines[0]["file"]).write_text(json.dumps(shuffled, indent=3))
+    assert packed.pack() == (3, [])
+    assert packed.packed.read_bytes() == content
+
+
+def test_a_file_of_its_own_wins(packed):
+    new = packed.write(name_of(1), CONTENT | {"seed": 5})
+    assert packed.find(name_of(1)) == new
+    assert packed.load()[0][1] == new
+    assert packed.pack() == (3, [])
+    (packed.records / name_of(1).file).unlink()
+    assert packed.find(name_of(1)) == new  # read again, by the same store
+
+
+def test_a_damaged_file_does_not_hide_the_packed_record(packed):
+    said = []
+    store = Store(packed.folder, said.append)
+    (store.records / name_of(1).file).write_text("{")
+    assert store.find(name_of(1))["identity"] == {"b": 1}
+    assert "The packed one is taken" in said[0]
+    records, [problem] = store.load()
+    assert len(records) == 3
+    assert name_of(1).file in problem
+
+
+@pytest.mark.parametrize(
+    ("line", "text"),
+    [
+        (b"{", "is not a packed record"),
+        (b"\xff", "is not a packed record"),
+        (b"[1]", "is not a packed record"),
+        (b'{"file": "a"}', "no 'record'"),
+        (b'{"file": "../a", "record": {}}', "no name of a file"),
+        (b'{"file": "a", "record": {"format": 99, "version": "9"}}', "has format 99"),
+        (None, "is in an earlier line too"),
+    ],
+)
+def test_a_line_of_no_use_is_named_by_its_number_and_the_rest_is_used(packed, line, text):
+    lines = packed.packed.read_bytes().splitlines()
+    lines.insert(1, lines[0] if line is None else line)
+    content = b"\n".join(lines)
+    packed.packed.write_bytes(content)
+    records, [problem] = Store(packed.folder).load()
+    assert len(records) == 3
+    assert "records.jsonl: line 2: " in problem
+    assert text in problem
+    with pytest.raises(RecordError, match=r"line 2.* would be lost"):
+        Store(packed.folder).pack()
+    assert packed.packed.read_bytes() == content
+
+
+def test_what_cannot_be_packed_is_named_and_left_out(packed):
+    bad = packed.records / "bad.json"
+    bad.write_text("{")
+    number, [problem] = packed.pack()
+    assert number == 3
+    assert "bad.json" in problem
+    assert bad.exists()
+
+
+def test_a_packed_record_is_taken_over_under_another_name(packed):
+    twin = Name("clustering", "another", {"b": 2})
+    assert packed.adopt(Name("clustering", "another", {"b": 3}), {}) is None
+    assert packed.adopt(Name("codes", "another", {"b": 2}), {}) is None
+    found = packed.adopt(twin, {"model": "other"})
+    assert found == packed.find(twin) == packed.find(name_of(2)) | {"model": "other"}
+    assert packed.adopt(twin, {"model": "x"})["model"] == "x"  # not of itself
+
+
 def test_arrays_come_back_and_damaged_ones_are_named(store):
     file = store.write_arrays(NAME, "", {"clean": np.arange(6.0).reshape(2, 3)})
     np.testing.assert_array_equal(store.read_arrays(file)["clean"], np.arange(6.0).reshape(2, 3))
@@ -106,6 +225,8 @@ OTHER = {
     "alpha_sym": 0.5, "beta_ap": 0.25, "gamma_nc": 2.0, "reduction": "mean",
     "student_reconstruction": 0.125, "apposition_to_supervisor": True, "base_bias": True,
     "noise_kind": "gaussian", "noise_rate": 0.35, "noise_rescale": False, "noise_redraw": True,
+    "noise_shift": 2.0, "noise_rotation": 5.0, "noise_zoom": 0.1, "noise_shear": 0.1,
+    "image_shape": (4, 16), "nmf_start": "pca", "lr_schedule": "cosine",
     "optimizer": "momentum", "lr": 3e-05, "momentum": 0.5, "adam_b1": 0.8, "adam_b2": 0.95,
     "adam_eps": 1e-09, "epochs": 4, "batch_size": 9, "seed": 6, "dtype": "float64",
 }  # fmt: skip
@@ -125,7 +246,8 @@ def key(config, model="ddnmf-paper", info=INFO):
 def test_every_option_is_either_in_the_key_or_known_to_have_no_effect():
     named = set(Config.__dataclass_fields__)
     assert OTHER.keys() | WITHOUT_EFFECT | {"objective"} == named
-    assert identity_of(Config()).keys() == OTHER.keys() | {"objective"}
+    assert identity_of(Config()).keys() == OTHER.keys() - OPTIONS_SINCE.keys() | {"objective"}
+    assert OPTIONS_SINCE.keys() <= OTHER.keys()
 
 
 @pytest.mark.parametrize("option", OTHER)
@@ -145,14 +267,19 @@ def test_key_changes_with_the_data():
 
 def test_an_option_that_came_later_leaves_old_keys_alone(monkeypatch):
     before = key(Config())
-    monkeypatch.setattr("ddnmf_np.experiments.baselines.OPTIONS_SINCE", {"noise_redraw": False})
+    later = OPTIONS_SINCE | {"noise_redraw": False, "base_bias": False}
+    monkeypatch.setattr("ddnmf_np.experiments.baselines.OPTIONS_SINCE", later)
     assert key(Config()) != before  # here it was part of the old key
+    key(Config(), "ae1")  # to which the absent option means nothing
     assert "noise_redraw" not in identity_of(Config())
     assert identity_of(Config(noise_redraw=True))["noise_redraw"] is True
 
 
 def test_options_of_the_model_mean_nothing_to_an_autoencoder():
-    one, other = Config(objective="demo"), Config(objective="demo", gamma_nc=3.0, base_bias=False)
+    one, other = (
+        Config(objective="demo"),
+        Config(objective="demo", gamma_nc=3.0, base_bias=False, nmf_start="pca"),
+    )
     assert key(one, "ae1") == key(other, "ae1")
     assert key(one, "ae1") != key(one, "ae2")
 
@@ -175,6 +302,6 @@ def test_clusterings_have_keys_of_their_own():
 
 
 def test_made_up_records_of_the_other_tests_are_valid(store):
-    record = clustering()
-    (store.records / f"x-{record['key']}.json").write_text(json.dumps(record))
-    assert store.load() == ([record], [])
+    made_up = [clustering(), codes()]
+    write(store, *made_up)
+    assert store.load() == (made_up, [])

@@ -7,8 +7,9 @@ import pytest
 from experiments_cases import clustering
 
 from ddnmf_np.errors import DataError
-from ddnmf_np.experiments import figures, tables
-from ddnmf_np.experiments.baselines import CLUSTERERS, NOISE_MODELS, TABLE_MODELS
+from ddnmf_np.experiments import baselines, figures, tables
+from ddnmf_np.experiments.baselines import CLUSTERERS
+from ddnmf_np.experiments.networks import NOISE_MODELS, TABLE_MODELS, Network
 
 
 def campaign(seeds=range(5), datasets=("mnist", "fashion-mnist")):
@@ -49,6 +50,33 @@ def test_rows_are_those_of_the_paper_in_its_order():
     assert set(numbers) == {*map(str, range(1, 13)), ""}
     for row in rows:
         assert (int(row[0] or 1) % 2 == 1) == (row[2] == "k-means") or row[0] == ""
+
+
+def test_a_further_network_is_no_row_of_the_paper_and_is_compared(monkeypatch):
+    """It takes an entry in each of `TABLE_NETWORKS`, `TABLE_MODELS` and `BEST`."""
+    ours, plain = (
+        Network("Ours", "ddnmf", {"objective": "demo", "noise_redraw": True}),
+        Network("AE, denoised", "autoencoder", {"objective": "demo"}),
+    )
+    for name, network in (("ddnmf-ours", ours), ("ae-denoised", plain)):
+        monkeypatch.setitem(baselines.NETWORKS, name, network)
+        monkeypatch.setitem(baselines.TITLES, name, network.title)
+    models = (*TABLE_MODELS, "ae-denoised", "ddnmf-ours")
+    monkeypatch.setattr(tables, "TABLE_MODELS", models)
+    monkeypatch.setitem(tables.BEST, "ddnmf-ours", "ours is the best")
+    text = tables.render(
+        "table1",
+        [clustering(m, s, noise_rate=tables.table_noise(m)) for m in models for s in (0, 1)],
+    )
+    numbers = {row[1]: row[0] for row in body(text)}
+    assert numbers["DDNMF (demo's objective)"] == "11"
+    assert numbers["Ours"] == numbers["AE, denoised"] == ""
+    claimed = [line.split("|")[2:4] for line in text.splitlines() if "| ours is the best |" in line]
+    others = {cells[1].strip().removesuffix(", k-means") for cells in claimed}
+    assert others == set(numbers) - {"Ours"}
+    # The paper's own claim is of its own rows: it is not made against ours.
+    assert not re.search(r"\| DDNMF is the best \|[^|]*\| (Ours|DDNMF)", text)
+    assert re.search(r"\| DDNMF is the best \|[^|]*\| AE, denoised", text)
 
 
 def test_numbers_are_those_of_the_records():
@@ -109,6 +137,15 @@ def test_two_budgets_are_two_tables_and_what_is_not_trained_is_in_both():
     assert text.count("| images | k-means |") == 2
 
 
+def test_what_is_not_trained_makes_one_table_and_no_budget_is_passed_over():
+    records = [clustering("raw"), clustering("nmf")]
+    assert tables.render("table1", records).count("### Table 1") == 1
+    records += [clustering("ae1"), clustering("raw", starts=3)]
+    text = tables.render("table1", records)
+    assert text.count("### Table 1") == 2
+    assert "best of 3 starts" in text
+
+
 def test_two_records_for_one_place_are_an_error():
     records = [clustering("ae1", 0), clustering("ae1", 0, backend="other")]
     with pytest.raises(DataError, match="both ae1, kmeans, seed 0 on mnist"):
@@ -141,20 +178,22 @@ def test_table_3_compares_at_each_rate():
     assert "DDNMF (paper's objective), 80%, noisy" in text
 
 
+def test_table_3_asks_whether_noise_lowers_the_scores():
+    records = [
+        clustering("ae1-denoising", seed, acc - seed / 100, noise_rate=rate, images="noisy")
+        for rate, acc in ((0.1, 0.8), (0.4, 0.7), (0.8, 0.3))
+        for seed in range(3)
+    ]
+    text = tables.render("table3", records)
+    [line] = [line for line in text.splitlines() if line.startswith("| noise lowers the scores")]
+    assert "AE1 (denoising), 10%, noisy, k-means | AE1 (denoising), 80%, noisy, k-means" in line
+    assert "+0.500 [" in line
+    assert line.endswith("| yes |")
+    assert "noise lowers" not in tables.render("table3", noise_campaign(rates=(0.4,)))
+
+
 def test_table_1_alone_is_no_table_3():
     assert tables.render("table3", campaign()) == ""
-
-
-def test_marked_tables_of_a_text_are_made_anew():
-    records = campaign(seeds=range(2))
-    text = "before\n<!-- experiments table1 -->\nold\n<!-- /experiments -->\nafter\n"
-    new = tables.update(text, records)
-    assert new.startswith("before\n<!-- experiments table1 -->\n\n### Table 1")
-    assert new.endswith("<!-- /experiments -->\nafter\n")
-    assert "old" not in new
-    assert tables.update(new, records) == new
-    assert tables.update(new, records[1:]) != new
-    assert "seed 0" not in new  # the short form
 
 
 def test_figures_are_drawn_where_there_are_records(tmp_path):
@@ -163,6 +202,11 @@ def test_figures_are_drawn_where_there_are_records(tmp_path):
     drawn = figures.draw("figure3", noise_campaign(), tmp_path)
     assert sorted(drawn) == sorted(path.name for path in tmp_path.iterdir())
     assert len(drawn) == 6
+
+
+def test_every_network_of_table_3_has_a_colour_of_its_own():
+    assert set(figures.COLORS) == set(NOISE_MODELS)
+    assert len(set(figures.COLORS.values())) == len(NOISE_MODELS)
 
 
 def test_curves_are_the_means_and_bands_the_ranges():

@@ -1,0 +1,98 @@
+"""Studies: variants of networks, side by side on quantities that need no label.
+
+A variant is a `Network` like those of the tables, so that records, keys and restarts are what they
+are there. One whose options are those of another variant, or of a row of a table, has the same
+key: it is not trained a second time, and gets records of its own name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, fields
+from typing import Any
+
+from ddnmf_np.engine.objective import PRESETS, Objective
+from ddnmf_np.experiments.networks import Network
+
+
+@dataclass(frozen=True)
+class Study:
+    """What is compared.
+
+    Parameters
+    ----------
+    title : str
+        Of its table.
+    variants : mapping of str to Network
+        The lines, each by its name in records, which no other study or table has.
+    """
+
+    title: str
+    variants: Mapping[str, Network]
+
+
+def _ablation() -> Iterator[tuple[str, Network]]:
+    """Yield both presets, and each with one option after the other at the other's value."""
+    paper, demo = PRESETS["paper"], PRESETS["demo"]
+    options = [f.name for f in fields(Objective) if getattr(paper, f.name) != getattr(demo, f.name)]
+    for name, other, whose in (("demo", paper, "the paper's"), ("paper", demo, "the demo's")):
+        yield _changed(name)
+        for option in options:
+            value = getattr(other, option)
+            yield _changed(name, option, value, f"{option} = {_text(value)} ({whose})")
+
+
+def _weights() -> Iterator[tuple[str, Network]]:
+    """Yield both presets, and each with one weight after the other a tenth and ten times of it.
+
+    Of the apposition and the non-negative loss 0 too; without the symmetric loss nothing would
+    train the paper's supervisor.
+    """
+    for name in ("demo", "paper"):
+        yield _changed(name)
+        for weight in ("alpha_sym", "beta_ap", "gamma_nc"):
+            for factor in (0.0, 0.1, 10.0):
+                if factor or weight != "alpha_sym":
+                    value = getattr(PRESETS[name], weight) * factor
+                    yield _changed(name, weight, value, f"{weight} = {value:g}")
+
+
+def _changed(
+    preset: str, option: str | None = None, value: Any = None, text: str = "as it is"
+) -> tuple[str, Network]:
+    """Return a preset with one option at another value, and its name."""
+    name, options = preset, {"objective": preset}
+    if option is not None:
+        name = f"{preset}-{option.replace('_', '-')}-{_text(value)}"
+        options[option] = value
+    return name, Network(f"{preset}: {text}", "ddnmf", options)
+
+
+def _text(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value).lower()
+
+
+_DEMO = {"objective": "demo"}
+
+_RECIPE = {
+    "demo": Network("demo", "ddnmf", _DEMO),
+    "redraw": Network("demo + noise drawn anew", "ddnmf", {**_DEMO, "noise_redraw": True}),
+}
+"""Candidates of the search for a recipe (derivations/experiments.md); one more is one more line."""
+
+
+def _study(name: str, title: str, variants: Mapping[str, Network]) -> Study:
+    return Study(title, {f"{name}-{variant}": network for variant, network in variants.items()})
+
+
+STUDIES = {
+    "ablation": _study(
+        "ablation", "What each difference between paper and demo does", dict(_ablation())
+    ),
+    "weights": _study("weights", "What the weights of the losses do", dict(_weights())),
+    "recipe": _study("recipe", "Candidates for a recipe", _RECIPE),
+}
+"""Every study by the name that the command line has for it."""
+
+VARIANTS = {name: network for study in STUDIES.values() for name, network in study.variants.items()}
+"""Every variant of every study, by its name in records."""

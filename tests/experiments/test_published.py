@@ -1,0 +1,135 @@
+"""Tables in pages: filled from records, and those that are committed equal to their records."""
+
+from pathlib import Path
+
+import pytest
+from experiments_cases import clustering, write
+
+from ddnmf_np.errors import DataError
+from ddnmf_np.experiments import published
+from ddnmf_np.experiments.published import reader, updated
+from ddnmf_np.experiments.records import Store
+
+ROOT = Path(__file__).parents[2]
+RESULTS = ROOT / "notebooks" / "results"
+PAGES = (ROOT / "README.md", ROOT / "derivations" / "experiments.md")
+PACKED = sorted(RESULTS.rglob("records.jsonl"))
+
+committed = pytest.mark.skipif(not PACKED, reason="no records.jsonl is in notebooks/results yet")
+
+
+# -- what is committed --------------------------------------------------------------------
+
+
+@committed
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_page_says_what_the_records_say(page):
+    """If not: ``python -m ddnmf_np.experiments report --output FOLDER --into PAGE``."""
+    records, problems = Store(RESULTS / "experiments").load()
+    text = page.read_text("utf-8")
+    assert updated(text, reader(page, records, problems)) == text
+    assert problems == []
+
+
+@committed
+def test_committed_records_are_all_of_use_and_as_they_are_packed(tmp_path):
+    for path in PACKED:
+        copy = Store(tmp_path)
+        copy.packed.write_bytes(path.read_bytes())
+        assert copy.pack()[1] == []
+        assert copy.packed.read_bytes() == path.read_bytes(), path
+
+
+@committed
+def test_committed_tables_say_what_the_records_say():
+    for path in PACKED:
+        records, _ = Store(path.parent).load()
+        for table in path.parent.glob("tables/*.md"):
+            assert table.read_text("utf-8") == published.render(table.stem, records), table
+
+
+# -- how it works -------------------------------------------------------------------------
+
+PAGE = """\
+before
+<!-- experiments table1 -->
+old
+<!-- /experiments -->
+between
+<!-- experiments table1 from=other -->
+<!-- /experiments -->
+after
+"""
+
+
+@pytest.fixture
+def page(tmp_path):
+    """A page in a folder, beside the folder of other records that it names."""
+    write(Store(tmp_path / "other"), clustering("nmf", 3, 0.25))
+    path = tmp_path / "page.md"
+    path.write_text(PAGE)
+    return path
+
+
+def test_each_place_is_filled_from_its_own_folder(page):
+    problems = []
+    new = updated(PAGE, reader(page, [clustering("ae1", 0, 0.75)], problems))
+    first, second = new.split("between")
+    assert first.startswith("before\n<!-- experiments table1 -->\n\n### Table 1")
+    assert "| AE1 | k-means | 1 | 0.750 |" in first
+    assert "| NMF | k-means | 1 | 0.250 |" in second
+    assert "AE1" not in second
+    assert new.endswith("\n\n<!-- /experiments -->\nafter\n")
+    assert "old" not in new
+    assert "seed 0" not in new  # the short form
+    assert problems == []
+
+
+def test_what_is_up_to_date_does_not_change(page):
+    records = [clustering("ae1", seed, 0.7) for seed in range(2)]
+    new = updated(PAGE, reader(page, records, []))
+    assert updated(new, reader(page, records, [])) == new
+    assert updated(new, reader(page, records[1:], [])) != new
+
+
+def test_a_number_that_was_edited_is_seen(page):
+    records = [clustering("ae1", 0, 0.7)]
+    new = updated(PAGE, reader(page, records, []))
+    edited = new.replace("0.700", "0.701")
+    assert edited != new == updated(edited, reader(page, records, []))
+
+
+def test_a_page_without_places_is_left_alone():
+    text = "a\r\nb\x0c\n<!-- a comment -->\n"
+    assert updated(text, reader(Path("x"), [], [])) == text
+
+
+def test_a_table_without_records_says_so():
+    text = "<!-- experiments recipe -->\n<!-- /experiments -->"
+    assert "There are no records yet." in updated(text, reader(Path("x"), [], []))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("<!-- experiments tabel1 -->\n<!-- /experiments -->", "did you mean 'table1'"),
+        ("<!-- experiments table1 form=x -->\n<!-- /experiments -->", "expected '<!-- exp"),
+        ("<!-- experiments table1 -->\n", "is not closed"),
+        (
+            "<!-- experiments table1 -->\ntext\n<!-- experiments table2 -->\n<!-- /experiments -->",
+            "table1 -->' is not closed by .* before .*table2",
+        ),
+        ("<!-- experiments table1 from=nowhere -->\n<!-- /experiments -->", "has no records"),
+    ],
+)
+def test_a_place_that_cannot_be_filled_is_an_error(page, text, message):
+    with pytest.raises(DataError, match=message):
+        updated(text, reader(page, [], []))
+
+
+def test_bad_records_of_a_folder_are_told(page):
+    (page.parent / "other" / "records" / "bad.json").write_text("{")
+    problems = []
+    updated(PAGE, reader(page, [], problems))
+    assert len(problems) == 1
+    assert "bad.json" in problems[0]

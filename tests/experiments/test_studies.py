@@ -1,0 +1,306 @@
+"""Studies: one change at a time, a table that labels have no part in, no training done twice."""
+
+import json
+import random
+
+import numpy as np
+import pytest
+from experiments_cases import clustering, codes, command, records_of
+
+from ddnmf_np.engine.objective import PRESETS
+from ddnmf_np.errors import DataError
+from ddnmf_np.evaluation.metrics import clustering_accuracy
+from ddnmf_np.experiments import baselines, study_tables, tables
+from ddnmf_np.experiments.assignments import pack_labels
+from ddnmf_np.experiments.baselines import DataInfo, Representation, Source, make_config
+from ddnmf_np.experiments.networks import TABLE_NETWORKS, Network
+from ddnmf_np.experiments.studies import STUDIES, VARIANTS, Study
+
+FIVE = {
+    "student_reconstruction", "apposition_to_supervisor", "base_bias", "reduction", "beta_ap",
+}  # fmt: skip
+
+
+def changes(model, preset):
+    """Return the options in which a variant differs from a preset, with their values."""
+    one = make_config(model, {}).make_objective()
+    return {
+        name: value for name, value in vars(one).items() if value != getattr(PRESETS[preset], name)
+    }
+
+
+@pytest.fixture
+def computed(monkeypatch):
+    """The labels of the representations that are computed, in their order."""
+    labels = []
+    compute = baselines.compute
+
+    def counting(spec, **kwargs):
+        labels.append(spec.label)
+        return compute(spec, **kwargs)
+
+    monkeypatch.setattr(baselines, "compute", counting)
+    return labels
+
+
+# -- variants -----------------------------------------------------------------------------
+
+
+def test_names_are_their_own_and_fit_for_a_file():
+    assert len(VARIANTS) == sum(len(study.variants) for study in STUDIES.values())
+    assert len(baselines.TITLES) == len(VARIANTS) + len(TABLE_NETWORKS) + len(
+        ["raw", "nmf", "ae2-nmf"]
+    )
+    for study in STUDIES.values():
+        titles = [network.title for network in study.variants.values()]
+        assert len(set(titles)) == len(titles)
+    for name in VARIANTS:
+        assert set(name) <= set("abcdefghijklmnopqrstuvwxyz0123456789-."), name
+        make_config(name, {})  # its options are such
+
+
+@pytest.mark.parametrize(("preset", "other"), [("demo", "paper"), ("paper", "demo")])
+def test_ablation_takes_each_difference_from_the_other_preset_alone(preset, other):
+    found = [changes(name, preset) for name in VARIANTS if name.startswith(f"ablation-{preset}")]
+    assert found[0] == {}
+    assert all(len(change) == 1 for change in found[1:])
+    assert {name: value for change in found for name, value in change.items()} == {
+        name: getattr(PRESETS[other], name) for name in FIVE
+    }
+
+
+@pytest.mark.parametrize("preset", ["demo", "paper"])
+def test_weights_change_one_at_a_time_by_a_factor_of_ten(preset):
+    found = [changes(name, preset) for name in VARIANTS if name.startswith(f"weights-{preset}")]
+    assert found[0] == {}
+    factors = {}
+    for change in found[1:]:
+        [(name, value)] = change.items()
+        factors.setdefault(name, []).append(value / getattr(PRESETS[preset], name))
+    assert factors == {
+        "alpha_sym": pytest.approx([0.1, 10]),
+        "beta_ap": pytest.approx([0, 0.1, 10]),
+        "gamma_nc": pytest.approx([0, 0.1, 10]),
+    }
+
+
+def test_recipes_are_found_by_name():
+    assert changes("recipe-demo", "demo") == {}
+    assert make_config("recipe-redraw", {}).resolved().noise_redraw is True
+    assert make_config("recipe-demo", {}).resolved().noise_redraw is False
+
+
+def test_the_same_options_have_the_same_key_and_another_file():
+    info = DataInfo(Source("mnist", "digits"), "hash", 100, 50, 64, 10)
+    one, other, third = (
+        Representation(info, model, 0, make_config(model, {}))
+        for model in ("ddnmf-demo", "ablation-demo", "recipe-redraw")
+    )
+    assert one.name.key == other.name.key != third.name.key
+    assert one.name.file != other.name.file
+    assert "ablation-demo" in other.name.file
+
+
+# -- campaigns ----------------------------------------------------------------------------
+
+
+def test_a_study_is_a_campaign_on_the_data_sets_that_are_asked_for(tmp_path, computed):
+    words = ["recipe", "--seeds", "2", "--datasets", "mnist"]
+    assert command(tmp_path, *words) == 0
+    assert sorted(computed) == [
+        f"mnist-recipe-{name}-noise0.1-seed{seed}" for name in ("demo", "redraw") for seed in (0, 1)
+    ]
+    records = [json.loads(content) for content in records_of(tmp_path).values()]
+    scored = [r for r in records if r["kind"] == "clustering"]
+    assert {r["method"] for r in scored} == set(baselines.CLUSTERERS)
+    assert all("assignment" in r for r in scored)
+    text = (tmp_path / "tables" / "recipe.md").read_text()
+    assert "| demo + noise drawn anew | 2 | 0." in text
+    assert text.count("###") == 1
+    assert [path.name for path in (tmp_path / "tables").iterdir()] == ["recipe.md"]
+    assert command(tmp_path, *words) == 0
+    assert len(computed) == 4  # nothing is done twice
+
+
+def test_assignments_are_those_that_were_scored(tmp_path):
+    assert command(tmp_path, "table1", "--seeds", "1", "--networks", "raw") == 0
+    y = Source("mnist", "digits").load().y_test
+    for content in records_of(tmp_path).values():
+        record = json.loads(content)
+        labels = study_tables.unpack_labels(record["assignment"], record["n_test"])
+        sizes = np.bincount(labels, minlength=10)
+        assert sizes.tolist() == record["result"]["cluster_sizes"]
+        assert clustering_accuracy(y, labels) == pytest.approx(record["result"]["acc"])
+
+
+@pytest.mark.parametrize("at_once", [True, False])
+def test_a_variant_that_is_a_row_of_a_table_is_not_trained_again(tmp_path, computed, at_once):
+    flags = ["--seeds", "1", "--networks", "ddnmf-demo", "--datasets", "mnist"]
+    for words in [["table1", "recipe"]] if at_once else [["table1"], ["recipe"]]:
+        assert command(tmp_path, *words, *flags) == 0
+    assert len(computed) == 2
+    found = [json.loads(content) for content in records_of(tmp_path).values()]
+    demo = {
+        model: sorted((r for r in found if r["model"] == model), key=lambda r: r["key"])
+        for model in ("ddnmf-demo", "recipe-demo")
+    }
+    assert len(demo["recipe-demo"]) == 4
+    for one, other in zip(*demo.values(), strict=True):
+        assert {**one, "model": 0} == {**other, "model": 0}
+    text = (tmp_path / "tables" / "recipe.md").read_text()
+    assert "| demo | 1 | 0." in text
+    assert "| DDNMF (demo's objective) |" in (tmp_path / "tables" / "table1.md").read_text()
+
+
+# -- tables -------------------------------------------------------------------------------
+
+
+def study_campaign(seeds=range(3), models=("recipe-demo", "recipe-redraw"), **more):
+    """Return codes and clusterings of candidates, all with other numbers."""
+    draw = random.Random(0)
+    rng = np.random.default_rng(0)
+    found = []
+    for model in models:
+        for seed in seeds:
+            losses = {"loss_sym": draw.random(), "loss_ap": draw.random()}
+            made = codes(model, seed, losses=losses, **more)
+            found.append(made)
+            for method in ("gmm-full", "gmm-spherical", "kmeans"):
+                found.append(
+                    clustering(
+                        model, seed, draw.uniform(0.2, 0.9), method=method, noise_rate=0.1,
+                        assignment=pack_labels(rng.integers(10, size=10_000)), **more,
+                    )
+                )  # fmt: skip
+                found[-1]["identity"]["codes"] = made["key"]
+    return found
+
+
+def rows(text):
+    """Return the cells of each line of the label-free table and of the scores, by title."""
+    blocks = [part for part in text.split("\n\n") if part.startswith("| variant")]
+    return [
+        {
+            cells[0]: cells[1:]
+            for line in block.splitlines()[2:]
+            for cells in [[cell.strip() for cell in line.strip("|").split("|")]]
+        }
+        for block in blocks
+    ]
+
+
+def test_numbers_are_those_of_the_records():
+    records = []
+    for seed, (sym, sizes) in enumerate([(1.0, [9000, 1000]), (2.0, [9500, 500])]):
+        labels = np.arange(10_000) % (2 + seed)
+        full, spherical = (
+            clustering(
+                "recipe-demo", seed, acc, method=method, assignment=pack_labels(labels),
+                noise_rate=0.1,
+            )
+            for method, acc in (("gmm-full", 0.5 + seed / 10), ("gmm-spherical", 0.3 + seed / 10))
+        )  # fmt: skip
+        full["result"]["cluster_sizes"] = sizes
+        made = codes(seed=seed, losses={"loss_sym": sym})
+        made["code"] = {"unit_std": [0.1, 0.3 + seed / 5], "dead_units": seed}
+        for record in (full, spherical):
+            record["identity"]["codes"] = made["key"]
+        records += [made, full, spherical]
+    label_free, scores = rows(study_tables.render("recipe", records))
+    assert label_free["demo"] == [
+        "2", "1.5 ± 0.7", "-", "-", "-", "0.02 ± 0", "0.25 ± 0.07", "0.5 ± 0.7",
+        *(["0.000"] * 2), "5.0%",
+    ]  # fmt: skip
+    assert scores["demo"] == [
+        "0.550 ± 0.071 (0.500-0.600)",
+        "0.500 ± 0.071 (0.450-0.550)",
+        "0.450 ± 0.071 (0.400-0.500)",
+        "0.350 ± 0.071 (0.300-0.400)",
+    ]
+
+
+def test_a_variant_without_records_has_its_line():
+    label_free, scores = rows(study_tables.render("recipe", study_campaign(models=["recipe-demo"])))
+    assert label_free["demo + noise drawn anew"] == ["0", *["-"] * 10]
+    assert scores["demo + noise drawn anew"] == ["-"] * 4
+
+
+def test_records_without_assignments_have_no_stability():
+    records = study_campaign()
+    for record in records:
+        record.pop("assignment", None)
+    label_free, _ = rows(study_tables.render("recipe", records))
+    assert label_free["demo"][8:10] == ["-", "-"]
+
+
+def test_equal_clusterings_are_stable():
+    records = study_campaign()
+    text = pack_labels(np.arange(10_000) % 10)
+    for record in records:
+        if record["kind"] == "clustering" and record["method"] == "gmm-spherical":
+            record["assignment"] = text
+    label_free, _ = rows(study_tables.render("recipe", records))
+    assert label_free["demo"][9] == "1.000"
+    assert abs(float(label_free["demo"][8])) < 0.01
+
+
+def test_an_autoencoder_stands_beside_ddnmf(monkeypatch):
+    network = Network("plain", "autoencoder", {"objective": "demo", "noise_kind": "none"})
+    monkeypatch.setitem(STUDIES, "recipe", Study("Recipes", {"recipe-ae": network}))
+    monkeypatch.setitem(baselines.NETWORKS, "recipe-ae", network)
+    one = clustering("recipe-ae", method="gmm-full", noise_rate=0.0)
+    made = codes("recipe-ae", losses={"loss_rec": 0.25}, reconstruction_error={"clean": 0.125})
+    one["identity"]["codes"] = made["key"]
+    label_free, _ = rows(study_tables.render("recipe", [one, made]))
+    assert label_free["plain"][1:6] == ["-", "-", "-", "0.25", "0.125"]
+
+
+def test_a_section_for_each_data_set_and_budget():
+    records = study_campaign() + study_campaign(epochs=5) + study_campaign(dataset="fashion-mnist")
+    text = study_tables.render("recipe", records)
+    titles = [line for line in text.splitlines() if line.startswith("###")]
+    assert len(titles) == 3
+    assert titles[0].startswith("### Candidates for a recipe: MNIST, 10,000 test images; networks")
+    assert "5 epochs (the authors' demo: 300)" in titles[0]
+    assert "Fashion-MNIST" in titles[2]
+
+
+def test_it_is_a_pure_function_of_the_records():
+    records = study_campaign()
+    text = study_tables.render("recipe", records)
+    random.Random(3).shuffle(records)
+    assert study_tables.render("recipe", records) == text
+    assert study_tables.render("recipe", []) == study_tables.render("ablation", records) == ""
+
+
+def test_the_short_form_has_both_tables_and_no_seeds():
+    text = study_tables.render("recipe", study_campaign(), short=True)
+    assert len(rows(text)) == 2
+    assert "seed 0" not in text
+    assert "seed 0" in study_tables.render("recipe", study_campaign())
+    assert text.index("Nothing in this table has seen a label") < text.index("has seen the labels")
+
+
+def test_two_records_for_one_place_are_an_error_of_the_study_alone():
+    records = [*study_campaign(), clustering("recipe-demo", method="gmm-full", noise_rate=0.1)]
+    with pytest.raises(DataError, match="both recipe-demo, gmm-full, seed 0"):
+        study_tables.render("recipe", records)
+    assert tables.render("table1", [*records, clustering("ae1")]).count("### Table 1") == 1
+
+
+def test_records_of_a_study_make_no_section_of_a_table():
+    records = [clustering("raw"), clustering("ae1"), *study_campaign(epochs=5)]
+    assert tables.render("table1", records) == tables.render("table1", records[:2])
+
+
+@pytest.mark.parametrize("kind", ["ddnmf", "autoencoder"])
+def test_a_variant_may_move_images(monkeypatch, kind):
+    options = {"objective": "demo", "noise_shift": 1.0, "lr_schedule": "cosine"}
+    network = Network("moved", kind, options)
+    monkeypatch.setitem(baselines.NETWORKS, "recipe-moved", network)
+    small = {"widths": (11,), "rank": 3, "epochs": 1, "fast": "off"}
+    info = baselines.inspect(Source("mnist", "digits"), 200)
+    spec = Representation(info, "recipe-moved", 0, make_config("recipe-moved", small))
+    made = baselines.compute(spec)
+    assert made.H.shape == (360, 3)
+    assert spec.identity["noise_shift"] == 1.0
