@@ -28,6 +28,8 @@ class RunFolder:
         ``checkpoint.npz`` and ``summary.json``.
     figures : Path
         Folder of the pictures.
+    explorer : Path
+        ``explorer.html``, where `ddnmf_np.explore` has been asked for it.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
@@ -37,6 +39,7 @@ class RunFolder:
         self.checkpoint = self.path / "checkpoint.npz"
         self.summary = self.path / "summary.json"
         self.figures = self.path / "figures"
+        self.explorer = self.path / "explorer.html"
 
     def create(self, config: Config, *, overwrite: bool = False) -> None:
         """Begin a run: make the folder, or empty it of an earlier run if that was asked for.
@@ -76,9 +79,9 @@ class RunFolder:
             raise _cannot_write(self.path, error) from error
 
     def remove_results(self) -> None:
-        """Remove summary and pictures, which belong to the end of a run."""
+        """Remove summary, pictures and explorer, which belong to the end of a run."""
         try:
-            for file in (self.summary, *self.figures.glob("*.png")):
+            for file in (self.summary, self.explorer, *self.figures.glob("*.png")):
                 file.unlink(missing_ok=True)
         except OSError as error:
             raise _cannot_write(self.path, error) from error

@@ -22,11 +22,11 @@ ROOMS = [
     {"errors", "files", "kernels"},
     {"engine"},
     {"data"},
-    {"config", "environment", "lanes", "model", "training", "checkpoint", "distributed", "progress",
-     "runfolder"},
+    {"config", "environment", "lanes", "model", "recipe", "start", "training", "checkpoint",
+     "distributed", "progress", "runfolder"},
     {"evaluation"},
-    {"estimator", "run", "experiments", "benchmarks"},
-    {"train", "bench", "doctor"},
+    {"estimator", "run", "experiments", "explore", "benchmarks"},
+    {"train", "bench", "doctor", "explore"},
 ]  # fmt: skip
 """Modules and folders of the package, from the ground up: an import points up this list."""
 

@@ -1,0 +1,652 @@
+"use strict";
+
+/* The page: one state, and one function, redraw(), that shows it.
+ *
+ *     sample   the chosen sample, or null
+ *     start    its code; "unmoved" means H = start
+ *     H        the code as the sliders have it
+ *     unit     the selected base unit
+ *
+ * All text goes into the page as text (textContent), never as HTML.
+ */
+
+/* Whatever goes wrong is said on the page, not in a console that nobody reads. */
+window.addEventListener("error", (event) => {
+  byId("notes").hidden = false;
+  byId("notes").append(make("li", `This page has met an error: ${event.message}`));
+});
+
+const content = JSON.parse(document.getElementById("content").textContent);
+const shape = content.image_shape;
+const rank = content.layers[0].inputs;
+const units = content.units;
+const samples = content.samples;
+const still = window.matchMedia("(prefers-reduced-motion: reduce)");
+
+const decoder = takeDecoder(content.layers);
+const codes = samples && takeColumns("H", samples.H);
+const pixels = samples && takeBytes("pixels");
+
+const middle = (units.low + units.high) / 2;
+const state = {
+  sample: null,
+  start: new Float32Array(rank).fill(middle),
+  H: new Float32Array(rank).fill(middle),
+  unit: 0,
+};
+const timings = { open: NaN, redraw: NaN }; // milliseconds
+
+function byId(id) {
+  return document.getElementById(id);
+}
+
+/* Return a new element with a text and attributes. */
+function make(tag, text = "", attributes = {}) {
+  const element = document.createElement(tag);
+  element.textContent = text;
+  for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
+  return element;
+}
+
+/* -- samples --------------------------------------------------------------------------------- */
+
+/* Return the clean data of a sample. */
+function clean(sample) {
+  const from = sample * content.features;
+  const bytes = pixels.subarray(from, from + content.features);
+  return Float32Array.from(bytes, (level) => (level / 255) * content.high);
+}
+
+function codeOf(sample) {
+  return codes.slice(sample * rank, (sample + 1) * rank);
+}
+
+/* Return what is known of a sample in words. */
+function nameOf(sample) {
+  const words = [`no. ${samples.index[sample]}`];
+  if (samples.labels) words.push(`label ${samples.classes[samples.labels[sample]]}`);
+  if (samples.clusters) words.push(`cluster ${samples.clusters[sample]}`);
+  return words.join(", ");
+}
+
+/* Return the sample whose code is nearest to H, and how far it is. */
+function nearestTo(H) {
+  let best = 0;
+  let least = Infinity;
+  for (let sample = 0, at = 0; sample < samples.index.length; sample++, at += rank) {
+    let sum = 0;
+    for (let k = 0; k < rank; k++) sum += (codes[at + k] - H[k]) ** 2;
+    if (sum < least) [best, least] = [sample, sum];
+  }
+  return [best, Math.sqrt(least)];
+}
+
+/* Make a sample's code the unmoved one. */
+function load(sample, tell = true) {
+  stopWalk();
+  state.sample = sample;
+  state.start = codeOf(sample);
+  state.H = state.start.slice();
+  changeScale = 0;
+  if (map) map.current = sample;
+  const place = samples.strip.indexOf(sample);
+  strip.select(place < 0 ? null : place);
+  if (tell) say(`Sample ${nameOf(sample)} loaded.`);
+  requestRedraw();
+}
+
+/* Tell it to those who hear the page. */
+function say(text) {
+  byId("live").textContent = text;
+}
+
+/* -- lists of tiles: the strip of samples and the gallery of parts ---------------------------- */
+
+/* A list of which one tile is selected; Tab reaches that one, arrows go to the others. */
+class Tiles {
+  constructor(list, count, { onSelect, onEnter }) {
+    this.list = list;
+    this.tiles = Array.from({ length: count }, (_, k) => {
+      const tile = make("div", "", { role: "option", tabindex: -1, "aria-selected": "false" });
+      const picture = tile.appendChild(make("canvas", "", { "aria-hidden": "true" }));
+      if (shape) picture.style.aspectRatio = `${shape[1]} / ${shape[0]}`;
+      tile.addEventListener("click", () => {
+        onSelect(k);
+        onEnter?.(k);
+      });
+      list.appendChild(tile);
+      return tile;
+    });
+    if (count) this.tiles[0].tabIndex = 0;
+    list.addEventListener("keydown", (event) => {
+      const from = this.tiles.indexOf(document.activeElement);
+      if (from < 0) return;
+      const to = this.target(event.key, from);
+      if (to !== null) {
+        this.tiles[to].focus();
+        if (to !== from) onSelect(to);
+      } else if (event.key === "Enter" || event.key === " ") {
+        onSelect(from);
+        onEnter?.(from);
+      } else return;
+      event.preventDefault();
+    });
+  }
+
+  /* Return the tile that a key leads to from another, or null. */
+  target(key, from) {
+    const last = this.tiles.length - 1;
+    const top = this.tiles[0].offsetTop;
+    const columns = this.tiles.filter((tile) => tile.offsetTop === top).length;
+    const steps = { ArrowLeft: -1, ArrowRight: 1, ArrowUp: -columns, ArrowDown: columns };
+    if (key === "Home") return 0;
+    if (key === "End") return last;
+    if (!(key in steps)) return null;
+    const to = from + steps[key];
+    return to < 0 || to > last ? from : to;
+  }
+
+  select(chosen) {
+    this.tiles.forEach((tile, k) => {
+      tile.setAttribute("aria-selected", String(k === chosen));
+      tile.tabIndex = k === (chosen ?? 0) ? 0 : -1;
+    });
+    if (chosen !== null) reveal(this.list, this.tiles[chosen]);
+  }
+
+  canvas(k) {
+    return this.tiles[k].firstChild;
+  }
+}
+
+/* Scroll a list, and only it, so that one of its elements can be seen. */
+function reveal(list, element) {
+  const [outer, inner] = [list.getBoundingClientRect(), element.getBoundingClientRect()];
+  if (inner.left < outer.left) list.scrollLeft -= outer.left - inner.left + 8;
+  if (inner.right > outer.right) list.scrollLeft += inner.right - outer.right + 8;
+  if (inner.top < outer.top) list.scrollTop -= outer.top - inner.top + 8;
+  if (inner.bottom > outer.bottom) list.scrollTop += inner.bottom - outer.bottom + 8;
+}
+
+const strip = new Tiles(byId("strip"), samples ? samples.strip.length : 0, {
+  onSelect: (k) => load(samples.strip[k]),
+});
+
+const gallery = new Tiles(byId("gallery"), rank, {
+  onSelect: (k) => selectUnit(k),
+  onEnter: (k) => sliders[k].input.focus(),
+});
+
+/* -- sliders ---------------------------------------------------------------------------------- */
+
+/* Where a value is between the ends of a slider, as a share. */
+function share(value) {
+  return Math.min(Math.max((value - units.low) / (units.high - units.low), 0), 1);
+}
+
+const sliders = Array.from({ length: rank }, (_, k) => {
+  const row = make("div", "", { class: "slider" });
+  const name = row.appendChild(make("label", `unit ${k}`, { for: `unit-${k}` }));
+  const track = row.appendChild(make("div", "", { class: "track" }));
+  const input = track.appendChild(
+    make("input", "", {
+      type: "range",
+      id: `unit-${k}`,
+      min: units.low,
+      max: units.high,
+      step: (units.high - units.low) / 100,
+    }),
+  );
+  const tick = track.appendChild(make("span", "", { class: "tick", "aria-hidden": "true" }));
+  const output = row.appendChild(make("output", "", { for: `unit-${k}` }));
+  if (units.dead?.[k]) {
+    row.classList.add("dead");
+    name.append(make("small", " dead"));
+  }
+  if (units.quantiles) {
+    track.style.setProperty("--from", share(units.quantiles[0][k]));
+    track.style.setProperty("--to", share(units.quantiles[2][k]));
+  }
+  input.addEventListener("input", () => {
+    stopWalk();
+    selectUnit(k);
+    state.H[k] = input.valueAsNumber;
+    requestRedraw();
+  });
+  input.addEventListener("focus", () => selectUnit(k));
+  byId("sliders").append(row);
+  return { row, input, tick, output };
+});
+
+function selectUnit(k) {
+  if (k !== state.unit && walk.running) stopWalk();
+  state.unit = k;
+  gallery.select(k);
+  sliders.forEach(({ row }, other) => row.classList.toggle("selected", other === k));
+  reveal(byId("sliders"), sliders[k].row);
+  showWalk();
+}
+
+/* -- walk: one unit to and fro ---------------------------------------------------------------- */
+
+const PERIOD = 4000; // milliseconds there and back
+const walk = { running: false, began: 0, phase: 0, step: 1 };
+
+byId("walk").addEventListener("click", () => {
+  if (walk.running) stopWalk();
+  else if (still.matches) stepOnce();
+  else startWalk();
+});
+byId("reset").addEventListener("click", () => {
+  stopWalk();
+  state.H = state.start.slice();
+  changeScale = 0;
+  say("All units are where they were.");
+  requestRedraw();
+});
+document.addEventListener("keydown", (event) => {
+  if (event.key === "Escape") stopWalk();
+});
+still.addEventListener("change", () => stopWalk());
+
+/* From where the unit is, on a sine between the ends of its slider. */
+function startWalk() {
+  Object.assign(walk, { running: true, began: performance.now() });
+  walk.phase = Math.asin(2 * share(state.H[state.unit]) - 1);
+  showWalk();
+  requestAnimationFrame(walkOn);
+}
+
+function walkOn(now) {
+  if (!walk.running) return;
+  const angle = walk.phase + (2 * Math.PI * (now - walk.began)) / PERIOD;
+  state.H[state.unit] = middle + ((units.high - units.low) / 2) * Math.sin(angle);
+  redraw();
+  requestAnimationFrame(walkOn);
+}
+
+/* For those who prefer no motion: an eighth of the way with each press, back at the ends. */
+function stepOnce() {
+  const stride = (units.high - units.low) / 8;
+  const value = state.H[state.unit];
+  if (value + walk.step * stride > units.high + 1e-6) walk.step = -1;
+  if (value + walk.step * stride < units.low - 1e-6) walk.step = 1;
+  state.H[state.unit] = value + walk.step * stride;
+  requestRedraw();
+}
+
+function stopWalk() {
+  walk.running = false;
+  showWalk();
+}
+
+function showWalk() {
+  const button = byId("walk");
+  const verb = still.matches ? "Step" : walk.running ? "Stop" : "Walk";
+  button.textContent = `${verb} unit ${state.unit}`;
+  button.setAttribute("aria-pressed", String(walk.running));
+}
+
+/* -- what the state looks like ----------------------------------------------------------------- */
+
+const valueScale = { low: 0, high: content.high };
+
+/* The scale of the change grows with it, in steps, and only until the next sample or reset: a
+ * scale that followed every change would hide how large it is. */
+const CHANGE_SCALES = [0.1, 0.25, 0.5, 1].map((part) => part * content.high);
+let changeScale = 0;
+
+function scaleForChange(change) {
+  const peak = change.reduce((most, value) => Math.max(most, Math.abs(value)), 0);
+  const enough = CHANGE_SCALES.findIndex((most) => peak <= most);
+  changeScale = Math.max(changeScale, enough < 0 ? CHANGE_SCALES.length - 1 : enough);
+  const high = CHANGE_SCALES[changeScale];
+  return { low: -high, high, signed: true };
+}
+
+let unmoved = null; // decode(state.start), and the code it belongs to
+let asked = false;
+
+function requestRedraw() {
+  if (!asked) requestAnimationFrame(redraw);
+  asked = true;
+}
+
+function redraw() {
+  const began = performance.now();
+  asked = false;
+  const values = decoder.decode(state.H);
+  if (unmoved?.start !== state.start) {
+    unmoved = { start: state.start, values: decoder.decode(state.start) };
+  }
+  const change = values.map((value, i) => value - unmoved.values[i]);
+  const scale = scaleForChange(change);
+  paint(canvasOf("student"), values, shape, valueScale);
+  paint(canvasOf("change"), change, shape, scale);
+  showLegend(scale);
+  if (samples) showSamples();
+  sliders.forEach(({ input, tick, output }, k) => {
+    const value = state.H[k];
+    // A slider that is being dragged keeps its own value.
+    if (Math.abs(input.valueAsNumber - value) > 1e-6) input.value = value;
+    input.setAttribute("aria-valuetext", `${short(value)}, unmoved ${short(state.start[k])}`);
+    output.textContent = short(value);
+    output.classList.toggle("moved", value !== state.start[k]);
+    tick.style.setProperty("--at", share(state.start[k]));
+  });
+  describe(change);
+  timings.redraw = performance.now() - began;
+  showTiming();
+}
+
+function canvasOf(figure) {
+  return byId(figure).querySelector("canvas");
+}
+
+let legendShown = "";
+
+function showLegend(scale) {
+  const now = `${scale.high} ${theme()}`;
+  if (now === legendShown) return;
+  legendShown = now;
+  paintLegend(byId("change").querySelector(".legend canvas"), scale);
+  const [low, high] = [short(scale.low), "+" + short(scale.high)];
+  byId("less").textContent = shape ? low : `height ${low} to ${high}`;
+  byId("more").textContent = shape ? high : "";
+}
+
+let shown = { clean: null, nearest: null }; // samples whose pictures are drawn already
+
+function showSamples() {
+  const [near, distance] = nearestTo(state.H);
+  for (const [figure, sample] of [["clean", state.sample], ["nearest", near]]) {
+    if (shown[figure] === sample) continue;
+    shown[figure] = sample;
+    paint(canvasOf(figure), clean(sample), shape, valueScale);
+    canvasOf(figure).setAttribute("aria-label", `${figure} sample, ${nameOf(sample)}`);
+    byId(`${figure}-detail`).textContent = nameOf(sample);
+  }
+  byId("nearest-detail").textContent =
+    near === state.sample ? "the sample itself" : `${nameOf(near)}; ${short(distance)} away in H`;
+  if (map && (map.nearest !== near || map.drawn !== state.sample)) {
+    Object.assign(map, { nearest: near, drawn: state.sample });
+    map.drawMarks();
+  }
+}
+
+/* The pictures in words. */
+function describe(change) {
+  const moved = [...state.H.keys()].filter((k) => state.H[k] !== state.start[k]);
+  const size = Math.sqrt(change.reduce((sum, value) => sum + value * value, 0) / change.length);
+  const which = moved.length === 1 ? `unit ${moved[0]} moved` : `${moved.length} units moved`;
+  const what = moved.length ? which : "not moved";
+  const axes = shape ? "" : `; height 0 to ${short(content.high)}, ${content.features} features`;
+  byId("student-detail").textContent = what + axes;
+  canvasOf("student").setAttribute("aria-label", `Decoded H, ${what}`);
+  canvasOf("change").setAttribute("aria-label", `Change, root mean square ${short(size)}`);
+}
+
+function showTiming() {
+  byId("timing").textContent =
+    `The decoder runs in this page: ${decoder.products.toLocaleString("en")} products; ` +
+    `the last redraw took ${timings.redraw.toFixed(1)} ms.`;
+}
+
+/* -- parts ------------------------------------------------------------------------------------- */
+
+const PARTS_HINT = {
+  alone:
+    "Each unit alone: decode(e\u2096), that unit at 1 and all others at 0. In plain NMF this is " +
+    "the unit's part, and parts add up; the layers above are not linear, so here they need not, " +
+    "and no sample need be near e\u2096.",
+  effect:
+    "What changes when one unit goes from its 5th to its 95th percentile over the samples and " +
+    "all others stay at their medians: the same question, asked where the samples are.",
+};
+
+/* Return the decoded unit k, as decode_parts and unit_effects in ddnmf_np/evaluation/interpret.py. */
+function part(k, reading) {
+  const H = new Float32Array(rank);
+  if (reading === "alone") {
+    H[k] = 1;
+    return decoder.decode(H);
+  }
+  const [low, median, high] = units.quantiles;
+  H.set(median);
+  H[k] = high[k];
+  const up = decoder.decode(H);
+  H[k] = low[k];
+  return decoder.decode(H).map((value, i) => up[i] - value);
+}
+
+let parts = { reading: "", values: [] };
+
+/* Decode all units, a few at a time where there are many, so that the page answers meanwhile. */
+function showParts(reading) {
+  parts = { reading, values: [] };
+  const own = parts;
+  const dead = units.dead?.includes(true) ? " A dead unit is the same for all samples." : "";
+  byId("parts-hint").textContent = PARTS_HINT[reading] + dead;
+  (function some() {
+    const until = performance.now() + 12;
+    while (own.values.length < rank && performance.now() < until) {
+      own.values.push(part(own.values.length, reading));
+    }
+    if (own !== parts) return; // another reading was asked for meanwhile
+    if (own.values.length < rank) setTimeout(some);
+    else paintParts();
+  })();
+}
+
+/* Draw the parts on one scale, so that weak ones look weak. A few bright pixels would make all the
+ * others dark: the scale ends where one value in 200 is beyond it. */
+function paintParts() {
+  if (parts.values.length < rank) return;
+  // Some values are enough to find that end.
+  const every = Math.ceil((rank * content.features) / 1e6);
+  const some = parts.values.flatMap((values) => Array.from(values.filter((_, i) => i % every === 0)));
+  const signed = some.some((value) => value < 0);
+  const sizes = Float32Array.from(some, Math.abs).sort();
+  const last = sizes.length - 1;
+  const peak = sizes[Math.floor(0.995 * last)] || sizes[last] || 1;
+  const scale = { low: signed ? -peak : 0, high: peak, signed };
+  parts.values.forEach((values, k) => paint(gallery.canvas(k), values, shape, scale));
+  paintLegend(byId("part-legend"), scale);
+  const beyond = sizes[last] > peak ? " or more" : "";
+  const low = short(scale.low) + (signed && beyond ? " or less" : "");
+  const high = (signed ? "+" : "") + short(scale.high) + beyond;
+  byId("part-low").textContent = shape ? low : `height ${low} to ${high}`;
+  byId("part-high").textContent = shape ? high : "";
+}
+
+/* -- map --------------------------------------------------------------------------------------- */
+
+const map =
+  samples &&
+  new SampleMap(byId("map"), takeColumns("points", samples.points), {
+    onCursor: showTip,
+    onChoose: (sample) => load(sample),
+  });
+
+function showTip(sample, x, y) {
+  const tip = byId("tip");
+  tip.hidden = sample === null;
+  if (sample === null) return;
+  const [picture, text] = tip.children;
+  text.textContent = nameOf(sample);
+  paint(picture, clean(sample), shape, valueScale);
+  const right = x > map.width / 2;
+  tip.style.left = right ? "auto" : `${x + 18}px`;
+  tip.style.right = right ? `${map.width - x + 18}px` : "auto";
+  tip.style.top = `${Math.min(Math.max(y - 60, 0), Math.max(map.height - 150, 0))}px`;
+  if (document.activeElement === map.canvas) say(nameOf(sample));
+}
+
+function colorMap(by) {
+  const about = samples.clustering;
+  const isClusters = by === "clusters";
+  const names = isClusters ? about.sizes.map((_, k) => String(k)) : samples.classes;
+  const colors = isClusters ? about.colors : samples.classes.map((_, k) => k);
+  map.color(by && samples[by], by ? colors : [], by ? names : []);
+  byId("grouping-hint").textContent = groupingHint(by);
+  byId("names").replaceChildren();
+  if (!by) return;
+  const counts = names.map((_, k) => samples[by].filter((group) => group === k).length);
+  names.slice(0, 30).forEach((name, k) => {
+    const item = make("li");
+    const key = item.appendChild(make("canvas", "", { width: 28, height: 28 }));
+    const context = key.getContext("2d");
+    const { color, marker } = styleOf(colors[k]);
+    context.fillStyle = color;
+    context.strokeStyle = css("outline");
+    context.beginPath();
+    tracePath(context, marker, 14, 14, 9);
+    context.fill();
+    context.stroke();
+    item.append(make("span", name), make("small", ` ${counts[k]}`));
+    byId("names").append(item);
+  });
+  if (names.length > 30) byId("names").append(make("li", `and ${names.length - 30} more`));
+}
+
+function groupingHint(by) {
+  const unseen = "Labels were used neither in training nor in clustering.";
+  if (by === "labels") return `Coloured by label. ${unseen}`;
+  if (by !== "clusters") return "";
+  const { method, sizes, scores } = samples.clustering;
+  const words = [`Coloured by cluster: ${sizes.length} found in H by ${method}.`];
+  if (samples.labels) {
+    const found = Object.entries(scores).map(([name, value]) => {
+      return `${name.toUpperCase()} ${value.toFixed(2)}`;
+    });
+    words.push(
+      unseen,
+      `Only now do they serve: a cluster has the colour of the label it matches best, and scores ` +
+        `${found.join(", ")}.`,
+    );
+  }
+  return words.join(" ");
+}
+
+/* -- the page as a whole ------------------------------------------------------------------------ */
+
+/* Everything that is drawn with colours of the theme. */
+function redrawAll() {
+  legendShown = "";
+  shown = { clean: null, nearest: null };
+  if (samples) {
+    samples.strip.forEach((sample, k) => paint(strip.canvas(k), clean(sample), shape, valueScale));
+    colorMap(document.querySelector("input[name=grouping]:checked")?.value ?? null);
+  }
+  paintParts();
+  redraw();
+}
+
+function setTheme(name) {
+  document.documentElement.dataset.theme = name;
+  byId("theme").textContent = name === "dark" ? "Light colours" : "Dark colours";
+}
+
+function setUpTheme() {
+  const dark = window.matchMedia("(prefers-color-scheme: dark)");
+  let chosen = null; // by the button; until then the system's wish counts
+  const wished = () => chosen ?? (dark.matches ? "dark" : "light");
+  const apply = (name) => {
+    setTheme(name);
+    redrawAll();
+  };
+  setTheme(wished());
+  dark.addEventListener("change", () => apply(wished()));
+  byId("theme").addEventListener("click", () => {
+    chosen = theme() === "dark" ? "light" : "dark";
+    apply(chosen);
+  });
+  window.addEventListener("beforeprint", () => {
+    stopWalk();
+    apply("light"); // on paper
+  });
+  window.addEventListener("afterprint", () => apply(wished()));
+}
+
+const F_NAMES = { identity: "", relu: "ReLU", sigmoid: "\u03c3", tanh: "tanh", softplus: "softplus" };
+
+/* Titles, equations and notes: all that depends on the run but not on the state. */
+function setUpTexts() {
+  const { facts, base, layers } = content;
+  const epochs = `${facts.epochs} ${facts.epochs === 1 ? "epoch" : "epochs"}`;
+  byId("facts").textContent =
+    `The student after ${epochs}, objective ${facts.objective}. ` +
+    "The layers in orange run in this page.";
+  facts.widths.forEach((width, number) => {
+    const half = facts.depth / 2;
+    const item = make("li", String(width));
+    const names = { [half]: "X", [half + 1]: "H", [half + 2]: "X\u0302" };
+    const name =
+      number === 0 ? "x" : number === facts.widths.length - 1 ? "x\u0302" : names[number];
+    if (name) item.prepend(make("var", name), " ");
+    if (number === half + 1) item.className = "here";
+    if (number > half + 1) item.className = "live";
+    byId("flow").append(item);
+  });
+  byId("base-f").textContent = F_NAMES[base.activation];
+  byId("recovery-f").textContent = F_NAMES[layers[0].activation];
+  if (!base.bias) byId("base-bias").remove();
+  byId("code-hint").textContent =
+    `${rank} base units. ` +
+    (samples
+      ? "The mark: where the sample has it. The thick stretch: nine tenths of all samples."
+      : "The page has no samples: all units begin in the middle.");
+  byId("notes").hidden = content.notes.length === 0;
+  byId("notes").append(...content.notes.map((text) => make("li", text)));
+  byId("reading").hidden = units.quantiles === null;
+  gallery.tiles.forEach((tile, k) => {
+    const dead = units.dead?.[k];
+    if (dead) tile.classList.add("dead");
+    tile.append(make("span", `unit ${k}${dead ? ", dead" : ""}`));
+  });
+  document.body.classList.toggle("bars", shape === null);
+  document.body.classList.toggle("sampled", samples !== null);
+  if (shape) document.body.style.setProperty("--aspect", `${shape[1]} / ${shape[0]}`);
+  if (samples) setUpSampleTexts();
+}
+
+function setUpSampleTexts() {
+  const { split, total, index } = samples;
+  const kind = split === "test" ? "test" : "training";
+  byId("choose-title").textContent = `Choose a ${kind} ${shape ? "image" : "sample"}`;
+  byId("choose-hint").textContent =
+    `${samples.strip.length} of ${total.toLocaleString("en")}, drawn without a look at any label`;
+  byId("map-hint").textContent =
+    `${index.length} samples by their codes H, laid out by ${samples.map}` +
+    (samples.map === "t-SNE" ? " (neighbours mean something, axes and gaps do not). " : ". ") +
+    "The orange ring follows the sample whose code is nearest to the sliders.";
+  strip.tiles.forEach((tile, k) => tile.setAttribute("aria-label", nameOf(samples.strip[k])));
+  const kinds = [
+    ["by-cluster", samples.clusters],
+    ["by-label", samples.labels],
+  ];
+  for (const [id, groups] of kinds) byId(id).hidden = groups === null;
+  byId("grouping").hidden = samples.clusters === null || samples.labels === null;
+  const first = kinds.find(([, groups]) => groups !== null);
+  if (first) byId(first[0]).querySelector("input").checked = true;
+}
+
+function setUp() {
+  setUpTexts();
+  setUpTheme();
+  for (const id of ["main", "footer"]) byId(id).hidden = false;
+  for (const id of ["choose", "places", "clean", "nearest"]) byId(id).hidden = samples === null;
+  byId("reading").addEventListener("change", (event) => showParts(event.target.value));
+  byId("grouping").addEventListener("change", (event) => colorMap(event.target.value));
+  selectUnit(0);
+  if (samples) load(samples.strip[0], false);
+  redrawAll();
+  showParts("alone");
+  // Bars are drawn with the pixels that there are.
+  if (!shape) new ResizeObserver(redrawAll).observe(byId("main"));
+  requestAnimationFrame(() => {
+    timings.open = performance.now();
+  });
+}
+
+setUp();

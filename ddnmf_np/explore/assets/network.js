@@ -1,0 +1,116 @@
+"use strict";
+
+/* The student above its base layer, in plain JavaScript.
+ *
+ * H is a list of `rank` numbers. Equation (3) rebuilds the code from it,
+ *
+ *     code_hat = f(W_rec H),
+ *
+ * and the decoder's layers turn that into an image, each by equation (1),
+ *
+ *     h = f(W x + b).
+ *
+ * Both are the same loop, written once below (Layer.forward). Everything else in this file only
+ * unpacks the numbers that ddnmf_np/explore/packing.py has packed.
+ */
+
+/* The functions f: as ddnmf_np/engine/ops.py computes them. */
+const ACTIVATIONS = {
+  identity: (z) => z,
+  relu: (z) => Math.max(z, 0),
+  sigmoid: (z) => 1 / (1 + Math.exp(-z)),
+  tanh: Math.tanh,
+  // log(1 + e^z), without an e^z that could be infinite
+  softplus: (z) => Math.max(z, 0) + Math.log1p(Math.exp(-Math.abs(z))),
+};
+
+/* One layer, h = f(W x + b): W is (outputs, inputs), row after row; b may be null. */
+class Layer {
+  constructor(inputs, outputs, activation, W, b) {
+    Object.assign(this, { inputs, outputs, activation, W, b });
+    this.h = new Float32Array(outputs);
+  }
+
+  /* Return h, which the next call overwrites. Sums are kept in double precision. */
+  forward(x) {
+    const { inputs, outputs, W, b, h } = this;
+    const f = ACTIVATIONS[this.activation];
+    for (let i = 0, at = 0; i < outputs; i++, at += inputs) {
+      let sum = b === null ? 0 : b[i];
+      for (let k = 0; k < inputs; k++) sum += W[at + k] * x[k];
+      h[i] = f(sum);
+    }
+    return h;
+  }
+}
+
+/* The layers from H to the image. */
+class Decoder {
+  constructor(layers) {
+    this.layers = layers;
+    this.rank = layers[0].inputs;
+    this.products = layers.reduce((sum, layer) => sum + layer.W.length, 0);
+  }
+
+  /* Return the data that a code H stands for, in an array of its own. */
+  decode(H) {
+    return this.layers.reduce((x, layer) => layer.forward(x), H).slice();
+  }
+}
+
+/* -- unpacking ------------------------------------------------------------------------------- */
+
+/* Return the bytes of a block; its text is then let go, so that it is in memory once. */
+function takeBytes(name) {
+  const element = document.getElementById("block-" + name);
+  const text = atob(element.textContent);
+  element.remove();
+  const bytes = new Uint8Array(text.length);
+  for (let i = 0; i < bytes.length; i++) bytes[i] = text.charCodeAt(i);
+  return bytes;
+}
+
+/* Return the whole numbers of 16 bits in a block (little-endian, whatever this machine is). */
+function takeWords(name) {
+  const bytes = takeBytes(name);
+  const words = new Uint16Array(bytes.length / 2);
+  for (let i = 0; i < words.length; i++) words[i] = bytes[2 * i] | (bytes[2 * i + 1] << 8);
+  return words;
+}
+
+/* The value of each of the 65536 float16: sign, 5 bits of exponent, 10 bits of fraction. */
+const HALF = Float32Array.from({ length: 65536 }, (_, bits) => {
+  const sign = bits & 0x8000 ? -1 : 1;
+  const exponent = (bits >> 10) & 31;
+  const fraction = bits & 1023;
+  if (exponent === 31) return fraction ? NaN : sign * Infinity;
+  if (exponent === 0) return sign * fraction * 2 ** -24; // subnormal: no leading 1
+  return sign * (1 + fraction / 1024) * 2 ** (exponent - 15);
+});
+
+/* Return a block of weights. Their largest was scaled to just below 2^15, so that none overflows
+ * and small ones keep their bits; `scale`, a power of two, undoes that without rounding. */
+function takeWeights({ block, scale }) {
+  const words = takeWords(block);
+  const weights = new Float32Array(words.length);
+  for (let i = 0; i < weights.length; i++) weights[i] = HALF[words[i]] * scale;
+  return weights;
+}
+
+/* Return a matrix whose columns were packed as levels between their smallest and largest entry. */
+function takeColumns(name, { low, high }) {
+  const levels = takeWords(name);
+  const columns = low.length;
+  const steps = low.map((value, k) => (high[k] - value) / 65535);
+  return Float32Array.from(levels, (level, i) => low[i % columns] + level * steps[i % columns]);
+}
+
+/* Build the decoder from what the page says about its layers. */
+function takeDecoder(layers) {
+  return new Decoder(
+    layers.map(
+      ({ inputs, outputs, activation, W, b }) =>
+        new Layer(inputs, outputs, activation, takeWeights(W), b ? takeWeights(b) : null),
+    ),
+  );
+}

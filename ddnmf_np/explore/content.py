@@ -1,0 +1,363 @@
+"""What a page shows, gathered from a checkpoint and, where they can be had, its data."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import numpy.typing as npt
+from threadpoolctl import threadpool_limits
+
+from ddnmf_np.checkpoint import Checkpoint, load_checkpoint
+from ddnmf_np.config import Config
+from ddnmf_np.data.datasets import NAMES, Dataset, load
+from ddnmf_np.errors import CheckpointError, DataError, UsageError
+from ddnmf_np.evaluation.clustering import Method, cluster, score_clustering
+from ddnmf_np.evaluation.embedding import EmbeddingMethod, embed
+from ddnmf_np.evaluation.interpret import dead_units
+from ddnmf_np.evaluation.metrics import assign_clusters
+from ddnmf_np.evaluation.report import NAMES_OF_MAPS, held_out, n_clusters
+from ddnmf_np.explore.packing import pack_bytes, pack_columns, pack_weights, packed_size
+from ddnmf_np.model import Model
+from ddnmf_np.run import fingerprint
+from ddnmf_np.runfolder import RunFolder
+
+MOST_SAMPLES = 2000
+"""On the map; a run that asks for fewer (``embedding_samples``) gets fewer."""
+
+MOST_PIXELS = 2_000_000
+"""Bytes of samples in a page: 2000 images of 28 x 28 fit, of larger ones fewer are taken."""
+
+FEWEST_SAMPLES = 60
+"""Not fewer for the sake of `MOST_PIXELS`."""
+
+STRIP = 60
+"""Samples to choose from without the map."""
+
+LARGEST = 64_000_000
+"""Characters of weights that a browser still opens without trouble; some 24 million weights."""
+
+_SMALLEST_SIDE = 8  # as in `ddnmf_np.data.datasets`: a table of 9 or 16 columns is no image
+_NICER_NAMES = {"mnist": "MNIST", "fashion-mnist": "Fashion-MNIST", "digits": "Digits"}
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Content:
+    """All that is put into a page.
+
+    Attributes
+    ----------
+    title : str
+        Name of the data set, as it is: whoever writes it into HTML escapes it.
+    head : dict
+        Everything but arrays, in plain JSON types.
+    blocks : dict of str to str
+        Packed arrays by name (see `ddnmf_np.explore.packing`).
+    """
+
+    title: str
+    head: dict[str, Any]
+    blocks: dict[str, str]
+
+
+def open_run(path: str | Path) -> Checkpoint:
+    """Return the checkpoint of a run folder.
+
+    Raises
+    ------
+    UsageError
+        If there is no such folder, or it holds no run.
+    CheckpointError
+        If the run has no checkpoint yet, or one that is corrupt or of another version.
+    """
+    folder = RunFolder(path)
+    remedy = "give the folder that python -m ddnmf_np.train --output FOLDER has written"
+    if not folder.path.is_dir():
+        what = "is a file" if folder.path.exists() else "there is no such folder"
+        raise UsageError(f"run folder {folder.path}: {what}; {remedy}")
+    if not folder.checkpoint.exists() and not folder.config.exists():
+        raise UsageError(
+            f"run folder {folder.path}: holds no run (neither {folder.checkpoint.name} nor "
+            f"{folder.config.name}); {remedy}"
+        )
+    return load_checkpoint(folder.checkpoint)
+
+
+def gather(checkpoint: Checkpoint, data_dir: str | None, say: Say) -> Content:
+    """Gather what the page of a run shows.
+
+    Parameters
+    ----------
+    checkpoint : Checkpoint
+        Of a run at any epoch.
+    data_dir : str, optional
+        Folder in which to look for the data first; else where the run had them.
+    say : callable
+        Told what is going on, and what is amiss, in a line each.
+
+    Returns
+    -------
+    Content
+        Without samples if the data cannot be had or are not those of the run.
+
+    Raises
+    ------
+    CheckpointError
+        Blocks of another architecture, or with values that are not finite.
+    DataError
+        A decoder that is too large for a page.
+    """
+    config = checkpoint.config.resolved()
+    model = checkpoint.restore_model()
+    if not model.all_finite():
+        raise CheckpointError(
+            f"{checkpoint.path}: holds values that are not finite; train again with a smaller --lr"
+        )
+    blocks: dict[str, str] = {}
+    notes: list[str] = []
+    layers = _decoder(model, blocks)
+    done, batch = checkpoint.meta["position"]["epoch"], checkpoint.meta["position"]["batch"]
+    if (done, batch) < (config.epochs, 0):
+        part = f" and {batch} steps" if batch else ""
+        notes.append(
+            f"This run is not finished: the page shows the model after {done} of {config.epochs} "
+            f"epochs{part}."
+        )
+    dataset = _data(checkpoint, data_dir, notes, say)
+    title = dataset.name if dataset else Path(config.dataset).stem
+    high = checkpoint.meta.get("high")
+    high = float(high) if isinstance(high, float) and 0.0 < high < math.inf else 1.0
+    samples, H = _samples(model, config, dataset, high, blocks, notes, say) or (None, None)
+    head: dict[str, Any] = {
+        "title": _NICER_NAMES.get(title, title),
+        "facts": {
+            "objective": config.objective,
+            "epochs": done,
+            "widths": model.student.widths,
+            "depth": model.depth,
+        },
+        "notes": notes,
+        "base": {"activation": config.base_activation, "bias": bool(config.base_bias)},
+        "layers": layers,
+        "units": _units(config, H),
+        "features": model.n_features,
+        "image_shape": _image_shape(model.n_features, config, dataset),
+        "high": high,
+        "samples": samples,
+    }
+    return Content(head["title"], head, blocks)
+
+
+def _decoder(model: Model, blocks: dict[str, str]) -> list[dict[str, Any]]:
+    """Pack the student's layers above H; return what JavaScript has to know of each."""
+    layers = model.student.layers[model.depth // 2 + 1 :]
+    weights = sum(layer.W.size for layer in layers)
+    if packed_size(2 * weights) > LARGEST:
+        raise DataError(
+            f"the decoder has {weights:,} weights, {packed_size(2 * weights) / 1e6:.0f} MB of "
+            f"text; browsers have trouble with more than {LARGEST / 1e6:.0f} MB. Train a narrower "
+            "network (--widths)"
+        )
+    described = []
+    for layer in layers:
+        entry: dict[str, Any] = {
+            "inputs": layer.fan_in,
+            "outputs": layer.fan_out,
+            "activation": layer.activation,
+        }
+        for kind, block in (("W", layer.W), ("b", layer.b)):
+            if block is not None:
+                name = f"{kind}{layer.label}"
+                blocks[name], scale = pack_weights(block)
+                entry[kind] = {"block": name, "scale": scale}
+        described.append(entry)
+    return described
+
+
+def _data(
+    checkpoint: Checkpoint, data_dir: str | None, notes: list[str], say: Say
+) -> Dataset | None:
+    """Return the data of the run, or None and a note why not.
+
+    What an error says is for who runs the command: it may name folders, and a page is given away.
+    """
+    config = checkpoint.config
+    without = "There are no samples in this page, only parts and sliders: "
+    try:
+        dataset = _load_forgivingly(config, data_dir, notes, say)
+    except (DataError, UsageError) as error:
+        notes.append(f"{without}the data set was not found when this page was made.")
+        say(f"warning: no samples in the page: {error}")
+        return None
+    found, expected = fingerprint(dataset.x_train), checkpoint.meta["data_sha256"]
+    if found != expected:
+        notes.append(
+            f"{without}the data set that was found under this name when this page was made is "
+            "not the one that the model was trained on."
+        )
+        say(
+            f"warning: no samples in the page: {dataset.source} is not what the run was trained "
+            f"on (SHA-256 {expected[:12]}..., now {found[:12]}...); give those data with "
+            "--data-dir"
+        )
+        return None
+    return dataset
+
+
+def _load_forgivingly(config: Config, data_dir: str | None, notes: list[str], say: Say) -> Dataset:
+    """Return the data, without labels and with a note if those are what cannot be read."""
+    try:
+        return _load(config, data_dir, config.labels)
+    except (DataError, UsageError) as error:
+        if config.labels is None:
+            raise
+        dataset = _load(config, data_dir, None)
+        notes.append("The labels were not found when this page was made.")
+        say(f"warning: no labels in the page: {error}")
+        return dataset
+
+
+def _load(config: Config, data_dir: str | None, labels: str | None) -> Dataset:
+    def place(path: str) -> str:
+        """Return the file of that name in the given folder, if there is one."""
+        moved = Path(data_dir, Path(path).name) if data_dir else Path(path)
+        return str(moved) if moved.exists() else path
+
+    named = config.dataset in NAMES
+    return load(
+        config.dataset if named else place(config.dataset),
+        data_dir=data_dir or config.data_dir,
+        dtype=config.dtype,
+        labels=labels and place(labels),
+    )
+
+
+def _samples(
+    model: Model,
+    config: Config,
+    dataset: Dataset | None,
+    high: float,
+    blocks: dict[str, str],
+    notes: list[str],
+    say: Say,
+) -> tuple[dict[str, Any], npt.NDArray[Any]] | None:
+    """Pack some samples, their codes and their places on the map; return those and all codes."""
+    if dataset is None:
+        return None
+    split, x, y = held_out(dataset)
+    with threadpool_limits(config.threads):
+        say(f"encoding {len(x)} samples of the {split} split")
+        H = model.encode(x)
+        grouping = _clusters(H, config, dataset, notes, say)
+        most = min(
+            MOST_SAMPLES,
+            config.embedding_samples,
+            max(FEWEST_SAMPLES, MOST_PIXELS // x.shape[1]),
+        )
+        say(f"map of {min(most, len(x))} samples ({NAMES_OF_MAPS[config.embedding]})")
+        method = cast(EmbeddingMethod, config.embedding)
+        rows, points = embed(H, method, most, config.seed)
+    if not points.any():
+        notes.append("All samples have the same code, so the map is a single point.")
+    blocks["H"], low, top = pack_columns(H[rows])
+    blocks["points"], left, right = pack_columns(_in_unit_square(points))
+    blocks["pixels"] = pack_bytes(x[rows], high)
+    classes = [] if y is None else np.unique(y).tolist()
+    strip = np.linspace(0, len(rows) - 1, min(STRIP, len(rows))).astype(int)
+    described = {
+        "split": split,
+        "total": len(x),
+        "index": rows.tolist(),
+        "strip": strip.tolist(),
+        "H": {"low": low, "high": top},
+        "points": {"low": left, "high": right},
+        # `embed` gives so few samples their principal components in either case.
+        "map": NAMES_OF_MAPS["pca" if len(rows) < 10 else config.embedding],
+        "classes": [str(name) for name in classes],
+        "labels": None if y is None else np.searchsorted(classes, y[rows]).tolist(),
+        "clusters": None if grouping is None else grouping.labels[rows].tolist(),
+        "clustering": None if grouping is None else grouping.about,
+    }
+    return described, H
+
+
+def _in_unit_square(points: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Return points moved to the middle of [0, 1]^2; both axes keep the same scale."""
+    low, high = points.min(axis=0), points.max(axis=0)  # (2,)
+    inner: npt.NDArray[Any] = (points - (low + high) / 2) / (max(high - low) or 1.0) + 0.5
+    return inner.clip(0.0, 1.0)
+
+
+@dataclass(frozen=True, eq=False)
+class _Grouping:
+    labels: npt.NDArray[np.int32]
+    about: dict[str, Any]
+
+
+def _clusters(
+    H: npt.NDArray[Any], config: Config, dataset: Dataset, notes: list[str], say: Say
+) -> _Grouping | None:
+    """Cluster the codes as the run's pictures show them, or note why not."""
+    y = held_out(dataset)[2]
+    method = next((m for m in config.clusterers if m != "kmeans"), config.clusterers[0])
+    try:
+        k = n_clusters(dataset, config.clusters, config.rank)
+        say(f"looking for {k} clusters ({method}, {config.starts} starts)")
+        result = cluster(
+            H, k, method=cast(Method, method), n_starts=config.starts, seed=config.seed
+        )
+    except DataError as error:
+        say(f"warning: no clusters in the page: {error}")
+        notes.append("The codes could not be clustered, so the map shows no clusters.")
+        return None
+    if result.degenerate:
+        notes.append(f"The clusters mean little: {result.degenerate}.")
+    scores = score_clustering(result, y)
+    about = {
+        "method": method,
+        "sizes": list(result.cluster_sizes),
+        "colors": list(range(k)),
+        "scores": {name: scores[name] for name in ("acc", "nmi", "ari") if name in scores},
+    }
+    if y is not None:
+        about["colors"] = _matched_colors(y, result.labels, k)
+    return _Grouping(result.labels, about)
+
+
+def _matched_colors(y: npt.NDArray[Any], labels: npt.NDArray[Any], k: int) -> list[int]:
+    """Return for each cluster the colour of its class, and the next free one for those without."""
+    classes = np.unique(y).tolist()
+    mapping = assign_clusters(y, labels).mapping
+    found = {int(c): classes.index(name) for c, name in mapping.items()}
+    free = iter(range(len(classes), len(classes) + k))
+    return [found[c] if c in found else next(free) for c in range(k)]
+
+
+def _units(config: Config, H: npt.NDArray[Any] | None) -> dict[str, Any]:
+    """Return where each base unit can go, and where it is in real samples."""
+    bounded = config.base_activation in ("sigmoid", "tanh")
+    low, high = -1.0 if config.base_activation == "tanh" else 0.0, 1.0
+    if H is None:
+        return {"low": low, "high": high, "quantiles": None, "dead": None}
+    quantiles = np.quantile(H.astype(np.float64), [0.05, 0.5, 0.95], axis=0)  # (3, rank)
+    return {
+        # A unit at 1 is what the gallery shows, so a slider must be able to go there.
+        "low": low if bounded else min(low, float(H.min())),
+        "high": high if bounded else max(high, float(H.max())),
+        "quantiles": quantiles.tolist(),
+        "dead": dead_units(H).tolist(),
+    }
+
+
+def _image_shape(n_features: int, config: Config, dataset: Dataset | None) -> Sequence[int] | None:
+    """Return height and width of a sample, or None if it is no image."""
+    side = math.isqrt(n_features)
+    squares = (side, side) if side >= _SMALLEST_SIDE and side * side == n_features else None
+    shape = config.image_shape or (dataset.image_shape if dataset else squares)
+    return shape if shape is not None and math.prod(shape) == n_features else None

@@ -1,0 +1,92 @@
+"""Arrays as text for a page: few bytes a number, in base64, little-endian on every machine.
+
+JavaScript reads them again in ``assets/network.js``.
+"""
+
+from __future__ import annotations
+
+import base64
+import math
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+Floats = npt.NDArray[np.floating[Any]]
+
+_TOP = 15
+"""Weights are scaled to a largest size in [2^14, 2^15]; the largest float16 is 65504."""
+
+_LEVELS = 2**16 - 1
+
+
+def pack_weights(block: Floats) -> tuple[str, float]:
+    """Pack a block of parameters as float16, with a scale that keeps all of them in range.
+
+    float16 has 11 bits for the number but only 5 for its exponent: above 65504 it is infinite,
+    below 6e-5 it loses bits. A block that is multiplied so that its largest entry is just below
+    2^15 can neither overflow nor waste that range: every entry larger than the largest / 2^29
+    keeps all 11 bits, a relative error of at most 2^-11. The factor is a power of two, so that
+    the multiplication itself rounds nothing.
+
+    Parameters
+    ----------
+    block : ndarray
+        Finite; read in C order.
+
+    Returns
+    -------
+    text : str
+        Base64 of the float16 values, little-endian.
+    scale : float
+        What to multiply them by; 1 for a block of zeros.
+    """
+    exponent = 0
+    if peak := float(np.abs(block).max(initial=0.0)):
+        exponent = math.frexp(peak)[1] - _TOP  # peak < 2^(exponent + 15)
+    # As float64 and with ldexp: 2^-exponent alone may be beyond what the block's type holds.
+    scaled = np.ldexp(block.astype(np.float64), -exponent)
+    return _text(scaled.astype("<f2")), math.ldexp(1.0, exponent)
+
+
+def pack_columns(values: Floats) -> tuple[str, list[float], list[float]]:
+    """Pack a matrix as 16-bit levels between the smallest and the largest entry of each column.
+
+    Parameters
+    ----------
+    values : ndarray of shape (n, k)
+        Finite.
+
+    Returns
+    -------
+    text : str
+        Base64 of the levels 0 to 65535, little-endian, row after row.
+    low, high : list of float, of length k
+        An entry is ``low + (high - low) * level / 65535``, to half a level.
+    """
+    exact = values.astype(np.float64)
+    low, high = exact.min(axis=0), exact.max(axis=0)  # (k,)
+    span = np.where(high > low, high - low, 1.0)
+    levels = np.rint((exact - low) / span * _LEVELS)
+    return _text(levels.astype("<u2")), low.tolist(), high.tolist()
+
+
+def pack_bytes(values: Floats, high: float) -> str:
+    """Pack values of [0, high] as one byte each, and what lies outside as the nearest of these.
+
+    Returns
+    -------
+    str
+        Base64 of the bytes; 255 stands for `high`.
+    """
+    levels = np.rint(values / high * 255.0).clip(0.0, 255.0)
+    return _text(levels.astype(np.uint8))
+
+
+def packed_size(n_bytes: int) -> int:
+    """Return how many characters so many bytes take."""
+    return 4 * math.ceil(n_bytes / 3)
+
+
+def _text(array: npt.NDArray[Any]) -> str:
+    return base64.b64encode(np.ascontiguousarray(array).tobytes()).decode("ascii")
