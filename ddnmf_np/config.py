@@ -124,6 +124,12 @@ class Config:
         "first weights of the NMF module: glorot (drawn), or pca (from the data)",
         choices=NMF_STARTS,
     )
+    nmf_spread: float | None = option(
+        None,
+        "model",
+        "with nmf-start pca: standard deviation of the base's first pre-activations",
+        kind=float,
+    )
     nonnegative: str = option(
         "off",
         "model",

@@ -52,6 +52,8 @@ class DDNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  
         Whether the base layer has a bias; no (paper) or yes (demo).
     nmf_start : {"glorot", "pca"} or None, default=None
         First weights of the NMF module: drawn, or taken from the data (preset "PRESET3").
+    nmf_spread : float or None, default=None
+        With ``nmf_start="pca"``: standard deviation of the base's first pre-activations.
     nonnegative : {"off", "recovery", "both"}, default="off"
         Which NMF weights are projected to be >= 0 after each step.
     activation, output_activation : str or sequence of str, default="relu"
@@ -141,6 +143,7 @@ class DDNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  
         apposition_to_supervisor: bool | None = None,
         base_bias: bool | None = None,
         nmf_start: str | None = None,
+        nmf_spread: float | None = None,
         nonnegative: str = "off",
         activation: Any = "relu",
         output_activation: str = "relu",
@@ -180,6 +183,7 @@ class DDNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  
         self.apposition_to_supervisor = apposition_to_supervisor
         self.base_bias = base_bias
         self.nmf_start = nmf_start
+        self.nmf_spread = nmf_spread
         self.nonnegative = nonnegative
         self.activation = activation
         self.output_activation = output_activation

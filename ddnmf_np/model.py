@@ -104,10 +104,11 @@ class Model:
         x : ndarray of shape (n, n_features)
             Some clean samples, on the model's backend.
         """
-        if self.config.make_recipe().nmf_start == "pca":
-            self.start_from_code(self.code(x))
+        recipe = self.config.make_recipe()
+        if recipe.nmf_start == "pca":
+            self.start_from_code(self.code(x), recipe.nmf_spread)
 
-    def start_from_code(self, code: Array) -> None:
+    def start_from_code(self, code: Array, spread: float) -> None:
         """Let the NMF module start at the principal components of some codes.
 
         In float64 on the host, so that all backends start at the same place. See
@@ -122,6 +123,7 @@ class Model:
             W_base,
             bias="b_base" in arena.shapes,
             activation=self.config.base_activation,
+            spread=spread,
         )
         for name, block in blocks.items():
             arena.param(name)[...] = self.ops.to_device(block, self.dtype)

@@ -27,6 +27,9 @@ class Recipe:
     nmf_start : {"glorot", "pca"}
         First weights of the NMF module: drawn, as those of all other layers, or taken from the
         data (`ddnmf_np.start`).
+    nmf_spread : float
+        With "pca": standard deviation of the base's first pre-activations, above 0. Well below 1
+        the sigmoid starts as good as linear, above 2 it starts bent.
 
     Raises
     ------
@@ -41,6 +44,7 @@ class Recipe:
     noise_shear: float = 0.0
     lr_schedule: str = "constant"
     nmf_start: str = "glorot"
+    nmf_spread: float = 1.0
 
     def __post_init__(self) -> None:
         for name, limit in LIMITS.items():
@@ -49,6 +53,8 @@ class Recipe:
             value = getattr(self, name)
             if value not in choices:
                 raise UsageError(f"{name} is {value!r}; choose one of {', '.join(choices)}")
+        if not 0.0 < self.nmf_spread < math.inf:
+            raise UsageError(f"nmf_spread is {self.nmf_spread}; expected a finite number > 0")
 
     @property
     def motion(self) -> dict[str, float]:

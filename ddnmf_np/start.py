@@ -9,19 +9,18 @@ from ddnmf_np.engine.ops import Ops
 
 SAMPLES = 4096
 """Samples whose codes decide: twice the paper's widest layer."""
-SPREAD = 2.0
-"""Standard deviation of the base's pre-activations: the sigmoid is used up to its bends, and not
-beyond them."""
 
 Floats = npt.NDArray[np.float64]
 Blocks = dict[str, Floats]
 
 
-def blocks_from_code(code: Floats, W_base: Floats, *, bias: bool, activation: str) -> Blocks:
+def blocks_from_code(
+    code: Floats, W_base: Floats, *, bias: bool, activation: str, spread: float
+) -> Blocks:
     """Return weights of the NMF module with which its first ``H`` says most about the code.
 
     The base (equation 3) starts at the principal components of the code, each with mean 0 and
-    standard deviation `SPREAD` before the sigmoid. The recovery starts at the least-squares
+    standard deviation `spread` before the sigmoid. The recovery starts at the least-squares
     solution of ``code = W H``, the step of classical NMF by alternating least squares. See
     ``derivations/03-nmf-module.md``.
 
@@ -37,6 +36,8 @@ def blocks_from_code(code: Floats, W_base: Floats, *, bias: bool, activation: st
         in the space that is.
     activation : str
         Of the base.
+    spread : float
+        Of the first pre-activations.
 
     Returns
     -------
@@ -49,7 +50,7 @@ def blocks_from_code(code: Floats, W_base: Floats, *, bias: bool, activation: st
         centred -= np.outer(centred @ mean, mean / (mean @ mean))
     base = principal_rows(centred, len(W_base))
     W_base = W_base.copy()
-    W_base[: len(base)] = SPREAD * base
+    W_base[: len(base)] = spread * base
     blocks = {"W_base": W_base} | ({"b_base": -W_base @ mean} if bias else {})
     H = code @ W_base.T
     Ops().activate(activation, H, blocks.get("b_base"))

@@ -64,6 +64,7 @@ OPTIONS_SINCE: dict[str, Any] = {
     **dict.fromkeys(("noise_shift", "noise_rotation", "noise_zoom", "noise_shear"), 0.0),
     "image_shape": None,
     "nmf_start": "glorot",
+    "nmf_spread": 1.0,
     "lr_schedule": "constant",
 }
 """Options that `Config` got after format 1, each with the value that means "as before".
@@ -287,7 +288,7 @@ class Representation:
 
 NOT_OF_AUTOENCODERS = (
     *("objective", "alpha_sym", "beta_ap", "gamma_nc", "student_reconstruction"),
-    *("apposition_to_supervisor", "base_bias", "nonnegative", "nmf_start"),
+    *("apposition_to_supervisor", "base_bias", "nonnegative", "nmf_start", "nmf_spread"),
 )
 """Options that mean nothing to an auto-encoder."""
 

@@ -226,7 +226,7 @@ OTHER = {
     "student_reconstruction": 0.125, "apposition_to_supervisor": True, "base_bias": True,
     "noise_kind": "gaussian", "noise_rate": 0.35, "noise_rescale": False, "noise_redraw": True,
     "noise_shift": 2.0, "noise_rotation": 5.0, "noise_zoom": 0.1, "noise_shear": 0.1,
-    "image_shape": (4, 16), "nmf_start": "pca", "lr_schedule": "cosine",
+    "image_shape": (4, 16), "nmf_start": "pca", "nmf_spread": 0.5, "lr_schedule": "cosine",
     "optimizer": "momentum", "lr": 3e-05, "momentum": 0.5, "adam_b1": 0.8, "adam_b2": 0.95,
     "adam_eps": 1e-09, "epochs": 4, "batch_size": 9, "seed": 6, "dtype": "float64",
 }  # fmt: skip

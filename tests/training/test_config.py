@@ -293,7 +293,11 @@ BAD_SIZE = [
     *((name, -(10**30)) for name in LIMITS),
     *((name, high + 1) for name, (_, high) in LIMITS.items() if high),
     *((name, value) for name in FRACTIONS for value in (1.0, -0.1, 1.5, NAN, INF, -INF)),
-    *((name, value) for name in ("lr", "adam_eps") for value in (0.0, -1e-3, NAN, INF, -INF)),
+    *(
+        (name, value)
+        for name in ("lr", "adam_eps", "nmf_spread")
+        for value in (0.0, -1e-3, NAN, INF, -INF)
+    ),
     *((name, value) for name in WEIGHTS for value in (-1e-9, NAN, INF)),
     *((name, value) for name in MOTIONS for value in (-1e-9, NAN, INF, -INF)),
     *((name, limit) for name, limit in MOTIONS.items() if limit),

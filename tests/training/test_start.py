@@ -8,8 +8,10 @@ from training_cases import assert_same_state, make_trainer, snapshot
 from ddnmf_np.config import Config
 from ddnmf_np.estimator import DDNMF
 from ddnmf_np.model import Model
-from ddnmf_np.start import SPREAD, principal_rows
+from ddnmf_np.start import principal_rows
 from ddnmf_np.training import Trainer
+
+SPREAD = 1.5
 
 
 def make_model(**options):
@@ -33,7 +35,7 @@ def pre_activations(model, x):
 @pytest.mark.parametrize("base", ["sigmoid", "tanh", "identity"])
 def test_base_is_centred_scaled_and_uncorrelated(objective, base):
     model, x = make_model(objective=objective, base_activation=base), samples()
-    model.start_from_code(model.code(x))
+    model.start_from_code(model.code(x), SPREAD)
     z = pre_activations(model, x)
     np.testing.assert_allclose(z.mean(axis=0), 0.0, atol=1e-10)
     np.testing.assert_allclose(z.T @ z / len(z), SPREAD**2 * np.eye(4), atol=1e-9)
@@ -44,7 +46,7 @@ def test_base_is_centred_scaled_and_uncorrelated(objective, base):
 @pytest.mark.parametrize("objective", ["paper", "demo"])
 def test_recovery_is_the_least_squares_solution(objective):
     model, x = make_model(objective=objective), samples()
-    model.start_from_code(model.code(x))
+    model.start_from_code(model.code(x), SPREAD)
     code, H = model.code(x), model.encode(x)
     W_rec = model.student.arena.param("W_rec")
     # The normal equations: what is left over is orthogonal to every base unit.
@@ -54,7 +56,7 @@ def test_recovery_is_the_least_squares_solution(objective):
 def test_encoder_decoder_and_supervisor_keep_their_weights():
     model = make_model(objective="demo")
     before = snapshot(model)
-    model.start_from_code(model.code(samples()))
+    model.start_from_code(model.code(samples()), SPREAD)
     changed = {name for name, block in model.state().items() if (block != before[name]).any()}
     assert changed == {"student.W_base", "student.b_base", "student.W_rec"}
 
@@ -73,7 +75,7 @@ def test_units_without_a_component_keep_their_weights():
     model = make_model(objective="demo", rank=6)
     two = samples()[np.arange(300) % 3]  # three different samples span two directions
     before = model.student.arena.param("W_base").copy()
-    model.start_from_code(model.code(two))
+    model.start_from_code(model.code(two), SPREAD)
     after = model.student.arena.param("W_base")
     assert (after[:2] != before[:2]).all()
     np.testing.assert_array_equal(after[2:], before[2:])
@@ -83,14 +85,14 @@ def test_units_without_a_component_keep_their_weights():
 def test_samples_that_are_all_alike_leave_the_base_as_it_was():
     model = make_model(objective="demo")
     before = model.student.arena.param("W_base").copy()
-    model.start_from_code(model.code(np.zeros((40, 15))))
+    model.start_from_code(model.code(np.zeros((40, 15))), SPREAD)
     np.testing.assert_array_equal(model.student.arena.param("W_base"), before)
     assert model.all_finite()
 
 
 def test_projection_is_kept():
     model = make_model(objective="demo", nonnegative="both")
-    model.start_from_code(model.code(samples()))
+    model.start_from_code(model.code(samples()), SPREAD)
     for block in ("W_rec", "W_base"):
         assert (model.student.arena.param(block) >= 0).all()
 

@@ -29,6 +29,7 @@ OTHER = {
     "base_activation": "tanh",
     "recovery_activation": "softplus",
     "nmf_start": "pca",
+    "nmf_spread": 0.5,
     "nonnegative": "both",
     "objective": "demo",
     "alpha_sym": 0.5,
