@@ -283,6 +283,7 @@ LIMITS = {
     "clusters": (1, None),
     "embedding_samples": (2, None),
 }
+POSITIVE = ("lr", "adam_eps", "nmf_spread")
 FRACTIONS = ("noise_rate", "momentum", "adam_b1", "adam_b2")
 WEIGHTS = ("alpha_sym", "beta_ap", "gamma_nc", "student_reconstruction")
 MOTIONS = {"noise_shift": None, "noise_rotation": 180.0, "noise_zoom": 1.0, "noise_shear": None}
