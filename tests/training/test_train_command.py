@@ -1,6 +1,7 @@
 """``python -m ddnmf_np.train``: what it leaves, how it stops and goes on, how it refuses."""
 
 import contextlib
+import inspect
 import io
 import json
 import os
@@ -304,8 +305,8 @@ def test_every_preset_trains_on_digits(tmp_path, unscored, objective):
 @pytest.mark.parametrize(
     ("flags", "text"),
     [
-        (["--image-shape", "7", "7"], "image_shape is (7, 7) and a sample has 64 features, but "
-         "noise_shift, noise_rotation moves images; give image_shape="),
+        (["--image-shape", "7", "7"], "image_shape is (7, 7), but a sample of digits has 64 "
+         "features; give a height and a width with that product, or leave it out"),
         (["--image-shape", "64"], "image_shape is (64,); expected height and width"),
         (["--image-shape", "8", "8", "1"], "image_shape is (8, 8, 1); expected height and width"),
         (["--image-shape", "0", "8"], "image_shape is (0, 8); expected height and width"),
@@ -319,6 +320,30 @@ def test_motion_that_cannot_be_is_refused_before_anything_is_written(tmp_path, c
     assert train("digits", tmp_path / "run", *MOVING, *flags) == 2
     one_error(capsys, text)
     assert not (tmp_path / "run").exists()
+
+
+def test_the_shape_given_is_that_of_the_pictures(tmp_path, data, sketched, capsys, monkeypatch):
+    """Also where nothing moves, and in place of what the data set says."""
+    shapes = []
+    for name in ("plot_parts", "plot_reconstructions"):
+        plot = getattr(report.plots, name)
+
+        def spy(*args, plot=plot, **kwargs):
+            bound = inspect.signature(plot).bind(*args, **kwargs)
+            shapes.append(bound.arguments["image_shape"])
+            return plot(*args, **kwargs)
+
+        monkeypatch.setattr(report.plots, name, spy)
+    flags = ["--batch-size", "128", "--epochs", "1"]
+    assert train("digits", tmp_path / "as it is", *flags) == 0
+    assert train("digits", tmp_path / "wide", *flags, "--image-shape", "4", "16") == 0
+    assert shapes == [(8, 8)] * 3 + [(4, 16)] * 3
+    assert train(data, tmp_path / "flat", "--image-shape", "1", "13") == 0
+    assert shapes[6:] == [(1, 13)] * 3
+    capsys.readouterr()
+    assert train(data, tmp_path / "wrong", "--image-shape", "3", "4") == 2
+    one_error(capsys, "image_shape is (3, 4), but a sample of points has 13 features")
+    assert not (tmp_path / "wrong").exists()
 
 
 def test_motion_of_samples_that_are_no_images(tmp_path, data, capsys):
