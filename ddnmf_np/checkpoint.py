@@ -78,9 +78,11 @@ class Checkpoint:
         if changed:
             name = changed[0]
             old, new = (getattr(c.resolved(), name) for c in (self.config, trainer.config))
+            schedule = trainer.recipe.lr_schedule
+            why = f" (lr_schedule {schedule!r} is drawn over them)" if name == "epochs" else ""
             raise CheckpointError(
-                f"{self.path}: the run has {name} = {old!r}, not {new!r}; leave the option out, "
-                "or start a new run in another folder"
+                f"{self.path}: the run has {name} = {old!r}, not {new!r}{why}; leave the option "
+                "out, or start a new run in another folder"
             )
         if self.meta["data_sha256"] != data_sha256:
             raise CheckpointError(

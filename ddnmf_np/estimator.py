@@ -51,7 +51,7 @@ class DDNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  
     base_bias : bool or None, default=None
         Whether the base layer has a bias; no (paper) or yes (demo).
     nmf_start : {"glorot", "pca"} or None, default=None
-        First weights of the NMF module: drawn, or taken from the data (preset "PRESET3").
+        First weights of the NMF module: drawn, or taken from the data.
     nmf_spread : float or None, default=None
         With ``nmf_start="pca"``: standard deviation of the base's first pre-activations.
     nonnegative : {"off", "recovery", "both"}, default="off"
@@ -68,10 +68,10 @@ class DDNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  
     noise_rescale : bool, default=True
         Whether masking divides the entries it keeps by ``1 - noise_rate``.
     noise_redraw : bool or None, default=None
-        Draw the noise anew each epoch (preset "PRESET3"), rather than once as in algorithm 1.
+        Draw the noise anew each epoch, rather than once as in algorithm 1.
     noise_shift, noise_rotation, noise_zoom, noise_shear : float or None, default=None
         Images only: how far the student's input is moved at random, in pixels, degrees, as a share
-        of the size, and in columns for each row; 0, but in the preset "PRESET3".
+        of the size, and in columns for each row; by default 0.
     image_shape : tuple of two ints or None, default=None
         Height and width of the images that samples are; needed where the noise moves them.
     optimizer : {"adam", "momentum", "gd"}, default="adam"
@@ -79,8 +79,7 @@ class DDNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  
     lr : float, default=1e-3
         Learning rate (rho in equation 8).
     lr_schedule : {"constant", "cosine"} or None, default=None
-        Learning rate over the epochs of `fit`: constant, or from ``lr`` down to 0 along a cosine
-        (preset "PRESET3").
+        Learning rate over the epochs of `fit`: constant, or from ``lr`` down to 0 along a cosine.
     momentum, adam_b1, adam_b2, adam_eps : float, default=0.9, 0.9, 0.999, 1e-7
         Constants of the descent rules.
     max_iter : int, default=30

@@ -73,10 +73,57 @@ def _text(value: Any) -> str:
 
 
 _DEMO = {"objective": "demo"}
+_REDRAW = {**_DEMO, "noise_redraw": True}
+_DECAY = {**_REDRAW, "lr_schedule": "cosine"}
+_MOVED = {"noise_shift": 2.0, "noise_rotation": 10.0, "noise_zoom": 0.1, "noise_shear": 0.1}
+_WEAK = {"gamma_nc": 0.01, "beta_ap": 0.001}
+_LINEAR = {"base_activation": "identity"}
+
+
+def _start(spread: float) -> dict[str, Any]:
+    return {**_DECAY, "nmf_start": "pca", "nmf_spread": spread}
+
 
 _RECIPE = {
     "demo": Network("demo", "ddnmf", _DEMO),
-    "redraw": Network("demo + noise drawn anew", "ddnmf", {**_DEMO, "noise_redraw": True}),
+    "redraw": Network("demo + noise drawn anew", "ddnmf", _REDRAW),
+    "decay": Network("drawn anew + cosine decay of the learning rate", "ddnmf", _DECAY),
+    "mask30": Network("decay + 30 % of the pixels masked", "ddnmf", {**_DECAY, "noise_rate": 0.3}),
+    "moved": Network("decay + images moved", "ddnmf", {**_DECAY, **_MOVED}),
+    "start2": Network(
+        "start2: decay + start by PCA, spread 2, gamma 0.1",
+        "ddnmf",
+        {**_start(2.0), "gamma_nc": 0.1},
+    ),
+    "start2-moved": Network(
+        "start2 + images moved", "ddnmf", {**_start(2.0), "gamma_nc": 0.1, **_MOVED}
+    ),
+    "start2-weak": Network("start2, gamma 0.01, beta 0.001", "ddnmf", _start(2.0) | _WEAK),
+    "start03": Network(
+        "start03: decay + start by PCA, spread 0.3, gamma 0.1",
+        "ddnmf",
+        {**_start(0.3), "gamma_nc": 0.1},
+    ),
+    "start03-weak": Network(
+        "start03-weak: start03, gamma 0.01, beta 0.001", "ddnmf", _start(0.3) | _WEAK
+    ),
+    "start03-weak-moved": Network(
+        "start03-weak + images moved", "ddnmf", _start(0.3) | _WEAK | _MOVED
+    ),
+    "start01-weak": Network("start03-weak with a spread of 0.1", "ddnmf", _start(0.1) | _WEAK),
+    "identity": Network(
+        "no candidate: DDNMF with a linear base, start by PCA, gamma 0.1",
+        "ddnmf",
+        {**_start(1.0), "gamma_nc": 0.1, **_LINEAR},
+    ),
+    "ae-linear": Network(
+        "to beat: AE with a linear code", "autoencoder", {**_DEMO, "noise_kind": "none", **_LINEAR}
+    ),
+    "ae-linear-moved": Network(
+        "to compare: the same + noise drawn anew, images moved, cosine decay",
+        "autoencoder",
+        {**_DECAY, **_MOVED, **_LINEAR},
+    ),
 }
 """Candidates of the search for a recipe (derivations/experiments.md); one more is one more line."""
 
