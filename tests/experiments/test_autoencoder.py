@@ -74,7 +74,7 @@ def test_checker_sees_a_wrong_factor(monkeypatch):
 @pytest.mark.parametrize("name", AUTOENCODERS)
 def test_trainer_lowers_the_loss_it_reports(name):
     x = np.random.default_rng(0).random((60, 13)).astype("float32")
-    # These samples are no images that could be moved, and a schedule would end before it has learned.
+    # These samples are no images to be moved, and a schedule would end before it has learned.
     still = {f"noise_{name}": 0.0 for name in LIMITS} | {"lr_schedule": "constant"}
     ae = build(name, **still)
     trainer = Trainer(ae, x)
