@@ -109,6 +109,12 @@ def make_parser() -> argparse.ArgumentParser:
         help=f"of table 3 and figure 3 (default: {' '.join(NOISE_MODELS)})",
     )
     parser.add_argument(
+        "--variants",
+        nargs="+",
+        metavar="NAME",
+        help="of the studies asked for (default: all); the table says which have no records",
+    )
+    parser.add_argument(
         "--backend", choices=BACKENDS, default="numpy", help="of the networks (default: numpy)"
     )
     parser.add_argument(
@@ -202,6 +208,7 @@ def main(
             networks=tuple(flags.networks),
             noise_rates=tuple(flags.noise_rates),
             noise_networks=tuple(flags.noise_networks),
+            variants=None if flags.variants is None else tuple(flags.variants),
             backend=flags.backend,
             threads=flags.threads,
             jobs=flags.jobs,

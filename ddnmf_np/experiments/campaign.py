@@ -82,6 +82,8 @@ class Settings:
         Of table 3 and figure 3.
     noise_networks : tuple of str
         Networks of table 3 and figure 3, of `NOISE_MODELS`.
+    variants : tuple of str or None
+        Of the studies asked for, each by the name that it has there; all by default.
     map_samples : int
         Test images on a map of figure 2.
     backend, threads, jobs : str, int or None, int
@@ -105,6 +107,7 @@ class Settings:
     networks: tuple[str, ...] = TABLE_MODELS
     noise_rates: tuple[float, ...] = NOISE_RATES
     noise_networks: tuple[str, ...] = NOISE_MODELS
+    variants: tuple[str, ...] | None = None
     map_samples: int = 2000
     backend: str = "numpy"
     threads: int | None = None
@@ -130,13 +133,21 @@ class Settings:
                 raise UsageError(f"{name} is {value}; expected a whole number >= {least}")
         if not self.noise_rates or not all(0.0 < rate < 1.0 for rate in self.noise_rates):
             raise UsageError(f"noise_rates is {self.noise_rates}; expected numbers in (0, 1)")
-        for asked, known in (
-            (self.networks, TABLE_MODELS),
-            (self.noise_networks, NOISE_MODELS),
+        studies = [result for result in self.results if result in STUDIES]
+        variants = [name for study in studies for name in STUDIES[study].names]
+        if self.variants is not None and not studies:
+            raise UsageError(
+                f"variants is {self.variants}, and no study is asked for; name one of "
+                f"{', '.join(STUDIES)}, or leave the variants out"
+            )
+        for what, asked, known in (
+            ("network", self.networks, TABLE_MODELS),
+            ("network", self.noise_networks, NOISE_MODELS),
+            ("variant", self.variants or (), variants),
         ):
             for name in asked:
                 if name not in known:
-                    raise UsageError(unknown("network", name, list(known)))
+                    raise UsageError(unknown(what, name, list(known)))
         for seed in self.seeds:  # says what is wrong with the others
             make_config("ddnmf-paper", self.network_options(seed))
 
@@ -160,7 +171,10 @@ class Settings:
 
     def models_of(self, result: str) -> Sequence[str]:
         """Return what stands in table 1 or 2, or in a study."""
-        return tuple(STUDIES[result].variants) if result in STUDIES else self.networks
+        if result not in STUDIES:
+            return self.networks
+        names = STUDIES[result].names
+        return [full for name, full in names.items() if name in (self.variants or names)]
 
 
 @dataclass

@@ -30,6 +30,11 @@ class Study:
     title: str
     variants: Mapping[str, Network]
 
+    @property
+    def names(self) -> dict[str, str]:
+        """The names in records, each by the name that the variant has in this study."""
+        return {name.partition("-")[2]: name for name in self.variants}
+
 
 def _ablation() -> Iterator[tuple[str, Network]]:
     """Yield both presets, and each with one option after the other at the other's value."""
@@ -129,6 +134,7 @@ _RECIPE = {
 
 
 def _study(name: str, title: str, variants: Mapping[str, Network]) -> Study:
+    """Return a study; in records its name comes before that of the variant."""
     return Study(title, {f"{name}-{variant}": network for variant, network in variants.items()})
 
 

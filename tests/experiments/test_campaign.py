@@ -327,6 +327,8 @@ def test_report_puts_tables_into_a_text(finished, tmp_path):
         (["table1", "--jobs", "0"], "jobs is 0"),
         (["table1", "--starts", "0"], "starts is 0"),
         (["table3", "--noise-rates", "1.5"], "expected numbers in (0, 1)"),
+        (["recipe", "--variants", "redrew"], "variant 'redrew' is unknown; did you mean 'redraw'?"),
+        (["table1", "--variants", "redraw"], "no study is asked for; name one of ablation,"),
         (["table3", "--noise-networks", "ddnmf"], "'ddnmf' is unknown; did you mean 'ddnmf-"),
         (["table1", "--epoch", "3"], "did you mean '--epochs'?"),
         (["report"], "has no records"),

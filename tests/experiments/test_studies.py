@@ -124,6 +124,22 @@ def test_a_study_is_a_campaign_on_the_data_sets_that_are_asked_for(tmp_path, com
     assert len(computed) == 2 * len(candidates)  # nothing is done twice
 
 
+def test_some_variants_alone_and_the_others_later(tmp_path, computed):
+    words = ["recipe", "ablation", "--seeds", "1", "--datasets", "mnist", "--variants"]
+    assert command(tmp_path, *words, "redraw", "demo") == 0
+    assert [label.partition("-noise")[0] for label in computed] == [
+        "mnist-recipe-demo", "mnist-recipe-redraw",
+    ]  # fmt: skip
+    # The demo's preset is in both studies, and trained once.
+    titles = {r["model"] for r in map(json.loads, records_of(tmp_path).values())}
+    assert titles == {"recipe-demo", "recipe-redraw", "ablation-demo"}
+    text = (tmp_path / "tables" / "recipe.md").read_text()
+    assert "| demo | 1 |" in text
+    assert "| start2 + images moved | 0 | - |" in text  # its line says that it has no records
+    assert command(tmp_path, *words, "decay", "demo") == 0
+    assert len(computed) == 3
+
+
 def test_assignments_are_those_that_were_scored(tmp_path):
     assert command(tmp_path, "table1", "--seeds", "1", "--networks", "raw") == 0
     y = Source("mnist", "digits").load().y_test
