@@ -186,7 +186,7 @@ class Config:
     noise_redraw: bool | None = option(
         None,
         "noise",
-        "draw the noise anew each epoch; the presets paper and demo draw it once, as algorithm 1",
+        "draw the noise anew each epoch (stable), or once, as algorithm 1 (paper and demo)",
         kind=bool,
     )
     noise_shift: float | None = option(

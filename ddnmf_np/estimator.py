@@ -38,8 +38,10 @@ class DDNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  
         Number of base units H (r in the paper).
     widths : sequence of int, default=(500, 500, 2000)
         Widths of the encoder's layers; the decoder mirrors them.
-    objective : {"paper", "demo"}, default="paper"
-        Preset of the options below that are None: the paper's, or its authors' public demo's.
+    objective : {"paper", "demo", "stable"}, default="paper"
+        Preset of the options below that are None: the paper's, its authors' public demo's, or the
+        one that was chosen for groups that other seeds find again (it has a schedule, and so no
+        `partial_fit`).
     alpha_sym, beta_ap, gamma_nc : float or None, default=None
         Weights of the symmetric, apposition and non-negative constraint losses (equation 7).
     reduction : {"sum", "mean"} or None, default=None

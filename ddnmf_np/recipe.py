@@ -63,8 +63,16 @@ class Recipe:
         return ranges if any(ranges.values()) else {}
 
 
-RECIPES = {"paper": Recipe(), "demo": Recipe()}
-"""By the name of the preset."""
+RECIPES = {
+    "paper": Recipe(),
+    "demo": Recipe(),
+    "stable": Recipe(noise_redraw=True, lr_schedule="cosine", nmf_start="pca", nmf_spread=0.3),
+}
+"""By the name of the preset.
+
+"stable" was chosen without labels, by how well two runs of other seeds agree on the groups that
+they find (``derivations/experiments.md``).
+"""
 
 
 def rate(schedule: str, progress: float) -> float:

@@ -7,7 +7,7 @@ equations 9 and 10; the paper and its authors' demo differ in the table, not in 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -127,15 +127,18 @@ class Objective:
         return tuple(term for term in table if term.weight > 0.0)
 
 
+_DEMO = Objective(
+    beta_ap=0.01,
+    reduction="mean",
+    student_reconstruction=1.0,
+    apposition_to_supervisor=True,
+    base_bias=True,
+)
 PRESETS = {
     "paper": Objective(),
-    "demo": Objective(
-        beta_ap=0.01,
-        reduction="mean",
-        student_reconstruction=1.0,
-        apposition_to_supervisor=True,
-        base_bias=True,
-    ),
+    "demo": _DEMO,
+    # What else it changes is its recipe's (ddnmf_np.recipe).
+    "stable": replace(_DEMO, gamma_nc=0.1),
 }
 """The paper's objective, and that of its authors' public demo."""
 
@@ -207,7 +210,7 @@ class InterpretabilityLoss:
         for term, total in zip(self.terms, self.ops.to_host(self.sums).tolist(), strict=True):
             value = total * self._scale(term, n)
             values[f"loss_{term.loss}"] = values.get(f"loss_{term.loss}", 0.0) + value
-            values["loss_in"] += term.weight * value
+            values["loss_in"] += term.weight * value  # equation 7
         return values
 
     def taps(self, net: str, x: Array, *, measure: bool = False) -> dict[int, list[Tap]]:
