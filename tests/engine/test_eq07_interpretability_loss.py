@@ -103,6 +103,7 @@ def test_terms_that_move_a_network_in_the_demo():
 def test_presets():
     assert PRESETS["paper"] == Objective(1.0, 1.0, 1.0, "sum", 0.0, False, False)
     assert PRESETS["demo"] == Objective(1.0, 0.01, 1.0, "mean", 1.0, True, True)
+    assert PRESETS["stable"] == Objective(1.0, 0.01, 0.1, "mean", 1.0, True, True)
     assert small_model(objective="paper").objective == PRESETS["paper"]
     assert small_model(objective="demo").objective == PRESETS["demo"]
 

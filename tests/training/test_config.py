@@ -137,6 +137,7 @@ def test_sections_are_optional(tmp_path):
 def test_every_preset_has_an_objective_and_a_recipe():
     assert list(RECIPES) == list(PRESETS)
     assert RECIPES["paper"] == RECIPES["demo"] == Recipe()  # algorithm 1: drawn once, one rate
+    assert RECIPES["stable"] == Recipe(True, 0.0, 0.0, 0.0, 0.0, "cosine", "pca", 0.3)
 
 
 @pytest.mark.parametrize("objective", PRESETS)
