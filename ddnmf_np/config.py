@@ -25,7 +25,7 @@ from ddnmf_np.recipe import NMF_STARTS, RECIPES, SCHEDULES, Recipe
 OPTIMIZERS = ("adam", "momentum", "gd")
 NONNEGATIVE = ("off", "recovery", "both")
 DTYPES = ("float32", "float64")
-CLUSTERERS = ("kmeans", "gmm-spherical", "gmm-diag", "gmm-tied", "gmm-full")
+CLUSTERERS = ("kmeans", "gmm-spherical", "gmm-diag", "gmm-tied", "gmm-full", "gmm-full-tsne")
 EMBEDDINGS = ("tsne", "pca")
 
 MAX_WIDTH = 2**24

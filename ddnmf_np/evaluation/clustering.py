@@ -18,10 +18,11 @@ from sklearn.mixture import GaussianMixture
 from threadpoolctl import threadpool_limits
 
 from ddnmf_np.errors import DataError, UsageError
+from ddnmf_np.evaluation.embedding import embed
 from ddnmf_np.evaluation.interpret import check_codes, dead_units
 from ddnmf_np.evaluation.metrics import Labels, encode_labels, scores
 
-Method = Literal["kmeans", "gmm-spherical", "gmm-full", "gmm-diag", "gmm-tied"]
+Method = Literal["kmeans", "gmm-spherical", "gmm-full", "gmm-diag", "gmm-tied", "gmm-full-tsne"]
 
 # Added to every variance of a mixture: (1e-3)^2, the square of the spread below which
 # `dead_units` calls a unit dead. It keeps the likelihood of a cluster of equal codes finite.
@@ -52,6 +53,7 @@ class ClusteringResult:
         Seed of each scikit-learn fit.
     bic : float or None
         Bayesian information criterion of the kept mixture (lower is better); None for k-means.
+        On a map it is that of the map's points, and no other method's can be compared with it.
     cluster_sizes : tuple of int, of length n_clusters
         Samples per cluster of the kept start, empty clusters included.
     degenerate : str or None
@@ -89,8 +91,9 @@ def cluster(
         One code per row. A mixture works in float64, k-means in the type that came.
     n_clusters : int
         At least 1 and at most n.
-    method : {"kmeans", "gmm-spherical", "gmm-full", "gmm-diag", "gmm-tied"}
-        k-means, or a Gaussian mixture with covariances of that form.
+    method : {"kmeans", "gmm-spherical", "gmm-full", "gmm-diag", "gmm-tied", "gmm-full-tsne"}
+        k-means; a Gaussian mixture with covariances of that form; or one on a map of the codes in
+        the plane, by t-SNE, which finds groups that are connected without being round.
     n_starts : int
         Number of fits, at least 1, each with one initialisation (k-means++; a mixture starts
         from a k-means of its own).
@@ -116,6 +119,10 @@ def cluster(
     leaves clusters empty, or splits rounding noise, and ``degenerate`` says so. scikit-learn's
     `ConvergenceWarning` is silenced, because the only two reasons for it are in the result:
     ``converged``, and fewer clusters found than asked for.
+
+    A mixture on a map of the codes: McConville, Santos-Rodriguez, Piechocki and Craddock (2021),
+    "N2D: (Not Too) Deep Clustering via Clustering the Local Manifold of an Autoencoded Embedding",
+    ICPR, who take UMAP for the map.
     """
     codes = check_codes(H)
     n = len(codes)
@@ -140,12 +147,13 @@ def cluster(
     )
     fit = _fit_kmeans if method == "kmeans" else _fit_mixture
     began = time.perf_counter()
+    places = embed(codes, "tsne", n, seed)[1] if method == "gmm-full-tsne" else codes
     # One thread: a mixture multiplies many small matrices, which several threads take longer
     # to share out than to compute (10,000 codes of 64 units, gmm-full, two busy cores: 9 s
     # against 139 s), and the sums do not depend on the machine's number of cores.
     with warnings.catch_warnings(), threadpool_limits(1):
         warnings.simplefilter("ignore", ConvergenceWarning)
-        fits = [fit(codes, n_clusters, method, state) for state in random_states]
+        fits = [fit(places, n_clusters, method, state) for state in random_states]
     objectives = np.array([fitted.objective for fitted in fits])
     best = int(np.argmin(objectives) if method == "kmeans" else np.argmax(objectives))
     sizes = tuple(np.bincount(fits[best].labels, minlength=n_clusters).tolist())
@@ -183,7 +191,7 @@ def _fit_mixture(codes: npt.NDArray[Any], n_clusters: int, method: Method, state
     codes = codes.astype(np.float64, copy=False)
     model = GaussianMixture(
         n_clusters,
-        covariance_type=method.removeprefix("gmm-"),
+        covariance_type=method.removeprefix("gmm-").removesuffix("-tsne"),
         reg_covar=_REG_COVAR,
         random_state=state,
     )

@@ -1,4 +1,4 @@
-"""Codes laid out in the plane, for pictures alone (figure 2 of the paper)."""
+"""Codes laid out in the plane: for pictures (figure 2 of the paper), and to cluster them there."""
 
 from typing import Any, Literal, get_args
 

@@ -37,7 +37,12 @@ from ddnmf_np.experiments.baselines import (
     Source,
     make_config,
 )
-from ddnmf_np.experiments.networks import MAP_MODELS, NOISE_MODELS, TABLE_MODELS
+from ddnmf_np.experiments.networks import (
+    MAP_MODELS,
+    MAPPED_MODELS,
+    NOISE_MODELS,
+    TABLE_MODELS,
+)
 from ddnmf_np.experiments.records import RecordError, Store, versions
 from ddnmf_np.experiments.studies import STUDIES
 from ddnmf_np.lanes import usable_processors
@@ -58,6 +63,9 @@ BEAT = 30.0
 
 Need = tuple[str, Method]
 """Clean or noisy images, and a clusterer."""
+
+MAPPED: Need = ("clean", "gmm-full-tsne")
+"""What is asked of `MAPPED_MODELS` beside the clusterers of all rows."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -205,7 +213,8 @@ class Unit:
         # units, and 35 s on images or the codes of AE2.
         start = 1.2 if self.spec.width > baselines.WIDEST_MIXTURE else 0.13
         clusterings = start * len(self.needs) * self.starts * self.spec.data.n_test / 10_000
-        return self.spec.work + clusterings + (15.0 if self.map_samples else 0.0) + 0.5
+        maps = (15.0 if self.map_samples else 0.0) + (70.0 if MAPPED in self.needs else 0.0)
+        return self.spec.work + clusterings + maps + 0.5
 
 
 @dataclass
@@ -265,7 +274,10 @@ def plan(settings: Settings, infos: Mapping[str, DataInfo]) -> list[Unit]:
                             found.needs |= pairs(["clean", "noisy"])
                 else:
                     for model in settings.models_of(result):
-                        unit(info, model, seed).needs |= pairs(["clean"])
+                        found = unit(info, model, seed)
+                        found.needs |= pairs(["clean"])
+                        if result in DATASETS and model in MAPPED_MODELS:
+                            found.needs.add(MAPPED)
     # Data sets one after the other, since a process keeps one in memory; the longest runs first,
     # so that the last ones to end are short.
     order = [source.name for source in settings.sources]

@@ -3,10 +3,13 @@ import json
 import numpy as np
 import pytest
 from sklearn.cluster import KMeans
+from sklearn.datasets import load_digits
+from sklearn.decomposition import PCA
 from sklearn.mixture import GaussianMixture
 
 from ddnmf_np.errors import DataError, UsageError
 from ddnmf_np.evaluation.clustering import cluster, score_clustering
+from ddnmf_np.evaluation.embedding import embed
 from ddnmf_np.evaluation.metrics import clustering_accuracy, scores
 
 METHODS = ["kmeans", "gmm-spherical", "gmm-diag", "gmm-tied", "gmm-full"]
@@ -63,6 +66,27 @@ def test_objectives_are_inertia_and_log_likelihood(method):
         assert result.bic == pytest.approx(model.bic(H), rel=1e-12)
     assert result.objectives[result.best] == pytest.approx(expected, rel=1e-9)
     np.testing.assert_array_equal(result.labels, model.predict(H))
+
+
+def test_a_map_finds_groups_that_are_connected_and_not_round():
+    """Digits, in sixteen principal components."""
+    images, y = load_digits(return_X_y=True)
+    H, y = PCA(16, random_state=0).fit_transform(images[:700]), y[:700]
+    on_codes = cluster(H, 10, method="gmm-full", n_starts=5)
+    result = cluster(H, 10, method="gmm-full-tsne", n_starts=5, seed=3)
+    gain = clustering_accuracy(y, result.labels) - clustering_accuracy(y, on_codes.labels)
+    assert gain > 0.05
+    places = embed(H, "tsne", len(H), 3)[1]
+    np.testing.assert_array_equal(
+        result.all_labels, cluster(places, 10, method="gmm-full", n_starts=5, seed=3).all_labels
+    )
+
+
+@pytest.mark.parametrize("method", ["gmm-full-tsne", *METHODS])
+def test_codes_that_are_all_alike_are_one_group(method):
+    result = cluster(np.full((60, 4), 0.3), 5, method=method, n_starts=2)
+    assert "collapsed codes" in result.degenerate
+    assert np.isfinite(result.objectives).all()
 
 
 @pytest.mark.parametrize("method", ["kmeans", "gmm-full"])

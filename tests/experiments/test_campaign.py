@@ -15,10 +15,11 @@ from ddnmf_np.experiments import baselines, campaign, figures
 from ddnmf_np.experiments.__main__ import main, parse_results, parse_seeds
 from ddnmf_np.experiments.baselines import Source
 from ddnmf_np.experiments.campaign import Clock, Outcome, Settings, Unit, duration
+from ddnmf_np.experiments.networks import MAPPED_MODELS
 from ddnmf_np.experiments.records import Store
 
 ONE = ["table1", "--seeds", "2"]
-TRAINED = ("ae1", "ae2", "ae-linear", "ddnmf-paper", "ddnmf-demo")
+TRAINED = ("ae1", "ae2", "ae-linear", "ddnmf-paper", "ddnmf-demo", "ddnmf-stable")
 
 
 @pytest.fixture
@@ -65,7 +66,7 @@ def test_records_hold_what_a_result_needs(finished):
             assert record["device"] == "CPU"
             assert record["options"]["seed"] == record["seed"]
     scored = [r for r in records if r["kind"] == "clustering"]
-    assert len(scored) == 2 * 8 * 3
+    assert len(scored) == 2 * (9 * 3 + len(MAPPED_MODELS))
     for record in scored:
         assert len(record["result"]["objectives"]) == 1
         assert sum(record["result"]["cluster_sizes"]) == 360
@@ -109,10 +110,10 @@ def test_a_campaign_that_was_killed_goes_on_where_it_was(tmp_path, monkeypatch, 
 
     monkeypatch.setattr(baselines, "compute", killed)
     assert command(tmp_path, *ONE) == 130
-    assert 0 < len(records_of(tmp_path)) < 62
+    assert 0 < len(records_of(tmp_path)) < 78
     monkeypatch.setattr(baselines, "compute", counting)
     assert command(tmp_path, *ONE) == 0
-    assert len(computed) == len(set(computed)) == 2 * 8
+    assert len(computed) == len(set(computed)) == 2 * 9
     before = len(computed)
     assert command(tmp_path, *ONE) == 0
     assert len(computed) == before
@@ -120,7 +121,7 @@ def test_a_campaign_that_was_killed_goes_on_where_it_was(tmp_path, monkeypatch, 
 
 def test_a_clustering_that_is_missing_needs_no_second_training(finished, tmp_path, computed):
     folder = copy(finished, tmp_path)
-    [gone] = (folder / "records").glob("mnist-ae1-seed0-gmm-full-*.json")
+    [gone] = (folder / "records").glob("mnist-ae1-seed0-gmm-spherical-*.json")
     expected = json.loads(gone.read_text())["result"]
     gone.unlink()
     assert command(folder, *ONE) == 0
@@ -188,7 +189,7 @@ def test_a_failure_does_not_stop_the_rest_and_is_in_the_summary(tmp_path, monkey
     summary = out[out.index("failures:") :]
     assert "- mnist-ae1-seed1: ZeroDivisionError: planted" in summary
     assert "Traceback" in err  # of what is not foreseen
-    assert "[16/16]" in out
+    assert "[18/18]" in out
     assert "| AE1, k-means | 0." in (tmp_path / "tables" / "table1.md").read_text()
     monkeypatch.setattr(baselines, "compute", compute)
     assert command(tmp_path, *ONE) == 0
@@ -209,7 +210,7 @@ def test_all_makes_every_table_and_figure(tmp_path, monkeypatch, computed):
     monkeypatch.setattr(figures, "save", lambda figure, path: path.touch())
     flags = ["--seeds", "1", "--noise-rates", "0.1"]
     assert command(tmp_path, "all", *flags) == 0
-    assert len(computed) == len(set(computed)) == 2 * (8 + 1)  # DDNMF at 10 % is in table 1
+    assert len(computed) == len(set(computed)) == 2 * (9 + 1)  # DDNMF at 10 % is in table 1
     assert {path.stem for path in (tmp_path / "tables").iterdir()} == {"table1", "table2", "table3"}
     pictures = {path.name for path in (tmp_path / "figures").iterdir()}
     assert "figure2.png" in pictures
@@ -244,7 +245,7 @@ def test_packing_fills_pages_too_if_asked(finished, tmp_path, capsys):
     page = tmp_path / "page.md"
     page.write_text("<!-- experiments table1 -->\n<!-- /experiments -->\n")
     assert main(["pack", "--output", str(folder)]) == 0
-    assert "packed: 62 records" in capsys.readouterr().out
+    assert "packed: 78 records" in capsys.readouterr().out
     assert not (folder / "tables").exists()
     assert main(["pack", "--output", str(folder), "--into", str(page)]) == 0
     assert "### Table 1" in page.read_text()
@@ -387,7 +388,7 @@ def test_the_same_codes_are_not_made_by_two_processes_at_once():
 def test_processes_give_what_one_process_gives(finished, tmp_path):
     assert command(tmp_path, "table1", "--seeds", "1", "--jobs", "2") == 0
     found = records_of(tmp_path)
-    assert len(found) == 8 * 3 + 7
+    assert len(found) == 9 * 3 + len(MAPPED_MODELS) + 8
     for name, content in records_of(finished).items():
         if "seed0" in name and "clustering" in name:
             one, two = (json.loads(text)["result"] for text in (content, found[name]))

@@ -160,7 +160,11 @@ def test_a_variant_that_is_a_row_of_a_table_is_not_trained_again(tmp_path, compu
     assert len(computed) == len(STUDIES["recipe"].variants)
     found = [json.loads(content) for content in records_of(tmp_path).values()]
     demo = {
-        model: sorted((r for r in found if r["model"] == model), key=lambda r: r["key"])
+        model: sorted(
+            # A table has some clustered on a map too.
+            (r for r in found if r["model"] == model and r.get("method") != "gmm-full-tsne"),
+            key=lambda r: r["key"],
+        )
         for model in ("ddnmf-demo", "recipe-demo")
     }
     assert len(demo["recipe-demo"]) == 4
