@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
@@ -20,11 +21,12 @@ from ddnmf_np.checkpoint import load_checkpoint, save_checkpoint
 from ddnmf_np.config import Config
 from ddnmf_np.data.datasets import Dataset, load
 from ddnmf_np.engine.backend import get_ops
-from ddnmf_np.environment import environment
+from ddnmf_np.environment import commit, environment
 from ddnmf_np.errors import DivergedError, UsageError
 from ddnmf_np.evaluation import report
 from ddnmf_np.model import Model
 from ddnmf_np.progress import Progress
+from ddnmf_np.report.page import write_report
 from ddnmf_np.runfolder import RunFolder
 from ddnmf_np.training import Trainer
 
@@ -58,6 +60,7 @@ def run(config: Config, folder: RunFolder, *, resume: bool = False, overwrite: b
         looked at before any work is done.
     """
     started = time.perf_counter()
+    commit()  # kept from now on: the sources may change while this trains
     ops = get_ops(config.backend, fast=config.fast, matmul_precision=config.matmul_precision)
     with threadpool_limits(config.threads):
         dataset = load(
@@ -91,6 +94,7 @@ def run(config: Config, folder: RunFolder, *, resume: bool = False, overwrite: b
         )
         finished = _train(trainer, config.epochs, folder, data_sha256)
         if not finished:
+            write_report(folder)
             position = trainer.position
             say(
                 f"stopped after {position.epoch} epochs and {position.batch} steps; everything is "
@@ -102,8 +106,10 @@ def run(config: Config, folder: RunFolder, *, resume: bool = False, overwrite: b
         summary = summarise(trainer, dataset, evaluation, time.perf_counter() - started)
         folder.write_summary(summary)
         names = report.draw_figures(trainer, dataset, evaluation, folder.figures)
+        write_report(folder)
         say(describe(summary))
         say(f"pictures: {', '.join(str(folder.figures / name) for name in names)}")
+        say(f"all of it on one page: {folder.report}")
     return 0
 
 
@@ -184,9 +190,11 @@ def summarise(
         "evaluation": report.summarise(trainer, evaluation),
         "wall_seconds": seconds,
         "training_seconds": sum(record["seconds"] for record in trainer.history),
+        "finished": datetime.now(UTC).isoformat(timespec="seconds"),
         "peak_memory_mib": peak_memory_mib(),
         "backend": trainer.ops.name,
         "device": trainer.ops.device_name(),
+        "commit": commit(),
         "environment": environment(),
     }
 

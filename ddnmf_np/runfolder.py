@@ -28,6 +28,8 @@ class RunFolder:
         ``checkpoint.npz`` and ``summary.json``.
     figures : Path
         Folder of the pictures.
+    report : Path
+        ``report.html``, all of these on one page.
     explorer : Path
         ``explorer.html``, where `ddnmf_np.explore` has been asked for it.
     """
@@ -39,6 +41,7 @@ class RunFolder:
         self.checkpoint = self.path / "checkpoint.npz"
         self.summary = self.path / "summary.json"
         self.figures = self.path / "figures"
+        self.report = self.path / "report.html"
         self.explorer = self.path / "explorer.html"
 
     def create(self, config: Config, *, overwrite: bool = False) -> None:
@@ -79,9 +82,10 @@ class RunFolder:
             raise _cannot_write(self.path, error) from error
 
     def remove_results(self) -> None:
-        """Remove summary, pictures and explorer, which belong to the end of a run."""
+        """Remove summary, pictures and pages, which belong to the end of a run."""
         try:
-            for file in (self.summary, self.explorer, *self.figures.glob("*.png")):
+            pages = self.report, self.explorer
+            for file in (self.summary, *pages, *self.figures.glob("*.png")):
                 file.unlink(missing_ok=True)
         except OSError as error:
             raise _cannot_write(self.path, error) from error

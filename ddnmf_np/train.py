@@ -19,7 +19,8 @@ from ddnmf_np.runfolder import RunFolder
 
 EPILOG = """\
 The output folder holds config.toml (every option, resolved), metrics.jsonl (losses and speed, a
-line an epoch), checkpoint.npz, summary.json (scores, versions, time, memory) and figures/.
+line an epoch), checkpoint.npz, summary.json (scores, versions, time, memory), figures/, and
+report.html, all of it on one page.
 Ctrl-C saves and stops; --resume continues to the same weights as a run without a pause.
 Exit codes: 0 done, 2 usage, 3 backend missing, 4 data or files, 5 diverged, 130 interrupted."""
 

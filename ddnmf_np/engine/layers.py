@@ -129,7 +129,7 @@ class Dense:
             )
         h = self.h[: x.shape[0]]
         ops.matmul(x, self.W.T, out=h)  # (n, in) @ (in, out) -> (n, out)
-        ops.activate(self.activation, h, self.b)
+        ops.activate(self.activation, h, self.b)  # equation 1; without b, equation 3
         return h
 
     def backward(self, x: Array, dx: Array | None = None, taps: Sequence[Tap] = ()) -> None:

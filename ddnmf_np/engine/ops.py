@@ -162,7 +162,7 @@ class Ops:
         self.xp.multiply(x, scale, out=out)
         # What is below the lower limit lies inside what is below the upper one.
         for limit, value in zip(reversed(limits), reversed(values), strict=True):
-            work.set_below(limit, value, words, out)
+            work.set_below(limit, value, words, out)  # equation 2
 
     def add_gaussian(
         self,
@@ -179,7 +179,7 @@ class Ops:
         The arguments are those of `replace`.
         """
         work.normal(sigma, work.draw(index, x.shape[1], key, epoch), out)
-        self.xp.add(out, x, out=out)
+        self.xp.add(out, x, out=out)  # equation 2: x + noise
 
     def warp(self, x: Array, matrices: Array, shape: tuple[int, int], out: Array) -> None:
         """Write images seen through affine maps (equation 2, geometric noise).
@@ -293,7 +293,7 @@ class Ops:
             if total is not None:
                 self.squared_distance(h, ref, work, out=total)
             self.tap(h, ref, c, dh, work)
-        self.dactivate(kind, h, dh, work)
+        self.dactivate(kind, h, dh, work)  # equation 9, equation 10: delta = f'(z) g
         if db is not None:
             self.sum_rows(dh, out=db)
 
@@ -359,7 +359,7 @@ class Ops:
             made in the precision of ``a`` (by CuPy's twin in float64).
         """
         self.xp.subtract(a, b, out=work)
-        self.xp.add(out, self.xp.vdot(work, work), out=out)
+        self.xp.add(out, self.xp.vdot(work, work), out=out)  # equation 4, equation 5, equation 6
 
     def tap(self, h: Array, ref: Array, c: float, dh: Array, work: Array) -> None:
         """Compute ``dh += c (h - ref)``, the Grad[h] of equation 10 (and g(L) of equation 9).
@@ -379,7 +379,7 @@ class Ops:
         """
         self.xp.subtract(h, ref, out=work)
         self.xp.multiply(work, c, out=work)
-        self.xp.add(dh, work, out=dh)
+        self.xp.add(dh, work, out=dh)  # equation 10: + Grad[h]; equation 9: g(L)
 
     # -- equation 8: theta <- theta - rho dL/dtheta ---------------------------------------
 
@@ -402,7 +402,7 @@ class Ops:
             pk, gk = p[at : at + work.size], g[at : at + work.size]
             s = work[: pk.size]
             xp.multiply(gk, lr, out=s)
-            xp.subtract(pk, s, out=pk)
+            xp.subtract(pk, s, out=pk)  # equation 8
 
     def momentum(self, p: Array, g: Array, v: Array, lr: float, mu: float, work: Array) -> None:
         """Compute ``v = mu v + g``, then ``p -= lr v`` (Polyak's heavy ball).

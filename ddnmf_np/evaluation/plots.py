@@ -5,8 +5,10 @@ be made in any thread. `save` writes them. A network and a loss term have the sa
 in every picture; all colours can be told apart with the common colour vision deficiencies.
 """
 
+import io
 import math
 import os
+import textwrap
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -26,6 +28,7 @@ from ddnmf_np.files import atomic_write
 
 DPI = 120
 WIDTH = 7.2  # inches: 864 pixels, the width of a page of documentation
+_TITLE_HEIGHT = 0.2  # inches of each line of a title
 _LABEL_HEIGHT = 0.22  # inches between tiles that leave room for a line of text
 _MOST_NAMES = 12  # of classes, written into a scatter plot
 
@@ -41,6 +44,7 @@ LOSS_COLORS = {
     "loss_nc": "#CC79A7",
     "loss_rec": STUDENT_COLOR,
 }
+_LOSS_MARKERS = dict(zip(LOSS_COLORS, "osD^v", strict=True))  # for a printer without colours
 _LOSS_LABELS = {
     "loss_in": "loss_in: weighted sum",
     "loss_sym": "loss_sym: supervisor's output",
@@ -62,6 +66,13 @@ def _figure(height: float, width: float = WIDTH) -> Figure:
     return figure
 
 
+def _wrapped(title: str, width: float) -> tuple[str, float]:
+    """Return a title in lines that a figure of that width has room for, and their height."""
+    at_11_points = int(10 * width)
+    lines = textwrap.wrap(title, at_11_points, break_on_hyphens=False)
+    return "\n".join(lines), _TITLE_HEIGHT * len(lines)
+
+
 def save(fig: Figure, path: str | os.PathLike[str]) -> None:
     """Write a figure as PNG, whole or not at all.
 
@@ -81,6 +92,13 @@ def save(fig: Figure, path: str | os.PathLike[str]) -> None:
         fig.savefig(stream, format="png", dpi=DPI)
 
 
+def png(fig: Figure) -> bytes:
+    """Return what `save` would write."""
+    stream = io.BytesIO()
+    fig.savefig(stream, format="png", dpi=DPI)
+    return stream.getvalue()
+
+
 class _PlainLogFormatter(LogFormatter):
     """Labels the ticks that matplotlib would label, but never as 6e-01."""
 
@@ -88,7 +106,7 @@ class _PlainLogFormatter(LogFormatter):
         return f"{x:g}" if super().__call__(x, pos) else ""
 
 
-def plot_losses(history: Sequence[Mapping[str, float]]) -> Figure:
+def plot_losses(history: Sequence[Mapping[str, float]], title: str = "") -> Figure:
     """Draw each loss term against the epoch.
 
     Parameters
@@ -97,6 +115,8 @@ def plot_losses(history: Sequence[Mapping[str, float]]) -> Figure:
         One per epoch: ``"epoch"`` (otherwise its place, from 1) and any of ``"loss_in"``,
         ``"loss_sym"``, ``"loss_ap"``, ``"loss_nc"``, ``"loss_rec"``. Other keys are ignored. An
         epoch without a term leaves a gap in its line.
+    title : str
+        Above the picture.
 
     Returns
     -------
@@ -111,7 +131,8 @@ def plot_losses(history: Sequence[Mapping[str, float]]) -> Figure:
         for name in LOSS_COLORS
     }
     terms = {name: v for name, v in terms.items() if np.any(np.isfinite(v) & (v > 0))}
-    figure = _figure(4.2)
+    title, above = _wrapped(title, WIDTH)
+    figure = _figure(4.2 + above)
     axes = figure.add_subplot()
     for name, values in terms.items():
         axes.plot(
@@ -122,13 +143,15 @@ def plot_losses(history: Sequence[Mapping[str, float]]) -> Figure:
             color=LOSS_COLORS[name],
             # The sum lies on its largest term: dashed, it lets that one show.
             linestyle="--" if name == "loss_in" else "-",
-            # A line through one epoch is nothing to see; dots on hundreds are clutter.
-            marker="o" if len(epochs) <= 20 else "",
-            markersize=4,
+            marker=_LOSS_MARKERS[name],
+            # A line through one epoch is nothing to see; markers on hundreds are clutter.
+            markevery=math.ceil(len(epochs) / 20),
+            markersize=4.5,
             linewidth=1.6,
             zorder=3 if name == "loss_in" else 2,
         )
     axes.set(xlabel="epoch", ylabel="loss per sample (log scale)")
+    axes.set_title(title, fontsize=11)
     axes.spines[["top", "right"]].set_visible(False)
     if not terms:
         axes.set(xticks=[], yticks=[])
@@ -153,6 +176,7 @@ def plot_reconstructions(
     supervisor: npt.ArrayLike,
     image_shape: Sequence[int] | None,
     n: int = 10,
+    title: str = "",
 ) -> Figure:
     """Show samples in four rows: clean, noisy, and what each network makes of them.
 
@@ -164,6 +188,8 @@ def plot_reconstructions(
         (height, width); None for data that are no images, whose features are drawn as steps.
     n : int
         Samples shown: the first `n`, or all if there are fewer.
+    title : str
+        Above the picture.
 
     Returns
     -------
@@ -191,7 +217,8 @@ def plot_reconstructions(
     shown = np.stack([values[:n] for values in rows.values()])  # (4, n, D)
     columns = shown.shape[1]
     if image_shape is None:
-        figure = _figure(4.2)
+        title, above = _wrapped(title, WIDTH)
+        figure = _figure(4.2 + above)
         grid = figure.subplots(4, columns, sharex=True, sharey=True, squeeze=False)
         for name, values, line in zip(rows, shown, grid, strict=True):
             for axes, value in zip(line, values, strict=True):
@@ -204,7 +231,7 @@ def plot_reconstructions(
             line[0].set_ylabel(name, color=colors.get(name, "black"))
         for column, axes in enumerate(grid[0]):
             axes.set_title(str(column), fontsize=9)
-        figure.suptitle("sample", fontsize=10)
+        figure.suptitle(f"{title}\nsample" if title else "sample", fontsize=10)
         figure.supxlabel("feature", fontsize=10)
         figure.supylabel("value", fontsize=10)
         return figure
@@ -212,9 +239,9 @@ def plot_reconstructions(
     tiles = _mosaic(shown, image_shape, (1, 1))
     # A few samples get tiles somewhat larger than ten do, not giant ones.
     tile = min(1.3, (WIDTH - 1.1) / columns)  # inches
-    figure = _figure(
-        height=4 * tile * height / width + 0.5, width=max(columns * tile + 1.1, WIDTH / 2)
-    )
+    across = max(columns * tile + 1.1, WIDTH / 2)
+    title, above = _wrapped(title, across)
+    figure = _figure(height=4 * tile * height / width + 0.5 + above, width=across)
     axes = figure.add_subplot()
     low, high = float(np.min(shown[0])), float(np.max(shown[0]))
     axes.imshow(tiles, cmap=_with_blank("gray"), vmin=low, vmax=high if high > low else low + 1)
@@ -226,6 +253,7 @@ def plot_reconstructions(
         [str(column) for column in range(columns)],
     )
     axes.set_xlabel("sample")
+    axes.set_title(title, fontsize=11)
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
     return figure
@@ -236,6 +264,7 @@ def plot_parts(
     image_shape: Sequence[int] | None,
     *,
     dead: npt.ArrayLike | None = None,
+    title: str = "",
 ) -> Figure:
     """Show the decoded base units, or the effect of each.
 
@@ -248,6 +277,8 @@ def plot_parts(
         one row per unit.
     dead : array_like of shape (rank,), dtype bool, optional
         Units to mark, from `dead_units`.
+    title : str
+        Above the picture.
 
     Returns
     -------
@@ -271,7 +302,9 @@ def plot_parts(
     scale = Normalize(-peak if signed else 0.0, peak)
     what = "change of the output" if signed else "output"
     if image_shape is None:
-        figure = _figure(max(1.6, 1.0 + 0.16 * rank))
+        title, above = _wrapped(title, WIDTH)
+        # High enough for the words beside the scale of colours.
+        figure = _figure(max(2.3, 1.0 + 0.16 * rank) + above)
         axes = figure.add_subplot()
         image = axes.imshow(
             shown, aspect="auto", cmap="RdBu_r" if signed else "cividis", norm=scale
@@ -280,6 +313,7 @@ def plot_parts(
         axes.set_yticks(range(rank), names, fontsize=8)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.set_xlabel("feature")
+        axes.set_title(title, fontsize=11)
         figure.colorbar(
             image, ax=axes, label=what, fraction=0.05, aspect=8 * figure.get_figheight()
         )
@@ -293,10 +327,9 @@ def plot_parts(
     pixel = min(1.2, (WIDTH - 1.2) / columns) / (wide + across)  # inches
     down = math.ceil(_LABEL_HEIGHT / pixel)
     tiles = _mosaic(filled.reshape(lines, columns, -1), image_shape, (down, across))
-    figure = _figure(
-        height=max(1.8, lines * (tall + down) * pixel + 0.1),
-        width=max(columns * (wide + across) * pixel + 1.2, WIDTH / 2),
-    )
+    whole = max(columns * (wide + across) * pixel + 1.2, WIDTH / 2)
+    title, above = _wrapped(title, whole - 1.0)  # beside the scale
+    figure = _figure(max(2.1, lines * (tall + down) * pixel + 0.1) + above, whole)
     axes = figure.add_subplot()
     image = axes.imshow(tiles, cmap=_with_blank("RdBu_r" if signed else "gray"), norm=scale)
     for k, gone in enumerate(marked):
@@ -323,6 +356,7 @@ def plot_parts(
             )
     axes.set_ylim(tiles.shape[0] - 0.5, -down - 0.5)  # room for the labels of the first line
     axes.set_axis_off()
+    axes.set_title(title, fontsize=11)
     figure.colorbar(image, ax=axes, label=what, fraction=0.05, aspect=8 * figure.get_figheight())
     return figure
 
@@ -347,10 +381,9 @@ def plot_cluster_matrix(assignment: ClusterAssignment, title: str) -> Figure:
     n_classes, n_clusters = counts.shape
     share = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     cell = min(0.6, (WIDTH - 1.6) / n_clusters)
-    figure = _figure(
-        height=max(0.22, min(cell, 0.42)) * n_classes + 1.3,
-        width=max(1.6 + cell * n_clusters, WIDTH / 2),
-    )
+    across = max(1.6 + cell * n_clusters, WIDTH / 2)
+    title, above = _wrapped(title, across - 1.0)  # beside the scale
+    figure = _figure(max(0.22, min(cell, 0.42)) * n_classes + 1.3 + above, across)
     axes = figure.add_subplot()
     image = axes.imshow(share, cmap="Blues", vmin=0, vmax=1, aspect="auto")
     small = 9 if n_clusters <= 12 else 7
@@ -367,7 +400,7 @@ def plot_cluster_matrix(assignment: ClusterAssignment, title: str) -> Figure:
             )
     for k in range(min(counts.shape)):
         axes.add_patch(
-            Rectangle((k - 0.5, k - 0.5), 1, 1, fill=False, edgecolor=STUDENT_COLOR, linewidth=1.2)
+            Rectangle((k - 0.5, k - 0.5), 1, 1, fill=False, edgecolor="black", linewidth=1.2)
         )
     crowded = n_clusters > 20 or max(len(str(name)) for name in assignment.clusters) > 3
     axes.set_xticks(
@@ -377,13 +410,14 @@ def plot_cluster_matrix(assignment: ClusterAssignment, title: str) -> Figure:
         rotation=90 if crowded else 0,
     )
     axes.set_yticks(range(n_classes), assignment.classes, fontsize=9)
-    axes.set(xlabel="cluster (in the order of the matched classes)", ylabel="class", title=title)
+    axes.set(xlabel="cluster (framed: matched to the class)", ylabel="class")
+    axes.set_title(title, fontsize=11)
     figure.colorbar(image, ax=axes, label="share of the class")
     return figure
 
 
 def plot_embedding(
-    points2d: npt.ArrayLike, labels: Labels | None = None, title: str = ""
+    points2d: npt.ArrayLike, labels: Labels | None = None, title: str = "", kind: str = ""
 ) -> Figure:
     """Scatter points in the plane, coloured by label.
 
@@ -396,6 +430,8 @@ def plot_embedding(
         densest, so that colour is not the only clue.
     title : str
         Above the picture.
+    kind : str
+        What the labels are, above their list.
 
     Returns
     -------
@@ -410,7 +446,8 @@ def plot_embedding(
     points = check_codes(points2d, "points2d")
     if points.shape[1] != 2:
         raise DataError(f"points2d has shape {points.shape}; expected (k, 2), as embed returns")
-    figure = _figure(5.4)
+    title, above = _wrapped(title, WIDTH - 1.0)  # beside the names
+    figure = _figure(5.4 + above)
     axes = figure.add_subplot()
     size = float(np.clip(3e4 / len(points), 6, 40))
     if labels is None:
@@ -445,11 +482,13 @@ def plot_embedding(
                 )
         figure.legend(
             loc="outside right center",
+            title=kind or None,
             frameon=False,
             ncols=math.ceil(len(names) / 22),
             markerscale=max(1.0, (40 / size) ** 0.5),
         )
-    axes.set(xlabel="dimension 1 (no unit)", ylabel="dimension 2 (no unit)", title=title)
+    axes.set(xlabel="dimension 1 (no unit)", ylabel="dimension 2 (no unit)")
+    axes.set_title(title, fontsize=11)
     axes.set(xticks=[], yticks=[], aspect="equal", adjustable="datalim")
     return figure
 

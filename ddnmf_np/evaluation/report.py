@@ -161,35 +161,47 @@ def draw_figures(
     y, H = evaluation.y, evaluation.H
     some = evaluation.x[:10]
     noisy = noisy_copy(trainer, some)
+    split = f"{dataset.name}, {evaluation.split} split"
     figures = {
-        "losses.png": plots.plot_losses(trainer.history),
+        "losses.png": plots.plot_losses(
+            trainer.history, f"{dataset.name}, objective {config.objective}: losses"
+        ),
         "reconstructions.png": plots.plot_reconstructions(
             some,
             host(noisy),
             host(model.denoise(noisy)),
             host(model.supervise(some)),
             dataset.image_shape,
+            title=f"{split}: what the networks see and make of it",
         ),
-        "parts.png": plots.plot_parts(evaluation.parts, dataset.image_shape, dead=dead_units(H)),
+        "parts.png": plots.plot_parts(
+            evaluation.parts,
+            dataset.image_shape,
+            dead=dead_units(H),
+            title=f"{dataset.name}: each base unit decoded alone",
+        ),
         "effects.png": plots.plot_parts(
             unit_effects(lambda codes: host(model.decode(codes)), H),
             dataset.image_shape,
             dead=dead_units(H),
+            title=f"{split}: effect of each unit, 5th to 95th percentile",
         ),
     }
     method = next((m for m in config.clusterers if m != "kmeans"), config.clusterers[0])
     found = evaluation.clusterings[method].labels
-    title = f"{dataset.name}, {evaluation.split} split"
     if y is not None:
         figures["clusters.png"] = plots.plot_cluster_matrix(
-            assign_clusters(y, found), f"{title}: {method} on H"
+            assign_clusters(y, found), f"{split}: {method} on H"
         )
     rows, points = embed(
         H, cast(EmbeddingMethod, config.embedding), config.embedding_samples, config.seed
     )
     kind, labels = ("cluster", found) if y is None else ("class", y)
     figures["embedding.png"] = plots.plot_embedding(
-        points, labels[rows], f"{title}: {NAMES_OF_MAPS[config.embedding]} of H, coloured by {kind}"
+        points,
+        labels[rows],
+        f"{split}: {NAMES_OF_MAPS[config.embedding]} of H, coloured by {kind}",
+        kind,
     )
     for name, figure in figures.items():
         plots.save(figure, folder / name)

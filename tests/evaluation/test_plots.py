@@ -6,7 +6,9 @@ from itertools import combinations
 import matplotlib.image
 import numpy as np
 import pytest
+from matplotlib.axis import Tick
 from matplotlib.colors import to_hex, to_rgb
+from matplotlib.text import Text
 
 from ddnmf_np.errors import DataError, OutputError
 from ddnmf_np.evaluation import plots
@@ -119,12 +121,13 @@ def test_lines_are_the_history():
     ]
 
 
-def test_one_epoch_is_a_marker_and_many_are_a_line():
-    one = lines(plots.plot_losses(HISTORY[:1]))["loss_in"]
-    assert one.get_marker() == "o"
-    many = lines(plots.plot_losses([{"loss_in": 1.0 + k} for k in range(50)]))["loss_in"]
-    assert many.get_marker() == ""
-    np.testing.assert_array_equal(many.get_xdata(), np.arange(1, 51))
+def test_terms_have_markers_of_their_own_and_of_many_epochs_only_some():
+    """A single epoch can be seen, and a printer without colours still tells the lines apart."""
+    one = lines(plots.plot_losses(HISTORY[:1]))
+    assert len({line.get_marker() for line in one.values()} - {"", "None"}) == 4
+    many = lines(plots.plot_losses([{"loss_in": 1.0 + k} for k in range(300)]))["loss_in"]
+    assert 300 / many.get_markevery() <= 20
+    np.testing.assert_array_equal(many.get_xdata(), np.arange(1, 301))
 
 
 def test_absent_and_diverged_values_leave_gaps(tmp_path):
@@ -332,6 +335,58 @@ def test_points_that_cannot_be_drawn():
         plots.plot_embedding(np.zeros((4, 3)))
     with pytest.raises(DataError, match="labels has 3 entries for 4 points; pass one"):
         plots.plot_embedding(np.zeros((4, 2)), [0, 1, 2])
+
+
+# Words
+
+
+def words_outside(figure):
+    """Return the texts of a figure that its edge cuts off."""
+    figure.canvas.draw()
+    width, height = figure.canvas.get_width_height()
+    # Labels of ticks are beyond the edge where the tick itself is not drawn.
+    ticks = {t for tick in figure.findobj(Tick) for t in (tick.label1, tick.label2)}
+    found = [t for t in figure.findobj(Text) if t not in ticks and t.get_text().strip()]
+    boxes = {text.get_text(): text.get_window_extent() for text in found}
+    return [
+        word
+        for word, box in boxes.items()
+        if min(box.x0, box.y0) < -1 or box.x1 > width + 1 or box.y1 > height + 1
+    ]
+
+
+LONG = "a data set of a somewhat long name, test split: effect of each unit, 5th to 95th percentile"
+
+
+@pytest.mark.parametrize("title", ["", "digits, test split: some words", LONG])
+@pytest.mark.parametrize("rank", [1, 2, 3, 10, 37])
+@pytest.mark.parametrize("shape", [None, (4, 4)])
+def test_no_word_of_the_parts_is_cut_off(rank, shape, title):
+    parts = np.random.default_rng(0).random((rank, 16))
+    for values in (parts, (parts - 0.5) / 1000):
+        figure = plots.plot_parts(values, shape, title=title)
+        assert words_outside(figure) == []
+        assert figure.axes[0].get_title().replace("\n", " ") == title
+
+
+@pytest.mark.parametrize("title", ["", LONG])
+@pytest.mark.parametrize("k", [1, 2, 10])
+def test_no_word_of_the_other_pictures_is_cut_off(k, title):
+    x = np.random.default_rng(0).random((k, 16))
+    y = np.arange(k)
+    figures = [
+        plots.plot_losses(HISTORY, title),
+        plots.plot_reconstructions(x, x, x, x, (4, 4), title=title),
+        plots.plot_cluster_matrix(assign_clusters(y, y), title),
+        plots.plot_embedding(x[:, :2], y, title, "class"),
+        plots.plot_reconstructions(x, x, x, x, None, title=title),
+    ]
+    for figure in figures:
+        assert words_outside(figure) == []
+    for figure in figures[:4]:
+        assert figure.axes[0].get_title().replace("\n", " ") == title
+    assert figures[4].get_suptitle().replace("\n", " ") == f"{title} sample".strip()
+    assert figures[3].legends[0].get_title().get_text() == "class"
 
 
 # Colours

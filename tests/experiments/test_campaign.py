@@ -139,7 +139,7 @@ def test_a_damaged_record_is_named_and_computed_again(finished, tmp_path, capsys
     assert main(["report", "--output", str(folder)]) == 1
     assert path.name in capsys.readouterr().out
     if part == "-":  # needed only where something is missing that is made of it
-        next((folder / "records").glob("mnist-ae1-seed1-gmm-full-*.json")).unlink()
+        next((folder / "records").glob("mnist-ae1-seed1-gmm-spherical-*.json")).unlink()
     assert command(folder, *ONE) == 0
     assert json.loads(path.read_text())["format"] == 1
 

@@ -42,7 +42,7 @@ def test_begun_run_is_a_run(folder):
 
 
 def test_overwrite_empties_it_but_for_other_files(folder):
-    for path in (folder.checkpoint, folder.metrics, folder.summary):
+    for path in (folder.checkpoint, folder.metrics, folder.summary, folder.report):
         path.write_text("old")
     (folder.figures / "losses.png").write_text("old")
     (folder.figures / "drawing.svg").write_text("mine")

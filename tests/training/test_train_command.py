@@ -1,5 +1,6 @@
 """``python -m ddnmf_np.train``: what it leaves, how it stops and goes on, how it refuses."""
 
+import base64
 import contextlib
 import inspect
 import io
@@ -118,8 +119,20 @@ def test_folder_holds_what_the_help_says(digits_run):
         ),
         "figures/reconstructions.png",
         "metrics.jsonl",
+        "report.html",
         "summary.json",
     ]
+
+
+def test_report_is_of_this_run_and_holds_its_pictures(digits_run):
+    folder, out, _ = digits_run
+    text = (folder / "report.html").read_text("utf-8")
+    summary = json.loads((folder / "summary.json").read_text())
+    assert f"<strong>{summary['evaluation']['scores']['kmeans']['acc']:.3f}</strong>" in text
+    assert summary["finished"] in text
+    for path in (folder / "figures").iterdir():
+        assert base64.b64encode(path.read_bytes()).decode() in text
+    assert str(folder / "report.html") in out
 
 
 def test_config_file_is_the_run_s_and_complete(digits_run):
@@ -244,9 +257,9 @@ def test_embedding_is_coloured_by_class_or_else_by_cluster(tmp_path, data, sketc
     shown = []
     plot = report.plots.plot_embedding
 
-    def spy(points, colours, title):
+    def spy(points, colours, title, kind):
         shown.append((np.array(colours), title))
-        return plot(points, colours, title)
+        return plot(points, colours, title, kind)
 
     monkeypatch.setattr(report.plots, "plot_embedding", spy)
     assert train(data, tmp_path / "with", "--labels", str(tmp_path / "labels.npy")) == 0
@@ -794,9 +807,12 @@ def test_signal_saves_and_resume_goes_on(
     position = load_checkpoint(tmp_path / "run" / "checkpoint.npz").meta["position"]
     assert (position["epoch"], position["batch"]) == (epochs, batches)
     assert not (tmp_path / "run" / "summary.json").exists()
+    report_file = tmp_path / "run" / "report.html"
+    assert f"not finished: {epochs} of 3 epochs" in report_file.read_text("utf-8")
     assert main(["--resume", "--output", str(tmp_path / "run")]) == 0
     assert_same_run(tmp_path / "run", tmp_path / "whole")
     assert (tmp_path / "run" / "summary.json").exists()
+    assert "not finished" not in report_file.read_text("utf-8")
 
 
 def test_second_ctrl_c_ends_at_once(tmp_path, data, unscored, capsys, monkeypatch):

@@ -1,0 +1,192 @@
+"""What a run has left in its folder, as far as it has come."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from typing import Any
+
+from ddnmf_np.checkpoint import load_checkpoint
+from ddnmf_np.config import Config, read_config
+from ddnmf_np.errors import CheckpointError, DataError, UsageError
+from ddnmf_np.evaluation import plots
+from ddnmf_np.runfolder import RunFolder
+
+FIGURES = ("losses", "reconstructions", "parts", "effects", "clusters", "embedding")
+"""Pictures that a run may have, in the order of the page; others are not of a run."""
+
+_PNG = b"\x89PNG\r\n\x1a\n"
+
+
+@dataclass(frozen=True, eq=False)
+class Results:
+    """A run, finished or not.
+
+    Parameters
+    ----------
+    config : Config
+        Its options, with the preset's values written out.
+    history : list of dict
+        A record for each epoch done.
+    summary : dict
+        Content of ``summary.json``; empty before the run is finished.
+    pictures : dict of str to bytes
+        PNG files by name, in the order of `FIGURES`.
+    files : dict of str to int
+        Size of each file of the run that is there, by its path within the folder.
+    notes : list of str
+        What is missing or damaged.
+    """
+
+    config: Config
+    history: list[dict[str, Any]]
+    summary: dict[str, Any]
+    pictures: dict[str, bytes]
+    files: dict[str, int]
+    notes: list[str] = field(default_factory=list)
+
+    def get(self, *path: str) -> Any:
+        """Return an entry of the summary, or None; other versions have fewer or others."""
+        found: Any = self.summary
+        for name in path:
+            found = found.get(name) if isinstance(found, dict) else None
+        return found
+
+
+def read_results(folder: RunFolder) -> Results:
+    """Return what is in the folder of a run.
+
+    Raises
+    ------
+    UsageError
+        If there is no such folder, or it holds no run.
+    DataError
+        If a file of the run is damaged, or its options are those of another version.
+    CheckpointError
+        If the run has left nothing but its options.
+    """
+    remedy = "give the folder that python -m ddnmf_np.train --output FOLDER has written"
+    if not folder.path.is_dir():
+        what = "is a file" if folder.path.exists() else "there is no such folder"
+        raise UsageError(f"run folder {folder.path}: {what}; {remedy}")
+    results = [folder.metrics, folder.checkpoint, folder.summary]
+    if not folder.config.exists() and not folder.checkpoint.exists():
+        raise UsageError(
+            f"run folder {folder.path}: holds no run (neither {folder.checkpoint.name} nor "
+            f"{folder.config.name}); {remedy}"
+        )
+    if not any(path.exists() for path in results):
+        raise CheckpointError(
+            f"{folder.checkpoint}: there is no checkpoint, nor {folder.metrics.name} nor "
+            f"{folder.summary.name}; train a model first (with --overwrite, if a run was begun "
+            "there)"
+        )
+    notes: list[str] = []
+    summary = _read_summary(folder)
+    config, history = _read_config(folder, summary), _read_history(folder, notes)
+    _note_progress(config, history, summary, notes)
+    pictures = _read_pictures(folder, notes)
+    if "losses.png" not in pictures and history:
+        pictures = {"losses.png": plots.png(plots.plot_losses(history, "losses")), **pictures}
+    return Results(config, history, summary, pictures, _files(folder), notes)
+
+
+def _read_config(folder: RunFolder, summary: dict[str, Any]) -> Config:
+    """Return the options, from the checkpoint where they are nowhere else."""
+    if not folder.config.exists():
+        return load_checkpoint(folder.checkpoint).config.resolved()
+    try:
+        return Config(**read_config(folder.config)).resolved()
+    except UsageError as error:
+        environment = summary.get("environment")
+        versions = environment.get("versions") if isinstance(environment, dict) else None
+        wrote = versions.get("ddnmf-np") if isinstance(versions, dict) else None
+        by = f"ddnmf_np {wrote}" if wrote else "another version of ddnmf_np"
+        raise DataError(
+            f"run folder {folder.path}: its options cannot be used: {error}. If {by} wrote them, "
+            "use that version"
+        ) from error
+
+
+def _read_history(folder: RunFolder, notes: list[str]) -> list[dict[str, Any]]:
+    if not folder.metrics.exists():
+        return list(load_checkpoint(folder.checkpoint).meta["history"])
+    lines = folder.metrics.read_text("utf-8", errors="replace").splitlines()
+    history: list[dict[str, Any]] = []
+    for number, line in enumerate(lines, start=1):
+        try:
+            record = json.loads(line)
+            if not isinstance(record, dict):
+                raise ValueError("no record of an epoch")
+        except ValueError as error:
+            if number == len(lines):  # a line that was cut off while it was written
+                notes.append(f"The last line of {folder.metrics.name} is cut off; it is left out.")
+                break
+            raise DataError(
+                f"{folder.metrics}: line {number} is damaged ({error}); continue the run with "
+                "python -m ddnmf_np.train --resume, which writes it again"
+            ) from error
+        history.append(record)
+    return history
+
+
+def _read_summary(folder: RunFolder) -> dict[str, Any]:
+    if not folder.summary.exists():
+        return {}
+    try:
+        summary = json.loads(folder.summary.read_text("utf-8"))
+        if not isinstance(summary, dict):
+            raise ValueError("expected an object")
+    except ValueError as error:
+        raise DataError(
+            f"{folder.summary}: is damaged ({error}); score the run again with python -m "
+            "ddnmf_np.train --resume"
+        ) from error
+    return summary
+
+
+def _note_progress(
+    config: Config, history: list[dict[str, Any]], summary: dict[str, Any], notes: list[str]
+) -> None:
+    if summary:
+        return
+    goes_on = "python -m ddnmf_np.train --resume --output FOLDER continues it."
+    if len(history) < config.epochs:
+        notes.append(
+            f"This run is not finished: {len(history)} of {config.epochs} epochs are done, and "
+            f"nothing has been scored or drawn yet. {goes_on}"
+        )
+    else:
+        notes.append(f"The epochs of this run are done, but not scored. {goes_on}")
+
+
+def _read_pictures(folder: RunFolder, notes: list[str]) -> dict[str, bytes]:
+    pictures: dict[str, bytes] = {}
+    for name in (f"{stem}.png" for stem in FIGURES):
+        path = folder.figures / name
+        if not path.exists():
+            continue
+        data = path.read_bytes()
+        if data.startswith(_PNG) and len(data) > 24:
+            pictures[name] = data
+        else:
+            notes.append(f"{folder.figures.name}/{name} is no picture; it is left out.")
+    return pictures
+
+
+def _files(folder: RunFolder) -> dict[str, int]:
+    """Return the size of each file of the run by its path within the folder."""
+    figures = [folder.figures / f"{stem}.png" for stem in FIGURES]
+    paths = [
+        folder.config,
+        folder.metrics,
+        folder.summary,
+        folder.checkpoint,
+        folder.explorer,
+        *figures,
+    ]
+    return {
+        path.relative_to(folder.path).as_posix(): path.stat().st_size
+        for path in paths
+        if path.exists()
+    }
