@@ -6,6 +6,7 @@ import inspect
 import re
 import subprocess
 import sys
+import tokenize
 from graphlib import TopologicalSorter
 from pathlib import Path
 
@@ -16,6 +17,7 @@ PACKAGE = ROOT / "ddnmf_np"
 SOURCES = sorted(PACKAGE.rglob("*.py"))
 TESTS = sorted((ROOT / "tests").rglob("test_*.py"))
 DERIVATIONS = sorted((ROOT / "derivations").glob("[0-9][0-9]-*.md"))
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("[0-9][0-9]*.py"))
 EQUATIONS = set(range(1, 11))
 
 ROOMS = [
@@ -25,8 +27,8 @@ ROOMS = [
     {"config", "environment", "lanes", "model", "recipe", "start", "training", "checkpoint",
      "distributed", "progress", "runfolder"},
     {"evaluation"},
-    {"estimator", "run", "experiments", "explore", "benchmarks"},
-    {"train", "bench", "doctor", "explore"},
+    {"estimator", "run", "experiments", "explore", "benchmarks", "report"},
+    {"train", "bench", "doctor", "explore", "teaching"},
 ]  # fmt: skip
 """Modules and folders of the package, from the ground up: an import points up this list."""
 
@@ -192,7 +194,72 @@ def test_engine_loads_numpy_alone():
     )
 
 
-# -- every equation: a derivation, a test and a docstring -------------------------------------
+# -- every equation: a derivation, a test, a docstring, a line of code and a notebook's cell -----
+
+
+def search(number):
+    """Return the pattern that finds all there is of an equation, such as 9.
+
+    ``grep -rnE --include=*.md --include=*.py "[Ee]quation[ (]9\\b" derivations ddnmf_np tests
+    notebooks``
+    """
+    return re.compile(rf"[Ee]quation[ (]{number}\b")
+
+
+def commented_code(path):
+    """Yield the comments at the end of a line of code, of which a closing bracket is none.
+
+    A comment on a line of its own computes nothing.
+    """
+    with path.open("rb") as stream:
+        code = False
+        for token in tokenize.tokenize(stream.readline):
+            match token.type:
+                case tokenize.NAME | tokenize.NUMBER:
+                    code = True
+                case tokenize.COMMENT if code:
+                    yield token.string
+                case tokenize.NL | tokenize.NEWLINE:
+                    code = False
+
+
+def cells(path):
+    """Return the kind ("code", "markdown") and the text of every cell of a notebook's script."""
+    parts = re.split(r"^# %%(.*)\n", path.read_text("utf-8"), flags=re.MULTILINE)
+    return [
+        ("markdown" if "[markdown]" in head else "code", text)
+        for head, text in zip(parts[1::2], parts[2::2], strict=True)
+    ]
+
+
+def shown_in(path, number):
+    """Return whether a code cell of a notebook cites an equation, or the text right above one."""
+    found, kinds_and_texts = search(number), cells(path)
+    below = [kind for kind, _ in kinds_and_texts[1:]] + [None]
+    return any(
+        found.search(text) and "code" in (kind, next_kind)
+        for (kind, text), next_kind in zip(kinds_and_texts, below, strict=True)
+    )
+
+
+def test_search_finds_what_it_should_and_no_more(tmp_path):
+    """The test of the tests."""
+    assert search(1).search("see equation 1.")
+    assert search(1).search("@pytest.mark.equation(1)")
+    assert not search(1).search("equation 10, equations 1 and 2, equation(12)")
+    code = tmp_path / "code.py"
+    code.write_text(
+        '"""Equation 1."""\n# equation 2\nf(  # equation 3\n    x,\n)  # equation 4\n'
+        "# equation 5\ny = 1  # equation 6\n"
+    )
+    assert list(commented_code(code)) == ["# equation 3", "# equation 6"]
+    script = tmp_path / "01-a.py"
+    script.write_text(
+        "# equation 1\n# %% [markdown]\n# Equation 2\n# %% [markdown]\n# equation 3\n"
+        '# %% tags=["solution"]\nx = 1  # equation 4\n# %% [markdown]\n# equation 5\n'
+    )
+    assert [kind for kind, _ in cells(script)] == ["markdown", "markdown", "code", "markdown"]
+    assert [n for n in range(1, 6) if shown_in(script, n)] == [3, 4]
 
 
 def marks(path):
@@ -274,6 +341,22 @@ class TestEveryEquation:
         computing = [p for p in SOURCES if p.parent.name in ("engine", "data") or p.stem == "model"]
         cited = re.compile(rf"\b[Ee]quation\s+{number}\b")
         assert any(cited.search(d) for p in computing for d in functions_docstrings(p)), number
+
+    def test_is_found_at_the_line_that_computes_it(self, number):
+        computing = [p for p in SOURCES if p.parent.name in ("engine", "data")]
+        assert any(search(number).search(c) for p in computing for c in commented_code(p))
+
+    def test_one_search_goes_from_derivation_to_test(self, number):
+        """What the marks and headings above are found by is one and the same pattern."""
+        [page] = [path for path in DERIVATIONS if path.name.startswith(f"{number:02d}-")]
+        assert search(number).search(page.read_text("utf-8").splitlines()[0])
+        marked = [path for path in TESTS if number in marks(path)]
+        assert any(search(number).search(path.read_text("utf-8")) for path in marked)
+
+    def test_is_shown_in_a_notebook(self, number):
+        assert any(shown_in(path, number) for path in NOTEBOOKS), (
+            f"no code cell of notebooks/*.py, nor the text right above one, cites equation {number}"
+        )
 
     def test_its_derivation_names_what_implements_it(self, number):
         """Some object that the page names in backquotes cites the equation in its docstring."""

@@ -1,0 +1,185 @@
+"""Wrong backward passes, and checks that let them pass: for notebook 3.
+
+The layers are right but for one line each. The checks are those one meets in courses and blogs;
+`ddnmf_np.gradcheck` is what they are compared with.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ddnmf_np.engine.gradcheck import gradcheck
+from ddnmf_np.engine.layers import Dense, glorot
+from ddnmf_np.engine.ops import Array, Tap
+from ddnmf_np.engine.stack import Stack
+
+Floats = npt.NDArray[np.float64]
+
+
+class ForgetsSlope(Dense):
+    """Takes ``g`` for ``delta``: f' is missing."""
+
+    def backward(self, x: Array, dx: Array | None = None, taps: Sequence[Tap] = ()) -> None:
+        """Run backward as if the activation were the identity."""
+        activation, self.activation = self.activation, "identity"
+        super().backward(x, dx, taps)
+        self.activation = activation
+
+
+class ForgetsSignal(Dense):
+    """Takes ``f'`` for ``delta``: the signal from above is missing."""
+
+    def backward(self, x: Array, dx: Array | None = None, taps: Sequence[Tap] = ()) -> None:
+        """Run backward as if every signal were 1."""
+        self.dh[: len(x)] = 1.0
+        super().backward(x, dx, ())
+
+
+class AveragesBias(Dense):
+    """Averages ``db`` over the batch, though 1/N is in the signal already."""
+
+    def backward(self, x: Array, dx: Array | None = None, taps: Sequence[Tap] = ()) -> None:
+        """Run backward, then divide ``db``."""
+        super().backward(x, dx, taps)
+        if self.db is not None:
+            self.db /= len(x)
+
+
+class ForgetsTaps(Dense):
+    """Ignores the direct gradients at its output, but for those of the last layer."""
+
+    last = False
+
+    def backward(self, x: Array, dx: Array | None = None, taps: Sequence[Tap] = ()) -> None:
+        """Run backward with what comes from above alone."""
+        super().backward(x, dx, taps if self.last else ())
+
+
+class SwapsRows(Dense):
+    """Returns ``dW`` with its rows in reverse order."""
+
+    def backward(self, x: Array, dx: Array | None = None, taps: Sequence[Tap] = ()) -> None:
+        """Run backward, then turn ``dW`` upside down."""
+        super().backward(x, dx, taps)
+        self.dW[...] = self.dW[::-1].copy()
+
+
+class HalvesSignal(Dense):
+    """Passes half of the signal on to the layer below."""
+
+    def backward(self, x: Array, dx: Array | None = None, taps: Sequence[Tap] = ()) -> None:
+        """Run backward, then halve ``dx``."""
+        super().backward(x, dx, taps)
+        if dx is not None:
+            dx *= 0.5
+
+
+BUGS: dict[str, type[Dense]] = {
+    "no bug": Dense,
+    "f' forgotten": ForgetsSlope,
+    "signal forgotten": ForgetsSignal,
+    "db averaged": AveragesBias,
+    "direct gradients forgotten": ForgetsTaps,
+    "rows of dW reversed": SwapsRows,
+    "half the signal passed on": HalvesSignal,
+}
+"""Layer classes by what is wrong with them."""
+
+
+def network(layer: type[Dense], widths: Sequence[int], rows: int, seed: int = 0) -> Stack:
+    """Return a float64 network of sigmoid layers of one class."""
+    layers = [layer(a, b, "sigmoid") for a, b in pairwise(widths)]
+    if isinstance(layers[-1], ForgetsTaps):
+        layers[-1].last = True
+    stack = Stack(layers, rows=rows, dtype="float64")
+    glorot(stack.layers, seed, 0)
+    return stack
+
+
+def passes_all_ones_signal(layer: type[Dense], x: Floats, entries: int = 20) -> bool:
+    """Check the loss ``h.sum()``, whose signal is 1 everywhere, on one layer, entry by entry."""
+    stack = network(layer, (x.shape[1], 12), len(x))
+    goal = stack.forward(x) - 1.0  # the tap 1 (h - goal) is a signal of ones
+
+    def loss() -> float:
+        return float(stack.forward(x).sum())
+
+    errors, sizes = _entry_errors(stack, x, {1: [Tap(goal, 1.0)]}, loss, entries)
+    return bool(np.all(errors <= 1e-5 * sizes))
+
+
+def passes_absolute_tolerance(layer: type[Dense], x: Floats, entries: int = 20) -> bool:
+    """Check a mean squared error entry by entry: right if no difference is above 1e-4."""
+    stack, goal = network(layer, (x.shape[1], 12, x.shape[1]), len(x)), x
+    taps = {2: [Tap(goal, 2.0 / goal.size)]}
+
+    def loss() -> float:
+        return float(np.mean((stack.forward(x) - goal) ** 2))
+
+    errors, _ = _entry_errors(stack, x, taps, loss, entries)
+    return bool(np.all(errors <= 1e-4))
+
+
+def passes_all_ones_direction(layer: type[Dense], x: Floats, tolerance: float = 1e-6) -> bool:
+    """Check each block along the direction of ones: only the sum of a gradient is looked at."""
+    rng = np.random.default_rng(0)
+    stack = network(layer, (x.shape[1], 12, 7), len(x))
+    goal = rng.normal(size=(len(x), 7))
+    stack.forward(x)
+    stack.backward({2: [Tap(goal, 2.0)]})
+    for name in stack.arena.shapes:
+        value, gradient = stack.arena.param(name), stack.arena.grad(name)
+        ends = []
+        for step in (1e-5, -2e-5):
+            value += step
+            ends.append(float(((stack.forward(x) - goal) ** 2).sum()))
+        value += 1e-5
+        slope = (ends[0] - ends[1]) / 2e-5
+        if abs(float(gradient.sum()) - slope) > tolerance * float(np.linalg.norm(gradient)):
+            return False
+    return True
+
+
+def passes_gradcheck(layer: type[Dense], x: Floats) -> bool:
+    """Check with `ddnmf_np.gradcheck`: random signs, a random target at every layer."""
+    stack = network(layer, (x.shape[1], 12, 7), len(x))
+    return gradcheck(stack, x, verbose=False).ok
+
+
+CHECKS: dict[str, Any] = {
+    "all-ones signal": passes_all_ones_signal,
+    "absolute tolerance": passes_absolute_tolerance,
+    "all-ones direction": passes_all_ones_direction,
+    "gradcheck": passes_gradcheck,
+}
+"""Checks by name, each from a layer class and samples to whether it is content."""
+
+
+def _entry_errors(
+    stack: Stack, x: Floats, taps: Any, loss: Any, entries: int
+) -> tuple[Floats, Floats]:
+    """Return the errors of some entries of each block, and the largest slope of their block."""
+    rng = np.random.default_rng(0)
+    stack.forward(x)
+    stack.backward(taps)
+    gradients = stack.arena.grads.copy()
+    errors, sizes = [], []
+    for span in stack.arena.spans.values():
+        chosen = rng.choice(np.arange(span.start, span.stop), min(entries, span.stop - span.start))
+        slopes = []
+        for place in chosen:
+            saved = stack.arena.params[place]
+            ends = []
+            for step in (1e-5, -1e-5):
+                stack.arena.params[place] = saved + step
+                ends.append(loss())
+            stack.arena.params[place] = saved
+            slopes.append((ends[0] - ends[1]) / 2e-5)
+            errors.append(abs(float(gradients[place]) - slopes[-1]))
+        sizes += [max(map(abs, slopes))] * len(slopes)
+    return np.array(errors), np.array(sizes)

@@ -1,0 +1,81 @@
+"""How good is a difference quotient? Its error against the step, for notebook 3."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from ddnmf_np.engine.gradcheck import relu_sides
+from ddnmf_np.engine.ops import Array, Tap
+from ddnmf_np.engine.stack import Stack
+
+Floats = npt.NDArray[np.float64]
+
+
+class Slope:
+    """The loss ``||h(L) - goal||^2`` of a network along one random direction of its parameters.
+
+    Parameters
+    ----------
+    stack : Stack
+        The network; it is copied.
+    x : ndarray of shape (n, D)
+        Samples.
+    seed : int
+        Of the goal and of the direction, whose entries are +1 and -1.
+
+    Attributes
+    ----------
+    exact : float
+        ``<g, u>``: the slope that backward gives, in float64.
+    norm : float
+        Length of the gradient ``g``.
+    """
+
+    def __init__(self, stack: Stack, x: Array, seed: int = 0) -> None:
+        rng = np.random.default_rng(seed)
+        self.stack = stack
+        self.x = x.astype("float64")
+        self.goal = rng.uniform(size=(len(x), stack.widths[-1]))
+        self.u = rng.choice((-1.0, 1.0), stack.arena.size)
+        twin = stack.copy(rows=len(x), dtype="float64")
+        twin.forward(self.x)
+        twin.backward({twin.depth: [Tap(self.goal, 2.0)]})
+        self.exact = float(twin.arena.grads @ self.u)
+        self.norm = float(np.linalg.norm(twin.arena.grads))
+
+    def loss(self, step: float, dtype: str = "float64") -> float:
+        """Return the loss ``step`` away along the direction, computed in a precision."""
+        return self._at(step, dtype)[0]
+
+    def crossings(self, step: float) -> int:
+        """Return how many ReLU outputs change sides between ``-step`` and ``+step``."""
+        low, high = self._at(-step, "float64")[1], self._at(step, "float64")[1]
+        return int((low != high).sum())
+
+    def errors(
+        self,
+        steps: Sequence[float],
+        dtype: str = "float64",
+        kind: Literal["central", "forward"] = "central",
+    ) -> Floats:
+        """Return the error of the difference quotient at each step, relative to ``norm``."""
+        found = []
+        for step in steps:
+            if kind == "central":
+                slope = (self.loss(step, dtype) - self.loss(-step, dtype)) / (2.0 * step)
+            else:
+                slope = (self.loss(step, dtype) - self.loss(0.0, dtype)) / step
+            found.append(abs(slope - self.exact) / self.norm)
+        return np.array(found)
+
+    def _at(self, step: float, dtype: str) -> tuple[float, Array]:
+        twin = self.stack.copy(rows=len(self.x), dtype="float64")
+        twin.arena.params += step * self.u
+        if dtype != "float64":
+            twin = twin.copy(rows=len(self.x), dtype=dtype)
+        difference = twin.forward(self.x.astype(dtype)) - self.goal.astype(dtype)
+        return float((difference * difference).sum()), relu_sides(twin)

@@ -1,0 +1,187 @@
+"""Pictures and sources, shown in a notebook: small files, labelled, made without pyplot."""
+
+from __future__ import annotations
+
+import ast
+import base64
+import inspect
+import io
+import textwrap
+from collections.abc import Sequence
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import PIL.Image
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+import ddnmf_np
+from ddnmf_np.errors import DataError
+from ddnmf_np.evaluation.plots import WIDTH
+
+DPI = 100
+"""Of pictures in notebooks: 720 pixels across, the width of a cell."""
+
+COLORS = ("#E69F00", "#56B4E9", "#F0E442")
+"""For what is neither a network nor a loss term; Okabe and Ito's, as all others."""
+
+
+def show(figure: Figure, alt: str) -> None:
+    """Show a figure as PNG in the notebook that calls.
+
+    Parameters
+    ----------
+    figure : Figure
+        From `new_figure`, or from a function of `ddnmf_np.evaluation.plots`.
+    alt : str
+        What is to be seen, for those who cannot see it.
+    """
+    stream = io.BytesIO()
+    figure.savefig(stream, format="png", dpi=DPI)
+    small = io.BytesIO()  # 256 colours are enough here, and a third of the bytes
+    PIL.Image.open(stream).convert("RGB").quantize(256).save(small, "png", optimize=True)
+    png = base64.b64encode(small.getvalue()).decode("ascii")
+    import_module("IPython.display").display(
+        {"image/png": png, "text/plain": alt}, metadata={"image/png": {"alt": alt}}, raw=True
+    )
+
+
+def new_figure(height: float, width: float = WIDTH) -> Figure:
+    """Return an empty figure of so many inches that arranges its own contents."""
+    figure = Figure(figsize=(width, height), dpi=DPI, layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def show_source(thing: Any, *, docstring: bool = False) -> None:
+    """Show the lines of the package that compute something, with their place.
+
+    Parameters
+    ----------
+    thing : function or class
+        Of this package.
+    docstring : bool
+        Whether its docstring is shown too.
+    """
+    import_module("IPython.display").display_markdown(source_text(thing, docstring), raw=True)
+
+
+def source_text(thing: Any, docstring: bool = False) -> str:
+    """Return the source of something as Markdown, headed by its place in the package."""
+    lines, start = inspect.getsourcelines(thing)
+    home = Path(ddnmf_np.__file__).parents[1]
+    place = Path(inspect.getsourcefile(thing) or "").resolve().relative_to(home).as_posix()
+    code = textwrap.dedent("".join(lines)).rstrip("\n")
+    if not docstring:
+        code = _without_docstring(code)
+    return f"`{place}`, from line {start}:\n\n```python\n{code}\n```"
+
+
+def _without_docstring(code: str) -> str:
+    """Return the source of one function or class without its docstring."""
+    node = ast.parse(code).body[0]
+    assert isinstance(node, (ast.FunctionDef, ast.ClassDef))
+    if ast.get_docstring(node) is None:
+        return code
+    first = node.body[0]
+    lines = code.splitlines()
+    del lines[first.lineno - 1 : first.end_lineno]
+    return "\n".join(lines)
+
+
+def image_rows(
+    rows: dict[str, npt.ArrayLike],
+    shape: tuple[int, int],
+    *,
+    signed: bool = False,
+    titles: Sequence[str] = (),
+) -> Figure:
+    """Draw rows of images, one row for each name.
+
+    Parameters
+    ----------
+    rows : dict of str to array_like of shape (k, D)
+        Images by what they are; every row has as many.
+    shape : tuple of two ints
+        Height and width of an image.
+    signed : bool
+        Whether values of both signs are meant: then red is above 0, blue below, white is 0, and a
+        row has one scale. Otherwise black is 0 (or less) and white the largest value of the row.
+    titles : sequence of str
+        Over each column.
+
+    Returns
+    -------
+    Figure
+        For `show`.
+    """
+    arrays = {name: np.asarray(values) for name, values in rows.items()}
+    counts = {len(values) for values in arrays.values()}
+    if len(counts) != 1:
+        raise DataError(f"rows have {sorted(counts)} images; give each row as many")
+    (columns,) = counts
+    tile = (WIDTH - 1.2) / columns
+    figure = new_figure(len(arrays) * tile * shape[0] / shape[1] + (0.35 if titles else 0.1))
+    grid = figure.subplots(len(arrays), columns, squeeze=False)
+    for (name, values), line in zip(arrays.items(), grid, strict=True):
+        peak = float(np.max(np.abs(values) if signed else values)) or 1.0
+        low, cmap = (-peak, "RdBu_r") if signed else (0.0, "gray")
+        for axes, value in zip(line, values, strict=True):
+            axes.imshow(value.reshape(shape), cmap=cmap, vmin=low, vmax=peak)
+            axes.set(xticks=[], yticks=[])
+            axes.spines[:].set_color("0.7")
+        line[0].set_ylabel(name, rotation=0, ha="right", va="center", fontsize=9)
+    for axes, title in zip(grid[0], titles, strict=False):
+        axes.set_title(title, fontsize=9)
+    return figure
+
+
+def matrices(
+    panels: dict[str, npt.ArrayLike],
+    *,
+    xlabel: str,
+    ylabel: str,
+    signed: bool = False,
+    columns: int = 4,
+) -> Figure:
+    """Draw matrices side by side, each on a scale of its own with a colour bar.
+
+    Parameters
+    ----------
+    panels : dict of str to array_like of shape (rows, columns)
+        Matrices by title.
+    xlabel, ylabel : str
+        What columns and rows are.
+    signed : bool
+        Red above 0, blue below, white at 0; otherwise dark is low and bright is high.
+    columns : int
+        Panels side by side.
+
+    Returns
+    -------
+    Figure
+        For `show`.
+    """
+    lines = -(-len(panels) // columns)
+    figure = new_figure(2.3 * lines + 0.2)
+    grid = figure.subplots(lines, min(columns, len(panels)), squeeze=False).ravel()
+    for axes in grid[len(panels) :]:
+        axes.set_axis_off()
+    for (title, panel), axes in zip(panels.items(), grid, strict=False):
+        values = np.atleast_2d(np.asarray(panel, np.float64))
+        peak = float(np.max(np.abs(values))) or 1.0
+        scale: dict[str, Any] = (
+            {"cmap": "RdBu_r", "vmin": -peak, "vmax": peak} if signed else {"cmap": "cividis"}
+        )
+        image = axes.imshow(values, aspect="auto", interpolation="nearest", **scale)
+        axes.set_title(title, fontsize=9)
+        axes.tick_params(labelsize=7)
+        if values.shape[1] == 1:
+            axes.set_xticks([])
+        figure.colorbar(image, ax=axes).ax.tick_params(labelsize=7)
+    figure.supxlabel(xlabel, fontsize=9)
+    figure.supylabel(ylabel, fontsize=9)
+    return figure

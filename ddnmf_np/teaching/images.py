@@ -1,0 +1,104 @@
+"""Real images for the notebooks, without a download."""
+
+from __future__ import annotations
+
+import os
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import platformdirs
+
+from ddnmf_np.data.datasets import DEBIAN_FOLDER, FILES, NAMES, Dataset, load
+from ddnmf_np.errors import UsageError
+
+
+class Images(NamedTuple):
+    """Images as rows.
+
+    Attributes
+    ----------
+    x : ndarray of shape (n, D), float32
+        Pixels in [0, 1].
+    labels : ndarray of shape (n,), int64
+        What each image shows; for looking at results, never for training.
+    shape : tuple of two ints
+        Height and width; their product is D.
+    """
+
+    x: npt.NDArray[Any]
+    labels: npt.NDArray[np.int64]
+    shape: tuple[int, int]
+
+
+def images(
+    n: int | None = None, name: str = "mnist", split: Literal["train", "test"] = "train"
+) -> Images:
+    """Return the first images of a set that is on this computer.
+
+    The files of MNIST and Fashion-MNIST are looked for in the folder that ``DDNMF_DATA`` names, in
+    the user's cache and in Debian's folder for data packages. Where they are not found,
+    scikit-learn's 8 x 8 digits take their place, and a printed sentence says so: nothing is
+    downloaded.
+
+    Parameters
+    ----------
+    n : int, optional
+        How many, from the first; all of them if not given, or if there are fewer.
+    name : {"mnist", "fashion-mnist", "digits"}
+        Which set.
+    split : {"train", "test"}
+        Which part of it.
+
+    Returns
+    -------
+    Images
+        ``x, labels, shape``, in memory of the caller's own.
+
+    Raises
+    ------
+    UsageError
+        If an argument cannot be used.
+    DataError
+        If files are there but are not those of the set.
+    """
+    if name not in NAMES:
+        raise UsageError(f"name is {name!r}; choose one of {', '.join(NAMES)}")
+    if split not in ("train", "test"):
+        raise UsageError(f"split is {split!r}; choose 'train' or 'test'")
+    if n is not None and n < 1:
+        raise UsageError(f"n is {n}; expected at least 1")
+    found = name if name == "digits" or _on_disk(name) else "digits"
+    if found != name:
+        print(
+            f"{name} is not on this computer: these are scikit-learn's 8 x 8 digits instead. "
+            f"(To fetch it once: from ddnmf_np.data.datasets import load; load({name!r}))"
+        )
+    data = _load(found)
+    x, y = (data.x_train, data.y_train) if split == "train" else (data.x_test, data.y_test)
+    # The named sets have all four arrays, and their samples are images.
+    assert x is not None
+    assert y is not None
+    assert data.image_shape is not None
+    return Images(x[:n].copy(), y[:n].copy(), data.image_shape)
+
+
+@lru_cache(maxsize=1)
+def _load(name: str) -> Dataset:
+    return load(name)
+
+
+def _on_disk(name: str) -> bool:
+    """Return whether `load` would find the set without a download."""
+    root = os.environ.get("DDNMF_DATA")
+    folders = [Path(root).expanduser() / name, Path(root).expanduser()] if root else []
+    folders += [Path(platformdirs.user_cache_dir("ddnmf_np")) / name, DEBIAN_FOLDER / name]
+    return any(
+        all(
+            any(os.path.isfile(folder / f"{file}{end}") for end in ("", ".gz"))
+            for file in FILES.values()
+        )
+        for folder in folders
+    )

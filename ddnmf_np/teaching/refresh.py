@@ -1,0 +1,122 @@
+"""Execute notebooks and write them with their outputs: ``python -m ddnmf_np.teaching.refresh``.
+
+The ``.py`` of a pair is what people edit; this writes the ``.ipynb`` beside it. The same source
+gives the same file but for what the cells print: cells are numbered, and no time is recorded.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import time
+from collections.abc import Sequence
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from ddnmf_np.errors import BackendError, DataError
+from ddnmf_np.files import atomic_write_text
+
+LARGEST = 300_000
+"""Bytes that a notebook may have with its outputs."""
+
+TIMEOUT_S = 600
+"""For one cell, on the slowest machine."""
+
+
+def read(source: Path) -> Any:
+    """Return the notebook that a ``.py`` in jupytext's percent format stands for."""
+    jupytext = _needed("jupytext")
+    notebook = jupytext.read(source, fmt="py:percent")
+    for number, cell in enumerate(notebook.cells, start=1):
+        cell["id"] = f"cell-{number:02d}"
+    notebook.metadata["jupytext"] = {"formats": "ipynb,py:percent"}
+    notebook.nbformat, notebook.nbformat_minor = 4, 5
+    return notebook
+
+
+def execute(notebook: Any, folder: Path, timeout_s: int = TIMEOUT_S) -> float:
+    """Execute a notebook in place and return the seconds that it took.
+
+    Parameters
+    ----------
+    notebook : NotebookNode
+        Gets its outputs.
+    folder : Path
+        Where it runs.
+    timeout_s : int
+        For each cell.
+
+    Raises
+    ------
+    nbclient.exceptions.CellExecutionError
+        If a cell raises; its text shows the cell.
+    """
+    nbclient = _needed("nbclient")
+    start = time.perf_counter()
+    nbclient.NotebookClient(
+        notebook,
+        timeout=timeout_s,
+        kernel_name="python3",
+        record_timing=False,
+        resources={"metadata": {"path": str(folder)}},
+    ).execute()
+    notebook.metadata["language_info"] = {"name": "python"}  # without this machine's version
+    return time.perf_counter() - start
+
+
+def to_text(notebook: Any) -> str:
+    """Return the notebook as the text of its file."""
+    text: str = _needed("nbformat").writes(notebook)
+    return text + "\n"
+
+
+def refresh(source: Path) -> tuple[float, int]:
+    """Execute the notebook of one ``.py`` and write its ``.ipynb``.
+
+    Returns
+    -------
+    seconds : float
+        How long it ran.
+    size : int
+        Bytes of the file.
+    """
+    if source.suffix != ".py" or not source.is_file():
+        raise DataError(f"{source}: is not the .py of a notebook; give one of notebooks/*.py")
+    notebook = read(source)
+    seconds = execute(notebook, source.parent)
+    text = to_text(notebook)
+    atomic_write_text(source.with_suffix(".ipynb"), text)
+    return seconds, len(text.encode("utf-8"))
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Refresh the notebooks that the command line names."""
+    parser = argparse.ArgumentParser(
+        prog="python -m ddnmf_np.teaching.refresh", description=__doc__
+    )
+    parser.add_argument("sources", nargs="+", type=Path, help="notebooks/*.py")
+    os.environ.setdefault("PYDEVD_DISABLE_FILE_VALIDATION", "1")
+    failed = 0
+    for source in parser.parse_args(argv).sources:
+        seconds, size = refresh(source)
+        large = size > LARGEST
+        failed += large
+        print(
+            f"{source.stem}: {seconds:.1f} s, {size / 1000:.0f} kB{' TOO LARGE' if large else ''}"
+        )
+    return 1 if failed else 0
+
+
+def _needed(module: str) -> Any:
+    try:
+        return import_module(module)
+    except ImportError as error:
+        raise BackendError(
+            f"{module} is not installed ({error}); pip install 'ddnmf-np[notebooks]'"
+        ) from error
+
+
+if __name__ == "__main__":
+    sys.exit(main())

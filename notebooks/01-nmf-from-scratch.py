@@ -1,0 +1,264 @@
+# ---
+# jupyter:
+#   jupytext:
+#     formats: ipynb,py:percent
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # 1. NMF from scratch
+#
+# After this notebook you can
+#
+# * write an image as a sum of parts, and say what the two matrices of NMF are;
+# * derive the multiplicative updates of Lee and Seung (1999), and run them on real images;
+# * say why their parts look like pieces of images and those of PCA like ghosts;
+# * find the place where the deep model of this package does the same.
+#
+# You need matrix products and the chain rule.
+
+# %% tags=["setup"]
+import numpy as np
+from sklearn.decomposition import PCA
+
+from ddnmf_np.engine.layers import Dense
+from ddnmf_np.engine.stack import Stack
+from ddnmf_np.evaluation.interpret import hoyer_sparsity
+from ddnmf_np.teaching import check, images, nmf
+from ddnmf_np.teaching.display import COLORS, image_rows, new_figure, show, show_source
+
+# %% [markdown]
+# ## Images as a matrix
+#
+# Each image becomes a row of `x`: $n$ images of $D$ pixels are a matrix $(n, D)$, and every entry
+# is 0 (black) or more.
+
+# %%
+x, labels, shape = images(2000)
+print(f"x has shape {x.shape}; each row is an image of {shape[0]} x {shape[1]} pixels")
+print(f"smallest pixel {x.min():.0f}, largest {x.max():.0f}, {(x == 0).mean():.0%} of them black")
+show(image_rows({"images": x[:12]}, shape, titles=[str(k) for k in labels[:12]]), "twelve digits")
+
+# %% [markdown]
+# ## What NMF asks for
+#
+# Two matrices, both without a negative entry, whose product comes close to the images:
+#
+# $$x \approx H W^T, \qquad H \ge 0 \ (n, r), \qquad W \ge 0 \ (D, r).$$
+#
+# Column $k$ of $W$ is a *part*: an image of its own. Row $i$ of $H$ is the *code* of image $i$: how
+# much of each part is in it. So an image is a sum of $r$ parts, and nothing is ever taken away.
+# Close means that the squared distance is small:
+#
+# $$F(H, W) = \tfrac12 \lVert x - H W^T \rVert^2 .$$
+#
+# The deep model has the same distance between its code and what its NMF module makes of it, as
+# equation 6 ([derivation](../derivations/06-non-negative-loss.md)).
+#
+# ## From the gradient to the update
+#
+# By the chain rule, the gradient by $H$ is
+#
+# $$\frac{\partial F}{\partial H} = (H W^T - x)\, W
+#   = \underbrace{H W^T W}_{\text{positive part}} - \underbrace{x W}_{\text{negative part}} .$$
+#
+# Nothing in either part is below 0. Descent would subtract the gradient times a step, and could
+# make an entry of $H$ negative. Lee and Seung choose the step for each entry by itself, $H / (H W^T
+# W)$, and then the subtraction turns into a product:
+#
+# $$H - \frac{H}{H W^T W} \odot (H W^T W - x W) = H \odot \frac{x W}{H W^T W} .$$
+#
+# A product of numbers that are not negative is not negative: the constraint takes care of itself.
+# Where the negative part is the larger one the entry grows, where the positive part is it shrinks.
+# $W$ has the same update with $x^T$ in place of $x$. Steps this long might climb; Lee and Seung
+# (2001) show that they never do, by a quadratic function that touches $F$ at the present $H$, lies
+# above it elsewhere, and has its minimum exactly at the new $H$.
+#
+# The line of the package that computes it:
+
+# %%
+show_source(nmf.multiplicative_step)
+
+# %% [markdown]
+# ## Run it
+#
+# 25 parts, from random positive numbers. Beside the loss stands the smallest one that *any* 25
+# parts could reach if signs were allowed (the truncated singular value decomposition).
+
+# %%
+rank = 25
+H, W = nmf.start(x, rank, seed=0)
+loss = []
+for _ in range(300):
+    loss.append(float(((x - H @ W.T) ** 2).sum() / len(x)))
+    H, W = nmf.multiplicative_step(x, H, W)
+loss.append(float(((x - H @ W.T) ** 2).sum() / len(x)))
+
+values = np.linalg.eigvalsh(x.T.astype("float64") @ x)[::-1]  # squared singular values of x
+floor = values[rank:].sum() / len(x)
+rises = np.sum(np.diff(loss) > 1e-6 * np.array(loss[1:]))  # float32 rounds to about 1e-7
+print(f"squared error of an image: {loss[0]:.1f} at the start, {loss[-1]:.1f} after 300 steps")
+print(f"the least that 25 parts of any sign can reach: {floor:.1f}; steps that went up: {rises}")
+
+# %%
+figure = new_figure(3)
+axes = figure.subplots()
+axes.semilogx(range(1, len(loss) + 1), loss, color=COLORS[0], label="NMF")
+axes.axhline(floor, color="0.3", linestyle="--", label="least with any signs")
+axes.set(xlabel="step (log scale)", ylabel="squared error of an image", ylim=0)
+axes.legend(frameon=False)
+show(figure, "the loss falls at every step, towards a floor that it does not reach")
+
+# %% [markdown]
+# ## Parts and ghosts
+#
+# PCA of the same images, with as many components, has the smaller error. But its components have
+# both signs (red above 0, blue below): each is a ghost of whole digits, and an image comes out of
+# them by adding and cancelling. NMF cannot cancel. What it adds must be there in the image, and so
+# its parts become strokes.
+
+# %%
+pca = PCA(rank, svd_solver="covariance_eigh").fit(x)
+show(image_rows({"PCA": pca.components_[:10]}, shape, signed=True), "ten ghosts, red and blue")
+order = np.argsort(-H.sum(axis=0) * np.linalg.norm(W, axis=0))  # what is used most comes first
+show(image_rows({"NMF": W.T[order][:10]}, shape), "ten parts, pieces of strokes")
+
+# %% [markdown]
+# The same image, built up term by term, the largest first. NMF only ever adds ink. PCA starts from
+# the mean image and overshoots: blue is what is darker than black.
+
+# %%
+one = 3
+terms = H[one][:, None] * W.T
+terms = terms[np.argsort(-np.linalg.norm(terms, axis=1))]
+ghosts = pca.transform(x[[one]]).T * pca.components_
+ghosts = ghosts[np.argsort(-np.linalg.norm(ghosts, axis=1))]
+so_far = [1, 2, 3, 4, 6, 9, 14, rank]
+builds = {
+    "NMF": np.cumsum(terms, axis=0)[np.array(so_far) - 1],
+    "PCA": pca.mean_ + np.cumsum(ghosts, axis=0)[np.array(so_far) - 1],
+}
+titles = [f"{k} term{'s'[: k > 1]}" for k in so_far]
+show(image_rows(builds, shape, signed=True, titles=titles), "one digit, built from parts")
+
+# %% [markdown]
+# How much smaller are parts than ghosts? Hoyer's sparsity is 0 for an image of equal pixels and 1
+# for one with a single bright pixel.
+
+# %%
+figure = new_figure(2.6)
+axes = figure.subplots()
+bins = np.linspace(0, 1, 26)
+axes.hist(hoyer_sparsity(W.T), bins, color=COLORS[0], label="NMF parts")
+axes.hist(hoyer_sparsity(pca.components_), bins, color=COLORS[1], label="PCA")
+axes.set(xlabel="Hoyer sparsity (no unit)", ylabel="number of parts")
+axes.legend(frameon=False)
+show(figure, "two histograms: the parts of NMF are sparser than the components of PCA")
+
+# %% [markdown]
+# Three honest remarks. The parts are not the only ones: another start gives others, of nearly the
+# same error. Parts are pieces only where the images are lined up and much of them is empty; NMF
+# promises non-negativity, not sparsity. And PCA, which may cancel, needs fewer terms for the same
+# error.
+#
+# ## The same in the deep model
+#
+# Equation 3 ([derivation](../derivations/03-nmf-module.md)) is this factorization inside a network:
+# $\hat X = \mathrm{ReLU}(W H)$ in the paper's columns. With rows, and a $W$ that has no negative
+# entry, the ReLU has nothing to cut, and the layer computes $H W^T$:
+
+# %%
+layer = Dense(rank, x.shape[1], "relu", bias=False)  # the recovery layer of equation 3
+Stack([layer], rows=len(x))
+layer.W[...] = W
+print("layer and product agree:", np.allclose(layer.forward(H), H @ W.T, rtol=1e-5, atol=1e-6))
+
+# %% [markdown]
+# What is new there: $H$ is not found by iteration for the images at hand, but computed by a layer,
+# $H = \sigma(W' X)$, so that a new image gets its code at once; and $X$ is not the image but what
+# an encoder makes of it.
+#
+# ## Exercises
+#
+# Fill in each answer and run the cell: `check` says which block is wrong, and by how much. A
+# solution is hidden below each.
+#
+# **1. The gradient.** Return $\partial F / \partial H$ for $F = \frac12 \lVert x - H W^T \rVert^2$.
+
+
+# %% tags=["exercise"]
+def gradient(x, H, W):
+    return ...  # (n, rank)
+
+
+check("nmf-gradient", gradient)
+
+
+# %% tags=["solution", "hide-cell"] jupyter={"source_hidden": true}
+def gradient(x, H, W):
+    return (H @ W.T - x) @ W
+
+
+check("nmf-gradient", gradient)
+
+# %% [markdown]
+# **2. The updates.** One step of Lee and Seung: first $H$, then $W$ with the new $H$. (All numbers
+# of this exercise are above 0, so no quotient is in danger.)
+
+
+# %% tags=["exercise"]
+def step(x, H, W):
+    H_new = ...  # (n, rank)
+    W_new = ...  # (D, rank)
+    return H_new, W_new
+
+
+check("nmf-step", step)
+
+
+# %% tags=["solution", "hide-cell"] jupyter={"source_hidden": true}
+def step(x, H, W):
+    H_new = H * (x @ W) / (H @ W.T @ W)
+    W_new = W * (x.T @ H_new) / (W @ H_new.T @ H_new)
+    return H_new, W_new
+
+
+check("nmf-step", step)
+
+# %% [markdown]
+# **3. Sparsity.** For each row $w$ of `parts`:
+# $(\sqrt D - \lVert w \rVert_1 / \lVert w \rVert_2) / (\sqrt D - 1)$.
+
+
+# %% tags=["exercise"]
+def sparsity(parts):
+    return ...  # (rank,)
+
+
+check("hoyer-sparsity", sparsity)
+
+
+# %% tags=["solution", "hide-cell"] jupyter={"source_hidden": true}
+def sparsity(parts):
+    root = np.sqrt(parts.shape[1])
+    ones = np.abs(parts).sum(axis=1)
+    twos = np.sqrt((parts**2).sum(axis=1))
+    return (root - ones / twos) / (root - 1)
+
+
+check("hoyer-sparsity", sparsity)
+
+# %% [markdown]
+# ## What to read next
+#
+# * [Notebook 2](02-one-layer-by-hand.ipynb): one layer, forward and backward.
+# * [Equation 3](../derivations/03-nmf-module.md), the NMF module, and
+#   [notebook 5](05-student-and-nmf.ipynb), where it is trained.
+# * Lee and Seung, "Learning the parts of objects by non-negative matrix factorization", Nature 401
+#   (1999), and "Algorithms for non-negative matrix factorization", NIPS 13 (2001).

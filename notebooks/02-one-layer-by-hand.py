@@ -1,0 +1,300 @@
+# ---
+# jupyter:
+#   jupytext:
+#     formats: ipynb,py:percent
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # 2. One layer by hand
+#
+# After this notebook you can
+#
+# * compute a layer forward, for one image and for a batch (equation 1);
+# * write its backward pass with a diagonal matrix and an outer product (equation 9), and say why
+#   the code has neither;
+# * find the three lines of the package that do it.
+
+# %% tags=["setup"]
+import timeit
+
+import numpy as np
+
+from ddnmf_np import gradcheck
+from ddnmf_np.engine.layers import Dense, glorot
+from ddnmf_np.engine.ops import Ops
+from ddnmf_np.engine.stack import Stack
+from ddnmf_np.teaching import check, images
+from ddnmf_np.teaching.display import image_rows, matrices, new_figure, show, show_source
+
+# %% [markdown]
+# ## One image, forward
+#
+# Equation 1 ([derivation](../derivations/01-layer.md)) for one image, written as a column:
+#
+# $$h = f(z), \qquad z = W x + b .$$
+#
+# $W$ has a row for each unit. A row is as long as the image, so it can be looked at as one: unit
+# $k$ adds up the pixels of $x$, each times the weight at its place, and $f$ bends the sum. Here are
+# 8 ReLU units, $f(z) = \max(z, 0)$, with the random weights that training starts from.
+
+# %%
+x, labels, shape = images(64)
+x = x.astype("float64")
+layer = Dense(x.shape[1], 8, "relu")
+Stack([layer], rows=len(x), dtype="float64")  # gives the layer its memory
+glorot([layer], seed=0, stream=0)
+
+one = x[0]
+z = layer.W @ one + layer.b
+h = np.maximum(z, 0)
+titles = [f"z = {value:.2f}" for value in z]
+show(image_rows({"rows of W": layer.W}, shape, signed=True, titles=titles), "eight random images")
+print("h =", h.round(2))
+
+# %% [markdown]
+# ## One image, backward
+#
+# Somebody above tells the layer how the loss changes with each of its outputs: $g = \partial L /
+# \partial h$. It has to say how the loss changes with $W$, with $b$, and with $x$. Equation 9
+# ([derivation](../derivations/09-supervisor-gradient.md)) has three steps.
+#
+# **1. Through $f$.** $h_k$ depends on $z_k$ alone. So the matrix of all $\partial h_k / \partial
+# z_a$, the paper's $f'$, is *diagonal*, and
+#
+# $$\delta = \frac{\partial L}{\partial z} = f' g .$$
+#
+# **2. Weights.** $W_{aj}$ enters $z_a$ alone, with the factor $x_j$. So $dW_{aj} = \delta_a x_j$,
+# an *outer product*; and $db = \delta$:
+#
+# $$dW = \delta x^T .$$
+#
+# **3. The layer below.** $x_j$ enters every $z_k$, with the factor $W_{kj}$:
+#
+# $$\frac{\partial L}{\partial x} = W^T \delta .$$
+
+# %%
+g = np.random.default_rng(1).normal(size=8)
+slope = np.diag((h > 0) * 1.0)  # the diagonal matrix f' of a ReLU
+delta = slope @ g
+dW = np.outer(delta, one)
+dx = layer.W.T @ delta
+
+panels = {"f' (8 x 8)": slope, "g": g[:, None], "delta = f' g": delta[:, None]}
+show(matrices(panels, xlabel="column", ylabel="unit", signed=True, columns=3), "a diagonal matrix")
+
+# %% [markdown]
+# An outer product, seen: row $k$ of $dW$ is the image times the number $\delta_k$. A unit whose sum
+# should have been larger (blue: descent adds what is negative) wants more of this image in its
+# weights; a unit that is off ($h_k = 0$) wants nothing.
+
+# %%
+titles = [f"$\\delta$ = {value:.2f}" for value in delta]
+rows = image_rows({"rows of dW": dW}, shape, signed=True, titles=titles)
+show(rows, "one image in eight strengths")
+
+# %% [markdown]
+# The paper's $\partial h / \partial W$ is a tensor of order three: a number for every output, row
+# and column. For the layer 500 -> 2000 of the paper it would be 8 GB in float32, nearly all of them
+# zeros.
+
+# %%
+for fan_in, fan_out in (one.size, 8), (500, 2000):
+    numbers = f"{fan_out**2 * fan_in:,} numbers in the tensor, {fan_out * fan_in:,} in dW"
+    print(f"layer {fan_in} -> {fan_out}: {numbers}")
+
+# %% [markdown]
+# ## From one image to a batch
+#
+# Put $n$ images into the rows of `x`. Forward, each row goes its own way, so that all of them are
+# one product. Backward, the rows do not meet either, until $dW$ and $db$ add them up; and a sum of
+# outer products *is* a matrix product:
+#
+# $$h = f(x W^T + \mathbf 1 b^T), \qquad dW = \sum_i \delta_i x_i^T = \delta^T x, \qquad
+#   db = \sum_i \delta_i, \qquad dx = \delta W .$$
+#
+# A diagonal matrix for each image has become one product element by element, $\delta = f' \odot g$.
+
+# %%
+h = layer.forward(x)  # (64, 8)
+g = np.random.default_rng(2).normal(size=h.shape)
+
+
+def one_by_one(x, h, g):
+    """Add up the outer products of all images, each with its own diagonal matrix."""
+    dW = np.zeros((h.shape[1], x.shape[1]))
+    for x_i, h_i, g_i in zip(x, h, g, strict=True):
+        dW += np.outer(np.diag((h_i > 0) * 1.0) @ g_i, x_i)
+    return dW
+
+
+def at_once(x, h, g):
+    """Do the same in one product."""
+    return ((h > 0) * g).T @ x
+
+
+print("largest difference:", np.abs(one_by_one(x, h, g) - at_once(x, h, g)).max())
+slow, fast = (
+    min(timeit.repeat(lambda: way(x, h, g), number=5, repeat=5)) / 5  # noqa: B023
+    for way in (one_by_one, at_once)
+)
+print(f"64 images one by one: {1e3 * slow:.2f} ms; at once: {1e3 * fast:.2f} ms")
+
+# %% [markdown]
+# Now a row of $dW$ is a mixture of all images that its unit was on for, each in its own strength.
+
+# %%
+dW = at_once(x, h, g)
+show(image_rows({"rows of dW": dW}, shape, signed=True), "eight mixtures of digits")
+
+# %% [markdown]
+# ## The lines of the package
+#
+# Forward, and equation 9 backward. All memory is there before: `out=` says where a result goes.
+# `dx` is computed before `dW`, as it happens; the order is of no account.
+
+# %%
+show_source(Dense.forward)
+show_source(Dense.backward)
+
+# %% [markdown]
+# `ops.delta` does step 1. Its heart is $f'$, which is written as a function of the output $h$, so
+# that $z$ need not be kept:
+
+# %%
+show_source(Ops.dactivate)
+
+# %% [markdown]
+# The same numbers? Put $g$ into `dh`, run `backward`, and compare with the sum of outer products.
+# (The last column of the table by `gradcheck` is the subject of [notebook
+# 3](03-gradient-check.ipynb).)
+
+# %%
+layer.dh[...] = g
+layer.backward(x)
+print("equal:", np.allclose(layer.dW, one_by_one(x, h, g), rtol=1e-12, atol=1e-12))
+report = gradcheck(layer, x)
+
+# %% [markdown]
+# ## Where f' is small, little comes through
+#
+# $f'$ decides how much of a signal passes. A ReLU passes all or nothing, a sigmoid at most a
+# quarter. Ten layers of sigmoids pass on $0.25^{10}$, a millionth, at best.
+
+# %%
+z = np.linspace(-5, 5, 401)[:, None]
+figure = new_figure(2.6)
+axes = figure.subplots(1, 2)
+for kind, style in ("relu", "-"), ("sigmoid", "--"), ("tanh", ":"), ("softplus", "-."):
+    out, passed = z.copy(), np.ones_like(z)
+    Ops().activate(kind, out)
+    Ops().dactivate(kind, out, passed, np.empty_like(z))
+    axes[0].plot(z, out, style, label=kind)
+    axes[1].plot(z, passed, style)
+axes[0].set(xlabel="z", ylabel="h = f(z)", ylim=(-1.2, 3))
+axes[1].set(xlabel="z", ylabel="f'(z)")
+axes[0].legend(frameon=False, fontsize=8)
+show(figure, "four activations and their slopes; the sigmoid's is never above a quarter")
+
+# %% [markdown]
+# ## Exercises
+#
+# **1. Forward.** A ReLU layer on a batch: `x` is (n, in), `W` is (out, in), `b` is (out,).
+
+
+# %% tags=["exercise"]
+def forward(x, W, b):
+    return ...  # (n, out)
+
+
+check("dense-forward", forward)
+
+
+# %% tags=["solution", "hide-cell"] jupyter={"source_hidden": true}
+def forward(x, W, b):
+    return np.maximum(x @ W.T + b, 0)
+
+
+check("dense-forward", forward)
+
+# %% [markdown]
+# **2. The slope from the output.** The derivative of $\tanh$, given nothing but $h = \tanh z$.
+
+
+# %% tags=["exercise"]
+def slope(h):
+    return ...  # as h
+
+
+check("slope-from-output", slope)
+
+
+# %% tags=["solution", "hide-cell"] jupyter={"source_hidden": true}
+def slope(h):
+    return 1 - h**2
+
+
+check("slope-from-output", slope)
+
+# %% [markdown]
+# **3. One sample, as the paper writes it.** A sigmoid layer, with a diagonal matrix and an outer
+# product. `x` is (in,), `h` and `g` are (out,), `W` is (out, in).
+
+
+# %% tags=["exercise"]
+def one_sample(x, h, W, g):
+    # first f' as a diagonal matrix, then delta
+    dW = ...  # (out, in)
+    db = ...  # (out,)
+    dx = ...  # (in,)
+    return dW, db, dx
+
+
+check("layer-one-sample", one_sample)
+
+
+# %% tags=["solution", "hide-cell"] jupyter={"source_hidden": true}
+def one_sample(x, h, W, g):
+    slope = np.diag(h * (1 - h))
+    delta = slope @ g
+    return np.outer(delta, x), delta, W.T @ delta
+
+
+check("layer-one-sample", one_sample)
+
+# %% [markdown]
+# **4. A batch.** A ReLU layer; `x` is (n, in), `h` and `g` are (n, out). No loop.
+
+
+# %% tags=["exercise"]
+def backward(x, h, W, g):
+    dW = ...  # (out, in)
+    db = ...  # (out,)
+    dx = ...  # (n, in)
+    return dW, db, dx
+
+
+check("dense-backward", backward)
+
+
+# %% tags=["solution", "hide-cell"] jupyter={"source_hidden": true}
+def backward(x, h, W, g):
+    delta = (h > 0) * g
+    return delta.T @ x, delta.sum(axis=0), delta @ W
+
+
+check("dense-backward", backward)
+
+# %% [markdown]
+# ## What to read next
+#
+# * [Notebook 3](03-gradient-check.ipynb): is this gradient right? How would one know?
+# * [Equation 1](../derivations/01-layer.md) and [equation
+#   9](../derivations/09-supervisor-gradient.md).
+# * `ddnmf_np/engine/layers.py`, which is as long as this notebook.

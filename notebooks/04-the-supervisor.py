@@ -1,0 +1,313 @@
+# ---
+# jupyter:
+#   jupytext:
+#     formats: ipynb,py:percent
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # 4. The supervisor
+#
+# After this notebook you can
+#
+# * compute the supervisor's loss, and the signal that it sends down (equation 4);
+# * follow that signal through the whole network, layer by layer (equation 9), and see it;
+# * take a step of descent (equation 8), and train the supervisor on real digits;
+# * say where signals die.
+
+# %% tags=["setup"]
+import numpy as np
+
+from ddnmf_np.config import Config
+from ddnmf_np.data.batches import epoch_order
+from ddnmf_np.engine.layers import Dense, glorot
+from ddnmf_np.engine.ops import Ops, Tap
+from ddnmf_np.engine.optim import GradientDescent
+from ddnmf_np.engine.stack import Stack
+from ddnmf_np.evaluation.plots import SUPERVISOR_COLOR
+from ddnmf_np.model import Model
+from ddnmf_np.teaching import check, images
+from ddnmf_np.teaching.display import COLORS, image_rows, matrices, new_figure, show, show_source
+
+# %% [markdown]
+# ## Up: four layers
+#
+# The supervisor is an autoencoder: it squeezes a clean image into a short code, here of 20 numbers,
+# and rebuilds the image from it. Each layer is equation 1
+# ([derivation](../derivations/01-layer.md)). It is one half of the model of this package; the other
+# half, the student, waits until [notebook 5](05-student-and-nmf.ipynb).
+
+# %%
+x, labels, shape = images(1280)
+D = x.shape[1]
+model = Model(D, Config(widths=(60, 20), rank=5, seed=0))
+supervisor = model.supervisor
+print("widths:", supervisor.widths, "| blocks:", ", ".join(supervisor.arena.shapes))
+
+batch = x[:32]
+y = supervisor.forward(batch)
+panels = {f"h({number})": h for number, h in enumerate(supervisor.h[1:4], start=1)}
+show(
+    matrices(panels, xlabel="unit", ylabel="image", columns=3),
+    "the outputs of layers 1, 2 and 3 for 32 images: about half of the units are off",
+)
+
+# %% [markdown]
+# ## The top: equation 4
+#
+# How far is the output $y = h^{(L)}$ from the input? Equation 4
+# ([derivation](../derivations/04-symmetric-loss.md)) is the mean over $N$ images of
+# $\lVert x_i - y_i \rVert^2$, and its gradient by $y$ starts the way down:
+#
+# $$L_{sym} = \frac1N \sum_i \lVert x_i - y_i \rVert^2, \qquad
+#   g^{(L)} = \frac{2 \alpha}{N} (y - x).$$
+#
+# So the first signal is an image, of what is too bright (red) or too dark (blue).
+
+# %%
+loss_sym = float(((batch - y) ** 2).sum()) / len(batch)
+g = 2 * model.objective.alpha_sym / len(batch) * (y - batch)
+print(f"loss_sym = {loss_sym:.1f}")
+rows = {"x": batch[:6], "y": y[:6]}
+show(image_rows(rows, shape), "digits, and the noise that the network makes of them")
+show(image_rows({"g(L)": g[:6]}, shape, signed=True), "the difference of the two, red and blue")
+
+# %% [markdown]
+# ## Down: equation 9
+#
+# Each layer does what [notebook 2](02-one-layer-by-hand.ipynb) did: a signal $g$ comes in from
+# above, $f'$ lets some of it through, the rest is two products. Equation 9
+# ([derivation](../derivations/09-supervisor-gradient.md)) for a batch, $l = L, \dots, 1$:
+#
+# $$\delta^{(l)} = f'^{(l)} \odot g^{(l)}, \qquad dW^{(l)} = \delta^{(l) T} h^{(l-1)}, \qquad
+#   db^{(l)} = \sum_i \delta^{(l)}_i, \qquad g^{(l-1)} = \delta^{(l)} W^{(l)} .$$
+
+# %%
+signals, deltas, gradients = {4: g}, {}, {}
+for number in (4, 3, 2, 1):
+    layer, h = supervisor.layers[number - 1], supervisor.h
+    deltas[number] = (h[number] > 0) * signals[number]
+    gradients[f"W{number}"] = deltas[number].T @ h[number - 1]
+    gradients[f"b{number}"] = deltas[number].sum(axis=0)
+    signals[number - 1] = deltas[number] @ layer.W
+
+# %% [markdown]
+# The package does the same, for any number of layers. What the loss wants of a layer's output is a
+# *tap*, $c\,(h - \mathrm{ref})$; the supervisor has one, at its top, with $c = 2\alpha / N$.
+
+# %%
+show_source(Stack.backward)
+
+# %%
+taps = model.loss.taps("supervisor", batch)
+supervisor.backward(taps)
+for name, gradient in gradients.items():
+    found = supervisor.arena.grad(name)
+    error = np.abs(found - gradient).max() / np.abs(gradient).max()
+    print(f"{name}: {'x'.join(map(str, found.shape)):8} relative difference {error:.0e} (float32)")
+
+# %% [markdown]
+# ## Signals as pictures
+#
+# The top row is what comes in from above, the bottom row what $f'$ lets through. White columns are
+# units that are off for every image: whatever the signal says, their weights do not move.
+
+# %%
+panels = {f"g({number})": signals[number] for number in (3, 2, 1)}
+panels |= {f"delta({number}) = f' g": deltas[number] for number in (3, 2, 1)}
+show(
+    matrices(panels, xlabel="unit", ylabel="image", signed=True, columns=3),
+    "signals in layers 3, 2 and 1; the lower ones have gaps where units are off",
+)
+
+# %% [markdown]
+# At both ends of the network the gradients are images. A row of $dW^{(1)}$ is a mixture of inputs,
+# each in the strength of its $\delta$; a column of $dW^{(4)}$ is a mixture of errors.
+
+# %%
+ends = {"rows of dW1": gradients["W1"][:8], "columns of dW4": gradients["W4"].T[:8]}
+show(image_rows(ends, shape, signed=True), "gradients as images, all of them mixtures of digits")
+
+# %% [markdown]
+# ## Descent: equation 8
+#
+# Equation 8 ([derivation](../derivations/08-descent.md)) takes a step against the gradient,
+# $\theta \leftarrow \theta - \rho\, \partial L / \partial \theta$, all parameters at once. Sixty
+# times through 1280 images, 64 at a time:
+
+# %%
+show_source(Ops.descend)
+
+
+# %%
+def signal_sizes():
+    """Return the root mean square of delta at each layer, on the first batch."""
+    supervisor.forward(batch)
+    supervisor.backward(model.loss.taps("supervisor", batch))
+    return [float(np.sqrt((layer.dh[: len(batch)] ** 2).mean())) for layer in supervisor.layers]
+
+
+descent = GradientDescent([supervisor.arena], lr=0.01)
+sizes, losses = {0: signal_sizes()}, []
+for epoch in range(1, 61):
+    order = epoch_order(len(x), 0, epoch)
+    total = 0.0
+    for at in range(0, len(x), 64):
+        some = x[order[at : at + 64]]
+        total += float(((supervisor.forward(some) - some) ** 2).sum())
+        supervisor.backward(model.loss.taps("supervisor", some))
+        descent.step()
+    losses.append(total / len(x))
+    if epoch in (5, 60):
+        sizes[epoch] = signal_sizes()
+
+# %%
+figure = new_figure(2.8)
+left, right = figure.subplots(1, 2)
+left.plot(range(1, 61), losses, color=SUPERVISOR_COLOR)
+left.set(xlabel="epoch", ylabel="loss_sym", ylim=0)
+for (epoch, values), style in zip(sizes.items(), ("o:", "s--", "^-"), strict=True):
+    right.semilogy(range(1, 5), values, style, color=SUPERVISOR_COLOR, label=f"epoch {epoch}")
+right.set(xlabel="layer", ylabel="root mean square of delta", xticks=range(1, 5))
+right.legend(frameon=False, fontsize=8)
+show(figure, "the loss falls from epoch to epoch; signals of all layers, before and after training")
+
+# %% [markdown]
+# And the signal at the top, once training is done: what is left of it follows the edges of the
+# strokes.
+
+# %%
+y = supervisor.forward(batch)
+g = 2 / len(batch) * (y - batch)
+show(image_rows({"x": batch[:8], "y": y[:8]}, shape), "digits and their reconstructions, blurred")
+show(image_rows({"g(L)": g[:8]}, shape, signed=True), "what the reconstructions lack")
+
+# %% [markdown]
+# ## Where signals die
+#
+# Every layer multiplies the signal by $f'$ and by its weights. In a ReLU network about half of it
+# is stopped at each layer, but what passes is whole. In a sigmoid network nothing is stopped, but a
+# quarter is the most that passes, and after eight layers little is left. The same images, the same
+# start:
+
+# %%
+figure = new_figure(2.8)
+axes = figure.subplots()
+for kind, style, color in ("relu", "o-", COLORS[0]), ("sigmoid", "s--", COLORS[1]):
+    deep = Stack([Dense(D, 50, kind), *(Dense(50, 50, kind) for _ in range(7))], rows=len(batch))
+    glorot(deep.layers, seed=0, stream=0)
+    top = deep.forward(batch)
+    deep.backward({8: [Tap(top - 1, 1.0)]})  # a signal of ones
+    sizes = [float(np.sqrt((layer.dh[: len(batch)] ** 2).mean())) for layer in deep.layers]
+    axes.semilogy(range(1, 9), sizes, style, color=color, label=kind)
+axes.set(xlabel="layer", ylabel="root mean square of delta")
+axes.legend(frameon=False)
+show(figure, "the signal of the sigmoid network shrinks at every layer on its way down")
+
+# %% [markdown]
+# ## Exercises
+#
+# **1. Equation 4 and its gradient.** `x` and `y` are (n, D), `alpha` is a number.
+
+
+# %% tags=["exercise"]
+def symmetric_loss(x, y, alpha):
+    loss_sym = ...  # a number, without alpha
+    g = ...  # (n, D), the gradient of alpha * loss_sym by y
+    return loss_sym, g
+
+
+check("symmetric-loss", symmetric_loss)
+
+
+# %% tags=["solution", "hide-cell"] jupyter={"source_hidden": true}
+def symmetric_loss(x, y, alpha):
+    return ((x - y) ** 2).sum() / len(x), 2 * alpha / len(x) * (y - x)
+
+
+check("symmetric-loss", symmetric_loss)
+
+# %% [markdown]
+# **2. Equation 9.** All gradients of a ReLU network of four layers. `h[layer]` is the output of a
+# layer and `h[0]` the input; `W[layer - 1]` belongs to the same layer; `g` is the gradient by
+# `h[4]`.
+
+
+# %% tags=["exercise"]
+def supervisor_gradient(h, W, g):
+    gradients = {}
+    for layer in (4, 3, 2, 1):
+        gradients[f"W{layer}"] = ...
+        gradients[f"b{layer}"] = ...
+        # and then g for the layer below
+    return gradients
+
+
+check("supervisor-gradient", supervisor_gradient)
+
+
+# %% tags=["solution", "hide-cell"] jupyter={"source_hidden": true}
+def supervisor_gradient(h, W, g):
+    gradients = {}
+    for layer in (4, 3, 2, 1):
+        delta = (h[layer] > 0) * g
+        gradients[f"W{layer}"] = delta.T @ h[layer - 1]
+        gradients[f"b{layer}"] = delta.sum(axis=0)
+        g = delta @ W[layer - 1]
+    return gradients
+
+
+check("supervisor-gradient", supervisor_gradient)
+
+# %% [markdown]
+# **3. Equation 8.** One step.
+
+
+# %% tags=["exercise"]
+def step(theta, gradient, lr):
+    return ...  # as theta
+
+
+check("descent-step", step)
+
+
+# %% tags=["solution", "hide-cell"] jupyter={"source_hidden": true}
+def step(theta, gradient, lr):
+    return theta - lr * gradient
+
+
+check("descent-step", step)
+
+# %% [markdown]
+# **4. Silent units.** Which units of a ReLU layer pass no signal for any image of the batch?
+
+
+# %% tags=["exercise"]
+def silent(h):
+    return ...  # (out,), True or False
+
+
+check("silent-units", silent)
+
+
+# %% tags=["solution", "hide-cell"] jupyter={"source_hidden": true}
+def silent(h):
+    return (h <= 0).all(axis=0)
+
+
+check("silent-units", silent)
+
+# %% [markdown]
+# ## What to read next
+#
+# * [Notebook 5](05-student-and-nmf.ipynb): the student, whose layers have signals of their own
+#   (equation 10).
+# * [Equation 4](../derivations/04-symmetric-loss.md), [equation 8](../derivations/08-descent.md)
+#   and [equation 9](../derivations/09-supervisor-gradient.md).
+# * `ddnmf_np/engine/stack.py`.

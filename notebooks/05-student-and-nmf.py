@@ -1,0 +1,403 @@
+# ---
+# jupyter:
+#   jupytext:
+#     formats: ipynb,py:percent
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # 5. The student and the NMF module
+#
+# After this notebook you can
+#
+# * write the NMF module forward and backward (equation 3);
+# * say at which layer each loss pulls directly, and how equation 10 adds the pulls up on the way
+#   down;
+# * take a term away, and know what breaks.
+#
+# The networks here are small (two hidden layers, 5,000 images), so that each training takes
+# seconds. What breaks, breaks at the paper's size too, but the numbers are those of this size.
+
+# %% tags=["setup"]
+import numpy as np
+
+from ddnmf_np import gradcheck
+from ddnmf_np.config import Config
+from ddnmf_np.engine.objective import InterpretabilityLoss, appositive
+from ddnmf_np.engine.stack import Stack
+from ddnmf_np.evaluation.interpret import dead_units
+from ddnmf_np.evaluation.plots import LOSS_COLORS, STUDENT_COLOR
+from ddnmf_np.model import Model
+from ddnmf_np.teaching import check, images
+from ddnmf_np.teaching.display import image_rows, matrices, new_figure, show, show_source
+from ddnmf_np.training import Trainer
+
+# %% [markdown]
+# ## Up: two layers more than the supervisor
+#
+# The student is an auto-encoder like the supervisor of [notebook 4](04-the-supervisor.ipynb), cut
+# open in the middle. Between its encoder and its decoder sits the NMF module, equation 3
+# ([derivation](../derivations/03-nmf-module.md)):
+#
+# $$H = \sigma(W' X), \qquad \hat X = \mathrm{ReLU}(W H) .$$
+#
+# $X$ is the code, here 64 numbers for each image; $H$ has 10; and $\hat X$ is the code again,
+# rebuilt as a sum of parts, the columns of $W$, each weighted by one number of $H$. With rows as
+# samples that is `H = sigmoid(code @ W_base.T)` and `code_hat = relu(H @ W_rec.T)`: two layers of
+# equation 1 without bias. So the student is a `Stack` of $L + 2$ layers, and there is no new code.
+#
+# What it sees is not $x$ but $\tilde x = x + \varepsilon$ (equation 2,
+# [derivation](../derivations/02-noise.md)): here each pixel is lost with probability 0.1.
+
+# %%
+x, labels, shape = images(5000)
+config = Config(widths=(128, 64), rank=10, batch_size=50)
+model = Model(x.shape[1], config, rows=500)
+for net, stack in model.nets.items():
+    print(f"{net:10} {' -> '.join(map(str, stack.widths))}")
+
+rng = np.random.default_rng(0)
+x_noisy = x * (rng.uniform(size=x.shape) > 0.1)
+model.forward(x[:64], x_noisy[:64])
+code, H, code_hat = model.student.h[2:5]
+panels = {"code X": code, "H": H, "recovered code": code_hat}
+show(matrices(panels, xlabel="unit", ylabel="image", columns=3), "code, H and recovered code")
+print(f"H before training: {H.min():.2f} to {H.max():.2f}")
+
+# %% [markdown]
+# Before training $H$ stays near $\sigma(0) = 1/2$ and is nearly the same for all images (vertical
+# stripes). Ten units that do not differ between images can say nothing about an image. Keep an eye
+# on their spread: the standard deviation of each unit over the images. No label is needed to
+# measure it.
+#
+# ## Three losses, one table
+#
+# * *Symmetric loss*, equation 4: the supervisor's output against the clean image.
+# * *Apposition loss*, equation 5 ([derivation](../derivations/05-apposition-loss.md)): layer by
+#   layer, the student is to think what the supervisor thinks,
+#   $L_{ap} = \frac1N \sum_i \sum_l \lVert h_i^{(l)} - \tilde h_i^{(s(l))} \rVert^2$. The partner
+#   $s(l)$ is $l$ below the cut and $l + 2$ above it.
+# * *Non-negative constraint loss*, equation 6
+#   ([derivation](../derivations/06-non-negative-loss.md)): what the factorization loses,
+#   $L_{nc} = \frac1N \sum_i \lVert X_i - \hat X_i \rVert^2$.
+#
+# Equation 7 ([derivation](../derivations/07-interpretability-loss.md)) weighs them,
+# $L_{in} = \alpha L_{sym} + \beta L_{ap} + \gamma L_{nc}$. In the package all of it is a table.
+# Each row is a weight times a squared distance of two signals, and says which signals it *moves*:
+
+# %%
+depth = model.depth
+print("partners s(l):", {layer: appositive(layer, depth) for layer in range(1, depth + 1)})
+for term in model.loss.terms:
+    a, b = (f"{signal.net} {signal.layer}" for signal in (term.a, term.b))
+    moves = ", ".join(f"{net} {layer}" for net, layer in term.moves)
+    print(f"{term.loss:4} weight {term.weight:g}:  {a:12} - {b:12}  moves {moves}")
+
+# %% [markdown]
+# The apposition loss moves the student and not the supervisor: the teacher is not taught. The
+# last row moves *both* its ends, because both belong to the student.
+#
+# ## Down: equation 10
+#
+# A layer of the student matters in two ways. It may stand in a loss itself, and it feeds the layer
+# above. Equation 10 ([derivation](../derivations/10-student-gradient.md)) adds the two:
+#
+# $$\tilde g^{(l)} = \mathrm{Grad}[\tilde h^{(l)}] + W^{(l+1)T} f'^{(l+1)} \tilde g^{(l+1)} .$$
+#
+# The first part is the *direct gradient*. A row $w \lVert a - b \rVert^2 / N$ gives $\frac{2w}{N}
+# (a - b)$ at $a$, if it moves $a$, and the opposite at $b$, if it moves $b$. The package calls this
+# a *tap*: a reference and a factor. Here is the function that reads them off the table, and the
+# recursion:
+
+# %%
+show_source(InterpretabilityLoss.taps)
+show_source(Stack.backward)
+
+# %% [markdown]
+# Where does each tap enter, and how strong is it beside what comes from above? We ask the taps for
+# their pull, and after `backward` the layer above for what it passes down.
+
+# %%
+model.backward(x[:64])
+layers, taps = model.student.layers, model.loss.taps("student", x[:64])
+names = ["1", "2: code", "3: H", "4: recovered", "5", "6: output"]
+pulls = {"loss_ap": np.zeros(6), "loss_nc": np.zeros(6), "from above": np.zeros(6)}
+for number, layer in enumerate(layers, start=1):
+    h = layer.h[:64]
+    for ref, c, _ in taps.get(number, ()):
+        inside = any(ref is signal for signal in model.student.h)
+        pulls["loss_nc" if inside else "loss_ap"][number - 1] = np.linalg.norm(c * (h - ref))
+    if number < len(layers):
+        above = layers[number]
+        pulls["from above"][number - 1] = np.linalg.norm(above.dh[:64] @ above.W)
+
+figure = new_figure(2.9)
+axes = figure.add_subplot()
+colors = {**LOSS_COLORS, "from above": "0.6"}
+for place, (name, norms) in enumerate(pulls.items()):
+    shown = f"direct, {name}" if name in LOSS_COLORS else name
+    axes.bar(np.arange(6) + 0.27 * (place - 1), norms, 0.26, label=shown, color=colors[name])
+axes.set(xticks=range(6), xticklabels=names, xlabel="layer of the student")
+axes.set(ylabel="norm of the gradient")
+axes.legend(frameon=False)
+show(figure, "direct gradients and what comes from above, for each layer of the student")
+
+# %% [markdown]
+# $H$ has no coloured bar: it stands in no loss, and learns from what comes down through $\hat X$
+# alone. All of that has to pass $f' = H (1 - H) \le 1/4$ and the ten rows of $W'$. So at the code
+# what has come through the module is the smallest of three pulls, and the taps there are what the
+# encoder learns from. That is what *layer by layer* is good for.
+#
+# Is equation 10 right in this model? As in [notebook 3](03-gradient-check.ipynb):
+
+# %%
+report = gradcheck(model, verbose=False)
+lines = str(report).splitlines()
+print("\n".join([*lines[:2], *(line for line in lines if line.startswith("student")), lines[-1]]))
+
+# %% [markdown]
+# ## What collapses without which term
+#
+# Now we train: the whole objective, and the same with a part of the table switched off. A row with
+# weight 0 does nothing; a row that moves one end less has one tap less. Everything else is equal:
+# first weights, noise, order of images, number of steps.
+#
+# We judge without labels, on images that were not trained on:
+#
+# * **spread of H**: standard deviation of a unit over images, mean over the units; **dead** units
+#   have less than 0.001;
+# * **size of X**: root mean square of the code;
+# * **left over**: $\lVert X - \hat X \rVert^2 / \lVert X \rVert^2$, the share of the code that the
+#   factorization does not explain;
+# * **error** of the student's output against the clean image, per pixel.
+
+# %%
+test = images(500, split="test").x
+
+
+def keep(term):
+    return term
+
+
+def off(loss):
+    return lambda term: term._replace(weight=0.0) if term.loss == loss else term
+
+
+def output_pair_only(term):
+    hidden = term.loss == "ap" and term.b.layer < depth
+    return term._replace(weight=0.0) if hidden else term
+
+
+def pull_at_code_only(term):
+    return term._replace(moves=(term.a,)) if term.loss == "nc" else term
+
+
+def pull_at_recovered_only(term):
+    return term._replace(a=term.b, b=term.a, moves=(term.b,)) if term.loss == "nc" else term
+
+
+variants = {
+    "all terms": keep,
+    "no L_sym": off("sym"),
+    "no L_ap": off("ap"),
+    "L_ap, output only": output_pair_only,
+    "no L_nc": off("nc"),
+    "L_nc, X only": pull_at_code_only,
+    "L_nc, X^ only": pull_at_recovered_only,
+}
+trained, rows = {}, {}
+print(f"{'':18} spread of H  dead  size of X  left over   error")
+for name, change in variants.items():
+    trained[name] = model = Model(x.shape[1], config, rows=500)
+    model.loss.terms = tuple(change(term) for term in model.loss.terms)
+    Trainer(model, x).train(10)
+    model.forward(test, test)
+    code, H, code_hat = model.student.h[2:5]
+    left = ((code - code_hat) ** 2).sum() / (code**2).sum()
+    spread, dead, size = H.std(axis=0).mean(), dead_units(H).sum(), np.sqrt((code**2).mean())
+    error = ((model.student.h[-1] - test) ** 2).mean()
+    rows[name] = spread, size, left, error
+    print(f"{name:18} {spread:11.4f} {dead:5} {size:10.3f} {left:10.2f} {error:7.4f}")
+
+# %%
+titles = ["spread of H", "size of the code X", "left over by the factorization", "error per pixel"]
+figure = new_figure(2.9, 9.6)
+for place, (title, axes) in enumerate(zip(titles, figure.subplots(1, 4, sharey=True), strict=True)):
+    values = [row[place] for row in rows.values()]
+    axes.barh(list(rows), values, color=[STUDENT_COLOR] + ["0.6"] * (len(rows) - 1))
+    axes.set_title(title, fontsize=9)
+    axes.axvline(values[0], color=STUDENT_COLOR, linewidth=0.8)
+axes.invert_yaxis()
+show(figure, "four measures for each variant of the objective")
+
+shown = {"image": test[:9]} | {name: net.denoise(test[:9]) for name, net in trained.items()}
+show(image_rows(shown, shape), "outputs of the students")
+
+# %%
+figure = new_figure(2.0, 9.6)
+for (name, net), axes in zip(trained.items(), figure.subplots(1, 7, sharey=True), strict=True):
+    axes.hist(net.encode(test).ravel(), bins=np.linspace(0, 1, 31), color=STUDENT_COLOR)
+    axes.set_title(name, fontsize=8)
+    axes.set(xticks=[0, 0.5, 1], yscale="log")
+figure.supxlabel("value of a unit of H", fontsize=9)
+figure.supylabel("count", fontsize=9)
+show(figure, "histograms of H; without the apposition loss all values are near a half")
+
+# %% [markdown]
+# What we see (with MNIST; other images give other numbers):
+#
+# * **No $L_{sym}$: the teacher never learns.** The supervisor keeps the random weights it started
+#   with. The student follows it faithfully, and so makes random images as well.
+# * **No $L_{ap}$: collapse.** What is left to the student is $L_{nc}$ alone, and $X = \hat X = 0$
+#   costs nothing. The code shrinks, $W' X$ goes to 0, every unit of $H$ settles at $1/2$, and its
+#   spread is gone. The share left over is *small*: a code that says nothing is easy to factorize. A
+#   low $L_{nc}$ by itself proves nothing.
+# * **$L_{ap}$ at the output only.** A good image, for an auto-encoder would also make one. But the
+#   code is no longer that of the supervisor, and $L_{nc}$ shrinks it.
+# * **No $L_{nc}$: not an NMF.** The spread of $H$ and the image are even *better*: nothing presses
+#   the code through ten parts, and the decoder makes do with any $\hat X$. But most of $X$ is left
+#   over. $H$ is then the bottleneck of an auto-encoder, and to call it a factorization of $X$ would
+#   be wrong.
+# * **$L_{nc}$ at one end only.** Pulling at $X$ alone asks the encoder to come down to what the
+#   module happens to give, and nobody asks the module to rebuild $X$. Pulling at $\hat X$ alone
+#   teaches the module, and lets the code be as large as the supervisor's. Of the three, both ends
+#   together leave least over.
+#
+# (The black dots in the images are output pixels whose ReLU is off for every image. Such a unit
+# gets no signal, equation 9, and cannot come back.)
+#
+# So the terms check each other. $L_{sym}$ gives the teacher something to say. $L_{ap}$ makes the
+# student say it, and keeps the code from vanishing. $L_{nc}$ makes the code a product of few parts,
+# at some cost to the image. How much of each is what $\alpha, \beta, \gamma$ decide, and the paper
+# leaves them open.
+#
+# Seven trainings with one seed are a demonstration, not a proof. Which of these differences survive
+# other seeds you can find out in a minute: `Config(seed=1)`.
+
+# %% [markdown]
+# ## Exercises
+#
+# In all of them `h[0]` to `h[4]` are the supervisor's activations ($L = 4$) and `t[0]` to `t[6]`
+# the student's: `t[2]` is the code, `t[3]` is $H$, `t[4]` the recovered code.
+#
+# **1. Two losses.** Equation 5 and equation 6, summed over features, mean over the `n` samples.
+
+
+# %% tags=["exercise"]
+def losses(h, t):
+    loss_ap = ...  # a number
+    loss_nc = ...  # a number
+    return loss_ap, loss_nc
+
+
+check("student-losses", losses)
+
+
+# %% tags=["solution", "hide-cell"] jupyter={"source_hidden": true}
+def losses(h, t):
+    pairs = [(h[1], t[1]), (h[2], t[2]), (h[3], t[5]), (h[4], t[6])]
+    loss_ap = sum(((a - b) ** 2).sum() for a, b in pairs) / len(t[0])
+    loss_nc = ((t[2] - t[4]) ** 2).sum() / len(t[0])
+    return loss_ap, loss_nc
+
+
+check("student-losses", losses)
+
+# %% [markdown]
+# **2. The direct gradients.** The table of equation 10, one entry for each layer of the student.
+
+
+# %% tags=["exercise"]
+def direct(h, t, beta, gamma):
+    return {"Grad1": ..., "Grad2": ..., "Grad3": ..., "Grad4": ..., "Grad5": ..., "Grad6": ...}
+
+
+check("direct-gradients", direct)
+
+
+# %% tags=["solution", "hide-cell"] jupyter={"source_hidden": true}
+def direct(h, t, beta, gamma):
+    b, c = 2 * beta / len(t[0]), 2 * gamma / len(t[0])
+    return {
+        "Grad1": b * (t[1] - h[1]),
+        "Grad2": b * (t[2] - h[2]) + c * (t[2] - t[4]),
+        "Grad3": np.zeros_like(t[3]),
+        "Grad4": c * (t[4] - t[2]),
+        "Grad5": b * (t[5] - h[3]),
+        "Grad6": b * (t[6] - h[4]),
+    }
+
+
+check("direct-gradients", direct)
+
+# %% [markdown]
+# **3. Through the NMF module.** Equation 3 backwards: `g` (n, m) is the gradient by `code_hat`, and
+# nothing else pulls.
+
+
+# %% tags=["exercise"]
+def nmf_backward(code, H, code_hat, W_base, W_rec, g):
+    dW_rec = ...  # (m, r)
+    dW_base = ...  # (r, m)
+    dcode = ...  # (n, m)
+    return dW_rec, dW_base, dcode
+
+
+check("nmf-backward", nmf_backward)
+
+
+# %% tags=["solution", "hide-cell"] jupyter={"source_hidden": true}
+def nmf_backward(code, H, code_hat, W_base, W_rec, g):
+    delta_hat = g * (code_hat > 0)
+    delta_H = (delta_hat @ W_rec) * H * (1 - H)
+    return delta_hat.T @ H, delta_H.T @ code, delta_H @ W_base
+
+
+check("nmf-backward", nmf_backward)
+
+# %% [markdown]
+# **4. All of equation 10.** `Grad[l]` is given for `l` = 1 to 6, and `W[l - 1]` is the weight of
+# layer `l`. All layers are ReLU but layer 3, a sigmoid; layers 3 and 4 have no bias.
+
+
+# %% tags=["exercise"]
+def student_gradient(t, W, Grad):
+    return ...  # {"W6": dW of layer 6, "b6": db of layer 6, "W5": ..., ..., "W1": ..., "b1": ...}
+
+
+check("student-gradient", student_gradient)
+
+
+# %% tags=["solution", "hide-cell"] jupyter={"source_hidden": true}
+def student_gradient(t, W, Grad):
+    names, found = ["1", "2", "_base", "_rec", "5", "6"], {}
+    from_above = 0
+    for layer in range(6, 0, -1):
+        slope = t[3] * (1 - t[3]) if layer == 3 else t[layer] > 0
+        delta = slope * (Grad[layer] + from_above)
+        found["W" + names[layer - 1]] = delta.T @ t[layer - 1]
+        found["b" + names[layer - 1]] = delta.sum(axis=0)
+        from_above = delta @ W[layer - 1]
+    return found
+
+
+check("student-gradient", student_gradient)
+
+# %% [markdown]
+# ## What to read next
+#
+# * [Notebook 6](06-training.ipynb): training, from a loop that you could have written to a run that
+#   can be stopped and resumed.
+# * [Equation 10](../derivations/10-student-gradient.md), and its trap: the slope of $L_{in}$ by the
+#   *supervisor's* weights is not what moves the supervisor.
+# * [Equation 3](../derivations/03-nmf-module.md): why forcing $W' \ge 0$ would keep every $H$ above
+#   1/2, and how the module can start from the data.
+# * [Where paper and demo differ](../derivations/12-paper-and-demo.md): other weights, and a fifth
+#   row of the table.
+# * `ddnmf_np/engine/objective.py`.

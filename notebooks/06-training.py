@@ -1,0 +1,358 @@
+# ---
+# jupyter:
+#   jupytext:
+#     formats: ipynb,py:percent
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # 6. Training, end to end
+#
+# After this notebook you can
+#
+# * write algorithm 1 of the paper as a loop over the package's objects, and show that the package's
+#   own trainer does the same, to the last bit;
+# * read the curves of the losses, and see what a learning rate does;
+# * say what "denoising" means here, and measure it;
+# * stop a run, continue it, and get the run that was never stopped.
+#
+# We train on 5,000 images with two small hidden layers. The paper has 60,000 images, layers of 500,
+# 500 and 2,000 units, and 300 epochs; `python -m ddnmf_np.train --dataset mnist` does that.
+
+# %% tags=["setup"]
+import tempfile
+from dataclasses import replace
+from hashlib import sha256
+from pathlib import Path
+
+import numpy as np
+
+from ddnmf_np.checkpoint import load_checkpoint, save_checkpoint
+from ddnmf_np.config import Config
+from ddnmf_np.data.batches import batch_slices, epoch_order
+from ddnmf_np.data.noise import Noise
+from ddnmf_np.engine.optim import GradientDescent, Optimizer
+from ddnmf_np.errors import DivergedError
+from ddnmf_np.evaluation.plots import (
+    DATA_COLOR,
+    STUDENT_COLOR,
+    SUPERVISOR_COLOR,
+    plot_losses,
+    plot_reconstructions,
+)
+from ddnmf_np.model import Model
+from ddnmf_np.teaching import check, images
+from ddnmf_np.teaching.display import image_rows, new_figure, show, show_source
+from ddnmf_np.training import Trainer
+
+# %% [markdown]
+# ## What the student sees
+#
+# Equation 2 ([derivation](../derivations/02-noise.md)) is one line, $\tilde x = x + \varepsilon$
+# with $\varepsilon \sim P(\varepsilon)$, and leaves $P$ open. The package has three kinds. Masking,
+# the default, sets pixels to 0 and divides the others by $1 - p$: the mean of a pixel stays.
+#
+# Each random number is a function of (seed, image, pixel), computed when it is needed. So an image
+# has the same noise in every batch, and no second data set is stored.
+
+# %%
+x, labels, shape = images(5000)
+test = images(1000, split="test").x
+some = test[:7]
+rows = {"clean": some}
+for kind, rate in ("masking", 0.1), ("masking", 0.5), ("salt-and-pepper", 0.2), ("gaussian", 0.2):
+    rows[f"{kind} {rate}"] = np.empty_like(some)
+    Noise(kind, rate, seed=0).apply(some, np.arange(len(some)), 0, out=rows[f"{kind} {rate}"])
+show(image_rows(rows, shape), "seven digits, clean and with four kinds of noise")
+
+# %% [markdown]
+# ## Algorithm 1 as a loop
+#
+# Everything is there: networks, losses and gradients from notebooks 4 and 5, noise, and a step.
+# The step is equation 8 ([derivation](../derivations/08-descent.md)), $\theta \leftarrow \theta -
+# \rho\, \partial L / \partial \theta$, for every parameter of both networks:
+
+# %%
+show_source(GradientDescent)
+show_source(Optimizer.step)
+
+# %% [markdown]
+# The default is Adam, a refinement of equation 8 that divides by a running size of the gradient.
+# Now the loop. In each line you should recognise an equation. Both gradients are there before
+# either network moves.
+
+# %%
+config = Config(widths=(128, 64), rank=10, batch_size=50, epochs=8)
+model = Model(x.shape[1], config)
+noise = Noise(config.noise_kind, config.noise_rate, seed=config.seed, high=float(x.max()))
+x_noisy = np.empty((config.batch_size, x.shape[1]), x.dtype)
+batches = batch_slices(len(x), config.batch_size)
+
+with model.lanes:  # as many threads as the trainer will use
+    for epoch in range(2):
+        order = epoch_order(len(x), config.seed, epoch)  # a new order in each epoch
+        model.loss.reset()
+        for rows in batches:
+            clean, noisy = x[order[rows]], x_noisy[: rows.stop - rows.start]
+            noise.apply(clean, order[rows], epoch, out=noisy)  # equation 2
+            model.forward(clean, noisy)  # equation 1 and, in the student, equation 3
+            model.loss.measure(clean)  # equation 4, equation 5, equation 6
+            model.backward(clean)  # equation 9 and equation 10
+            model.optimizer.step()  # equation 8, by Adam
+        losses = model.loss.values(len(x))  # equation 7
+        print(f"epoch {epoch + 1}:", {name: round(value, 3) for name, value in losses.items()})
+
+# %% [markdown]
+# `Trainer` is this loop, with care for what may go wrong: it checks that numbers are finite, can
+# stop between two steps, and knows where it is. Here is its step:
+
+# %%
+show_source(Trainer.step)
+
+trainer = Trainer(Model(x.shape[1], config), x)
+trainer.train(2)
+difference = max(
+    np.abs(trainer.model.nets[net].arena.params - model.nets[net].arena.params).max()
+    for net in model.nets
+)
+print("largest difference between loop and trainer:", difference)
+
+# %% [markdown]
+# Not "nearly": the difference is 0. Order and noise depend on seed and epoch alone, and the
+# arithmetic is the same in the same order. That makes a run something one can argue about.
+#
+# ## Curves
+#
+# Six more epochs. `loss_in` is equation 7, the weighted sum of the others. The supervisor descends
+# `loss_sym`; the student descends `loss_ap` and `loss_nc` towards a teacher that moves. So the sum
+# is a number to watch, and not what any one network descends: it may rise for a while.
+
+# %%
+trainer.train(config.epochs)
+show(plot_losses(trainer.history), "the losses by epoch")
+
+# %% [markdown]
+# ## The learning rate
+#
+# $\rho$ decides how far a step goes. Too small, and training crawls; too large, and a step jumps
+# over the valley that the gradient describes. We look at the supervisor's loss alone, for Adam and
+# for equation 8 as it stands, on 2,000 images and three epochs.
+
+# %%
+empty = float((x[:2000] ** 2).sum(axis=1).mean())  # loss of a network that shows nothing
+figure = new_figure(3.0)
+for axes, optimizer in zip(figure.subplots(1, 2, sharey=True), ("adam", "gd"), strict=True):
+    for lr, style in (1e-4, ":"), (1e-3, "-"), (1e-2, "--"), (1e-1, "-."):
+        tried = replace(config, optimizer=optimizer, lr=lr)
+        run = Trainer(Model(x.shape[1], tried), x[:2000])
+        try:
+            run.train(3)
+        except DivergedError as error:
+            print(f"{optimizer}, lr {lr:g}: {error}\n")
+        curve = [record["loss_sym"] for record in run.history]
+        label = f"{lr:g}" if curve else f"{lr:g} (diverged)"
+        axes.plot(range(1, len(curve) + 1), curve, style, color=SUPERVISOR_COLOR, label=label)
+    axes.axhline(empty, color="0.7", zorder=0)
+    axes.set(title=f"optimizer {optimizer!r}", xlabel="epoch", xticks=[1, 2, 3], yscale="log")
+    axes.set_ylim(empty / 5, empty * 5)  # what lies above is worse than no network
+    axes.yaxis.set_major_formatter("{x:g}")
+    axes.yaxis.set_minor_formatter("{x:g}")
+    axes.tick_params(axis="y", which="both", labelsize=8)
+    axes.legend(title="learning rate", frameon=False, fontsize=8)
+figure.axes[0].set_ylabel("loss_sym per image")
+show(figure, "loss of the supervisor for four learning rates, with Adam and plain descent")
+
+# %% [markdown]
+# The grey line is the loss of an empty image. Adam moves each parameter by about $\rho$, whatever
+# the scale of the gradient; a plain step is $\rho$ times the gradient, and here the losses are
+# *sums* over features, so gradients are large. (With `reduction="mean"` the same $\rho$ would mean
+# something else.) A curve that ends high and flat is a network whose units died of too large
+# steps: finite, and useless.
+#
+# ## Denoising
+#
+# The student gets the noisy image. What does it make of it? With the paper's objective it is never
+# told what the clean image is; it hears of it through the supervisor. The authors' own demo has one
+# row more in the table of losses, the distance of the student's output from the clean image, and
+# other weights ([page 12](../derivations/12-paper-and-demo.md)). We train both once more. The NMF
+# module starts from the data this time ([equation 3](../derivations/03-nmf-module.md)), which saves
+# epochs.
+
+# %%
+noisy = np.empty_like(some)
+noise.apply(some, np.arange(len(some)) + len(x), 0, out=noisy)  # noise that nobody was trained on
+trained = {}
+for name in ("paper", "demo"):
+    trained[name] = Model(x.shape[1], replace(config, objective=name, nmf_start="pca"))
+    Trainer(trained[name], x).train(config.epochs)
+    print(f"objective {name!r}, rows {[term.loss for term in trained[name].loss.terms]}:")
+    outputs = (trained[name].denoise(noisy), trained[name].supervise(some))
+    figure = plot_reconstructions(some, noisy, *outputs, shape)
+    show(figure, f"clean, noisy, student and supervisor, objective {name}")
+
+# %% [markdown]
+# The student's images are blurred, for all that passes is ten numbers. Is that denoising? Let us
+# count: the mean squared error per pixel against the clean image, as more and more pixels are lost.
+# *Doing nothing* is what a denoiser must beat. For the comparison we also give the noisy images to
+# the supervisor, which never saw any and has no narrow door. (Both networks are the demo's.)
+
+# %%
+rates = np.array([0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7])
+nothing, student, supervisor = [], [], []
+for rate in rates:
+    noisy = np.empty_like(test)
+    Noise("masking", rate, seed=1).apply(test, np.arange(len(test)), 0, out=noisy)
+    for found, output in (
+        (nothing, noisy),
+        (student, trained["demo"].denoise(noisy)),
+        (supervisor, trained["demo"].supervise(noisy)),
+    ):
+        found.append(float(((output - test) ** 2).mean()))
+
+figure = new_figure(3.2)
+axes = figure.add_subplot()
+axes.plot(rates, nothing, "o:", color=DATA_COLOR, label="doing nothing")
+axes.plot(rates, supervisor, "s--", color=SUPERVISOR_COLOR, label="supervisor")
+axes.plot(rates, student, "D-", color=STUDENT_COLOR, label="student")
+axes.axvline(0.1, color="0.8", zorder=0)
+axes.text(0.11, axes.get_ylim()[1] * 0.9, "trained at 0.1", color="0.4", fontsize=9, va="top")
+axes.set(xlabel="share of pixels lost", ylabel="mean squared error per pixel")
+axes.legend(frameon=False)
+show(figure, "error against the share of lost pixels")
+for name, found in ("doing nothing", nothing), ("supervisor", supervisor), ("student", student):
+    print(f"{name:14}", np.round(found, 3))
+
+# %% [markdown]
+# Honest reading: at the rate it was trained with, the student's output is *further* from the clean
+# image than the noisy image is. Its ten units cost more than the noise does. (In the README the
+# full training on 60,000 images reaches 0.015, and masking 0.1 costs about 0.012.) But its curve is
+# the flattest of the three: what gets through the door is hardly touched by the noise. So the more
+# is lost the better it stands, first against doing nothing and in the end against the supervisor.
+# What it has learned is not to polish images, but a *code that noise leaves alone*. What that code
+# says is the subject of [notebook 7](07-what-did-it-learn.ipynb).
+#
+# ## Stop, save, resume
+#
+# Where a run is can be said in two numbers, epoch and batch, since order and noise follow from them
+# and the seed. A checkpoint holds these, the parameters, and what Adam remembers. We stop a new run
+# in the middle of its second epoch, throw it away, and continue from the file.
+
+# %%
+short = x[:2000]
+digest = sha256(short.tobytes()).hexdigest()
+
+
+def stop_after(steps):
+    def on_step(trainer):
+        trainer.stop_requested = trainer.model.optimizer.t == steps
+
+    return on_step
+
+
+with tempfile.TemporaryDirectory() as folder:
+    path = Path(folder) / "checkpoint.npz"
+    first = Trainer(Model(x.shape[1], config), short)
+    done = first.train(3, on_step=stop_after(55))
+    print(f"done: {done}; {first.position.epoch} epoch and {first.position.batch} batches")
+    save_checkpoint(path, first, digest)
+    del first
+
+    second = Trainer(Model(x.shape[1], config), short)
+    load_checkpoint(path).restore(second, digest)
+    second.train(3)
+    print(f"{path.name}: {path.stat().st_size / 1e6:.1f} MB")
+
+whole = Trainer(Model(x.shape[1], config), short)
+whole.train(3)
+states = second.model.state(), whole.model.state()
+print("same bits:", all(np.array_equal(states[0][name], states[1][name]) for name in states[1]))
+print("same losses:", second.history[-1]["loss_in"] == whole.history[-1]["loss_in"])
+
+# %% [markdown]
+# ## Exercises
+#
+# **1. Masking noise.** `keep` is an array of True and False, as drawn; equation 2 with the mean of
+# each pixel kept.
+
+
+# %% tags=["exercise"]
+def masked(x, keep, rate):
+    return ...  # (n, D)
+
+
+check("masking-noise", masked)
+
+
+# %% tags=["solution", "hide-cell"] jupyter={"source_hidden": true}
+def masked(x, keep, rate):
+    return x * keep / (1 - rate)
+
+
+check("masking-noise", masked)
+
+# %% [markdown]
+# **2. Adam.** Equation 8 with a running mean `m` of the gradient and `v` of its square, $\theta
+# \leftarrow \theta - \rho \frac{m / c_1}{\sqrt{v / c_2} + \epsilon}$ with $c_k = 1 - b_k^t$.
+
+
+# %% tags=["exercise"]
+def adam(theta, g, m, v, t, lr, b1, b2, eps):
+    new_m = ...
+    new_v = ...
+    new_theta = ...
+    return new_theta, new_m, new_v
+
+
+check("adam-step", adam)
+
+
+# %% tags=["solution", "hide-cell"] jupyter={"source_hidden": true}
+def adam(theta, g, m, v, t, lr, b1, b2, eps):
+    new_m = b1 * m + (1 - b1) * g
+    new_v = b2 * v + (1 - b2) * g**2
+    step = new_m / (1 - b1**t) / (np.sqrt(new_v / (1 - b2**t)) + eps)
+    return theta - lr * step, new_m, new_v
+
+
+check("adam-step", adam)
+
+# %% [markdown]
+# **3. One step of algorithm 1**, with equation 8 as it stands. `model.nets` is a dict of the two
+# networks; each has `arena.params` and `arena.grads`, flat arrays. Change the parameters in place.
+
+
+# %% tags=["exercise"]
+def step(model, x, x_noisy, lr):
+    """Go forward and backward; then move both networks."""
+
+
+check("algorithm-1-step", step)
+
+
+# %% tags=["solution", "hide-cell"] jupyter={"source_hidden": true}
+def step(model, x, x_noisy, lr):
+    model.forward(x, x_noisy)
+    model.backward(x)
+    for net in model.nets.values():
+        net.arena.params -= lr * net.arena.grads
+
+
+check("algorithm-1-step", step)
+
+# %% [markdown]
+# **To try** (no check): give the student fresh noise in each epoch (`noise_redraw=True`) or more of
+# it (`noise_rate=0.3`), and draw the curve of the errors again. Which rate does each student like
+# best?
+#
+# ## What to read next
+#
+# * [Notebook 7](07-what-did-it-learn.ipynb): what the ten units mean.
+# * [Equation 8](../derivations/08-descent.md), with the small print of Adam, and [where paper and
+#   demo differ](../derivations/12-paper-and-demo.md).
+# * `ddnmf_np/training.py`, the whole of algorithm 1, and `ddnmf_np/checkpoint.py`.

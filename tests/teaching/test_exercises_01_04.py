@@ -1,0 +1,199 @@
+"""The exercises of notebooks 1 to 4: answers by hand pass, usual mistakes are named.
+
+The answers below use nothing of the package, so that a reference that is wrong is found too.
+"""
+
+import numpy as np
+import pytest
+
+from ddnmf_np.engine.layers import Dense
+from ddnmf_np.teaching import check
+from ddnmf_np.teaching.exercises import (
+    nb01_nmf,
+    nb02_layer,
+    nb03_gradcheck,
+    nb04_supervisor,
+)
+
+MODULES = (nb01_nmf, nb02_layer, nb03_gradcheck, nb04_supervisor)
+EXERCISES = {exercise.name: exercise for module in MODULES for exercise in module.EXERCISES}
+
+
+def nmf_gradient(x, H, W):
+    gradient = np.zeros_like(H)
+    for i, k in np.ndindex(*H.shape):
+        for j in range(x.shape[1]):
+            gradient[i, k] += (sum(H[i] * W[j]) - x[i, j]) * W[j, k]
+    return gradient
+
+
+def nmf_step(x, H, W):
+    H = H - H / (H @ W.T @ W) * nmf_gradient(x, H, W)  # descent with a step for each entry
+    return H, W - W / (W @ H.T @ H) * nmf_gradient(x.T, W, H)
+
+
+def hoyer_sparsity(parts):
+    D = parts.shape[1]
+    ratios = [sum(abs(w)) / sum(w**2) ** 0.5 for w in parts]
+    return np.array([(D**0.5 - ratio) / (D**0.5 - 1) for ratio in ratios])
+
+
+def dense_forward(x, W, b):
+    return np.array([np.maximum(W @ x_i + b, 0) for x_i in x])
+
+
+def slope_from_output(h):
+    return 1 / np.cosh(np.arctanh(h)) ** 2
+
+
+def layer_one_sample(x, h, W, g):
+    delta = np.diag(h * (1 - h)) @ g
+    return np.outer(delta, x), delta, W.T @ delta
+
+
+def dense_backward(x, h, W, g):
+    dW, db, dx = np.zeros_like(W), np.zeros(len(W)), np.zeros_like(x)
+    for i in range(len(x)):
+        delta = np.diag((h[i] > 0) * 1.0) @ g[i]
+        dW += np.outer(delta, x[i])
+        db += delta
+        dx[i] = W.T @ delta
+    return dW, db, dx
+
+
+def central_difference(loss, theta, u, step):
+    return (loss(theta + step * u) - loss(theta - step * u)) / (2 * step)
+
+
+def best_step(eta, loss, third):
+    """Find the bottom of the V by halving: where the two parts' slopes are equal."""
+    low, high = 0.0, 1.0
+    for _ in range(200):
+        h = (low + high) / 2
+        low, high = (h, high) if h / 3 * third < eta * loss / h**2 else (low, h)
+    return h
+
+
+class AddsToBias(Dense):
+    def backward(self, x, dx=None, taps=()):
+        super().backward(x, dx, taps)
+        self.db += 0.001
+
+
+def fool_the_ones(x, h, W, g):
+    dW = dense_backward(x, h, W, g)[0]
+    dW[0, 0] += 1.0
+    dW[0, 1] -= 1.0
+    return dW
+
+
+def symmetric_loss(x, y, alpha):
+    loss = np.mean([np.linalg.norm(a - b) ** 2 for a, b in zip(x, y, strict=True)])
+    return loss, 2 * alpha / len(x) * (y - x)
+
+
+def supervisor_gradient(h, W, g):
+    found = {}
+    for layer in (4, 3, 2, 1):
+        dW, db, g = dense_backward(h[layer - 1], h[layer], W[layer - 1], g)
+        found |= {f"W{layer}": dW, f"b{layer}": db}
+    return found
+
+
+def descent_step(theta, gradient, lr):
+    return theta - lr * gradient
+
+
+def silent_units(h):
+    return np.array([not any(column > 0) for column in h.T])
+
+
+ANSWERS = {
+    name.replace("_", "-"): answer
+    for name, answer in globals().items()
+    if name.replace("_", "-") in EXERCISES
+} | {"plant-a-bug": AddsToBias}
+
+
+def test_every_exercise_has_an_answer_here():
+    assert ANSWERS.keys() == EXERCISES.keys()
+
+
+@pytest.mark.parametrize("name", ANSWERS)
+def test_an_answer_by_hand_passes(name):
+    result = check(name, ANSWERS[name])
+    assert result.passed, result.text
+
+
+@pytest.mark.parametrize(
+    ("name", "number"),
+    [(name, k) for name, exercise in EXERCISES.items() for k in range(len(exercise.mistakes))],
+)
+def test_a_usual_mistake_is_named(name, number):
+    mistake = EXERCISES[name].mistakes[number]
+    result = check(name, mistake.answer)
+    assert not result.passed
+    assert mistake.guess in result.text
+
+
+# -- exercises without one right answer ---------------------------------------------------------
+
+
+class NoBug(Dense):
+    def backward(self, x, dx=None, taps=()):
+        super().backward(x, dx, taps)
+
+
+class OtherForward(Dense):
+    def forward(self, x):
+        return 2 * super().forward(x)
+
+
+class NoSignal(Dense):
+    def backward(self, x, dx=None, taps=()):
+        self.dh[: len(x)] = 1.0
+        super().backward(x, dx)
+
+
+class Raises(Dense):
+    def backward(self, x, dx=None, taps=()):
+        self.dW[...] = taps @ x  # a mistake of another kind
+
+
+@pytest.mark.parametrize(
+    ("layer", "words"),
+    [
+        (NoBug, "accepts this layer"),
+        (OtherForward, "forward pass is another one"),
+        (Raises, "self.dW[...] = taps @ x"),
+        (object, "not a class that inherits from Dense"),
+        (lambda x: x, "not a class that inherits from Dense"),
+    ],
+)
+def test_what_is_no_planted_bug_is_refused_with_the_reason(layer, words):
+    result = check("plant-a-bug", layer)
+    assert not result.passed
+    assert words in result.text
+
+
+def test_a_planted_bug_is_shown_with_the_block_and_what_another_check_says():
+    text = check("plant-a-bug", AddsToBias).text
+    assert "b1 (wrong, relative error" in text
+    assert "W1" not in text
+    assert "all-ones signal finds it too" in text
+    assert "all-ones signal lets it pass" in check("plant-a-bug", NoSignal).text
+
+
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [
+        (lambda x, h, W, g: ((h > 0) * g).T @ x, "It is to be wrong"),
+        (lambda x, h, W, g: g.T @ x, "all-ones direction finds it"),
+        (lambda x, h, W, g: x, "expected dW"),
+        (lambda x, h: x, "TypeError"),
+    ],
+)
+def test_what_does_not_fool_the_ones_is_refused_with_the_reason(answer, words):
+    result = check("fool-the-ones", answer)
+    assert not result.passed
+    assert words in result.text
