@@ -99,7 +99,7 @@ class DDNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  
 
     Attributes
     ----------
-    components_ : ndarray of shape (n_components, n_features_in_)
+    components_ : ndarray of shape (n_components, n_features)
         The learned parts: each base unit decoded to data space.
     loss_history_ : list of dict
         A record of each epoch: every loss, seconds, samples per second.

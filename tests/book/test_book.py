@@ -1,0 +1,210 @@
+"""The book is built as the README says, without a warning, and holds together without a network."""
+
+import importlib.util
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from pages import Page, broken_links, fetched_from_afar, read_all
+
+ROOT = Path(__file__).parents[2]
+REQUIRED = os.environ.get("DDNMF_REQUIRE_BOOK") == "1"
+MISSING = [name for name in ("sphinx", "myst_nb", "furo") if not importlib.util.find_spec(name)]
+
+needs_sphinx = pytest.mark.skipif(
+    bool(MISSING) and not REQUIRED, reason=f"not installed: {MISSING} (the extra 'docs')"
+)
+
+
+@pytest.fixture(scope="module")
+def book(tmp_path_factory):
+    """The folder of a book built from scratch, by the command of the README.
+
+    Programs are told of a proxy where nobody is, so that none of them reaches the network.
+    """
+    folder = tmp_path_factory.mktemp("book") / "html"
+    readme = (ROOT / "README.md").read_text("utf-8")
+    [words] = re.findall(r"<!-- book -->\n```bash\n.*\nsphinx-build (.*) build/book\n```", readme)
+    assert "-W" in words.split()
+    nobody = dict.fromkeys(("http_proxy", "https_proxy", "all_proxy"), "http://127.0.0.1:9")
+    done = subprocess.run(
+        [sys.executable, "-m", "sphinx", *words.split(), str(folder)],
+        cwd=ROOT,
+        env={**os.environ, **nobody, "no_proxy": ""},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+@pytest.fixture(scope="module")
+def pages(book):
+    return read_all(book)
+
+
+@needs_sphinx
+class TestBook:
+    def test_every_link_inside_leads_to_a_page_and_an_anchor(self, pages, book):
+        assert len(pages) > 50
+        assert sum(len(page.links) for page in pages.values()) > 1000
+        assert not [(p.relative_to(book), *rest) for p, *rest in broken_links(pages)]
+
+    def test_no_page_loads_anything_from_the_network(self, pages, book):
+        assert not fetched_from_afar(pages)
+        for style in book.rglob("*.css"):
+            text = style.read_text("utf-8")
+            assert not re.search(r"(?:@import|url\()\s*[\"']?(?:https?:)?//", text), style
+
+    def test_every_formula_of_the_derivations_is_mathml(self, pages, book):
+        for source in sorted((ROOT / "derivations").glob("[0-9][0-9]-*.md")):
+            page = pages[book / "derivations" / f"{source.stem}.html"]
+            text = re.sub(r"```.*?```|`[^`\n]+`", "", source.read_text("utf-8"), flags=re.DOTALL)
+            blocks = re.findall(r"\$\$.+?\$\$", text, re.DOTALL)
+            inline = re.findall(r"\$[^$]+\$", re.sub(r"\$\$.+?\$\$", "", text, flags=re.DOTALL))
+            assert len(page.formulas) >= len(blocks) + len(inline), source.name
+            for formula in page.formulas:
+                assert formula, f"an empty formula in {source.name}"
+                assert "\\" not in formula, f"{source.name}: {formula}"
+
+    def test_every_module_is_in_the_reference(self, pages, book):
+        for path in sorted((ROOT / "ddnmf_np").rglob("*.py")):
+            parts = path.relative_to(ROOT).with_suffix("").parts
+            name = ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+            page = pages[book / "derivations" / "api" / f"{name}.html"]
+            assert f"module-{name}" in page.ids, name
+
+    def test_every_document_is_in_it(self, pages, book):
+        sources = [ROOT / "README.md", *(ROOT / "derivations").rglob("*.md")]
+        sources += (ROOT / "notebooks").glob("*.ipynb")
+        for source in sources:
+            assert book / source.relative_to(ROOT).with_suffix(".html") in pages
+
+    @pytest.mark.parametrize("number", range(1, 11))
+    def test_an_equation_leads_to_its_code_and_its_test(self, pages, book, number):
+        [source] = (ROOT / "derivations").glob(f"{number:02d}-*.md")
+        page = pages[book / "derivations" / f"{source.stem}.html"]
+        proofs = re.findall(r"`(tests/[\w/]+\.py)`", source.read_text("utf-8"))
+        assert proofs
+        for proof in proofs:
+            assert f"../source/{proof}.html" in page.links
+        functions = re.findall(r"`(ddnmf_np(?:\.\w+)+)`", source.read_text("utf-8"))
+        reached = [link for link in page.links if link.startswith("api/")]
+        for name in functions:
+            assert any(link.endswith(f"#{name}") for link in reached), name
+
+    def test_the_reference_leads_to_the_line(self, pages, book):
+        page = pages[book / "derivations" / "api" / "ddnmf_np.engine.layers.html"]
+        [line] = [
+            number
+            for number, text in enumerate(
+                (ROOT / "ddnmf_np/engine/layers.py").read_text("utf-8").splitlines(), 1
+            )
+            if text.startswith("    def backward(")
+        ]
+        assert f"../../source/ddnmf_np/engine/layers.py.html#L-{line}" in page.links
+
+    def test_every_recorded_run_is_shown_with_its_pictures(self, pages, book):
+        page = pages[book / "derivations" / "results.html"]
+        records = sorted((ROOT / "notebooks" / "results").glob("*/summary.json"))
+        assert records
+        text = page.path.read_text("utf-8")
+        for record in records:
+            assert f"results-{record.parent.name}" in page.ids
+            scores = json.loads(record.read_text("utf-8"))["evaluation"]["scores"]
+            for entry in scores.values():
+                assert f"{entry['acc']:.3f}" in text
+        pictures = [p for r in records for p in r.parent.glob("*.png")]
+        assert sum("_images/" in address for address in page.loaded) >= len(pictures)
+
+
+@needs_sphinx
+class TestFormulas:
+    """The converter of the book, on its own."""
+
+    @pytest.fixture
+    def convert(self, monkeypatch):
+        monkeypatch.syspath_prepend(ROOT / "derivations" / "_sphinx")
+        from mathml import to_mathml
+
+        return lambda tex, **options: re.sub(
+            r"\s*\n\s*| xmlns=\"[^\"]*\"", "", to_mathml(tex, **options)
+        )
+
+    def test_an_index_stands_beside_an_accent(self, convert):
+        assert convert(r"\tilde x_i") == (
+            '<math><msub><mover accent="true"><mi>x</mi><mo stretchy="false">~</mo></mover>'
+            "<mi>i</mi></msub></math>"
+        )
+        both = convert(r"\tilde h_i^{(l)}")
+        assert both.startswith('<math><msubsup><mover accent="true"><mi>h</mi>')
+        assert "munder" not in both
+
+    def test_a_sum_keeps_its_limits_below_and_above(self, convert):
+        assert "<munderover>" in convert(r"\sum_{i=1}^N x_i", block=True)
+
+    @pytest.mark.parametrize("sign", ["|", "/"])
+    def test_bars_and_slashes_stand_close(self, convert, sign):
+        assert f'<mo stretchy="false" lspace="0" rspace="0">{sign}</mo>' in convert(f"a {sign} b")
+
+    @pytest.mark.parametrize(
+        ("tex", "sign"),
+        [(r"\lVert x \rVert^2", "‖"), (r"\langle x \rangle^2", "⟩"), (r"\lfloor x \rfloor", "⌊")],
+    )
+    def test_fences_grow_only_when_asked(self, convert, tex, sign):
+        """Else the left one of a norm is tall, and the right one with its exponent is not."""
+        signs = re.findall(rf"<mo[^>]*>{sign}</mo>", convert(tex))
+        assert signs
+        assert all('stretchy="false"' in sign for sign in signs)
+
+    @pytest.mark.parametrize("tex", [r"\left| \frac12 \right|", r"\left\lVert x \right\rVert"])
+    def test_fences_that_are_to_grow_do(self, convert, tex):
+        assert len(re.findall("<mo>[|‖]</mo>", convert(tex))) == 2
+
+    def test_an_argument_is_one_digit(self, convert):
+        half = "<mn>1</mn><mn>2</mn></mfrac>"
+        assert half in convert(r"\tfrac12 s")
+        assert half in convert(r"\frac{1}{2}")
+        assert "<mi>p</mi><mn>2</mn></mfrac><mn>3</mn>" in convert(r"\frac p23")
+        assert "<mi>x</mi><mn>1</mn></msup><mn>2</mn>" in convert("x^12")
+        assert "<mn>12</mn>" in convert("x^{12}")
+
+    def test_a_name_of_a_function_is_apart_from_its_argument(self, convert):
+        assert 'rspace="0.167em"' in convert(r"\cos\varphi")
+        assert 'rspace="0.167em"' in convert(r"\cosh^2 z")
+        assert "rspace" not in convert(r"\log(1 + z)")
+        assert "\N{FUNCTION APPLICATION}" not in convert(r"\mathrm{high} - x")
+
+    def test_what_docutils_does_not_know_is_known(self, convert):
+        assert "…" in convert(r"1, \dots, n")
+        assert "&lt;" in convert(r"l \lt L")
+        assert convert(r"x \Big|_{h = 0}") == convert("x |_{h = 0}")
+        assert convert("f'").count("′") == 1
+
+    def test_an_unknown_command_is_refused(self, convert):
+        from docutils.utils.math import MathError
+
+        with pytest.raises(MathError, match="nosuchcommand"):
+            convert(r"\nosuchcommand x")
+
+
+class TestOfTheTests:
+    """What is to be found is found."""
+
+    def test_a_broken_link_an_absent_anchor_and_a_far_script(self, tmp_path):
+        (tmp_path / "a.html").write_text(
+            '<link rel="stylesheet" href="https://far.example/x.css">'
+            '<script src="near.js"></script>'
+            '<a href="b.html#here">1</a><a href="b.html#gone">2</a><a href="c.html">3</a>'
+            '<a href="https://far.example/">4</a><a href="#top">5</a><p id="top"></p>'
+        )
+        (tmp_path / "b.html").write_text('<p id="here"><math><mi>x</mi></math></p>')
+        (tmp_path / "near.js").write_text("")
+        found = read_all(tmp_path)
+        assert [address for _, address, _ in broken_links(found)] == ["b.html#gone", "c.html"]
+        assert [a for _, a in fetched_from_afar(found)] == ["https://far.example/x.css"]
+        assert Page(tmp_path / "b.html").formulas == ["x"]
