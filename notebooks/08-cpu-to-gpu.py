@@ -213,9 +213,8 @@ for name, spent in found.items():
 #
 # Now we measure this machine's roof, and put the pieces on the picture.
 
+
 # %%
-
-
 def seconds(work, repeat=30):
     """Return the shortest time of some work."""
     times = []
