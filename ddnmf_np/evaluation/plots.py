@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import numpy.typing as npt
 from matplotlib import colormaps
+from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import Colormap, Normalize
 from matplotlib.figure import Figure
@@ -453,44 +454,72 @@ def plot_embedding(
     if labels is None:
         axes.scatter(points[:, 0], points[:, 1], s=size, color=DATA_COLOR, alpha=0.7, linewidths=0)
     else:
-        names, codes = encode_labels(labels)
-        if len(codes) != len(points):
-            raise DataError(
-                f"labels has {len(codes)} entries for {len(points)} points; pass one per point"
-            )
-        for code, name in enumerate(names):
-            cloud = points[codes == code]
-            axes.scatter(
-                cloud[:, 0],
-                cloud[:, 1],
-                s=size,
-                color=CLASS_COLORS[code % len(CLASS_COLORS)],
-                marker=_MARKERS[code // len(CLASS_COLORS) % len(_MARKERS)],
-                alpha=0.8,
-                linewidths=0,
-                label=str(name),
-            )
-            if len(names) <= _MOST_NAMES:
-                axes.text(
-                    *_densest(cloud),
-                    str(name),
-                    ha="center",
-                    va="center",
-                    fontsize=9,
-                    fontweight="bold",
-                    path_effects=[withStroke(linewidth=3, foreground="white")],
-                )
+        n_labels = draw_classes(axes, points, labels, size)
         figure.legend(
             loc="outside right center",
             title=kind or None,
             frameon=False,
-            ncols=math.ceil(len(names) / 22),
+            ncols=math.ceil(n_labels / 22),
             markerscale=max(1.0, (40 / size) ** 0.5),
         )
     axes.set(xlabel="dimension 1 (no unit)", ylabel="dimension 2 (no unit)")
     axes.set_title(title, fontsize=11)
     axes.set(xticks=[], yticks=[], aspect="equal", adjustable="datalim")
     return figure
+
+
+def draw_classes(axes: Axes, points: Floats, labels: Labels, size: float) -> int:
+    """Scatter points in the colours of their labels, and write up to 12 labels where they are.
+
+    Parameters
+    ----------
+    axes : Axes
+        Drawn upon; each label is an entry for a legend.
+    points : ndarray of shape (k, 2)
+        Where.
+    labels : sequence of hashable, or ndarray of shape (k,)
+        Of each point.
+    size : float
+        Of a point, in square points.
+
+    Returns
+    -------
+    int
+        How many labels there are.
+
+    Raises
+    ------
+    DataError
+        Labels of another length.
+    """
+    names, codes = encode_labels(labels)
+    if len(codes) != len(points):
+        raise DataError(
+            f"labels has {len(codes)} entries for {len(points)} points; pass one per point"
+        )
+    for code, name in enumerate(names):
+        cloud = points[codes == code]
+        axes.scatter(
+            cloud[:, 0],
+            cloud[:, 1],
+            s=size,
+            color=CLASS_COLORS[code % len(CLASS_COLORS)],
+            marker=_MARKERS[code // len(CLASS_COLORS) % len(_MARKERS)],
+            alpha=0.8,
+            linewidths=0,
+            label=str(name),
+        )
+        if len(names) <= _MOST_NAMES:
+            axes.text(
+                *_densest(cloud),
+                str(name),
+                ha="center",
+                va="center",
+                fontsize=9,
+                fontweight="bold",
+                path_effects=[withStroke(linewidth=3, foreground="white")],
+            )
+    return len(names)
 
 
 def _densest(cloud: Floats) -> tuple[float, float]:

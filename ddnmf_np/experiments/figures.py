@@ -13,9 +13,8 @@ from ddnmf_np.evaluation.plots import (
     CLASS_COLORS,
     DATA_COLOR,
     DPI,
-    STUDENT_COLOR,
-    SUPERVISOR_COLOR,
     WIDTH,
+    draw_classes,
     save,
 )
 from ddnmf_np.experiments.baselines import CLUSTERERS, TITLES
@@ -38,7 +37,8 @@ from ddnmf_np.experiments.tables import (
 COLORS = dict(
     zip(
         NOISE_MODELS,
-        (DATA_COLOR, SUPERVISOR_COLOR, STUDENT_COLOR, *CLASS_COLORS[3:]),
+        # Not the colours that the supervisor and the student have in other pictures.
+        (DATA_COLOR, *CLASS_COLORS[3:]),
         strict=False,  # there are more colours than networks
     )
 )
@@ -81,8 +81,8 @@ def draw(name: str, records: Sequence[Record], folder: Path) -> list[str]:
 def maps(records: Sequence[Record]) -> Figure | None:
     """Return figure 2: t-SNE of the codes, a line for each data set and a column for each network.
 
-    Points have the colour of their class, and the centre of a class its number. Of several
-    seeds or budgets the largest number of epochs and then the first seed is shown.
+    Points have the colour of their class, whose number is written where they are densest. Of
+    several seeds or budgets the largest number of epochs and then the first seed is shown.
     """
     found: dict[tuple[str, str], Record] = {}
     for record in sorted(
@@ -108,21 +108,20 @@ def maps(records: Sequence[Record]) -> Figure | None:
                 continue
             points = np.array(one["points"])
             labels = np.array(one["labels"] or [0] * len(points))
-            for number, name in enumerate(np.unique(labels)):
-                cloud = points[labels == name]
-                color = CLASS_COLORS[number % len(CLASS_COLORS)]
-                panel.scatter(*cloud.T, s=3, color=color, linewidths=0, label=str(name))
+            draw_classes(panel, points, labels, 3.0)
             panel.set_title(
-                f"{TITLES[model]}, {DATASET_TITLES[dataset]}\nseed {one['seed']}, "
-                f"{one['epochs']} epochs, {len(points)} test images",
-                fontsize=8,
+                f"{TITLES[model]}\n"
+                f"{DATASET_TITLES[dataset]}, seed {one['seed']}, {one['epochs']} epochs",
+                fontsize=10,
             )
     handles, names = axes[0][0].get_legend_handles_labels()
     for line in axes:
         for panel in line:
             if not handles:
                 handles, names = panel.get_legend_handles_labels()
-    figure.legend(handles, names, loc="outside right center", frameon=False, markerscale=4)
+    figure.legend(
+        handles, names, loc="outside right center", title="class", frameon=False, markerscale=4
+    )
     return figure
 
 
@@ -155,8 +154,8 @@ def noise_curves(records: Sequence[Record], method: str, images: str) -> Figure 
                 panel.plot(
                     rates,
                     [s.mean for s in spreads],
-                    "o-",
-                    markersize=3,
+                    marker="os^Dv"[NOISE_MODELS.index(model) % 5],
+                    markersize=4,
                     color=COLORS[model],
                     label=TITLES[model],
                 )
@@ -172,7 +171,7 @@ def noise_curves(records: Sequence[Record], method: str, images: str) -> Figure 
             panel.set_ylim(0.0, 1.0)
         line[0].set_ylabel(f"score, {budget.epochs} epochs", fontsize=8)
     for panel in axes[-1]:
-        panel.set_xlabel(f"noise in training ({images} test images)", fontsize=8)
+        panel.set_xlabel(f"rate of the noise in training ({images} test images)", fontsize=8)
     handles, names = axes[0][0].get_legend_handles_labels()
     figure.legend(
         handles,
