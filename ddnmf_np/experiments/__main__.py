@@ -36,7 +36,8 @@ fewer. Tables (Markdown) and figures are made from the records alone; `report` m
 like the folder.
 
 A study compares variants of networks: what the differences between paper and demo do (ablation),
-the weights of the losses (weights), candidates for a better recipe (recipe). `all` leaves them out.
+the weights of the losses (weights), candidates for a better recipe (recipe), what each part of the
+preset stable does (ingredients). `all` leaves them out.
 
 --into FILE fills the places of a Markdown file between the lines
   <!-- experiments table1 -->

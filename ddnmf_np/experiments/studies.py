@@ -13,6 +13,7 @@ from typing import Any
 
 from ddnmf_np.engine.objective import PRESETS, Objective
 from ddnmf_np.experiments.networks import Network
+from ddnmf_np.recipe import RECIPES
 
 
 @dataclass(frozen=True)
@@ -62,11 +63,32 @@ def _weights() -> Iterator[tuple[str, Network]]:
                     yield _changed(name, weight, value, f"{weight} = {value:g}")
 
 
+def _ingredients() -> Iterator[tuple[str, Network]]:
+    """Yield the third preset and the demo's, each with one ingredient of the other's.
+
+    The spread of the start from the data goes with it: it says nothing of another start.
+    """
+    sides = {name: vars(PRESETS[name]) | vars(RECIPES[name]) for name in ("stable", "demo")}
+    spread = "nmf_spread"
+    options = [o for o in sides["stable"] if sides["stable"][o] != sides["demo"][o] and o != spread]
+    for (name, _), (whose, other) in zip(sides.items(), reversed(sides.items()), strict=True):
+        yield _changed(name)
+        for option in options:
+            more = {spread: other[spread]} if option == "nmf_start" else {}
+            value = other[option]
+            text = f"{option} = {_text(value)} (as in {whose})"
+            yield _changed(name, option, value, text, more)
+
+
 def _changed(
-    preset: str, option: str | None = None, value: Any = None, text: str = "as it is"
+    preset: str,
+    option: str | None = None,
+    value: Any = None,
+    text: str = "as it is",
+    more: Mapping[str, Any] | None = None,
 ) -> tuple[str, Network]:
     """Return a preset with one option at another value, and its name."""
-    name, options = preset, {"objective": preset}
+    name, options = preset, {"objective": preset, **(more or {})}
     if option is not None:
         name = f"{preset}-{option.replace('_', '-')}-{_text(value)}"
         options[option] = value
@@ -143,6 +165,9 @@ STUDIES = {
         "ablation", "What each difference between paper and demo does", dict(_ablation())
     ),
     "weights": _study("weights", "What the weights of the losses do", dict(_weights())),
+    "ingredients": _study(
+        "ingredients", "What each ingredient of the preset stable does", dict(_ingredients())
+    ),
     "recipe": _study("recipe", "Candidates for a recipe", _RECIPE),
 }
 """Every study by the name that the command line has for it."""

@@ -84,6 +84,24 @@ def test_weights_change_one_at_a_time_by_a_factor_of_ten(preset):
     }
 
 
+@pytest.mark.parametrize(("preset", "other"), [("stable", "demo"), ("demo", "stable")])
+def test_ingredients_are_exchanged_one_at_a_time_and_together_are_the_other_preset(preset, other):
+    def settings(name):
+        config = make_config(name, {})
+        return vars(config.make_objective()) | vars(config.make_recipe())
+
+    start, end = settings(f"ddnmf-{preset}"), settings(f"ddnmf-{other}")
+    found = [
+        {key: value for key, value in settings(name).items() if value != start[key]}
+        for name in VARIANTS
+        if name.startswith(f"ingredients-{preset}")
+    ]
+    assert [sorted(change) for change in found] == [
+        [], ["gamma_nc"], ["noise_redraw"], ["lr_schedule"], ["nmf_spread", "nmf_start"],
+    ]  # fmt: skip
+    assert {**start, **{k: v for change in found for k, v in change.items()}} == end
+
+
 def test_recipes_are_found_by_name():
     assert changes("recipe-demo", "demo") == {}
     assert make_config("recipe-redraw", {}).resolved().noise_redraw is True
