@@ -56,6 +56,7 @@ napoleon_google_docstring = False
 napoleon_use_rtype = False
 napoleon_custom_sections = [("Attributes", "params_style")]  # takes "W, dW : ndarray" for two
 autodoc_member_order = "bysource"
+autodoc_preserve_defaults = True  # else "xp=np" shows where the builder keeps NumPy
 autodoc_typehints = "none"  # the docstrings say more: shapes, ranges, defaults
 autodoc_default_options = {
     "members": True,

@@ -297,4 +297,4 @@ check("dense-backward", backward)
 # * [Notebook 3](03-gradient-check.ipynb): is this gradient right? How would one know?
 # * [Equation 1](../derivations/01-layer.md) and [equation
 #   9](../derivations/09-supervisor-gradient.md).
-# * `ddnmf_np/engine/layers.py`, which is as long as this notebook.
+# * `ddnmf_np/engine/layers.py`, which is half as long as this notebook.

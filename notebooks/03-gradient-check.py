@@ -68,7 +68,8 @@ print(f"from two losses, h = 1e-5:   {difference:.10f}")
 #
 # $$E(h) \approx \frac{h^2}{6} |L'''| + \frac{\eta |L|}{h},$$
 #
-# a V on double-logarithmic paper. In float32, $\eta \approx 10^{-7}$, and the whole V moves up.
+# a V on double-logarithmic paper. In float32, $\eta \approx 10^{-7}$: the left branch moves up, and
+# with it the bottom of the V, which moves to the right too.
 
 # %%
 steps = np.logspace(-12, 0, 49)
@@ -87,7 +88,10 @@ axes.axhline(checker.TOLERANCE, color="0.6", linewidth=1)
 axes.text(1, 2e-7, "tolerance of gradcheck", ha="right", fontsize=8, color="0.3")
 axes.set(xlabel="step h (no unit)", ylabel="relative error of the slope", ylim=(1e-13, 1e6))
 axes.legend(frameon=False, fontsize=8)
-show(figure, "three curves of error against step, each a V; that of float32 stays far above")
+show(
+    figure,
+    "three curves of error against step, each a V; the left branch of float32 lies far above",
+)
 for name, errors in curves.items():
     print(f"{name:20} least error {errors.min():.0e} at h = {steps[errors.argmin()]:.0e}")
 

@@ -22,8 +22,9 @@
 # * say what "denoising" means here, and measure it;
 # * stop a run, continue it, and get the run that was never stopped.
 #
-# We train on 5,000 images with two small hidden layers. The paper has 60,000 images, layers of 500,
-# 500 and 2,000 units, and 300 epochs; `python -m ddnmf_np.train --dataset mnist` does that.
+# We train on 5,000 images with two small hidden layers. The authors' demo has 60,000 images,
+# layers of 500, 500 and 2,000 units, and 300 epochs: `python -m ddnmf_np.train --dataset mnist
+# --objective demo --epochs 300`.
 
 # %% tags=["setup"]
 import tempfile

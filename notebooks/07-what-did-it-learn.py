@@ -300,8 +300,8 @@ show(plot_cluster_matrix(assign_clusters(labels, labels_found), title), "cluster
 # Before a difference between two rows is worth a word, look at the range over the starts, and
 # remember that this is one seed and a training of seconds. The README has the long runs with three
 # seeds. What the table does show, on MNIST: pixels alone reach about half, so a score near that is
-# no achievement of a network; and the classes that are confused (4 and 9; 3, 5 and 8) are those
-# that share their strokes.
+# no achievement of a network; and classes that are confused (here above all 4 and 9) share
+# their strokes; look for the others in the table.
 #
 # ## What may be claimed
 #

@@ -106,7 +106,7 @@ for epoch in (1, 2):
 #
 # ## Where the time goes
 #
-# The paper's network is 784-500-500-2000-10-2000-500-500-784, with batches of 128. We let a step
+# The authors' network is 784-500-500-2000-10-2000-500-500-784, with batches of 128. We let a step
 # run a few times and time each operation. (Data of the right shape will do: the time does not
 # depend on what is in them. The clock is that of the thread, which stands while other programs have
 # the processor.)
@@ -242,7 +242,7 @@ work = np.empty(1 << 17, "float32")
 with threadpool_limits(1):
     square, out = np.ones((2, 512, 512), "float32")
     peak = 2 * 512**3 / seconds(lambda: np.matmul(square, square, out=out))
-    bandwidth = 2 * p.nbytes / seconds(lambda: np.copyto(p, g))
+    bandwidth = 3 * p.nbytes / seconds(lambda: np.add(p, g, out=p))  # reads p and g, writes p
     points = {f"product, n = {n}": product(n) for n in (1, 16, 128, 512)}
     adam = (p, g, m, v, 1, 1e-3, 0.9, 0.999, 1e-7, work)
     points["Adam"] = 13 / 28, 13 * size / seconds(lambda: ops.adam(*adam))

@@ -390,6 +390,7 @@ def _noise_table(dataset: str, scores: Scores, budget: Budget) -> list[str]:
         f"### Table 3: {DATASET_TITLES[dataset]}, noise in the training images, {n_test:,} test "
         f"images; {budget}"
     )
+
     def describe(row: Row) -> str:
         return f"{TITLES[row.model]}, {row.noise_rate:.0%}, {row.images}"
 

@@ -16,6 +16,7 @@ FIGURES = ("losses", "reconstructions", "parts", "effects", "clusters", "embeddi
 """Pictures that a run may have, in the order of the page; others are not of a run."""
 
 _PNG = b"\x89PNG\r\n\x1a\n"
+_PNG_END = b"IEND\xaeB`\x82"
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,7 +110,10 @@ def _read_config(folder: RunFolder, summary: dict[str, Any]) -> Config:
 
 
 def _read_history(folder: RunFolder, notes: list[str]) -> list[dict[str, Any]]:
-    if not folder.metrics.exists():
+    if not folder.metrics.is_file():
+        if not folder.checkpoint.exists():
+            notes.append("The losses of the epochs are missing: there is no metrics file.")
+            return []
         return list(load_checkpoint(folder.checkpoint).meta["history"])
     lines = folder.metrics.read_text("utf-8", errors="replace").splitlines()
     history: list[dict[str, Any]] = []
@@ -118,6 +122,9 @@ def _read_history(folder: RunFolder, notes: list[str]) -> list[dict[str, Any]]:
             record = json.loads(line)
             if not isinstance(record, dict):
                 raise ValueError("no record of an epoch")
+            for name, value in record.items():
+                if name.startswith("loss_") and not isinstance(value, int | float | None):
+                    raise ValueError(f"{name} is {value!r}, and no number")
         except ValueError as error:
             if number == len(lines):  # a line that was cut off while it was written
                 notes.append(f"The last line of {folder.metrics.name} is cut off; it is left out.")
@@ -164,10 +171,10 @@ def _read_pictures(folder: RunFolder, notes: list[str]) -> dict[str, bytes]:
     pictures: dict[str, bytes] = {}
     for name in (f"{stem}.png" for stem in FIGURES):
         path = folder.figures / name
-        if not path.exists():
+        if not path.is_file():
             continue
         data = path.read_bytes()
-        if data.startswith(_PNG) and len(data) > 24:
+        if data.startswith(_PNG) and data.endswith(_PNG_END):
             pictures[name] = data
         else:
             notes.append(f"{folder.figures.name}/{name} is no picture; it is left out.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import fields
@@ -271,7 +272,11 @@ def _explained(name: str, what: str) -> Html:
 def _numbers(values: object) -> list[float]:
     """Return a list of numbers, or an empty one if it is none."""
     values = values if isinstance(values, list) else []
-    good = [v for v in values if isinstance(v, (int, float)) and not isinstance(v, bool)]
+    good = [
+        v
+        for v in values
+        if isinstance(v, (int, float)) and not isinstance(v, bool) and math.isfinite(v)
+    ]
     return good if len(good) == len(values) else []
 
 

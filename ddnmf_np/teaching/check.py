@@ -248,8 +248,10 @@ def _arrays(value: Any) -> Iterator[Any]:
 def _changed(exercise: Exercise, given: tuple[Any, ...], mine: tuple[Any, ...]) -> str:
     """Return the name of an argument that the answer has written to, or nothing."""
     for name, before, after in zip(exercise.arguments, mine, given, strict=True):
-        pairs = zip(_arrays(before), _arrays(after), strict=False)
-        if any(not np.array_equal(old, new, equal_nan=True) for old, new in pairs):
+        old, new = list(_arrays(before)), list(_arrays(after))
+        if len(old) != len(new) or not all(
+            np.array_equal(*pair, equal_nan=True) for pair in zip(old, new, strict=True)
+        ):
             return name
     return ""
 

@@ -175,6 +175,8 @@ def _guess_factor(
     factor = float(np.vdot(want, got)) / square
     if factor == 0.0 or relative_error(got / factor, want) > max(tolerance, 1e-7):
         return None
+    if abs(factor - 1.0) < 1e-6:  # another small difference, and no factor
+        return None
 
     def is_about(value: float) -> bool:
         return abs(factor / value - 1.0) < 1e-6

@@ -60,6 +60,10 @@ class TestBook:
             text = style.read_text("utf-8")
             assert not re.search(r"(?:@import|url\()\s*[\"']?(?:https?:)?//", text), style
 
+    def test_no_page_says_where_it_was_built(self, pages, book):
+        for page in pages:
+            assert "site-packages" not in page.read_text("utf-8"), page
+
     def test_every_formula_of_the_derivations_is_mathml(self, pages, book):
         for source in sorted((ROOT / "derivations").glob("[0-9][0-9]-*.md")):
             page = pages[book / "derivations" / f"{source.stem}.html"]

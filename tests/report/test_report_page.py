@@ -228,11 +228,37 @@ def test_line_that_was_cut_off(tmp_path):
     assert "2 of 3" in text
 
 
-def test_picture_that_is_none(tmp_path):
+@pytest.mark.parametrize("share", [0.0, 0.5])
+def test_picture_that_is_none(tmp_path, share, whole_run):
     folder = make_run(tmp_path, figures=None)
-    (folder.figures / "parts.png").write_bytes(b"")
+    whole = (whole_run.figures / "parts.png").read_bytes()
+    (folder.figures / "parts.png").write_bytes(whole[: int(share * len(whole))])
     text = page_of(folder)
     assert "figures/parts.png is no picture" in text
+
+
+def test_scores_without_the_losses_are_shown(tmp_path):
+    folder = make_run(tmp_path, figures=None)
+    folder.metrics.unlink()
+    assert "there is no metrics file" in page_of(folder)
+
+
+def test_folders_in_place_of_files(tmp_path):
+    folder = make_run(tmp_path, figures=None)
+    folder.metrics.unlink()
+    for path in (folder.metrics, folder.figures / "parts.png"):
+        path.mkdir(parents=True)
+    assert "there is no metrics file" in page_of(folder)
+
+
+def test_sizes_of_clusters_that_are_no_numbers(tmp_path):
+    def spoil(about):
+        about["evaluation"]["scores"]["kmeans"]["cluster_sizes"][0] = float("nan")
+
+    folder = make_run(tmp_path, figures=None)
+    assert "kmeans: clusters" in page_of(folder)
+    edit(folder.summary, spoil)
+    assert "kmeans: clusters" not in page_of(folder)
 
 
 def test_summary_of_another_version(tmp_path):
@@ -339,6 +365,12 @@ def damage_metrics(folder):
     folder.metrics.write_text("{\n" + folder.metrics.read_text())
 
 
+def spoil_a_loss(folder):
+    first, *rest = folder.metrics.read_text().splitlines(keepends=True)
+    record = {name: "a" if name.startswith("loss_") else v for name, v in json.loads(first).items()}
+    folder.metrics.write_text("".join([json.dumps(record) + "\n", *rest]))
+
+
 def leave_options_alone(folder):
     folder.metrics.unlink()
     folder.summary.unlink()
@@ -351,6 +383,7 @@ def leave_options_alone(folder):
         (damage_options_of_no_version, ["If another version of ddnmf_np wrote them"]),
         (damage_summary, ["summary.json: is damaged", "--resume"]),
         (damage_metrics, ["metrics.jsonl: line 1 is damaged", "--resume"]),
+        (spoil_a_loss, ["metrics.jsonl: line 1 is damaged", "is 'a', and no number"]),
         (leave_options_alone, ["there is no checkpoint", "train a model first"]),
     ],
 )

@@ -210,6 +210,14 @@ def test_a_function_that_changes_its_inputs_is_told_which():
     assert "changes its input g" in check("dense-backward", careless).text
 
 
+def test_a_list_that_is_shortened_is_seen():
+    def careless(h, W, g):
+        W.pop()
+        return dict.fromkeys(("W1", "b1"), g)
+
+    assert "changes its input W" in check("supervisor-gradient", careless).text
+
+
 def test_changes_inside_a_list_of_arrays_are_seen():
     def careless(h, W, g):
         h[1] *= 2

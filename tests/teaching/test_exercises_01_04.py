@@ -119,6 +119,14 @@ def test_every_exercise_has_an_answer_here():
     assert ANSWERS.keys() == EXERCISES.keys()
 
 
+def test_a_small_number_against_division_by_zero_is_right():
+    def step(x, H, W):
+        H = H * (x @ W) / (H @ (W.T @ W) + 1e-9)
+        return H, W * (x.T @ H) / (W @ (H.T @ H) + 1e-9)
+
+    assert check("nmf-step", step).passed
+
+
 @pytest.mark.parametrize("name", ANSWERS)
 def test_an_answer_by_hand_passes(name):
     result = check(name, ANSWERS[name])

@@ -218,6 +218,18 @@ def test_what_is_wrong_is_said_of_its_block(name, answer, block, words):
     assert words in line
 
 
+def test_a_new_array_in_the_arena_is_no_step_in_place():
+    def step(model, x, x_noisy, lr):
+        model.forward(x, x_noisy)
+        model.backward(x)
+        for net in model.nets.values():
+            net.arena.params = net.arena.params - lr * net.arena.grads
+
+    result = check("algorithm-1-step", step)
+    assert not result.passed
+    assert "arena.params is a new array" in result.text
+
+
 @pytest.mark.parametrize("name", [n for n, e in EXERCISES.items() if e.run is not type(e).run])
 def test_an_empty_function_that_works_in_place_is_called_empty(name):
     assert "the function is empty" in check(name, lambda *arguments: None).text
@@ -230,5 +242,7 @@ def test_a_clustering_problem_tells_the_scores_apart():
         y, clusters = nb07_representation._clusters_problem(seed)
         acc = clustering_accuracy(y, clusters)
         purity = sum(np.bincount(y[clusters == k]).max() for k in np.unique(clusters)) / len(y)
-        fooled.append((purity == acc, np.mean(y == clusters) == acc))
+        rows = sum(np.bincount(clusters[y == k]).max() for k in np.unique(y)) / len(y)
+        greedy = nb07_representation._greedy(y, clusters)
+        fooled.append([wrong == acc for wrong in (purity, rows, greedy, np.mean(y == clusters))])
     assert not np.all(fooled, axis=0).any()

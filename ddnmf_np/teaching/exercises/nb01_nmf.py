@@ -31,7 +31,8 @@ def _gradient(x: Floats, H: Floats, W: Floats) -> Floats:
 def _parts_problem(seed: int) -> tuple[Floats]:
     shape = _SIZES[seed][:2]
     rng = np.random.default_rng([seed, 3])
-    return (rng.uniform(size=shape) * (rng.uniform(size=shape) < 0.7) + 0.01,)
+    sizes = rng.uniform(size=shape) * (rng.uniform(size=shape) < 0.7) + 0.01
+    return (sizes * rng.choice((-1.0, 1.0), shape),)  # components of PCA have both signs
 
 
 def _old_H(x: Any, H: Any, W: Any) -> tuple[Floats, Floats]:
@@ -42,6 +43,12 @@ def _old_H(x: Any, H: Any, W: Any) -> tuple[Floats, Floats]:
 def _upside_down(x: Any, H: Any, W: Any) -> tuple[Floats, Floats]:
     new = H * (H @ (W.T @ W)) / (x @ W)
     return new, W * (W @ (new.T @ new)) / (x.T @ new)
+
+
+def _signed_sparsity(parts: Floats) -> Floats:
+    root = np.sqrt(parts.shape[1])
+    ratio = parts.sum(axis=1) / np.sqrt((parts**2).sum(axis=1))
+    return np.asarray((root - ratio) / (root - 1.0))
 
 
 EXERCISES = (
@@ -75,6 +82,7 @@ EXERCISES = (
         blocks=("H", "W"),
         problem=_problem,
         reference=multiplicative_step,
+        tolerance=1e-6,  # a small number in the divisor, against zeros, is right
         mistakes=(
             Mistake("W was updated with the old H; take the new one.", _old_H),
             Mistake("The quotient is upside down.", _upside_down),
@@ -97,6 +105,10 @@ EXERCISES = (
             Mistake(
                 "The division by sqrt(D) - 1 is missing.",
                 lambda parts: hoyer_sparsity(parts) * (np.sqrt(parts.shape[1]) - 1.0),
+            ),
+            Mistake(
+                "The absolute values are missing: entries of both signs cancel in the sum.",
+                _signed_sparsity,
             ),
             Mistake(
                 "That is the sparsity of the columns.",

@@ -57,7 +57,8 @@ def _judge_bug(answer: Any) -> tuple[bool, str]:
     if report.ok:
         return False, (
             "gradcheck accepts this layer: every block of its gradient is right. What you have "
-            "changed makes no difference (was super().backward(...) called after the change?)."
+            "changed makes no difference. Was super().backward(...) called after the change? Was "
+            "self.dW given a new array? Change it in place: self.dW *= 2."
         )
     caught = ", ".join(
         f"{r.block} ({r.verdict}, relative error {r.error:.2g})"

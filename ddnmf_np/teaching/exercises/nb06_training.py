@@ -101,11 +101,18 @@ def _step_problem(seed: int) -> tuple[Model, Floats, Floats, float]:
 
 
 def _do_step(answer: Step, model: Model, x: Floats, x_noisy: Floats, lr: float) -> dict[str, Any]:
+    arenas = [net.arena.params for net in model.nets.values()]
     before = {name: block.copy() for name, block in model.state().items()}
     answer(model, x, x_noisy, lr)
     after = model.state()
     if all(np.array_equal(before[name], after[name]) for name in before):
         raise NotImplementedError
+    if any(
+        net.arena.params is not old for net, old in zip(model.nets.values(), arenas, strict=True)
+    ):
+        raise ValueError(
+            "arena.params is a new array; the layers still have the old one. Change it in place: -="
+        )
     return {name: after[name].copy() for name in _BLOCKS}
 
 
