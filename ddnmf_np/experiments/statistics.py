@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy.stats import wilcoxon
+from scipy import stats
 
 RESAMPLES = 20_000
 _ALL_RESAMPLES = 6
@@ -86,7 +86,7 @@ def compare(one: Mapping[int, float], other: Mapping[int, float]) -> Difference 
     p = None
     if len(seeds) > 2:
         # Differences of exactly zero speak for neither; without any other there is no test.
-        p = float(wilcoxon(values).pvalue) if np.any(values != 0.0) else 1.0
+        p = float(stats.wilcoxon(values).pvalue) if np.any(values != 0.0) else 1.0
     return Difference(len(seeds), float(values.mean()), low, high, p)
 
 
