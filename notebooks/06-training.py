@@ -33,6 +33,7 @@ from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
+from matplotlib.ticker import LogLocator
 
 from ddnmf_np.checkpoint import load_checkpoint, save_checkpoint
 from ddnmf_np.config import Config
@@ -162,8 +163,9 @@ for axes, optimizer in zip(figure.subplots(1, 2, sharey=True), ("adam", "gd"), s
     axes.axhline(empty, color="0.7", zorder=0)
     axes.set(title=f"optimizer {optimizer!r}", xlabel="epoch", xticks=[1, 2, 3], yscale="log")
     axes.set_ylim(empty / 5, empty * 5)  # what lies above is worse than no network
+    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes.yaxis.set_major_formatter("{x:g}")
-    axes.yaxis.set_minor_formatter("{x:g}")
+    axes.minorticks_off()
     axes.tick_params(axis="y", which="both", labelsize=8)
     axes.legend(title="learning rate", frameon=False, fontsize=8)
 figure.axes[0].set_ylabel("loss_sym per image")

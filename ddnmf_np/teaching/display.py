@@ -56,27 +56,23 @@ def new_figure(height: float, width: float = WIDTH) -> Figure:
     return figure
 
 
-def show_source(thing: Any, *, docstring: bool = False) -> None:
+def show_source(thing: Any) -> None:
     """Show the lines of the package that compute something, with their place.
 
     Parameters
     ----------
     thing : function or class
-        Of this package.
-    docstring : bool
-        Whether its docstring is shown too.
+        Of this package; its docstring is left out.
     """
-    import_module("IPython.display").display_markdown(source_text(thing, docstring), raw=True)
+    import_module("IPython.display").display_markdown(source_text(thing), raw=True)
 
 
-def source_text(thing: Any, docstring: bool = False) -> str:
+def source_text(thing: Any) -> str:
     """Return the source of something as Markdown, headed by its place in the package."""
     lines, start = inspect.getsourcelines(thing)
     home = Path(ddnmf_np.__file__).parents[1]
     place = Path(inspect.getsourcefile(thing) or "").resolve().relative_to(home).as_posix()
-    code = textwrap.dedent("".join(lines)).rstrip("\n")
-    if not docstring:
-        code = _without_docstring(code)
+    code = _without_docstring(textwrap.dedent("".join(lines)).rstrip("\n"))
     return f"`{place}`, from line {start}:\n\n```python\n{code}\n```"
 
 

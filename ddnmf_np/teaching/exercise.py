@@ -38,9 +38,8 @@ class Mistake:
 class Exercise:
     """A question whose answers `ddnmf_np.teaching.check` can judge.
 
-    Three kinds: with ``problem`` and ``reference`` the answer is a function (or what ``run`` can
-    use, such as a class); with ``reference`` alone the answer is a value; with ``judge`` there is
-    no one right answer.
+    Two kinds: with ``problem`` and ``reference`` the answer is a function (or what ``run`` can
+    use, such as a class); with ``judge`` there is no one right answer.
 
     Parameters
     ----------
@@ -81,8 +80,10 @@ class Exercise:
     tolerance: float = 1e-9
 
     def __post_init__(self) -> None:
-        if (self.reference is None) == (self.judge is None):
-            raise UsageError(f"exercise {self.name!r}: give either a reference or a judge")
+        if not (self.reference is None) == (self.problem is None) != (self.judge is None):
+            raise UsageError(
+                f"exercise {self.name!r}: give either a problem and a reference, or a judge"
+            )
         if isinstance(self.blocks, str) or not self.blocks:
             raise UsageError(f"exercise {self.name!r}: blocks is {self.blocks!r}; give a list")
 

@@ -199,6 +199,68 @@ def printed_in_every_batch(outputs, targets):
     return total.item()
 
 
+def printed_as_it_is(outputs, targets):
+    total = 0.0
+    for output, target in zip(outputs, targets, strict=True):
+        total = total + ((output - target) ** 2).sum()
+        str(total)
+    return float(total)
+
+
+def stacked(outputs, targets):
+    return float(((np.stack(outputs) - np.stack(targets)) ** 2).sum())
+
+
+def delta_on_the_side(h, dh, ref, c, work, db):
+    side = np.empty(h.shape)
+    np.subtract(h, ref, out=side)
+    np.multiply(side, c, out=work)
+    np.add(dh, work, out=dh)
+    np.greater(h, 0.0, out=work)
+    np.multiply(dh, work, out=dh)
+    np.matmul(np.ones(len(h)), dh, out=db)
+
+
+def delta_of_a_copy(h, dh, ref, c, work, db):
+    side = h.copy()
+    np.subtract(side, ref, out=side)
+    np.multiply(side, c, out=side)
+    np.add(dh, side, out=dh)
+    np.multiply(dh, np.greater(h, 0.0, out=work), out=dh)
+    np.sum(dh, axis=0, out=db)
+
+
+def delta_by_copyto(h, dh, ref, c, work, db):
+    np.copyto(work, h)
+    np.subtract(work, ref, work)
+    np.multiply(work, c, work)
+    np.add(dh, work, dh)
+    np.greater(h, 0.0, work)
+    np.multiply(dh, work, dh)
+    np.sum(dh, 0, None, db)
+
+
+def delta_over_its_input(h, dh, ref, c, work, db):
+    np.greater(h, 0.0, out=work)
+    np.subtract(h, ref, out=ref)
+    np.multiply(ref, c, out=ref)
+    np.add(dh, ref, out=dh)
+    np.multiply(dh, work, out=dh)
+    np.sum(dh, axis=0, out=db)
+
+
+@pytest.mark.parametrize(
+    ("name", "answer"), [("one-crossing", stacked), ("delta-in-place", delta_by_copyto)]
+)
+def test_another_way_passes_too(name, answer):
+    result = check(name, answer)
+    assert result.passed, result.text
+
+
+def test_an_input_that_is_overwritten_is_named():
+    assert "changes its input ref" in check("delta-in-place", delta_over_its_input).text
+
+
 @pytest.mark.parametrize(
     ("name", "answer", "block", "words"),
     [
@@ -208,6 +270,9 @@ def printed_in_every_batch(outputs, targets):
         ("one-crossing", read_in_every_batch, "crossings", "in every batch"),
         ("one-crossing", never_read, "crossings", "still on the device"),
         ("one-crossing", printed_in_every_batch, "crossings", "wrong"),
+        ("one-crossing", printed_as_it_is, "crossings", "wrong"),
+        ("delta-in-place", delta_on_the_side, "new arrays", "wrong"),
+        ("delta-in-place", delta_of_a_copy, "new arrays", "wrong"),
     ],
 )
 def test_what_is_wrong_is_said_of_its_block(name, answer, block, words):

@@ -59,7 +59,8 @@ class Meter:
     Parameters
     ----------
     new_arrays : int
-        Arrays that were made because no ``out`` was given.
+        Arrays that were made: because no ``out`` was given, or by hand (such an array does not
+        report to the meter, and is counted each time it is used).
     crossings : int
         Values that were read by the host.
     """
@@ -85,19 +86,28 @@ class Metered(np.ndarray[Any, Any]):
 
     def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **options: Any) -> Any:
         out = options.get("out")
+        self.meter.new_arrays += _made_by_hand((inputs, out))
         if out is None:
             self.meter.new_arrays += 1
         else:
-            options["out"] = tuple(map(_plain, out))
-        result = getattr(ufunc, method)(*map(_plain, inputs), **options)
+            options["out"] = _plain(out)
+        result = getattr(ufunc, method)(*_plain(inputs), **options)
         return out[0] if out is not None else self.wrap(result, self.meter)
 
     def __array_function__(self, function: Any, types: Any, inputs: Any, options: Any) -> Any:
-        if options.get("out") is None:
-            self.meter.new_arrays += 1
-        plain = {name: _plain(value) for name, value in options.items()}
-        result = function(*map(_plain, inputs), **plain)
-        return self.wrap(result, self.meter) if options.get("out") is None else options["out"]
+        self.meter.new_arrays += _made_by_hand((inputs, options))
+        plain_inputs, plain_options = _plain(inputs), _plain(options)
+        result = function(*plain_inputs, **plain_options)
+        given = zip(
+            (*inputs, *options.values()), (*plain_inputs, *plain_options.values()), strict=True
+        )
+        for value, plain in given:
+            if result is plain:  # an out, by name or by place, or None of an option
+                return value
+        if result is None:  # np.copyto and its like
+            return None
+        self.meter.new_arrays += 1
+        return self.wrap(result, self.meter)
 
     def __getitem__(self, place: Any) -> Metered:
         """Return a part, an entry too, as an array that is still on the device."""
@@ -122,6 +132,22 @@ class Metered(np.ndarray[Any, Any]):
     def __format__(self, spec: str) -> str:
         return format(self._read(), spec)
 
+    def __str__(self) -> str:
+        return str(self._read())
+
+    def __repr__(self) -> str:
+        return repr(self._read())
+
+    def copy(self, *order: Any) -> Any:
+        """Return a new array with the same entries."""
+        self.meter.new_arrays += 1
+        return super().copy(*order)
+
+    def astype(self, *arguments: Any, **options: Any) -> Any:
+        """Return a new array of another dtype."""
+        self.meter.new_arrays += 1
+        return super().astype(*arguments, **options)
+
     def item(self, *place: Any) -> Any:
         """Return an entry as a number of Python."""
         return self._read().item(*place)
@@ -132,7 +158,23 @@ class Metered(np.ndarray[Any, Any]):
 
 
 def _plain(value: Any) -> Any:
-    return value.view(np.ndarray) if isinstance(value, Metered) else value
+    """Return arguments with every array as a plain one of NumPy."""
+    if isinstance(value, Metered):
+        return value.view(np.ndarray)
+    if isinstance(value, (list, tuple)):
+        return type(value)(map(_plain, value))
+    if isinstance(value, dict):
+        return {name: _plain(item) for name, item in value.items()}
+    return value
+
+
+def _made_by_hand(value: Any) -> int:
+    """Return how many arrays in arguments are none of those that were given."""
+    if isinstance(value, dict):
+        value = tuple(value.values())
+    if isinstance(value, (list, tuple)):
+        return sum(map(_made_by_hand, value))
+    return isinstance(value, np.ndarray) and not isinstance(value, Metered) and value.ndim > 0
 
 
 # -- fused, in place ---------------------------------------------------------------------------
@@ -153,9 +195,11 @@ def _do_delta(
     answer: Delta, h: Floats, dh: Floats, ref: Floats, c: float, work: Floats, db: Floats
 ) -> tuple[Floats, Floats, int]:
     meter = Meter()
-    h, ref, work = (Metered.wrap(array.copy(), meter) for array in (h, ref, work))
-    new_dh, new_db = dh.copy(), db.copy()
-    answer(h, Metered.wrap(new_dh, meter), ref, c, work, Metered.wrap(new_db, meter))
+    # h and ref themselves: whoever writes to them is told.
+    read = [Metered.wrap(array, meter) for array in (h, ref)]
+    new_dh, new_work, new_db = (array.copy() for array in (dh, work, db))
+    written = [Metered.wrap(array, meter) for array in (new_dh, new_work, new_db)]
+    answer(read[0], written[0], read[1], c, *written[1:])
     if np.array_equal(new_dh, dh) and np.array_equal(new_db, db):
         raise NotImplementedError
     return new_dh, new_db, meter.new_arrays
