@@ -419,11 +419,11 @@ function part(k, reading) {
   return decoder.decode(H).map((value, i) => up[i] - value);
 }
 
-let parts = { values: [] };
+let parts = { reading: "", values: [] };
 
 /* Decode all units, a few at a time where there are many, so that the page answers meanwhile. */
 function showParts(reading) {
-  parts = { values: [] };
+  parts = { reading, values: [] };
   const own = parts;
   const dead = units.dead?.includes(true) ? " A dead unit is the same for all samples." : "";
   byId("parts-hint").textContent = PARTS_HINT[reading] + dead;
