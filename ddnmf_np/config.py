@@ -22,6 +22,7 @@ from ddnmf_np.engine.ops import ACTIVATIONS
 from ddnmf_np.errors import UsageError
 from ddnmf_np.recipe import NMF_STARTS, RECIPES, SCHEDULES, Recipe
 
+MISSING_ENTRIES = ("error", "nan")
 OPTIMIZERS = ("adam", "momentum", "gd")
 NONNEGATIVE = ("off", "recovery", "both")
 DTYPES = ("float32", "float64")
@@ -92,6 +93,13 @@ class Config:
         "height and width of the images that samples are; by default what the data set says",
         kind=int,
         many=True,
+    )
+
+    missing: str = option(
+        "error",
+        "data",
+        "NaN in the data: error (refused), or nan (a missing entry, which no loss compares with)",
+        choices=MISSING_ENTRIES,
     )
 
     widths: tuple[int, ...] = option(

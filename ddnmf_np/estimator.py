@@ -88,6 +88,9 @@ class DDNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  
         Epochs: passes over the data.
     batch_size : int or "auto", default="auto"
         Samples a step; "auto" is 128, or all samples if there are fewer.
+    missing : {"error", "nan"}, default="error"
+        Whether NaN in the samples is refused, or an entry that is missing: the networks see 0
+        there, and no loss compares with it. See `impute`.
     backend : {"numpy", "cupy", "auto"} or None, default=None
         Who computes; None is the backend that the array given to `fit` lives on.
     fast : {"auto", "on", "off"}, default="auto"
@@ -168,6 +171,7 @@ class DDNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  
         adam_eps: float = 1e-7,
         max_iter: int = 30,
         batch_size: Any = "auto",
+        missing: str = "error",
         backend: str | None = None,
         fast: str = "auto",
         random_state: Any = None,
@@ -208,6 +212,7 @@ class DDNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  
         self.adam_eps = adam_eps
         self.max_iter = max_iter
         self.batch_size = batch_size
+        self.missing = missing
         self.backend = backend
         self.fast = fast
         self.random_state = random_state
@@ -235,7 +240,8 @@ class DDNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  
         UsageError
             If a parameter cannot be used.
         DataError
-            If the samples are negative, not finite, or fewer than ``batch_size``.
+            If the samples are negative, not finite (but for NaN with ``missing="nan"``), or fewer
+            than ``batch_size``.
         DivergedError
             If training produces a value that is not finite.
         """
@@ -348,6 +354,36 @@ class DDNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  
         """Return what the student makes of samples, shape (n_samples, n_features)."""
         return self._use("denoise", X)
 
+    def impute(self, X: Any) -> Any:
+        """Return samples with what is missing filled in.
+
+        Parameters
+        ----------
+        X : array_like of shape (n_samples, n_features)
+            Samples; NaN is a missing entry.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_features)
+            The student's output where an entry is missing, and the entry itself elsewhere.
+
+        Raises
+        ------
+        UsageError
+            Without ``missing="nan"``.
+        DataError
+            As `transform`.
+        """
+        check_is_fitted(self, "model_")
+        if self.model_.config.missing != "nan":
+            raise UsageError("missing is 'error'; fit with missing='nan' to impute")
+        X = self._samples(X, reset=False)
+        model = self.model_
+        x = model.ops.to_device(X, model.dtype)
+        guess = model.denoise(x)
+        model.ops.observed_or(x, ~model.ops.xp.isnan(x), guess.copy(), guess)
+        return self._returned(guess, X)
+
     def inverse_transform(self, H: Any) -> Any:
         """Return the data that codes stand for, shape (n_samples, n_features).
 
@@ -416,7 +452,7 @@ class DDNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  
                     f"X has {X.shape[-1]} features, but DDNMF is expecting "
                     f"{self.n_features_in_} features as input"
                 )
-        check_nonnegative(X, "X")
+        check_nonnegative(X, "X", self.missing if reset else self.model_.config.missing)
         return X
 
     # -- scikit-learn ---------------------------------------------------------------------
@@ -428,5 +464,6 @@ class DDNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()
         tags.input_tags.positive_only = True
+        tags.input_tags.allow_nan = self.missing == "nan"
         tags.transformer_tags.preserves_dtype = ["float64", "float32"]
         return tags

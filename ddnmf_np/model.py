@@ -83,6 +83,8 @@ class Model:
         self.lanes = Lanes(self.ops, self.config.threads, work)
         self._repeat = self.ops.recorder()
         self.loss = InterpretabilityLoss(self.objective, self.supervisor, self.student)
+        if self.config.missing == "nan":
+            self.loss.allow_missing()
 
     @property
     def depth(self) -> int:
@@ -134,36 +136,44 @@ class Model:
         """The configured optimizer of both networks; its memory is taken at first use."""
         return make_optimizer(self.config, [self.supervisor.arena, self.student.arena])
 
-    def step(self, x: Array, x_noisy: Array) -> None:
+    def step(self, x: Array, x_noisy: Array, observed: Array | None = None) -> None:
         """Do one iteration of algorithm 1 on a mini-batch, and add its losses to ``loss.sums``.
 
         Parameters
         ----------
         x, x_noisy : ndarray of shape (n, n_features)
             The clean and the noisy batch, in the model's precision, on its backend.
+        observed : ndarray of shape (n, n_features), bool, optional
+            Entries of ``x`` that losses may compare with, for a model with ``missing="nan"``; all
+            by default. What is not observed should be 0 in both batches, which are what the
+            networks see.
         """
         if self.ops.on_host:
             self.forward(x, x_noisy)
             self.optimizer.begin()
-            self.lanes.both(lambda: self._descend(0, x), lambda: self._descend(1, x))
+            self.lanes.both(
+                lambda: self._descend(0, x, observed), lambda: self._descend(1, x, observed)
+            )
         else:  # all gradients in one call, then one for the parameters of each network
-            self._repeat(self._differentiate, x, x_noisy)
+            mask = () if observed is None else (observed,)
+            self._repeat(self._differentiate, x, x_noisy, *mask)
             self.optimizer.step()
         self.project()
 
-    def _descend(self, number: int, x: Array) -> None:
+    def _descend(self, number: int, x: Array, observed: Array | None) -> None:
         """Run one network backward, measure its losses on the way, and move its parameters."""
-        net, taps = self.nets[NETS[number]], self.loss.taps(NETS[number], x, measure=True)
+        net = self.nets[NETS[number]]
+        taps = self.loss.taps(NETS[number], x, measure=True, observed=observed)
         if net.arena.size > _CACHED:
             net.backward(taps, after=lambda span: self.optimizer.update(number, span))
         else:  # a call for all layers costs least where all are in the cache
             net.backward(taps)
             self.optimizer.update(number)
 
-    def _differentiate(self, x: Array, x_noisy: Array) -> None:
+    def _differentiate(self, x: Array, x_noisy: Array, observed: Array | None = None) -> None:
         """Run both networks forward and backward, and measure the losses on the way."""
         self.forward(x, x_noisy)
-        taps = [self.loss.taps(net, x, measure=True) for net in NETS]
+        taps = [self.loss.taps(net, x, measure=True, observed=observed) for net in NETS]
         self.lanes.both(
             lambda: self.supervisor.backward(taps[0]), lambda: self.student.backward(taps[1])
         )
@@ -172,10 +182,10 @@ class Model:
         """Run both networks; both must be done before either is run backward."""
         self.lanes.both(lambda: self.supervisor.forward(x), lambda: self.student.forward(x_noisy))
 
-    def backward(self, x: Array) -> None:
+    def backward(self, x: Array, observed: Array | None = None) -> None:
         """Compute the gradients of both networks (equation 9 and equation 10)."""
         for net in NETS:
-            self.nets[net].backward(self.loss.taps(net, x))
+            self.nets[net].backward(self.loss.taps(net, x, observed=observed))
 
     def project(self) -> None:
         """Set negative NMF weights to 0, as far as the configuration asks for it."""
@@ -209,8 +219,17 @@ class Model:
         x = self.ops.to_device(x, self.dtype)
         out = self.ops.empty((x.shape[0], stack.widths[stop]), self.dtype)
         for piece, batch in stack.batches(x):
-            out[piece] = stack.forward(batch, start=start, stop=stop)
+            seen = self.filled(batch) if start == 0 else batch
+            out[piece] = stack.forward(seen, start=start, stop=stop)
         return out
+
+    def filled(self, x: Array) -> Array:
+        """Return samples as the networks see them: 0 where an entry is missing."""
+        if self.config.missing == "error":
+            return x
+        seen = x.copy()
+        self.ops.xp.copyto(seen, 0.0, where=self.ops.xp.isnan(x))
+        return seen
 
     # -- state ----------------------------------------------------------------------------
 
@@ -308,12 +327,17 @@ class Model:
         return twin
 
     def gradient_problems(
-        self, x: Array | None = None, x_noisy: Array | None = None, seed: int = 0
+        self,
+        x: Array | None = None,
+        x_noisy: Array | None = None,
+        seed: int = 0,
+        observed: Array | None = None,
     ) -> list[Problem]:
         """Return the two problems of `ddnmf_np.gradcheck`, one for each network.
 
         Each network's scalar is the sum of the loss terms that move it (equations 9 and 10),
-        as a function of its own parameters alone.
+        as a function of its own parameters alone. Where ``observed`` is given, entries of ``x``
+        that are not observed count in none of them.
         """
         rng = np.random.default_rng([seed, SAMPLES])
         if x is None:
@@ -326,25 +350,33 @@ class Model:
             )
         if x_noisy is None:
             x_noisy = self.ops.to_host(x) * (rng.uniform(size=x.shape) >= 0.1)
+        if observed is not None and (observed.shape != x.shape or observed.dtype != bool):
+            raise DataError(
+                f"observed has shape {observed.shape} and dtype {observed.dtype}; expected "
+                f"{x.shape} and bool, one entry for each of x"
+            )
         twin = self.copy(rows=x.shape[0], dtype="float64")
+        if observed is not None:
+            observed = self.ops.to_device(observed)
+            twin.loss.allow_missing()
         for stack in twin.nets.values():
             leave_kinks(stack, rng)
         clean, noisy = (self.ops.to_device(a, "float64") for a in (x, x_noisy))
-        return [twin._problem(net, clean, noisy) for net in NETS]
+        return [twin._problem(net, clean, noisy, observed) for net in NETS]
 
-    def _problem(self, net: str, x: Array, x_noisy: Array) -> Problem:
+    def _problem(self, net: str, x: Array, x_noisy: Array, observed: Array | None) -> Problem:
         stack = self.nets[net]
         inputs = {"supervisor": x, "student": x_noisy}
 
         def value() -> float:
             stack.forward(inputs[net])
             self.loss.reset()
-            self.loss.measure(x, net)
+            self.loss.measure(x, net, observed)
             return self.loss.values(x.shape[0])["loss_in"]
 
         def gradient() -> None:
             self.forward(x, x_noisy)
-            self.backward(x)
+            self.backward(x, observed)
 
         arena = stack.arena
         blocks = {name: (arena.param(name), arena.grad(name)) for name in arena.shapes}

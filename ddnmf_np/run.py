@@ -64,7 +64,11 @@ def run(config: Config, folder: RunFolder, *, resume: bool = False, overwrite: b
     ops = get_ops(config.backend, fast=config.fast, matmul_precision=config.matmul_precision)
     with threadpool_limits(config.threads):
         dataset = load(
-            config.dataset, data_dir=config.data_dir, dtype=config.dtype, labels=config.labels
+            config.dataset,
+            data_dir=config.data_dir,
+            dtype=config.dtype,
+            labels=config.labels,
+            missing=config.missing,
         )
         dataset = _with_shape(dataset, config.image_shape)
         report.n_clusters(dataset, config.clusters, config.rank)
@@ -181,6 +185,7 @@ def summarise(
             "source": dataset.source,
             "n_train": dataset.x_train.shape[0],
             "n_features": dataset.x_train.shape[1],
+            "missing": float(np.isnan(dataset.x_train).mean()),
         },
         "objective": config.objective,
         "epochs": trainer.position.epoch,

@@ -51,7 +51,7 @@ class Trainer:
         Trained in place.
     x : array_like of shape (n, n_features)
         Clean samples, at least as many as a batch. Kept without a copy where dtype and backend
-        allow.
+        allow. NaN is a missing entry where the configuration has ``missing="nan"``.
     first_index : int
         Index of the first sample, for the noise; not 0 when data arrive in parts.
     high : float, optional
@@ -107,16 +107,23 @@ class Trainer:
             seed=config.seed,
             redraw=self.recipe.noise_redraw,
             rescale=config.noise_rescale,
-            high=float(self.x.max()) if high is None else high,
+            high=self._largest() if high is None else high,
             motion=self._motion(config.image_shape or image_shape),
             ops=self.ops,
         )
         self.batches = batch_slices(x.shape[0], batch_size)
         shape = (batch_size, model.n_features)
         self._clean, self._noisy = (self.ops.empty(shape, model.dtype) for _ in range(2))
+        self._observed = self.ops.empty(shape, bool) if config.missing == "nan" else None
         self.position = Position()
         self.history: list[Record] = []
         self.stop_requested = False
+
+    def _largest(self) -> float:
+        """Return the data's largest value; missing ones have none."""
+        if self.config.missing == "nan":
+            return float(np.nanmax(self.ops.to_host(self.x)))
+        return float(self.x.max())
 
     def _motion(self, image_shape: tuple[int, ...] | None) -> Affine | None:
         """Return the geometric noise, if the recipe has any."""
@@ -228,10 +235,13 @@ class Trainer:
         n = index.shape[0]
         clean, noisy = self._clean[:n], self._noisy[:n]
         self.ops.gather(self.x, index, out=clean)
+        mask = () if self._observed is None else (self._observed[:n],)
+        for observed in mask:  # before the noise, which is of what the networks see
+            self.ops.set_aside_missing(clean, observed)
         self.noise.apply(clean, index + self.first_index, self.position.epoch, noisy)
         self.model.optimizer.lr = self.config.lr * rate(self.recipe.lr_schedule, self.progress)
         with np.errstate(all="ignore"):  # train() itself looks for what is not finite
-            self.model.step(clean, noisy)
+            self.model.step(clean, noisy, *mask)
 
     def check_finite(self, losses: dict[str, float] | None = None) -> None:
         """Raise `DivergedError` if a loss or a parameter is not finite.

@@ -102,6 +102,7 @@ def load(
     data_dir: str | Path | None = None,
     dtype: str | np.dtype[Any] = "float32",
     labels: str | Path | None = None,
+    missing: str = "error",
 ) -> Dataset:
     """Load a data set.
 
@@ -121,6 +122,8 @@ def load(
         as they are.
     labels : str or Path, optional
         An .npy file of integers, one for each sample of an .npy file.
+    missing : {"error", "nan"}
+        Whether NaN is refused, or stays as a missing entry.
 
     Returns
     -------
@@ -150,10 +153,10 @@ def load(
         arrays, source = _from_path(path, labels), str(path.resolve())
         name = path.resolve().stem
 
-    x_train, image_shape = _samples(arrays["x_train"], f"{source}: x_train", kind)
+    x_train, image_shape = _samples(arrays["x_train"], f"{source}: x_train", kind, missing)
     x_test, n_test = None, 0
     if "x_test" in arrays:
-        x_test, _ = _samples(arrays["x_test"], f"{source}: x_test", kind)
+        x_test, _ = _samples(arrays["x_test"], f"{source}: x_test", kind, missing)
         n_test = len(x_test)
         if x_test.shape[1] != x_train.shape[1]:
             raise DataError(
@@ -171,21 +174,25 @@ def load(
     )
 
 
-def check_nonnegative(x: Any, name: str) -> None:
+def check_nonnegative(x: Any, name: str, missing: str = "error") -> None:
     """Refuse samples that a non-negative model cannot represent.
 
     Parameters
     ----------
     x : array of NumPy or CuPy
-        Only read; two reductions, and nothing of its size is allocated if it passes.
+        Only read; two reductions, and nothing of its size is allocated if it passes (but for a
+        mask where entries may be missing).
     name : str
         What the message calls it.
+    missing : {"error", "nan"}
+        Whether NaN is refused, or a missing entry.
 
     Raises
     ------
     DataError
         If `x` is not a real (n, D) array with n, D >= 1, or holds a value that is not finite
-        or below 0; the message says how many, where the first is, and what to do.
+        or below 0; the message says how many, where the first is, and what to do. Or if every
+        entry is missing.
     """
     if x.dtype.kind not in "buif":
         raise DataError(f"{name} has dtype {x.dtype}; convert it to real numbers")
@@ -198,9 +205,19 @@ def check_nonnegative(x: Any, name: str) -> None:
     if low >= 0.0 and high < math.inf:  # both false if there is a NaN
         return
     bad, what = ~((x > -math.inf) & (x < math.inf)), "Values that are not finite (NaN or infinite)"
-    remedy = "impute or drop them (or, if they overflow, scale them or take float64)"
+    remedy = (
+        "impute or drop them, let NaN mean that an entry is missing with missing='nan' (or, if "
+        "they overflow, scale them or take float64)"
+    )
+    if missing == "nan":
+        absent = ~(x <= math.inf)  # of any array module
+        if absent.all():
+            raise DataError(f"{name} is NaN throughout; give at least one entry that is not")
+        bad, what, remedy = bad & ~absent, "Infinite values", "scale them or take float64"
     if not bad.any():
         bad, what = x < 0, "Negative values"  # scikit-learn's checks look for these words
+        if not bad.any():
+            return
         remedy = "shift the data, clip them at 0, or scale them with MinMaxScaler"
     row, column = divmod(int(bad.argmax()), x.shape[1])
     raise DataError(
@@ -210,7 +227,7 @@ def check_nonnegative(x: Any, name: str) -> None:
 
 
 def _samples(
-    x: NDArray[Any], where: str, dtype: np.dtype[Any]
+    x: NDArray[Any], where: str, dtype: np.dtype[Any], missing: str
 ) -> tuple[NDArray[Any], tuple[int, int] | None]:
     """Return checked, flat, scaled samples and the shape of the images that they are."""
     side = math.isqrt(x.shape[1]) if x.ndim == 2 else 0
@@ -219,13 +236,13 @@ def _samples(
     if x.ndim == 3:
         image_shape = (x.shape[1], x.shape[2])
         x = x.reshape(len(x), x.shape[1] * x.shape[2])
-    check_nonnegative(x, where)
+    check_nonnegative(x, where, missing)
     if x.dtype == np.uint8:
         x = np.divide(x, 255.0, dtype=dtype, order="C")
     else:
         with np.errstate(over="ignore"):  # checked below
             x = x.astype(dtype, order="C", copy=False)
-        check_nonnegative(x, f"{where} as {dtype}")
+        check_nonnegative(x, f"{where} as {dtype}", missing)
     return x, image_shape
 
 

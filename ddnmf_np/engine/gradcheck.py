@@ -73,7 +73,9 @@ class Problem:
 class Checkable(Protocol):
     """A model that states its own problems (`ddnmf_np.model.Model` does)."""
 
-    def gradient_problems(self, x: Array | None, x_noisy: Array | None, seed: int) -> list[Problem]:
+    def gradient_problems(
+        self, x: Array | None, x_noisy: Array | None, seed: int, observed: Array | None
+    ) -> list[Problem]:
         """Return what there is to check, each on a float64 copy of the model."""
         ...
 
@@ -140,6 +142,7 @@ def gradcheck(
     x: Any = None,
     x_noisy: Any = None,
     *,
+    observed: Any = None,
     directions: int = 3,
     tolerance: float = TOLERANCE,
     seed: int = 0,
@@ -155,6 +158,8 @@ def gradcheck(
         Input; by default 5 random samples.
     x_noisy : array_like of shape (n, features), optional
         What the student of a model sees; by default ``x`` with a tenth of its entries set to 0.
+    observed : array_like of shape (n, features), bool, optional
+        Entries of ``x`` that the losses of a model may compare with; by default all.
     directions : int
         Random directions for each block, at least 1.
     tolerance : float
@@ -198,6 +203,8 @@ def gradcheck(
     if directions < 1:
         raise UsageError(f"directions is {directions}; expected at least 1")
     target = getattr(target, "model_", target)
+    if observed is not None and isinstance(target, (Dense, Stack)):
+        raise UsageError("observed is for a model, whose losses compare with data; leave it out")
     if isinstance(target, Dense):
         lone = target.unbound()
         stack = Stack([lone], rows=1, dtype="float64", ops=getattr(target, "ops", None))
@@ -212,7 +219,10 @@ def gradcheck(
         problems = [_stack_problem(target, x, seed, "stack")]
     elif isinstance(target, Checkable):
         problems = target.gradient_problems(
-            check_input(x, "x"), check_input(x_noisy, "x_noisy"), seed
+            check_input(x, "x"),
+            check_input(x_noisy, "x_noisy"),
+            seed,
+            None if observed is None else np.asarray(observed),
         )
     else:
         raise UsageError(

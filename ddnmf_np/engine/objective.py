@@ -172,12 +172,21 @@ class InterpretabilityLoss:
         self.ops = supervisor.ops
         self.terms = objective.terms(supervisor.depth)
         self.sums = self.ops.zeros((len(self.terms),), "float64")
+        self._targets: dict[Signal, Array] = {}
 
     def reset(self) -> None:
         """Start a new sum."""
         self.sums.fill(0.0)
 
-    def measure(self, x: Array, net: str | None = None) -> None:
+    def allow_missing(self) -> None:
+        """Take the memory that batches with missing entries need: one target for each data term."""
+        for term in self.terms:
+            if term.b.net == "data" and term.a not in self._targets:
+                stack = self.nets[term.a.net]
+                shape = (stack.rows, stack.widths[term.a.layer])
+                self._targets[term.a] = self.ops.empty(shape, stack.arena.params.dtype)
+
+    def measure(self, x: Array, net: str | None = None, observed: Array | None = None) -> None:
         """Add the squared distances of this batch to ``sums`` (equations 4, 5 and 6).
 
         Parameters
@@ -186,13 +195,15 @@ class InterpretabilityLoss:
             The clean batch; both networks have run forward.
         net : {"supervisor", "student"}, optional
             Only the terms that move this network; all of them by default.
+        observed : ndarray of shape (n, D), bool, optional
+            Entries of ``x`` that count; all by default. Needs `allow_missing`.
         """
         for number, term in enumerate(self.terms):
             if net is None or any(signal.net == net for signal in term.moves):
                 work = self.nets[term.a.net].layers[term.a.layer - 1].work[: x.shape[0]]
                 self.ops.squared_distance(
                     self._read(term.a, x),
-                    self._read(term.b, x),
+                    self._reference(term, term.b, x, observed),
                     work,
                     out=self.sums[number : number + 1],
                 )
@@ -213,7 +224,9 @@ class InterpretabilityLoss:
             values["loss_in"] += term.weight * value  # equation 7
         return values
 
-    def taps(self, net: str, x: Array, *, measure: bool = False) -> dict[int, list[Tap]]:
+    def taps(
+        self, net: str, x: Array, *, measure: bool = False, observed: Array | None = None
+    ) -> dict[int, list[Tap]]:
         """Return the direct gradients of a network (``Grad`` of equation 10, g(L) of 9).
 
         See ``derivations/10-student-gradient.md``. A term ``weight ||a - b||^2 / N`` contributes
@@ -230,6 +243,9 @@ class InterpretabilityLoss:
             Whether the backward pass adds the distances to ``sums`` on its way, as `measure`
             does. Each term is added by one network, the one that has its end ``a``, which every
             term moves.
+        observed : ndarray of shape (n, D), bool, optional
+            Entries of ``x`` that count; all by default. Needs `allow_missing`. See
+            ``derivations/15-missing-values.md``.
         """
         taps: dict[int, list[Tap]] = {}
         for number, term in enumerate(self.terms):
@@ -237,8 +253,17 @@ class InterpretabilityLoss:
             total = self.sums[number : number + 1] if measure else None
             for end, ref, adds_to in ((term.a, term.b, total), (term.b, term.a, None)):
                 if end.net == net and end in term.moves:
-                    taps.setdefault(end.layer, []).append(Tap(self._read(ref, x), c, adds_to))
+                    target = self._reference(term, ref, x, observed)
+                    taps.setdefault(end.layer, []).append(Tap(target, c, adds_to))
         return taps
+
+    def _reference(self, term: Term, signal: Signal, x: Array, observed: Array | None) -> Array:
+        """Return what a term compares an output with: that output itself where data are missing."""
+        if signal.net != "data" or observed is None:
+            return self._read(signal, x)
+        target = self._targets[term.a][: x.shape[0]]
+        self.ops.observed_or(x, observed, self._read(term.a, x), target)
+        return target
 
     def _read(self, signal: Signal, x: Array) -> Array:
         return x if signal.net == "data" else self.nets[signal.net].h[signal.layer]

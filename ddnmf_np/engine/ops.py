@@ -117,6 +117,30 @@ class Ops:
         # NumPy buffers (allocates) a take with the default mode; the indices are our own.
         self.xp.take(x, index, axis=0, out=out, mode="clip")
 
+    # -- missing entries (derivations/15-missing-values.md) -------------------------------
+
+    def set_aside_missing(self, x: Array, observed: Array) -> None:
+        """Write which entries of ``x`` are not NaN into ``observed``; set those that are to 0.
+
+        Parameters
+        ----------
+        x : ndarray of shape (n, width)
+            Changed in place.
+        observed : ndarray of shape (n, width), bool
+            Overwritten.
+        """
+        self.xp.isnan(x, out=observed)
+        self.xp.copyto(x, 0.0, where=observed)
+        self.xp.logical_not(observed, out=observed)
+
+    def observed_or(self, x: Array, observed: Array, h: Array, out: Array) -> None:
+        """Write ``out = x`` where an entry is observed, and ``h`` elsewhere.
+
+        What a loss term then compares ``h`` with differs from it in observed entries alone.
+        """
+        self.xp.copyto(out, h)
+        self.xp.copyto(out, x, where=observed)
+
     # -- equation 2: x_noisy = x + noise --------------------------------------------------
 
     def replace(

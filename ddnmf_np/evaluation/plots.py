@@ -184,7 +184,7 @@ def plot_reconstructions(
     Parameters
     ----------
     clean, noisy, student, supervisor : array_like of shape (k, D)
-        The same samples in each, as rows.
+        The same samples in each, as rows. NaN in ``clean`` is a missing entry, and left blank.
     image_shape : sequence of int, or None
         (height, width); None for data that are no images, whose features are drawn as steps.
     n : int
@@ -203,8 +203,9 @@ def plot_reconstructions(
     DataError
         Arrays of different shapes, or of another size than `image_shape`; `n` below 1.
     """
+    missing = np.isnan(np.asarray(clean, dtype=np.float64))
     rows = {
-        "clean": check_codes(clean, "clean"),
+        "clean": check_codes(np.where(missing, 0.0, clean), "clean"),
         "noisy": check_codes(noisy, "noisy"),
         "student": check_codes(student, "student"),
         "supervisor": check_codes(supervisor, "supervisor"),
@@ -216,6 +217,8 @@ def plot_reconstructions(
         raise DataError(f"n is {n}; show at least one sample")
     colors = {"student": STUDENT_COLOR, "supervisor": SUPERVISOR_COLOR}
     shown = np.stack([values[:n] for values in rows.values()])  # (4, n, D)
+    known = shown[0][~missing[:n]]
+    shown[0][missing[:n]] = np.nan
     columns = shown.shape[1]
     if image_shape is None:
         title, above = _wrapped(title, WIDTH)
@@ -244,7 +247,7 @@ def plot_reconstructions(
     title, above = _wrapped(title, across)
     figure = _figure(height=4 * tile * height / width + 0.5 + above, width=across)
     axes = figure.add_subplot()
-    low, high = float(np.min(shown[0])), float(np.max(shown[0]))
+    low, high = (float(known.min()), float(known.max())) if known.size else (0.0, 1.0)
     axes.imshow(tiles, cmap=_with_blank("gray"), vmin=low, vmax=high if high > low else low + 1)
     axes.set_yticks((height - 1) / 2 + (height + 1) * np.arange(4), list(rows))
     for text in axes.get_yticklabels():

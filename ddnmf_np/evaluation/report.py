@@ -119,7 +119,8 @@ def summarise(trainer: Trainer, evaluation: Evaluation) -> dict[str, Any]:
         ``split`` and ``n_samples``; ``scores`` by clusterer (see `score_clustering`); ``code``
         (see `code_statistics`); ``parts_sparsity`` (Hoyer, mean over the base units);
         ``reconstruction_error``, the mean squared error per entry against the clean samples of
-        the student on clean and on noisy samples and of the supervisor.
+        the student on clean and on noisy samples and of the supervisor, over the entries that
+        are not missing.
     """
     model, host, x = trainer.model, trainer.ops.to_host, evaluation.x
     outputs = {
@@ -137,10 +138,16 @@ def summarise(trainer: Trainer, evaluation: Evaluation) -> dict[str, Any]:
         "code": code_statistics(evaluation.H),
         "parts_sparsity": _mean_sparsity(evaluation.parts),
         "reconstruction_error": {
-            name: float(np.mean((host(out) - x) ** 2, dtype=np.float64))
-            for name, out in outputs.items()
+            name: _mean_square(host(out) - x) for name, out in outputs.items()
         },
     }
+
+
+def _mean_square(difference: Floats) -> float:
+    """Return the mean square of the entries that are not NaN."""
+    missing = np.isnan(difference)
+    known = difference[~missing] if missing.any() else difference
+    return float(np.mean(known**2, dtype=np.float64))
 
 
 def _mean_sparsity(parts: Floats) -> float | None:
@@ -219,5 +226,5 @@ def noisy_copy(trainer: Trainer, x: Any) -> Any:
     index = ops.xp.arange(len(clean)) + trainer.x.shape[0]
     for at in range(0, len(clean), 256):  # in pieces: the noise keeps scratch for the largest
         rows = slice(at, at + 256)
-        noise.apply(clean[rows], index[rows], 0, out[rows])
+        noise.apply(trainer.model.filled(clean[rows]), index[rows], 0, out[rows])
     return out

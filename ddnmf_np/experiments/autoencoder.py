@@ -16,7 +16,7 @@ from ddnmf_np.engine.layers import Dense, glorot
 from ddnmf_np.engine.ops import Array, Ops, Tap
 from ddnmf_np.engine.optim import Optimizer
 from ddnmf_np.engine.stack import Stack
-from ddnmf_np.errors import DataError
+from ddnmf_np.errors import DataError, UsageError
 from ddnmf_np.lanes import Lanes
 from ddnmf_np.model import make_optimizer
 
@@ -183,9 +183,15 @@ class Autoencoder:
         return None
 
     def gradient_problems(
-        self, x: Array | None = None, x_noisy: Array | None = None, seed: int = 0
+        self,
+        x: Array | None = None,
+        x_noisy: Array | None = None,
+        seed: int = 0,
+        observed: Array | None = None,
     ) -> list[Problem]:
         """Return the problem of `ddnmf_np.gradcheck`, on a float64 copy of the network."""
+        if observed is not None:
+            raise UsageError("observed: an auto-encoder's data have no missing entries; drop it")
         rng = np.random.default_rng([seed, SAMPLES])
         if x is None:
             x = rng.uniform(0.0, 1.0, (5, self.n_features))

@@ -235,6 +235,7 @@ def _load(config: Config, data_dir: str | None, labels: str | None) -> Dataset:
         data_dir=data_dir or config.data_dir,
         dtype=config.dtype,
         labels=labels and place(labels),
+        missing=config.missing,
     )
 
 
@@ -267,7 +268,7 @@ def _samples(
         notes.append("All samples have the same code, so the map is a single point.")
     blocks["H"], low, top = pack_columns(H[rows])
     blocks["points"], left, right = pack_columns(_in_unit_square(points))
-    blocks["pixels"] = pack_bytes(x[rows], high)
+    blocks["pixels"] = pack_bytes(model.filled(x[rows]), high)
     classes = [] if y is None else np.unique(y).tolist()
     strip = np.linspace(0, len(rows) - 1, min(STRIP, len(rows))).astype(int)
     described = {

@@ -365,8 +365,8 @@ def plant_taps(monkeypatch, change):
     """Replace the table of direct gradients by ``change(loss, net, taps, x)``."""
     right = InterpretabilityLoss.taps
 
-    def taps(self, net, x):
-        found = {layer: list(pairs) for layer, pairs in right(self, net, x).items()}
+    def taps(self, net, x, **options):
+        found = {layer: list(pairs) for layer, pairs in right(self, net, x, **options).items()}
         change(self, net, found, x)
         return found
 
@@ -461,10 +461,10 @@ def test_sum_over_samples_for_the_mean(monkeypatch, options):
 def test_width_of_another_layer_in_the_mean_over_features(monkeypatch):
     right = InterpretabilityLoss.taps
 
-    def taps(self, net, x):
+    def taps(self, net, x, **options):
         return {
             layer: [tap._replace(c=tap.c * tap.ref.shape[1] / 13) for tap in pairs]
-            for layer, pairs in right(self, net, x).items()
+            for layer, pairs in right(self, net, x, **options).items()
         }
 
     monkeypatch.setattr(InterpretabilityLoss, "taps", taps)
@@ -714,7 +714,7 @@ def test_stale_activations_of_the_supervisor(monkeypatch):
     """Its forward pass after the student's backward: the taps hold another batch's values."""
     right = Model.backward
 
-    def backward(self, x):
+    def backward(self, x, observed=None):
         fresh = [h.copy() for h in self.supervisor.h]
         for h in self.supervisor.h[1:]:
             h *= 0.9

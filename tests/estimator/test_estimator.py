@@ -3,6 +3,7 @@
 import copy
 import pickle
 import re
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -88,7 +89,7 @@ def test_every_option_of_the_model_is_a_parameter():
         if f.metadata["section"] not in ("data", "evaluation")
     }
     names -= {"rank", "epochs", "seed", "dtype", "checkpoint_every", "threads", "matmul_precision"}
-    others = {"n_components", "max_iter", "random_state", "verbose", "image_shape"}
+    others = {"n_components", "max_iter", "random_state", "verbose", "image_shape", "missing"}
     assert set(DDNMF().get_params()) == names | others
     defaults = {name: getattr(Config(), name) for name in names - {"batch_size", "backend"}}
     for name, value in defaults.items():
@@ -702,3 +703,52 @@ def test_errors_are_of_the_package_and_of_scikit_learn_s_kind():
     for error in (UsageError, DataError):
         assert issubclass(error, DDNMFError)
         assert issubclass(error, ValueError)
+
+
+# -- missing entries ------------------------------------------------------------------------------
+
+
+class TestMissing:
+    OPTIONS: ClassVar = {
+        "widths": (64, 32),
+        "objective": "stable",
+        "max_iter": 20,
+        "batch_size": 32,
+    }
+
+    @pytest.fixture
+    def data(self):
+        x = load_digits().data[:900] / 16
+        observed = np.random.default_rng(0).uniform(size=x.shape) >= 0.3
+        return x, observed, np.where(observed, x, np.nan)
+
+    def test_imputes_better_than_the_mean_and_keeps_what_is_known(self, data):
+        x, observed, holes = data
+        model = DDNMF(20, missing="nan", random_state=0, **self.OPTIONS).fit(holes)
+        guess = model.impute(holes)
+        np.testing.assert_array_equal(guess[observed], x[observed])
+        mean = np.broadcast_to(np.nanmean(holes, axis=0), x.shape)
+        error, by_mean = (np.mean((f - x)[~observed] ** 2) for f in (guess, mean))
+        assert error < 0.9 * by_mean
+        assert np.isfinite(model.transform(holes)).all()
+
+    def test_nan_is_refused_with_the_remedy_unless_it_is_asked_for(self, data):
+        x, _, holes = data
+        with pytest.raises(DataError, match="missing='nan'"):
+            DDNMF(**self.OPTIONS).fit(holes)
+        model = DDNMF(**{**self.OPTIONS, "max_iter": 1}, random_state=0).fit(x)
+        with pytest.raises(DataError, match="missing='nan'"):
+            model.transform(holes)
+        with pytest.raises(UsageError, match="fit with missing='nan'"):
+            model.impute(holes)
+
+    @pytest.mark.parametrize(("bad", "words"), [(np.inf, "Infinite"), (-1.0, "Negative")])
+    def test_other_bad_values_are_refused_all_the_same(self, data, bad, words):
+        holes = data[2].copy()
+        holes[3, 5] = bad
+        with pytest.raises(DataError, match=f"{words}.*1 of .*row 3, column 5"):
+            DDNMF(missing="nan", **self.OPTIONS).fit(holes)
+
+    def test_nothing_but_nan_is_refused(self):
+        with pytest.raises(DataError, match="NaN throughout"):
+            DDNMF(missing="nan", **self.OPTIONS).fit(np.full((40, 5), np.nan))

@@ -149,6 +149,14 @@ class TestThreads:
         assert share(threads, two=two, takes_turns=takes_turns) == expected
 
 
+@pytest.fixture
+def ctrl_c():
+    """Python's own handler of Ctrl-C, which a shell takes from what it starts with ``&``."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 class TestErrors:
     def fail(self, error):
         raise error
@@ -164,7 +172,7 @@ class TestErrors:
             ):
                 lanes.both(*calls)
 
-    def test_ctrl_c_while_waiting_waits_all_the_same(self):
+    def test_ctrl_c_while_waiting_waits_all_the_same(self, ctrl_c):
         done = threading.Event()
 
         def slow():

@@ -379,6 +379,7 @@ def test_npz_with_both_splits(tmp_path, sketched):
         "source": "",
         "n_train": 45,
         "n_features": 20,
+        "missing": 0.0,
     }
     evaluation = summary["evaluation"]
     assert (evaluation["split"], evaluation["n_samples"]) == ("test", 15)
@@ -1014,3 +1015,20 @@ def test_signal_to_a_process(tmp_path, unscored, number):
     whole = command(*flags, "--output", tmp_path / "whole")
     assert [p.communicate(timeout=60) and p.returncode for p in (again, whole)] == [0, 0]
     assert_same_run(tmp_path / "run", tmp_path / "whole")
+
+
+def test_missing_entries_from_the_file_to_the_report(tmp_path, data, capsys):
+    x = np.load(data)
+    x[np.random.default_rng(1).uniform(size=x.shape) < 0.3] = np.nan
+    np.save(data, x)
+    output = tmp_path / "run"
+    flags = ["--dataset", str(data), *FLAGS, *SCORING, "--output", str(output)]
+    assert main(flags) == 4
+    assert "missing='nan'" in capsys.readouterr().err
+    assert main([*flags, "--missing", "nan", "--image-shape", "1", str(x.shape[1])]) == 0
+    summary = json.loads((output / "summary.json").read_text("utf-8"))
+    assert summary["dataset"]["missing"] == pytest.approx(np.isnan(x).mean())
+    assert all(
+        np.isfinite(value) for value in summary["evaluation"]["reconstruction_error"].values()
+    )
+    assert main(["--resume", "--output", str(output), "--epochs", "4"]) == 0

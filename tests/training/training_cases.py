@@ -22,6 +22,7 @@ OTHER = {
     "data_dir": "somewhere",
     "labels": "labels.npy",
     "image_shape": (13, 1),
+    "missing": "nan",
     "widths": (13, 5),
     "rank": 4,
     "activation": ("tanh", "softplus"),
