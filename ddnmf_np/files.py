@@ -47,6 +47,7 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
             os.fsync(stream.fileno())
         os.replace(temporary, path)
         temporary = None
+        _sync_folder(path.parent)
     except OSError as error:
         raise OutputError(
             f"{path}: cannot be written: {error.strerror or error}; make room or choose another "
@@ -56,6 +57,34 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
         if temporary is not None:
             with suppress(OSError):
                 os.unlink(temporary)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Have the folder's list of names on the disk too, or a power cut could undo a rename."""
+    if not hasattr(os, "O_DIRECTORY"):  # Windows opens no folders
+        return
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        with suppress(OSError):  # some file systems cannot, and the file itself is there
+            os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def remove_unfinished(folder: Path, name: str) -> None:
+    """Remove what `atomic_write` was writing when its process was killed.
+
+    Only for who has the folder to itself: another process may be writing such a file.
+
+    Parameters
+    ----------
+    folder : Path
+        Where to look; it need not exist.
+    name : str
+        Name of the file that was to be, or a pattern such as ``*.png``.
+    """
+    for left in folder.glob(f".{name}.{'[0-9a-f]' * 16}"):
+        left.unlink(missing_ok=True)
 
 
 def atomic_write_text(path: str | os.PathLike[str], text: str) -> None:

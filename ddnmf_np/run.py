@@ -62,7 +62,7 @@ def run(config: Config, folder: RunFolder, *, resume: bool = False, overwrite: b
     started = time.perf_counter()
     commit()  # kept from now on: the sources may change while this trains
     ops = get_ops(config.backend, fast=config.fast, matmul_precision=config.matmul_precision)
-    with threadpool_limits(config.threads):
+    with threadpool_limits(config.threads), folder.alone():
         dataset = load(
             config.dataset,
             data_dir=config.data_dir,

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from ddnmf_np.config import Config, read_config
 from ddnmf_np.errors import OutputError, UsageError
-from ddnmf_np.files import atomic_write_text
+from ddnmf_np.files import atomic_write_text, remove_unfinished
+from ddnmf_np.lock import NAME as LOCK
+from ddnmf_np.lock import locked
 
 
 class RunFolder:
@@ -62,7 +65,8 @@ class RunFolder:
             If it cannot be made or written.
         """
         try:
-            taken = sorted(p.name for p in self.path.iterdir()) if self.path.exists() else []
+            names = (p.name for p in self.path.iterdir()) if self.path.exists() else ()
+            taken = sorted(name for name in names if name != LOCK)
             if taken and not self._holds_run():
                 raise UsageError(
                     f"output {self.path}: holds other files ({taken[0]}, ...) and no run; choose "
@@ -80,6 +84,37 @@ class RunFolder:
             self.remove_results()
         except OSError as error:
             raise _cannot_write(self.path, error) from error
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Keep other runs out, and remove what a killed one left unfinished.
+
+        Raises
+        ------
+        UsageError
+            If another run is writing there.
+        OutputError
+            If the folder cannot be made or written.
+        """
+        new = not self.path.exists()
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise _cannot_write(self.path, error) from error
+        try:
+            with locked(self.path):
+                try:
+                    files = self.config, self.metrics, self.checkpoint, self.summary, self.report
+                    for file in files:
+                        remove_unfinished(self.path, file.name)
+                    remove_unfinished(self.figures, "*.png")
+                except OSError as error:
+                    raise _cannot_write(self.path, error) from error
+                yield
+        finally:
+            if new:  # and nothing came of it
+                with suppress(OSError):
+                    self.path.rmdir()
 
     def remove_results(self) -> None:
         """Remove summary, pictures and pages, which belong to the end of a run."""
@@ -115,8 +150,9 @@ class RunFolder:
         """Write ``config.toml``; make the folders where they are missing."""
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            self.figures.mkdir(exist_ok=True)
+            # First: a folder with this file in it holds a run, whatever happens next.
             atomic_write_text(self.config, config.to_toml())
+            self.figures.mkdir(exist_ok=True)
         except OSError as error:
             raise _cannot_write(self.path, error) from error
 

@@ -222,9 +222,11 @@ def noisy_copy(trainer: Trainer, x: Any) -> Any:
     """
     ops, noise = trainer.ops, trainer.noise
     clean = ops.to_device(x, trainer.model.dtype)
+    if trainer.config.missing == "nan":
+        clean = trainer.model.filled(clean)
     out = ops.empty(clean.shape, clean.dtype)
     index = ops.xp.arange(len(clean)) + trainer.x.shape[0]
     for at in range(0, len(clean), 256):  # in pieces: the noise keeps scratch for the largest
         rows = slice(at, at + 256)
-        noise.apply(trainer.model.filled(clean[rows]), index[rows], 0, out[rows])
+        noise.apply(clean[rows], index[rows], 0, out[rows])
     return out

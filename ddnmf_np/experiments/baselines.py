@@ -66,6 +66,7 @@ OPTIONS_SINCE: dict[str, Any] = {
     "nmf_start": "glorot",
     "nmf_spread": 1.0,
     "lr_schedule": "constant",
+    "missing": "error",
 }
 """Options that `Config` got after format 1, each with the value that means "as before".
 

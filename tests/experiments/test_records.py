@@ -220,7 +220,8 @@ def test_key_depends_on_the_format(monkeypatch):
 
 
 OTHER = {
-    "widths": (400, 2000), "rank": 4, "activation": ("tanh",), "output_activation": "sigmoid",
+    "missing": "nan", "widths": (400, 2000), "rank": 4, "activation": ("tanh",),
+    "output_activation": "sigmoid",
     "base_activation": "tanh", "recovery_activation": "softplus", "nonnegative": "both",
     "alpha_sym": 0.5, "beta_ap": 0.25, "gamma_nc": 2.0, "reduction": "mean",
     "student_reconstruction": 0.125, "apposition_to_supervisor": True, "base_bias": True,

@@ -1,0 +1,91 @@
+"""A short run of the command line, what it must leave behind, and programs that break it."""
+
+import contextlib
+import json
+import os
+import subprocess
+import sys
+
+import numpy as np
+
+from ddnmf_np.checkpoint import load_checkpoint
+from ddnmf_np.data.datasets import load
+from ddnmf_np.errors import DataError
+
+TIMES = ("seconds", "samples_per_second")
+EPOCHS = 12
+FLAGS = [
+    "--widths", "32", "16", "--rank", "5", "--batch-size", "50", "--epochs", str(EPOCHS),
+    "--seed", "3", "--clusterers", "kmeans", "--starts", "1", "--embedding", "pca",
+    "--embedding-samples", "100", "--threads", "1",
+]  # fmt: skip
+
+
+def write_images(path):
+    """Write 400 real images: MNIST's where they are, else scikit-learn's digits."""
+    with contextlib.suppress(DataError):
+        np.save(path, load("mnist", data_dir=os.environ.get("DDNMF_DATA", ".")).x_train[:400])
+        return
+    np.save(path, load("digits").x_train[:400])
+
+
+def command(output, *flags, code=""):
+    """Return the command of a run; ``code`` is executed before it in its process."""
+    arguments = ["ddnmf_np.train", *FLAGS, *map(str, flags), "--output", str(output)]
+    return [
+        sys.executable,
+        "-c",
+        f"import sys\n{code}\nfrom ddnmf_np.train import main\nsys.exit(main(sys.argv[2:]))",
+        *arguments,
+    ]
+
+
+def start(output, *flags, code=""):
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    return subprocess.Popen(
+        command(output, *flags, code=code),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment,
+    )
+
+
+def finish(output, *flags, code=""):
+    """Run to the end; return exit code and what it said on standard error."""
+    process = start(output, *flags, code=code)
+    _, err = process.communicate(timeout=120)
+    return process.returncode, err
+
+
+def go_on(output, data):
+    """Do what a user does after a crash: resume, or start where nothing was begun."""
+    begun = (output / "checkpoint.npz").exists()
+    flags = ["--resume"] if begun else ["--overwrite"]
+    code, err = finish(output, *flags, "--dataset", data)
+    assert code == 0, err
+
+
+def result(output):
+    """Return everything of a run that does not depend on time."""
+    checkpoint = load_checkpoint(output / "checkpoint.npz")
+    records = [json.loads(line) for line in (output / "metrics.jsonl").read_text().splitlines()]
+    losses = [{k: v for k, v in record.items() if k not in TIMES} for record in records]
+    summary = json.loads((output / "summary.json").read_text())["evaluation"]
+    for score in summary["scores"].values():
+        score.pop("seconds", None)
+    position = {k: v for k, v in checkpoint.meta["position"].items() if k != "seconds"}
+    return checkpoint.arrays, losses, summary, position
+
+
+def assert_same_result(found, expected):
+    assert found[0].keys() == expected[0].keys()
+    for name, block in expected[0].items():
+        assert found[0][name].tobytes() == block.tobytes(), name
+    for part, wanted in zip(found[1:], expected[1:], strict=True):
+        assert part == wanted
+
+
+def leftovers(output):
+    """Return the hidden files of a run's folder."""
+    return sorted(path.name for path in output.rglob(".*"))
