@@ -35,7 +35,8 @@ def command(output, *flags, code=""):
     return [
         sys.executable,
         "-c",
-        f"import sys\n{code}\nfrom ddnmf_np.train import main\nsys.exit(main(sys.argv[2:]))",
+        # The command first: it chooses kernels of BLAS before anything loads NumPy.
+        f"import sys\nfrom ddnmf_np.train import main\n{code}\nsys.exit(main(sys.argv[2:]))",
         *arguments,
     ]
 
