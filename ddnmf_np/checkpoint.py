@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import zipfile
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -11,11 +11,13 @@ from typing import Any
 import numpy as np
 
 import ddnmf_np
+from ddnmf_np import jsontext
+from ddnmf_np.archives import NpzArchive
 from ddnmf_np.config import Config, changed_on_resume, check_names
 from ddnmf_np.engine.ops import Array, Ops
-from ddnmf_np.errors import CheckpointError, UsageError
-from ddnmf_np.files import atomic_write
-from ddnmf_np.model import Model
+from ddnmf_np.errors import CheckpointError, DataError, UsageError, shown
+from ddnmf_np.files import Source, atomic_write, name_of
+from ddnmf_np.model import Model, check_state
 from ddnmf_np.training import Position, Trainer
 
 FORMAT = 1
@@ -55,6 +57,8 @@ class Checkpoint:
         CheckpointError
             If the blocks do not belong to the architecture that the configuration describes.
         """
+        # Before anything is allocated: a model takes the memory that its options ask for.
+        self._say_where(check_state, self.meta["n_features"], self.config, self.arrays)
         model = Model(self.meta["n_features"], self.config, ops)
         self._load(model, None)
         return model
@@ -100,8 +104,11 @@ class Checkpoint:
         trainer.history = list(self.meta["history"])
 
     def _load(self, model: Model, steps: int | None) -> None:
+        self._say_where(model.load_state, self.arrays, steps)
+
+    def _say_where(self, do: Callable[..., None], *arguments: Any) -> None:
         try:
-            model.load_state(self.arrays, steps)
+            do(*arguments)
         except CheckpointError as error:
             raise CheckpointError(f"{self.path}: {error}") from error
 
@@ -143,59 +150,64 @@ def save_checkpoint(path: Path, trainer: Trainer, data_sha256: str) -> None:
         np.savez(stream, meta=text, **arrays)  # type: ignore[arg-type]
 
 
-def load_checkpoint(path: str | Path) -> Checkpoint:
+def load_checkpoint(path: Source) -> Checkpoint:
     """Read a checkpoint.
+
+    Parameters
+    ----------
+    path : str, Path or bytes
+        The file, or its content.
 
     Raises
     ------
     CheckpointError
         If the file is missing, corrupt (each part carries a checksum) or of another format.
     """
-    path = Path(path)
+    name = name_of(path)
     try:
-        # Opened here, because NumPy leaves a file open that it cannot read.
-        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as archive:
-            # NumPy sees no checksum of a part that it does not read to the last byte, as after a
-            # damaged header; zipfile reads them all.
-            damaged = archive.zip.testzip()
-            if damaged is not None:
-                raise zipfile.BadZipFile(f"bad checksum of {damaged}")
-            arrays = {name: archive[name] for name in archive.files}
-        meta = json.loads(arrays.pop("meta").tobytes())
+        with NpzArchive(path) as archive:
+            arrays = {key: archive.read(key) for key in archive.keys}
+        # A run that diverges writes NaN among its losses.
+        meta = jsontext.parse(arrays.pop("meta").tobytes(), finite=False)
         found = meta["format"]
     except FileNotFoundError as error:
         raise CheckpointError(
-            f"{path}: there is no checkpoint; train a model first (with --overwrite, if a run was "
+            f"{name}: there is no checkpoint; train a model first (with --overwrite, if a run was "
             "begun there)"
         ) from error
-    except Exception as error:  # of a damaged file: a dozen kinds, not all of them documented
+    except (DataError, OSError, ValueError, KeyError, TypeError) as error:
         raise CheckpointError(
-            f"{path}: is corrupt or no checkpoint of ddnmf_np ({error}); restore it from a copy "
+            f"{name}: is corrupt or no checkpoint of ddnmf_np ({error}); restore it from a copy "
             "or train again"
         ) from error
     if found != FORMAT:
         raise CheckpointError(
-            f"{path}: has format {found!r} (written by ddnmf_np {meta.get('version')}); this "
+            f"{name}: has format {shown(found)} (written by ddnmf_np "
+            f"{str(meta.get('version'))[:40]}); this "
             f"version, {ddnmf_np.__version__}, reads format {FORMAT}. Use that version"
         )
     try:
-        check_names(meta["config"])
-        Config(**meta["config"])
         _check_meta(meta)
     except (UsageError, TypeError, KeyError, ValueError) as error:
-        raise CheckpointError(f"{path}: its description cannot be used: {error}") from error
-    return Checkpoint(path, meta, arrays)
+        raise CheckpointError(f"{name}: its description cannot be used: {error}") from error
+    return Checkpoint(Path(name), meta, arrays)
 
 
 def _check_meta(meta: dict[str, Any]) -> None:
     """Raise unless every entry is there and of its kind."""
+    check_names(meta["config"])
+    Config(**meta["config"])
     kinds = {"n_features": int, "n_samples": int, "t": int, "data_sha256": str, "history": list}
     for name, kind in kinds.items():
         if type(meta[name]) is not kind:
-            raise ValueError(f"{name} is {meta[name]!r}")
+            raise ValueError(f"{name} is {shown(meta[name])}")
     position = Position(**meta["position"])
+    if type(position.seconds) not in (int, float):
+        raise ValueError(f"position is {shown(meta['position'])}")
     counts = (position.epoch, position.batch, meta["t"], meta["n_features"] - 1)
     if not all(type(count) is int and count >= 0 for count in counts):
-        raise ValueError(f"position is {meta['position']!r} after {meta['t']!r} steps")
+        raise ValueError(f"position is {shown(meta['position'])} after {shown(meta['t'])} steps")
     if len(meta["history"]) != position.epoch:
         raise ValueError(f"history has {len(meta['history'])} of {position.epoch} epochs")
+    if not all(isinstance(record, dict) for record in meta["history"]):
+        raise ValueError("an epoch of its history is no record")

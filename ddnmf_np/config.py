@@ -19,7 +19,8 @@ from ddnmf_np.data.noise import NOISE_KINDS
 from ddnmf_np.engine.backend import BACKENDS, FAST, MATMUL_PRECISION
 from ddnmf_np.engine.objective import PRESETS, Objective
 from ddnmf_np.engine.ops import ACTIVATIONS
-from ddnmf_np.errors import UsageError
+from ddnmf_np.errors import UsageError, shown
+from ddnmf_np.files import Source, name_of, read_source
 from ddnmf_np.recipe import NMF_STARTS, RECIPES, SCHEDULES, Recipe
 
 MISSING_ENTRIES = ("error", "nan")
@@ -31,6 +32,9 @@ EMBEDDINGS = ("tsne", "pca")
 
 MAX_WIDTH = 2**24
 """Widest layer: beyond it a weight matrix would not fit any memory, nor its size an index."""
+
+MAX_CONFIG = 2**15
+"""Bytes of a configuration file; a run writes some 1500. Reading one takes time with its square."""
 
 T = TypeVar("T")
 
@@ -75,7 +79,7 @@ class Config:
         "digits",
         "data",
         "digits (embedded), mnist, fashion-mnist, or the path of a .npy, a .npz or a folder of "
-        "IDX files",
+        "IDX files; or of what --stream names",
         resumable=True,  # its hash is what must not change
     )
     data_dir: str | None = option(
@@ -100,6 +104,19 @@ class Config:
         "data",
         "NaN in the data: error (refused), or nan (a missing entry, which no loss compares with)",
         choices=MISSING_ENTRIES,
+    )
+    stream: bool = option(
+        False,
+        "data",
+        "read a .npy file as it is trained on, and do not hold it in memory; HDF5 (FILE.h5::NAME), "
+        "Zarr and folders of .npy files are always read so",
+        kind=bool,
+    )
+    stream_window: int = option(
+        128,
+        "data",
+        "MiB of samples that are mixed with each other while streaming; twice that is in memory",
+        kind=int,
     )
 
     widths: tuple[int, ...] = option(
@@ -304,6 +321,7 @@ class Config:
         at_least = {
             "rank": 1,
             "epochs": 0,
+            "stream_window": 1,
             "batch_size": 1,
             "seed": 0,
             "checkpoint_every": 1,
@@ -391,19 +409,28 @@ def preset(objective: Objective, recipe: Recipe) -> dict[str, Any]:
     return asdict(objective) | asdict(recipe)
 
 
-def read_config(path: Path) -> dict[str, Any]:
+def read_config(source: Source) -> dict[str, Any]:
     """Return the options of a TOML file, with or without section headers.
+
+    Parameters
+    ----------
+    source : str, Path or bytes
+        The file, or its content.
 
     Raises
     ------
     UsageError
-        If the file cannot be read, or has an unknown section or key; the nearest is suggested.
+        If the file cannot be read, is larger than `MAX_CONFIG`, has an unknown section or key (the
+        nearest is suggested), or a value that is none of its option's kind.
     """
+    path = name_of(source)
     try:
-        table = tomllib.loads(path.read_text("utf-8"))
+        table = tomllib.loads(read_source(source, MAX_CONFIG).decode("utf-8"))
     except OSError as error:
         raise UsageError(f"config {path}: cannot be read: {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except RecursionError as error:
+        raise UsageError(f"config {path}: is nested too deeply; write plain values") from error
+    except ValueError as error:  # too long, not UTF-8, not TOML, or a number of too many digits
         raise UsageError(f"config {path}: is not valid TOML: {error}") from error
     sections = dict.fromkeys(f.metadata["section"] for f in fields(Config))
     options: dict[str, Any] = {}
@@ -415,6 +442,11 @@ def read_config(path: Path) -> dict[str, Any]:
         else:
             raise UsageError(f"config {path}: {unknown('section', key, list(sections))}")
     check_names(options, f"config {path}: ")
+    for name, value in options.items():
+        try:
+            _checked(name, value, Config.__dataclass_fields__[name].metadata)
+        except UsageError as error:
+            raise UsageError(f"config {path}: {error}") from error
     return options
 
 
@@ -430,9 +462,9 @@ def unknown(
     what: str, name: str, known: list[str], remedy: str | None = None, cutoff: float = 0.5
 ) -> str:
     """Return the text for an unknown name, with the nearest known one, else the remedy or all."""
-    near = difflib.get_close_matches(name, known, n=1, cutoff=cutoff)
+    near = difflib.get_close_matches(name[:100], known, n=1, cutoff=cutoff)
     hint = f"did you mean {near[0]!r}?" if near else remedy or f"choose one of {', '.join(known)}"
-    return f"{what} {name!r} is unknown; {hint}"
+    return f"{what} {shown(name)} is unknown; {hint}"
 
 
 def changed_on_resume(old: Config, new: Config) -> list[str]:
@@ -469,7 +501,7 @@ def _checked_one(name: str, value: Any, metadata: Mapping[str, Any]) -> Any:
     is_bool = isinstance(value, (bool, np.bool_))
     if kind is bool and is_bool:
         return bool(value)
-    if kind is int and isinstance(value, Integral) and not is_bool:
+    if kind is int and isinstance(value, Integral) and not is_bool and _is_short(value):
         return int(value)
     if kind is float and isinstance(value, Real) and not is_bool:
         with suppress(OverflowError):  # a whole number that no float can hold
@@ -478,6 +510,15 @@ def _checked_one(name: str, value: Any, metadata: Mapping[str, Any]) -> Any:
         value = str(value)
         if choices is not None and value not in choices:
             raise UsageError(f"{name}: {unknown('choice', value, list(choices))}")
+        if any("\ud800" <= letter <= "\udfff" for letter in value):
+            raise UsageError(
+                f"{name} is {shown(value)}, which is no text in UTF-8; rename the file or folder"
+            )
         return value
     words = {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}
-    raise UsageError(f"{name} is {value!r}; expected {words[kind]}")
+    raise UsageError(f"{name} is {shown(value)}; expected {words[kind]}")
+
+
+def _is_short(value: Integral) -> bool:
+    """Return whether Python prints a number: TOML has hexadecimal ones of any length."""
+    return int(value).bit_length() <= 1024

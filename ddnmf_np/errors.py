@@ -40,3 +40,12 @@ class DivergedError(DDNMFError, ArithmeticError):
     """Training produced a value that is not finite."""
 
     exit_code = 5
+
+
+def shown(value: object, most: int = 200) -> str:
+    """Return a value as an error may show it: not longer than that, whatever it is."""
+    try:
+        text = repr(value)
+    except (RecursionError, ValueError):  # nested too deeply, or a number of too many digits
+        return f"a {type(value).__name__} too large to show"
+    return text if len(text) <= most else f"{text[: most - 3]}..."

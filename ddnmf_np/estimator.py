@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Self
 
 import numpy as np
@@ -11,6 +12,8 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from ddnmf_np.config import Config
 from ddnmf_np.data.datasets import check_nonnegative
+from ddnmf_np.data.rows import Rows
+from ddnmf_np.data.sources import Source, stream, streams_by_itself
 from ddnmf_np.engine.backend import backend_of, get_ops
 from ddnmf_np.errors import DataError, UsageError
 from ddnmf_np.evaluation.interpret import decode_parts
@@ -226,7 +229,10 @@ class DDNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  
         Parameters
         ----------
         X : array_like of shape (n_samples, n_features)
-            Non-negative samples, NumPy or CuPy; float32 or float64, others become float64.
+            Non-negative samples, NumPy or CuPy; float32 or float64, others become float64. Sparse
+            matrices by rows (CSR), h5py datasets, Zarr and dask arrays, and what
+            `ddnmf_np.data.sources.stream` returns, are read while training and never held as a
+            whole; see ``derivations/larger-than-memory.md``.
         y : None
             Ignored; training sees no labels.
 
@@ -354,6 +360,33 @@ class DDNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  
         """Return what the student makes of samples, shape (n_samples, n_features)."""
         return self._use("denoise", X)
 
+    def transform_into(self, X: Any, out: Any) -> Any:
+        """Write the codes ``H`` of samples that may not fit into memory, a block at a time.
+
+        Parameters
+        ----------
+        X : array_like of shape (n_samples, n_features), or path
+            As for `fit`, or what `ddnmf_np.data.sources.stream` takes.
+        out : array of shape (n_samples, n_components)
+            Anything that slices of rows can be assigned to, such as a memory map.
+
+        Returns
+        -------
+        array
+            ``out``.
+
+        Raises
+        ------
+        DataError
+            If ``out`` has another shape, or as `transform`.
+        """
+        check_is_fitted(self, "model_")
+        rows = self._rows(stream(X), reset=False)
+        shape = rows.shape[0], self.model_.config.rank
+        if tuple(out.shape) != shape:
+            raise DataError(f"out has shape {tuple(out.shape)}; expected {shape}")
+        return rows.apply(self._on_host(self.model_.encode), out)
+
     def impute(self, X: Any) -> Any:
         """Return samples with what is missing filled in.
 
@@ -377,12 +410,14 @@ class DDNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  
         check_is_fitted(self, "model_")
         if self.model_.config.missing != "nan":
             raise UsageError("missing is 'error'; fit with missing='nan' to impute")
-        X = self._samples(X, reset=False)
+        return self._used(self._imputed, self._samples(X, reset=False))
+
+    def _imputed(self, X: Any) -> Any:
         model = self.model_
         x = model.ops.to_device(X, model.dtype)
         guess = model.denoise(x)
         model.ops.observed_or(x, ~model.ops.xp.isnan(x), guess.copy(), guess)
-        return self._returned(guess, X)
+        return guess
 
     def inverse_transform(self, H: Any) -> Any:
         """Return the data that codes stand for, shape (n_samples, n_features).
@@ -408,8 +443,18 @@ class DDNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  
 
     def _use(self, name: str, X: Any) -> Any:
         check_is_fitted(self, "model_")
-        X = self._samples(X, reset=False)
-        return self._returned(getattr(self.model_, name)(X), X)
+        return self._used(getattr(self.model_, name), self._samples(X, reset=False))
+
+    def _used(self, function: Callable[[Any], Any], X: Any) -> Any:
+        """Return a function of samples, where these are; of streamed ones on the host."""
+        if not isinstance(X, Rows):
+            return self._returned(function(X), X)
+        function = self._on_host(function)
+        width = function(X.read(0, 1)).shape[1]
+        return X.apply(function, np.empty((len(X), width), self.model_.dtype))
+
+    def _on_host(self, function: Callable[[Any], Any]) -> Callable[[Any], Any]:
+        return lambda x: self.model_.ops.to_host(function(x))
 
     def _returned(self, result: Any, given: Any) -> Any:
         """Return a result on the backend of the array that asked for it."""
@@ -425,6 +470,8 @@ class DDNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  
 
     def _samples(self, X: Any, *, reset: bool) -> Any:
         """Return checked samples; ``reset`` says whether they define the number of features."""
+        if streams_by_itself(X):
+            return self._rows(stream(X), reset=reset)
         if backend_of(X) == "numpy":
             # Finiteness is checked below, in words that say where and how many.
             X = validate_data(
@@ -445,15 +492,28 @@ class DDNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  
             if X.ndim != 2:
                 raise DataError(f"X has shape {X.shape}; expected (n_samples, n_features)")
             X = X if X.dtype.name in ("float32", "float64") else X.astype("float64")
-            if reset:
-                self.n_features_in_ = X.shape[-1]
-            elif X.shape[-1] != self.n_features_in_:
-                raise DataError(
-                    f"X has {X.shape[-1]} features, but DDNMF is expecting "
-                    f"{self.n_features_in_} features as input"
-                )
+            self._check_width(X, reset)
         check_nonnegative(X, "X", self.missing if reset else self.model_.config.missing)
         return X
+
+    def _rows(self, source: Source, *, reset: bool) -> Rows:
+        """Return samples that are checked as they are read."""
+        dtype = source.dtype if source.dtype.name == "float32" else np.dtype(np.float64)
+        self._check_width(source, reset)
+        if reset and hasattr(self, "feature_names_in_"):
+            del self.feature_names_in_  # of an earlier fit
+        missing = self.missing if reset else self.model_.config.missing
+        return Rows(source, dtype, missing=missing)
+
+    def _check_width(self, X: Any, reset: bool) -> None:
+        """Learn the number of features, or refuse samples that have another."""
+        if reset:
+            self.n_features_in_ = X.shape[-1]
+        elif X.shape[-1] != self.n_features_in_:
+            raise DataError(
+                f"X has {X.shape[-1]} features, but DDNMF is expecting "
+                f"{self.n_features_in_} features as input"
+            )
 
     # -- scikit-learn ---------------------------------------------------------------------
 
@@ -464,6 +524,7 @@ class DDNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()
         tags.input_tags.positive_only = True
+        tags.input_tags.sparse = True
         tags.input_tags.allow_nan = self.missing == "nan"
         tags.transformer_tags.preserves_dtype = ["float64", "float32"]
         return tags

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import secrets
 from collections.abc import Iterator
@@ -11,7 +12,31 @@ from typing import BinaryIO
 
 from ddnmf_np.errors import OutputError
 
+Source = str | Path | bytes
+"""A file, or the content of one."""
+
 _BINARY = getattr(os, "O_BINARY", 0)  # Windows would translate line ends
+
+
+def open_source(source: Source) -> io.BufferedReader:
+    """Open a file for reading, or what would be its content; raises `OSError`."""
+    if isinstance(source, bytes):
+        return io.BufferedReader(io.BytesIO(source))
+    return open(source, "rb")
+
+
+def read_source(source: Source, most: int) -> bytes:
+    """Return the content of a file of so many bytes at most; raises `OSError`, `ValueError`."""
+    with open_source(source) as stream:
+        content = stream.read(most + 1)
+    if len(content) > most:
+        raise ValueError(f"it is longer than {most} bytes, the most that are read")
+    return content
+
+
+def name_of(source: Source) -> str:
+    """Return what an error calls a source."""
+    return f"<{len(source)} bytes>" if isinstance(source, bytes) else str(source)
 
 
 @contextmanager
@@ -88,9 +113,12 @@ def remove_unfinished(folder: Path, name: str) -> None:
 
 
 def atomic_write_text(path: str | os.PathLike[str], text: str) -> None:
-    """Write a text file in UTF-8, whole or not at all; raises as `atomic_write`."""
+    """Write a text file in UTF-8, whole or not at all; raises as `atomic_write`.
+
+    What UTF-8 does not have, half of a pair of surrogates, is written as its escape.
+    """
     with atomic_write(path) as stream:
-        stream.write(text.encode("utf-8"))
+        stream.write(text.encode("utf-8", "backslashreplace"))
 
 
 def make_folder(path: Path) -> None:

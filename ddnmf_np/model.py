@@ -295,14 +295,7 @@ class Model:
             for suffix, flat in _flats(arena) if steps is not None else [("", arena.params)]:
                 for block, shape in arena.shapes.items():
                     name = f"{net}.{block}{suffix}"
-                    found = state.get(name)
-                    if found is None or found.shape != shape:
-                        came = "missing" if found is None else f"of shape {found.shape}"
-                        raise CheckpointError(
-                            f"block {name} is {came}; expected shape {shape}: the state belongs "
-                            "to another architecture"
-                        )
-                    blocks.append((arena.view(flat, block), found))
+                    blocks.append((arena.view(flat, block), _block(state, name, shape)))
         for block_here, found in blocks:
             block_here[...] = self.ops.to_device(found, self.dtype)
         if steps is not None:
@@ -412,6 +405,27 @@ def _rebuild(
     model = Model(n_features, config, ops, rows)
     model.load_state(state, steps)
     return model
+
+
+def check_state(n_features: int, config: Config, state: Mapping[str, Array]) -> None:
+    """Raise `CheckpointError` unless a state has the parameters of a model, which is not made."""
+    base_bias = config.make_objective().base_bias
+    for net, layers in zip(NETS, _layers(n_features, config, base_bias), strict=True):
+        for layer in layers:
+            for block, shape in layer.shapes().items():
+                _block(state, f"{net}.{block}", shape)
+
+
+def _block(state: Mapping[str, Array], name: str, shape: tuple[int, ...]) -> Array:
+    """Return a block of a state, which must be there and of that shape."""
+    found = state.get(name)
+    if found is None or found.shape != shape:
+        came = "missing" if found is None else f"of shape {found.shape}"
+        raise CheckpointError(
+            f"block {name} is {came}; expected shape {shape}: the state belongs to another "
+            "architecture"
+        )
+    return found
 
 
 def _layers(n_features: int, config: Config, base_bias: bool) -> tuple[list[Dense], list[Dense]]:

@@ -70,8 +70,8 @@ RECIPES = {
 }
 """By the name of the preset.
 
-"stable" was chosen without labels, by how well two runs of other seeds agree on the groups that
-they find (``derivations/experiments.md``).
+"stable" was chosen by a rule that uses no label: how well two runs of other seeds agree on the
+groups that they find (``derivations/experiments.md``, with what the records do not prove).
 """
 
 

@@ -19,12 +19,17 @@ from threadpoolctl import threadpool_limits
 
 from ddnmf_np.checkpoint import load_checkpoint, save_checkpoint
 from ddnmf_np.config import Config
-from ddnmf_np.data.datasets import Dataset, load
-from ddnmf_np.engine.backend import get_ops
+from ddnmf_np.data.datasets import NAMES, Dataset, load
+from ddnmf_np.data.rows import Rows
+from ddnmf_np.data.sources import is_stream_path
+from ddnmf_np.data.streamed import load_streamed
+from ddnmf_np.engine.ops import Ops
 from ddnmf_np.environment import commit, environment
 from ddnmf_np.errors import DivergedError, UsageError
 from ddnmf_np.evaluation import report
 from ddnmf_np.model import Model
+from ddnmf_np.parallel.communicator import Communicator, SerialCommunicator
+from ddnmf_np.parallel.launch import get_ops_together, threads_of_rank
 from ddnmf_np.progress import Progress
 from ddnmf_np.report.page import write_report
 from ddnmf_np.runfolder import RunFolder
@@ -34,7 +39,14 @@ INTERRUPTED = 130
 """Exit code of a run that was asked to stop, and has saved where it is."""
 
 
-def run(config: Config, folder: RunFolder, *, resume: bool = False, overwrite: bool = False) -> int:
+def run(
+    config: Config,
+    folder: RunFolder,
+    *,
+    resume: bool = False,
+    overwrite: bool = False,
+    communicator: Communicator | None = None,
+) -> int:
     """Train, score and draw; see `ddnmf_np.train` for what is left in the folder.
 
     Parameters
@@ -47,6 +59,9 @@ def run(config: Config, folder: RunFolder, *, resume: bool = False, overwrite: b
         Continue the run in the folder.
     overwrite : bool
         Replace the run in the folder.
+    communicator : Communicator, optional
+        The processes that do it together; by default this one alone. Rank 0 alone prints, writes
+        and scores.
 
     Returns
     -------
@@ -61,20 +76,18 @@ def run(config: Config, folder: RunFolder, *, resume: bool = False, overwrite: b
     """
     started = time.perf_counter()
     commit()  # kept from now on: the sources may change while this trains
-    ops = get_ops(config.backend, fast=config.fast, matmul_precision=config.matmul_precision)
-    with threadpool_limits(config.threads), folder.alone():
-        dataset = load(
-            config.dataset,
-            data_dir=config.data_dir,
-            dtype=config.dtype,
-            labels=config.labels,
-            missing=config.missing,
-        )
+    ops, ranks = get_ops_together(config, communicator or SerialCommunicator())
+    threads = threads_of_rank(config.threads, ranks)
+    if ranks.rank > 0:
+        with threadpool_limits(threads):
+            return _help(config, ops, ranks)
+    with threadpool_limits(threads), folder.alone():
+        x, dataset = _data(config)
         dataset = _with_shape(dataset, config.image_shape)
         report.n_clusters(dataset, config.clusters, config.rank)
         model = Model(dataset.x_train.shape[1], config, ops)
-        trainer = Trainer(model, dataset.x_train, image_shape=dataset.image_shape)
-        data_sha256 = fingerprint(dataset.x_train)
+        trainer = Trainer(model, x, image_shape=dataset.image_shape, communicator=ranks)
+        data_sha256 = fingerprint(x)
         if resume:
             load_checkpoint(folder.checkpoint).restore(trainer, data_sha256)
             done = trainer.position
@@ -91,11 +104,15 @@ def run(config: Config, folder: RunFolder, *, resume: bool = False, overwrite: b
             save_checkpoint(folder.checkpoint, trainer, data_sha256)
         folder.write_metrics(trainer.history)
         say(
-            f"{dataset.name}: {dataset.x_train.shape[0]} training samples of "
-            f"{dataset.x_train.shape[1]} features, from {dataset.source}\n"
+            f"{dataset.name}: {x.shape[0]} training samples of "
+            f"{x.shape[1]} features, from {dataset.source}\n"
             f"objective {config.objective}, {model.n_parameters():,} parameters, {ops.name} on "
             f"{ops.device_name()}, output in {folder.path}"
         )
+        if ranks.size > 1:
+            each = "as many as OMP_NUM_THREADS or its like says" if threads is None else threads
+            say(f"{ranks.size} ranks by {ranks.name}; threads of BLAS in each: {each}")
+        ranks.broadcast_object("all is well so far")  # what `_help` waits for
         finished = _train(trainer, config.epochs, folder, data_sha256)
         if not finished:
             write_report(folder)
@@ -105,6 +122,7 @@ def run(config: Config, folder: RunFolder, *, resume: bool = False, overwrite: b
                 "saved. Continue with: python -m ddnmf_np.train --resume --output "
                 f"{shlex.quote(str(folder.path))}"
             )
+            ranks.rest()
             return INTERRUPTED
         evaluation = report.evaluate(trainer, dataset)
         summary = summarise(trainer, dataset, evaluation, time.perf_counter() - started)
@@ -114,7 +132,32 @@ def run(config: Config, folder: RunFolder, *, resume: bool = False, overwrite: b
         say(describe(summary))
         say(f"pictures: {', '.join(str(folder.figures / name) for name in names)}")
         say(f"all of it on one page: {folder.report}")
+    ranks.rest()
     return 0
+
+
+def _help(config: Config, ops: Ops, ranks: Communicator) -> int:
+    """Train as one of the ranks that neither print nor write."""
+    ranks.broadcast_object(None)  # rank 0 has data and folder in order
+    x, dataset = _data(config)
+    dataset = _with_shape(dataset, config.image_shape)
+    model = Model(dataset.x_train.shape[1], config, ops)
+    trainer = Trainer(model, x, image_shape=dataset.image_shape, communicator=ranks)
+    with stop_on_signal(trainer):
+        finished = trainer.train(config.epochs)
+    ranks.rest()  # rank 0 saves, scores and draws
+    return 0 if finished else INTERRUPTED
+
+
+def _data(config: Config) -> tuple[Any, Dataset]:
+    """Return the samples to train on, and the data set that is scored."""
+    options: dict[str, Any] = {
+        name: getattr(config, name) for name in ("dtype", "labels", "missing")
+    }
+    if config.stream or (config.dataset not in NAMES and is_stream_path(config.dataset)):
+        return load_streamed(config.dataset, window_mib=config.stream_window, **options)
+    dataset = load(config.dataset, data_dir=config.data_dir, **options)
+    return dataset.x_train, dataset
 
 
 def _with_shape(dataset: Dataset, image_shape: tuple[int, ...] | None) -> Dataset:
@@ -183,9 +226,13 @@ def summarise(
         "dataset": {
             "name": dataset.name,
             "source": dataset.source,
-            "n_train": dataset.x_train.shape[0],
-            "n_features": dataset.x_train.shape[1],
-            "missing": float(np.isnan(dataset.x_train).mean()),
+            "n_train": trainer.x.shape[0],
+            "n_features": trainer.x.shape[1],
+            "missing": (
+                trainer.x.survey.missing
+                if trainer.streamed
+                else float(np.isnan(dataset.x_train).mean())
+            ),
         },
         "objective": config.objective,
         "epochs": trainer.position.epoch,
@@ -235,8 +282,10 @@ def describe(summary: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def fingerprint(x: np.ndarray[Any, Any]) -> str:
+def fingerprint(x: np.ndarray[Any, Any] | Rows) -> str:
     """Return the SHA-256 of an array's shape, dtype and values."""
+    if isinstance(x, Rows):
+        return x.survey.sha256
     digest = hashlib.sha256(f"{x.shape} {x.dtype.str}".encode())
     digest.update(np.ascontiguousarray(x).data)
     return digest.hexdigest()

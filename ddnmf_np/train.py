@@ -13,6 +13,8 @@ from ddnmf_np import kernels as kernels  # before anything that loads NumPy
 from ddnmf_np.config import Config, preset, read_config, unknown
 from ddnmf_np.engine.objective import PRESETS
 from ddnmf_np.errors import DDNMFError, OutputError, UsageError
+from ddnmf_np.parallel.communicator import Communicator, SerialCommunicator
+from ddnmf_np.parallel.launch import complain, connect, together
 from ddnmf_np.recipe import RECIPES
 from ddnmf_np.run import INTERRUPTED, run
 from ddnmf_np.runfolder import RunFolder
@@ -97,8 +99,30 @@ def override(options: dict[str, Any], flags: dict[str, Any]) -> dict[str, Any]:
     return options | flags
 
 
+def configure(options: dict[str, Any], flags: dict[str, Any], file: Path) -> Config:
+    """Return the options of a run; an error names the file if the option's value is from there."""
+    try:
+        return Config(**override(options, flags))
+    except UsageError as error:
+        # Every message of `Config` begins with the option's name.
+        name = str(error).partition(" ")[0].rstrip(":")
+        if name in options and name not in flags:
+            raise UsageError(f"config {file}: {error}") from error
+        raise
+
+
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command and return its exit code."""
+    """Run the command, with others where an MPI launcher has started some; return its exit code."""
+    try:
+        communicator = connect()
+    except DDNMFError as error:
+        complain(SerialCommunicator(), f"error: {error}")
+        return error.exit_code
+    return together(lambda communicator: _main(argv, communicator), communicator)
+
+
+def _main(argv: Sequence[str] | None, communicator: Communicator) -> int:
+    """Do what the arguments say."""
     try:
         flags = parse(argv)
         resume, overwrite = flags.pop("resume", False), flags.pop("overwrite", False)
@@ -112,21 +136,21 @@ def main(argv: Sequence[str] | None = None) -> int:
             options |= RunFolder(output).read_options()
         if config_file is not None:
             options |= read_config(config_file)
-        config = Config(**override(options, flags))
+        config = configure(options, flags, config_file or RunFolder(output or "").config)
         folder = RunFolder(output or Path("runs") / Path(config.dataset).stem)
-        return run(config, folder, resume=resume, overwrite=overwrite)
+        return run(config, folder, resume=resume, overwrite=overwrite, communicator=communicator)
     except DDNMFError as error:
-        print(f"error: {error}", file=sys.stderr)
+        complain(communicator, f"error: {error}")
         return error.exit_code
     except MemoryError as error:
-        remedy = "take smaller widths, a smaller batch_size or fewer samples"
-        print(f"error: not enough memory: {error}; {remedy}", file=sys.stderr)
+        remedy = "take smaller widths, a smaller batch_size, or --stream"
+        complain(communicator, f"error: not enough memory: {error}; {remedy}")
         return UsageError.exit_code
     except BrokenPipeError:  # whoever read standard output has left
         sys.stdout = None  # or Python would complain about it once more at its end
         return OutputError.exit_code
     except OSError as error:
-        print(f"error: {error}; make room or check the path", file=sys.stderr)
+        complain(communicator, f"error: {error}; make room or check the path")
         return OutputError.exit_code
     except KeyboardInterrupt:
         print("interrupted; the last checkpoint, if there is one, is kept", file=sys.stderr)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Generator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,9 +14,12 @@ import numpy as np
 from ddnmf_np.data.affine import Affine
 from ddnmf_np.data.batches import batch_slices, epoch_order
 from ddnmf_np.data.noise import Noise
+from ddnmf_np.data.rows import Rows
 from ddnmf_np.engine.ops import Array
 from ddnmf_np.errors import DataError, DivergedError, UsageError
 from ddnmf_np.model import Model
+from ddnmf_np.parallel.communicator import Communicator, SerialCommunicator
+from ddnmf_np.parallel.step import SharedStep, check_replicas, share_state
 from ddnmf_np.recipe import rate
 from ddnmf_np.start import SAMPLES
 
@@ -43,7 +47,7 @@ class Position:
 
 
 class Trainer:
-    """Trains a model on data that it holds on the model's backend.
+    """Trains a model on data that it holds on the model's backend, or reads as it goes.
 
     Parameters
     ----------
@@ -51,7 +55,8 @@ class Trainer:
         Trained in place.
     x : array_like of shape (n, n_features)
         Clean samples, at least as many as a batch. Kept without a copy where dtype and backend
-        allow. NaN is a missing entry where the configuration has ``missing="nan"``.
+        allow. NaN is a missing entry where the configuration has ``missing="nan"``. Or `Rows`,
+        which are read a window at a time.
     first_index : int
         Index of the first sample, for the noise; not 0 when data arrive in parts.
     high : float, optional
@@ -60,6 +65,9 @@ class Trainer:
         Instead of the configured one; at most the model's ``rows``.
     image_shape : tuple of two ints, optional
         Height and width of the images that the samples are, where the configuration does not say.
+    communicator : Communicator, optional
+        The processes that train together, each on its share of every batch; by default this one
+        alone. All must be given the same model and data; rank 0's state is what they start from.
 
     Attributes
     ----------
@@ -87,6 +95,7 @@ class Trainer:
         high: float | None = None,
         batch_size: int | None = None,
         image_shape: tuple[int, ...] | None = None,
+        communicator: Communicator | None = None,
     ) -> None:
         config = model.config
         if x.ndim != 2 or x.shape[1] != model.n_features:
@@ -98,7 +107,8 @@ class Trainer:
                 "give more samples or a smaller batch_size"
             )
         self.model, self.config, self.ops = model, config, model.ops
-        self.x = self.ops.to_device(x, model.dtype)
+        self.streamed = isinstance(x, Rows)
+        self.x: Any = x if self.streamed else self.ops.to_device(x, model.dtype)
         self.first_index = first_index
         self.recipe = config.make_recipe()
         self.noise = Noise(
@@ -111,8 +121,14 @@ class Trainer:
             motion=self._motion(config.image_shape or image_shape),
             ops=self.ops,
         )
-        self.batches = batch_slices(x.shape[0], batch_size)
-        shape = (batch_size, model.n_features)
+        # A list of them would grow with the data.
+        steps: Sequence[Any] = range(0, x.shape[0], batch_size)
+        self.batches = steps if self.streamed else batch_slices(x.shape[0], batch_size)
+        self.communicator = communicator or SerialCommunicator()
+        self._shared = SharedStep(model, self.communicator) if self.communicator.size > 1 else None
+        # What is streamed comes as whole batches, of which a rank takes its share.
+        n_clean = batch_size if self.streamed else -(-batch_size // self.communicator.size)
+        shape = (n_clean, model.n_features)
         self._clean, self._noisy = (self.ops.empty(shape, model.dtype) for _ in range(2))
         self._observed = self.ops.empty(shape, bool) if config.missing == "nan" else None
         self.position = Position()
@@ -121,6 +137,8 @@ class Trainer:
 
     def _largest(self) -> float:
         """Return the data's largest value; missing ones have none."""
+        if self.streamed:
+            return float(self.x.survey.high)
         if self.config.missing == "nan":
             return float(np.nanmax(self.ops.to_host(self.x)))
         return float(self.x.max())
@@ -190,27 +208,30 @@ class Trainer:
         position, loss = self.position, self.model.loss
         self.ops.warm_up(self.model.dtype)
         if (position.epoch, position.batch) == (0, 0):
-            some = epoch_order(self.x.shape[0], self.config.seed, 0, xp=self.ops.xp)[:SAMPLES]
-            self.model.start(self.x[some])
+            self._start()
+        if self._shared is not None:
+            self._begin_together()
         while position.epoch < epochs:
-            order = epoch_order(self.x.shape[0], self.config.seed, position.epoch, xp=self.ops.xp)
             if position.batch == 0:
                 loss.reset()
                 position.seconds = 0.0
             start = time.perf_counter() - position.seconds
-            for rows in self.batches[position.batch :]:
-                if self.stop_requested:
-                    return False
-                self.step(order[rows])
-                position.batch += 1
-                if self.ops.on_host and not np.isfinite(loss.sums).all():
-                    self.check_finite()
-                position.seconds = time.perf_counter() - start
-                if on_step is not None:
-                    on_step(self)
+            with closing(self._order()) as batches:
+                for index in batches:
+                    if self._agreed_to_stop():
+                        return False
+                    self.step(index)
+                    position.batch += 1
+                    if self.ops.on_host and not np.isfinite(loss.sums).all():
+                        self.check_finite()
+                    position.seconds = time.perf_counter() - start
+                    if on_step is not None:
+                        on_step(self)
             values = loss.values(self.x.shape[0])  # waits for the device
             seconds = time.perf_counter() - start
             self.check_finite(values)
+            if self._shared is not None:
+                check_replicas(self.model, self.communicator)
             position.epoch, position.batch, position.seconds = position.epoch + 1, 0, 0.0
             self.history.append(
                 {
@@ -224,6 +245,69 @@ class Trainer:
                 on_epoch(self)
         return True
 
+    def _start(self) -> None:
+        """Let the model look at the first samples that it will see, if its recipe says so."""
+        if not self.streamed:
+            some = epoch_order(self.x.shape[0], self.config.seed, 0, xp=self.ops.xp)[:SAMPLES]
+            self.model.start(self.x[some])
+        elif self.recipe.nmf_start != "glorot":
+            pieces, room = [], SAMPLES
+            with closing(self.x.mixed_windows(self.config.seed, 0)) as windows:
+                for x, place, _ in windows:
+                    pieces.append(x[place[:room]])
+                    room -= len(pieces[-1])
+                    if not room:
+                        break
+            self.model.start(self.ops.to_device(np.concatenate(pieces), self.model.dtype))
+
+    def _order(self) -> Generator[Array, None, None]:
+        """Yield the index of each batch that is left of the epoch.
+
+        Samples that are streamed are in ``_clean`` by then.
+        """
+        if self.streamed:
+            yield from self._streamed_batches()
+            return
+        epoch, first = self.position.epoch, self.position.batch
+        order = epoch_order(self.x.shape[0], self.config.seed, epoch, xp=self.ops.xp)
+        for rows in self.batches[first:]:
+            yield order[rows]
+
+    def _streamed_batches(self) -> Generator[Array, None, None]:
+        """Do the same with windows; a batch may have samples of the next one."""
+        size, ops = self._clean.shape[0], self.ops
+        index, filled = ops.empty((size,), "int64"), 0
+        skip = self.position.batch * size
+        with closing(self.x.mixed_windows(self.config.seed, self.position.epoch, skip)) as windows:
+            for window, window_place, window_index in windows:
+                x, place, numbers = (
+                    ops.to_device(array) for array in (window, window_place, window_index)
+                )
+                at = 0
+                while at < len(window_place):
+                    take = min(size - filled, len(window_place) - at)
+                    to = slice(filled, filled + take)
+                    ops.gather(x, place[at : at + take], out=self._clean[to])
+                    index[to] = numbers[at : at + take]
+                    at, filled = at + take, filled + take
+                    if filled == size:
+                        yield index
+                        filled = 0
+                del window, x  # before the next is waited for
+        if filled:
+            yield index[:filled]
+
+    def _begin_together(self) -> None:
+        """Put every rank where rank 0 is, which alone may have read a checkpoint."""
+        position = self.position
+        state = self.communicator.broadcast_object([position.epoch, position.batch, self.history])
+        position.epoch, position.batch, self.history = state
+        share_state(self.model, self.communicator)
+
+    def _agreed_to_stop(self) -> bool:
+        """Return whether to stop now; several ranks do if one was asked before the last step."""
+        return self.stop_requested if self._shared is None else self._shared.stop
+
     @property
     def progress(self) -> float:
         """Share of the configured run that is done; a schedule goes by it."""
@@ -231,17 +315,26 @@ class Trainer:
         return done / max(1, self.config.epochs * len(self.batches))
 
     def step(self, index: Array) -> None:
-        """Do one step on the samples of that index (one iteration of algorithm 1)."""
+        """Do one step on the samples of that index (one iteration of algorithm 1).
+
+        Samples that are streamed must be the ones that `train` has just read.
+        """
+        mine = self.communicator.share(index.shape[0])
+        whole, index = index.shape[0], index[mine]
         n = index.shape[0]
-        clean, noisy = self._clean[:n], self._noisy[:n]
-        self.ops.gather(self.x, index, out=clean)
+        clean, noisy = self._clean[mine if self.streamed else slice(n)], self._noisy[:n]
+        if not self.streamed:
+            self.ops.gather(self.x, index, out=clean)
         mask = () if self._observed is None else (self._observed[:n],)
         for observed in mask:  # before the noise, which is of what the networks see
             self.ops.set_aside_missing(clean, observed)
         self.noise.apply(clean, index + self.first_index, self.position.epoch, noisy)
         self.model.optimizer.lr = self.config.lr * rate(self.recipe.lr_schedule, self.progress)
         with np.errstate(all="ignore"):  # train() itself looks for what is not finite
-            self.model.step(clean, noisy, *mask)
+            if self._shared is None:
+                self.model.step(clean, noisy, *mask)
+            else:
+                self._shared(clean, noisy, whole, self.stop_requested, *mask)
 
     def check_finite(self, losses: dict[str, float] | None = None) -> None:
         """Raise `DivergedError` if a loss or a parameter is not finite.

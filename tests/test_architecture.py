@@ -21,11 +21,11 @@ NOTEBOOKS = sorted((ROOT / "notebooks").glob("[0-9][0-9]*.py"))
 EQUATIONS = set(range(1, 11))
 
 ROOMS = [
-    {"errors", "files", "kernels", "lock"},
+    {"archives", "errors", "files", "jsontext", "kernels", "lock"},
     {"engine"},
     {"data"},
     {"config", "environment", "lanes", "model", "recipe", "start", "training", "checkpoint",
-     "distributed", "progress", "runfolder"},
+     "parallel", "progress", "runfolder"},
     {"evaluation"},
     {"estimator", "run", "experiments", "explore", "benchmarks", "report"},
     {"train", "bench", "doctor", "explore", "teaching"},

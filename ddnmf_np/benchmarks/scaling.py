@@ -182,14 +182,14 @@ def memory(point: Point, options: Options, ops: Ops) -> int:
         pool.free_all_blocks()
         trainer = make_trainer(point, options, ops)
         trainer.train(1)
-        return int(pool.total_bytes()) - trainer.x.nbytes
+        return int(pool.total_bytes() - trainer.x.nbytes)
     tracemalloc.start()
     try:
         trainer = make_trainer(point, options, ops)
         # What making the data and the weights took for a moment is no part of training.
         tracemalloc.reset_peak()
         trainer.train(1)
-        return tracemalloc.get_traced_memory()[1] - trainer.x.nbytes
+        return int(tracemalloc.get_traced_memory()[1] - trainer.x.nbytes)
     finally:
         tracemalloc.stop()
 

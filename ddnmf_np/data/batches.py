@@ -46,19 +46,52 @@ def epoch_order(n: int, seed: int, epoch: int, *, xp: Any = np) -> Array:
     Each sample gets a 64-bit random key from its own index, and the keys are sorted. Two equal
     keys are as good as impossible (n**2 / 2**65), and a stable sort settles even those.
     """
+    order: Array = xp.argsort(
+        row_keys(xp.arange(n, dtype=xp.int64), seed, epoch, xp=xp), kind="stable"
+    )
+    return order
+
+
+def row_keys(
+    index: Array, seed: int, epoch: int, *, stream: bytes = _ORDER_STREAM, xp: Any = np
+) -> Array:
+    """Return the random keys whose order is that of the samples in an epoch.
+
+    Parameters
+    ----------
+    index : (n,) int64 array
+        Indices of samples.
+    seed : int
+        In [0, 2**64).
+    epoch : int
+        In [0, 2**32).
+    stream : bytes
+        Which use of the seed; see `ddnmf_np.data.streams.stream_key`.
+    xp : module
+        NumPy or CuPy.
+
+    Returns
+    -------
+    (n,) uint64 array
+        A key of each, a new array.
+
+    Raises
+    ------
+    UsageError
+        If the seed or the epoch is out of range.
+    """
     check_epoch(epoch)
-    index = xp.arange(n, dtype=xp.int64)
     counter = (
         xp.bitwise_and(index, LOW_WORD).astype(xp.uint64),
         xp.right_shift(index, 32).astype(xp.uint64),
         0,
         epoch,
     )
-    low, high, _, _ = philox4x32(counter, stream_key(seed, _ORDER_STREAM), xp)
+    low, high, _, _ = philox4x32(counter, stream_key(seed, stream), xp)
     xp.left_shift(high, 32, out=high)
     xp.bitwise_or(high, low, out=high)
-    order: Array = xp.argsort(high, kind="stable")
-    return order
+    keys: Array = high
+    return keys
 
 
 def batch_slices(n: int, batch_size: int) -> list[slice]:

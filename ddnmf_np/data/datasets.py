@@ -11,7 +11,6 @@ import math
 import os
 import sys
 import tempfile
-import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -22,9 +21,11 @@ import numpy as np
 import platformdirs
 from numpy.typing import NDArray
 
+from ddnmf_np.archives import ArchiveError, NpzArchive, read_npy
 from ddnmf_np.data.batches import epoch_order
 from ddnmf_np.data.idx import read_idx, sha256_of_decompressed
-from ddnmf_np.errors import DataError, UsageError
+from ddnmf_np.errors import DataError, UsageError, shown
+from ddnmf_np.files import Source, name_of
 
 # The standard names of the four files, each with or without ".gz".
 FILES = {
@@ -150,8 +151,8 @@ def load(
     elif named and name in SHA256:
         arrays, source = _named(name, data_dir)
     else:
-        arrays, source = _from_path(path, labels), str(path.resolve())
-        name = path.resolve().stem
+        arrays, source = _from_path(path, labels), _printable(str(path.resolve()))
+        name = _printable(path.resolve().stem)
 
     x_train, image_shape = _samples(arrays["x_train"], f"{source}: x_train", kind, missing)
     x_test, n_test = None, 0
@@ -174,7 +175,14 @@ def load(
     )
 
 
-def check_nonnegative(x: Any, name: str, missing: str = "error") -> None:
+def _printable(name: str) -> str:
+    """Return the name of a file without what a terminal could take for a command."""
+    return "".join(
+        letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in name
+    )
+
+
+def check_nonnegative(x: Any, name: str, missing: str = "error", first_row: int = 0) -> None:
     """Refuse samples that a non-negative model cannot represent.
 
     Parameters
@@ -186,6 +194,8 @@ def check_nonnegative(x: Any, name: str, missing: str = "error") -> None:
         What the message calls it.
     missing : {"error", "nan"}
         Whether NaN is refused, or a missing entry.
+    first_row : int
+        What the message calls the first row; not 0 where `x` is a part of the samples.
 
     Raises
     ------
@@ -222,7 +232,7 @@ def check_nonnegative(x: Any, name: str, missing: str = "error") -> None:
     row, column = divmod(int(bad.argmax()), x.shape[1])
     raise DataError(
         f"{what} in data {name}: {int(bad.sum())} of {x.size}, the first "
-        f"{float(x[row, column])} at row {row}, column {column}; {remedy}"
+        f"{float(x[row, column])} at row {first_row + row}, column {column}; {remedy}"
     )
 
 
@@ -230,9 +240,7 @@ def _samples(
     x: NDArray[Any], where: str, dtype: np.dtype[Any], missing: str
 ) -> tuple[NDArray[Any], tuple[int, int] | None]:
     """Return checked, flat, scaled samples and the shape of the images that they are."""
-    side = math.isqrt(x.shape[1]) if x.ndim == 2 else 0
-    is_square = side >= _SMALLEST_SIDE and side * side == x.shape[1]
-    image_shape = (side, side) if is_square else None
+    image_shape = square(x.shape[1]) if x.ndim == 2 else None
     if x.ndim == 3:
         image_shape = (x.shape[1], x.shape[2])
         x = x.reshape(len(x), x.shape[1] * x.shape[2])
@@ -244,6 +252,19 @@ def _samples(
             x = x.astype(dtype, order="C", copy=False)
         check_nonnegative(x, f"{where} as {dtype}", missing)
     return x, image_shape
+
+
+def square(n_features: int) -> tuple[int, int] | None:
+    """Return the shape of the image that a flat sample is taken for, if it is."""
+    side = math.isqrt(n_features)
+    return (side, side) if side >= _SMALLEST_SIDE and side * side == n_features else None
+
+
+def load_labels(path: str | Path, n: int, where: str) -> NDArray[np.int64]:
+    """Return the labels of ``n`` samples from an .npy file, or raise `DataError`."""
+    y = _labels(_read_npy(Path(path).expanduser()), n, where)
+    assert y is not None
+    return y
 
 
 def _labels(y: NDArray[Any] | None, n: int, where: str) -> NDArray[np.int64] | None:
@@ -278,7 +299,7 @@ def _from_path(path: Path, labels: str | Path | None) -> dict[str, NDArray[Any]]
             arrays["y_train"] = _read_npy(Path(labels).expanduser())
         return arrays
     if path.suffix == ".npz":
-        return _read_npz(path)
+        return read_npz(path)
     if path.exists():
         raise DataError(f"{path}: is neither .npy nor .npz nor a folder of IDX files; convert it")
     if path.name != str(path):
@@ -308,41 +329,56 @@ def _idx_files(folder: Path) -> dict[str, Path]:
     return {key: path for key, path in candidates if os.path.isfile(path)}
 
 
-def _read_npy(path: Path) -> NDArray[Any]:
-    with _numpy_errors(path), open(path, "rb") as file:
-        array: NDArray[Any] = np.lib.format.read_array(file, allow_pickle=False)
-    return array
+def _read_npy(source: Source) -> NDArray[Any]:
+    with _archive_errors(name_of(source)):
+        return read_npy(source)
 
 
-def _read_npz(path: Path) -> dict[str, NDArray[Any]]:
+def read_npz(source: Source) -> dict[str, NDArray[Any]]:
+    """Return the samples and labels of an .npz file by their names in a `Dataset`.
+
+    Parameters
+    ----------
+    source : str, Path or bytes
+        The file, or its content.
+
+    Raises
+    ------
+    DataError
+        If it cannot be read, or holds no samples.
+    """
+    path = name_of(source)
     names = {**{key: key for key in FILES}, "x": "x_train", "y": "y_train"}
-    # np.load takes other formats too, ZipFile does not.
-    with _numpy_errors(path), zipfile.ZipFile(path), np.load(path, allow_pickle=False) as archive:
-        found = list(archive.files)
+    with _archive_errors(path), NpzArchive(source) as archive:
+        found = archive.keys
         wanted = [key for key in found if key.lower() in names]
-        arrays = {names[key.lower()]: np.asarray(archive[key]) for key in wanted}
-    if len(arrays) < len(wanted):
-        raise DataError(
-            f"{path}: has {', '.join(wanted)}, of which two name the same; keep one of them"
-        )
+        if len({names[key.lower()] for key in wanted}) < len(wanted):
+            raise DataError(
+                f"{path}: has {', '.join(wanted)}, of which two name the same; keep one of them"
+            )
+        arrays = {names[key.lower()]: archive.read(key) for key in wanted}
     if "x_train" not in arrays:
         raise DataError(
-            f"{path}: has the keys {', '.join(found) or '(none)'}; expected x_train and, if there "
-            "are such, y_train, x_test, y_test; or x and y; rename them"
+            f"{path}: has the keys {', '.join(map(shown, found[:20])) or '(none)'}; expected "
+            "x_train and, if there are such, y_train, x_test, y_test; or x and y; rename them"
         )
     return arrays
 
 
 @contextmanager
-def _numpy_errors(path: Path) -> Iterator[None]:
-    """Turn what the file system, zipfile and NumPy raise about a bad file into DataError."""
+def _archive_errors(path: str) -> Iterator[None]:
+    """Name the file, and what to do about it."""
     try:
         yield
-    except Exception as error:  # a dozen kinds, not all of them documented
+    except (ArchiveError, OSError) as error:
         raise DataError(
             f"{path}: cannot be read ({error}); check the path, and write it with numpy.save or "
             "numpy.savez as plain numbers, not objects"
         ) from error
+    except ValueError as error:
+        if isinstance(error, DataError):
+            raise
+        raise DataError(f"{path!r}: cannot be the name of a file ({error})") from error
 
 
 def _named(name: str, data_dir: str | Path | None) -> tuple[dict[str, NDArray[Any]], str]:

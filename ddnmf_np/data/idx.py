@@ -8,16 +8,17 @@ import gzip
 import hashlib
 import math
 import struct
+import sys
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any, BinaryIO, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ddnmf_np.errors import DataError
+from ddnmf_np.files import Source, name_of, open_source
 
 MAX_BYTES = 4 * 2**30  # a bound on what one file may hold once it is decompressed
 
@@ -26,13 +27,13 @@ _MAX_NDIM = 4  # images with channels
 _PIECE = 2**20
 
 
-def read_idx(path: str | Path, *, max_bytes: int = MAX_BYTES) -> NDArray[Any]:
+def read_idx(source: Source, *, max_bytes: int = MAX_BYTES) -> NDArray[Any]:
     """Read an IDX file, whole or not at all.
 
     Parameters
     ----------
-    path : str or Path
-        The file; gzip is recognised by its first bytes, not by the name.
+    source : str, Path or bytes
+        The file, or its content; gzip is recognised by its first bytes, not by the name.
     max_bytes : int
         Refuse a file whose header announces more bytes of data than this.
 
@@ -51,7 +52,8 @@ def read_idx(path: str | Path, *, max_bytes: int = MAX_BYTES) -> NDArray[Any]:
     Memory grows with the bytes that are really there, never with what the header claims, and
     decompression stops one byte after the announced end.
     """
-    with _open_decompressed(path) as stream:
+    path = name_of(source)
+    with _open_decompressed(source) as stream:
         magic = stream.read(4)
         if len(magic) < 4 or magic[:2] != b"\0\0" or magic[2] not in _DTYPES:
             raise DataError(f"{path}: begins with {magic!r}, so it is no IDX file; get it again")
@@ -71,6 +73,11 @@ def read_idx(path: str | Path, *, max_bytes: int = MAX_BYTES) -> NDArray[Any]:
                 f"{path}: its header announces {expected} bytes, shape {shape}; at most "
                 f"{max_bytes} are read; get the file again, or split it"
             )
+        if math.prod(size or 1 for size in shape) * dtype.itemsize > sys.maxsize:  # and one is 0
+            raise DataError(
+                f"{path}: its header announces the shape {shape}, which NumPy cannot hold; get "
+                "the file again"
+            )
         data = bytearray()
         for piece in _pieces(stream, expected + 1):
             data += piece
@@ -83,15 +90,15 @@ def read_idx(path: str | Path, *, max_bytes: int = MAX_BYTES) -> NDArray[Any]:
     return np.frombuffer(data, dtype).reshape(shape).astype(dtype.newbyteorder("="), copy=False)
 
 
-def sha256_of_decompressed(path: str | Path, *, max_bytes: int = MAX_BYTES) -> str:
+def sha256_of_decompressed(source: Source, *, max_bytes: int = MAX_BYTES) -> str:
     """Return the SHA-256 of a file's content after decompression, if it is compressed.
 
     Copies of one file differ in their gzip headers and compression, not in this.
 
     Parameters
     ----------
-    path : str or Path
-        The file; gzip is recognised by its first bytes, not by the name.
+    source : str, Path or bytes
+        The file, or its content; gzip is recognised by its first bytes, not by the name.
     max_bytes : int
         Refuse a file that is longer than this.
 
@@ -105,8 +112,9 @@ def sha256_of_decompressed(path: str | Path, *, max_bytes: int = MAX_BYTES) -> s
     DataError
         If the file cannot be read, is corrupt or too long.
     """
+    path = name_of(source)
     digest, length = hashlib.sha256(), 0
-    with _open_decompressed(path) as stream:
+    with _open_decompressed(source) as stream:
         for piece in _pieces(stream, max_bytes + 1):
             digest.update(piece)
             length += len(piece)
@@ -116,10 +124,11 @@ def sha256_of_decompressed(path: str | Path, *, max_bytes: int = MAX_BYTES) -> s
 
 
 @contextmanager
-def _open_decompressed(path: str | Path) -> Iterator[BinaryIO]:
+def _open_decompressed(source: Source) -> Iterator[BinaryIO]:
     """Open a file for reading, and turn what the file system or gzip raises into DataError."""
+    path = name_of(source)
     try:
-        with open(path, "rb") as raw:
+        with open_source(source) as raw:
             if raw.peek(2)[:2] == b"\x1f\x8b":
                 with gzip.GzipFile(fileobj=raw) as unzipped:
                     yield cast(BinaryIO, unzipped)

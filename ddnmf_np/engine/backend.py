@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
+import warnings
 from functools import cache
 from importlib import import_module
 from importlib.metadata import distributions
@@ -115,6 +116,25 @@ def load_cupy() -> ModuleType:
     _count_devices(cupy)
     _try_arithmetic(cupy)
     return cupy
+
+
+def load_nccl() -> ModuleType:
+    """Return CuPy's module of NCCL, which CuPy itself does not import.
+
+    Raises
+    ------
+    BackendError
+        If there is no NCCL library.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the error says more
+        nccl: ModuleType = import_module("cupy.cuda.nccl")
+    if not nccl.available:
+        raise BackendError(
+            "several ranks on GPUs need NCCL, which CuPy cannot load; pip install nvidia-nccl-cu12 "
+            "(or -cu13, as CuPy's own package), or take --backend numpy"
+        )
+    return nccl
 
 
 def why_not_cupy() -> str | None:

@@ -225,7 +225,13 @@ class InterpretabilityLoss:
         return values
 
     def taps(
-        self, net: str, x: Array, *, measure: bool = False, observed: Array | None = None
+        self,
+        net: str,
+        x: Array,
+        *,
+        measure: bool = False,
+        observed: Array | None = None,
+        n: int | None = None,
     ) -> dict[int, list[Tap]]:
         """Return the direct gradients of a network (``Grad`` of equation 10, g(L) of 9).
 
@@ -246,10 +252,13 @@ class InterpretabilityLoss:
         observed : ndarray of shape (n, D), bool, optional
             Entries of ``x`` that count; all by default. Needs `allow_missing`. See
             ``derivations/15-missing-values.md``.
+        n : int, optional
+            N, the samples of the batch; by default those of ``x``, which may be a part of it. See
+            ``derivations/16-scaling.md``.
         """
         taps: dict[int, list[Tap]] = {}
         for number, term in enumerate(self.terms):
-            c = 2.0 * term.weight * self._scale(term, x.shape[0])
+            c = 2.0 * term.weight * self._scale(term, n or x.shape[0])
             total = self.sums[number : number + 1] if measure else None
             for end, ref, adds_to in ((term.a, term.b, total), (term.b, term.a, None)):
                 if end.net == net and end in term.moves:

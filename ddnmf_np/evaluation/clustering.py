@@ -24,10 +24,16 @@ from ddnmf_np.evaluation.metrics import Labels, encode_labels, scores
 
 Method = Literal["kmeans", "gmm-spherical", "gmm-full", "gmm-diag", "gmm-tied", "gmm-full-tsne"]
 
-# Added to every variance of a mixture: (1e-3)^2, the square of the spread below which
+KMEANS_OPTIONS: dict[str, Any] = {"init": "k-means++", "max_iter": 300, "tol": 1e-4}
+
+# reg_covar is added to every variance of a mixture: (1e-3)^2, the square of the spread below which
 # `dead_units` calls a unit dead. It keeps the likelihood of a cluster of equal codes finite.
-_REG_COVAR = 1e-6
-_KMEANS_ITERATIONS = 300
+MIXTURE_OPTIONS: dict[str, Any] = {
+    "init_params": "kmeans",
+    "max_iter": 100,
+    "tol": 1e-3,
+    "reg_covar": 1e-6,
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -180,10 +186,10 @@ class _Fit(NamedTuple):
 
 
 def _fit_kmeans(codes: npt.NDArray[Any], n_clusters: int, method: Method, state: int) -> _Fit:
-    model = KMeans(n_clusters, n_init=1, max_iter=_KMEANS_ITERATIONS, random_state=state)
+    model = KMeans(n_clusters, n_init=1, **KMEANS_OPTIONS, random_state=state)
     labels = model.fit_predict(codes).astype(np.int32)
     # scikit-learn does not say whether it converged; one that stops at the limit may have.
-    converged = model.n_iter_ < _KMEANS_ITERATIONS
+    converged = model.n_iter_ < KMEANS_OPTIONS["max_iter"]
     return _Fit(labels, float(model.inertia_), converged, bic=None)
 
 
@@ -192,7 +198,7 @@ def _fit_mixture(codes: npt.NDArray[Any], n_clusters: int, method: Method, state
     model = GaussianMixture(
         n_clusters,
         covariance_type=method.removeprefix("gmm-").removesuffix("-tsne"),
-        reg_covar=_REG_COVAR,
+        **MIXTURE_OPTIONS,
         random_state=state,
     )
     try:

@@ -12,6 +12,22 @@ from ddnmf_np.evaluation.interpret import check_codes
 
 EmbeddingMethod = Literal["tsne", "pca"]
 
+TSNE_OPTIONS: dict[str, Any] = {
+    "perplexity": 30.0,
+    "early_exaggeration": 12.0,
+    "learning_rate": "auto",
+    "max_iter": 1000,
+    "min_grad_norm": 1e-7,
+    "n_iter_without_progress": 300,
+    "metric": "euclidean",
+    "method": "barnes_hut",
+    "angle": 0.5,
+}
+"""Of t-SNE; the perplexity is less where there are few samples."""
+
+START_SCALE = 1e-4
+"""Standard deviation of t-SNE's start; the scale that scikit-learn's own ``init="pca"`` uses."""
+
 # Fewer samples than this have no neighbourhoods to keep: their perplexity would be below 3.
 _FEWEST_FOR_TSNE = 10
 
@@ -80,9 +96,12 @@ def embed(
     if method == "pca" or len(codes) < _FEWEST_FOR_TSNE:
         return indices, points
     model = TSNE(
-        perplexity=min(30.0, (len(codes) - 1) / 3),
-        # The scale that scikit-learn's own init="pca" uses; that one refuses codes of one unit.
-        init=(points / points[:, 0].std() * 1e-4).astype(np.float32),
+        **{
+            **TSNE_OPTIONS,
+            "perplexity": min(TSNE_OPTIONS["perplexity"], (len(codes) - 1) / 3),
+        },
+        # Not scikit-learn's own init="pca", which refuses codes of one unit.
+        init=(points / points[:, 0].std() * START_SCALE).astype(np.float32),
         random_state=seed,
     )
     # One thread: t-SNE's thousand steps each wait for all threads, so that one busy core makes

@@ -71,7 +71,8 @@ def _wrapped(title: str, width: float) -> tuple[str, float]:
     """Return a title in lines that a figure of that width has room for, and their height."""
     at_11_points = int(10 * width)
     lines = textwrap.wrap(title, at_11_points, break_on_hyphens=False)
-    return "\n".join(lines), _TITLE_HEIGHT * len(lines)
+    # A title has the name of a file in it: no dollar may begin a formula.
+    return "\n".join(lines).replace("$", r"\$"), _TITLE_HEIGHT * len(lines)
 
 
 def save(fig: Figure, path: str | os.PathLike[str]) -> None:

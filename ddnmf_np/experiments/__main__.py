@@ -13,7 +13,14 @@ from ddnmf_np.config import unknown
 from ddnmf_np.engine.backend import BACKENDS
 from ddnmf_np.errors import DDNMFError, OutputError, UsageError
 from ddnmf_np.experiments.baselines import Source
-from ddnmf_np.experiments.campaign import EVERYTHING, NOISE_RATES, RESULTS, Settings, run
+from ddnmf_np.experiments.campaign import (
+    EVERYTHING,
+    MOST_SEEDS,
+    NOISE_RATES,
+    RESULTS,
+    Settings,
+    run,
+)
 from ddnmf_np.experiments.networks import NOISE_MODELS, TABLE_MODELS
 from ddnmf_np.experiments.records import Store
 from ddnmf_np.experiments.report import report
@@ -172,11 +179,17 @@ def parse_results(words: Sequence[str]) -> tuple[str, ...]:
 def parse_seeds(text: str) -> tuple[int, ...]:
     """Return the seeds: ``"3"`` is 0, 1, 2, and ``"3,5"`` or ``"3,"`` are those themselves."""
     try:
-        if "," not in text:
-            return tuple(range(int(text)))
-        return tuple(int(part) for part in text.split(",") if part.strip())
+        numbers = [int(part) for part in text.split(",") if part.strip()]
+        if "," in text:
+            return tuple(numbers)
+        [number] = numbers
     except ValueError as error:
         raise UsageError(f"seeds is {text!r}; give a number, or seeds with commas") from error
+    if number > MOST_SEEDS:
+        raise UsageError(
+            f"seeds is {number}; give at most {MOST_SEEDS}, or one seed with a comma: {number},"
+        )
+    return tuple(range(number))
 
 
 def main(

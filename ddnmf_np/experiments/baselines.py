@@ -34,6 +34,7 @@ from ddnmf_np.data.datasets import Dataset, load
 from ddnmf_np.engine.backend import get_ops
 from ddnmf_np.engine.ops import Ops
 from ddnmf_np.errors import DataError
+from ddnmf_np.evaluation import clustering, embedding
 from ddnmf_np.evaluation.clustering import ClusteringResult, Method, cluster
 from ddnmf_np.evaluation.report import noisy_copy
 from ddnmf_np.experiments.autoencoder import Autoencoder
@@ -56,6 +57,7 @@ NMF_OPTIONS: dict[str, Any] = {
 WIDEST_MIXTURE = 64
 """Codes wider than this are reduced to principal components before a mixture is fitted."""
 COMPONENTS = 50
+PCA_OPTIONS: dict[str, Any] = {"svd_solver": "covariance_eigh"}
 
 CLUSTERERS: tuple[Method, ...] = ("kmeans", "gmm-spherical", "gmm-full")
 """k-means is the odd, a mixture the even rows of the paper's tables."""
@@ -67,6 +69,8 @@ OPTIONS_SINCE: dict[str, Any] = {
     "nmf_spread": 1.0,
     "lr_schedule": "constant",
     "missing": "error",
+    "stream": False,
+    "stream_window": 128,
 }
 """Options that `Config` got after format 1, each with the value that means "as before".
 
@@ -74,6 +78,31 @@ At that value they are left out of the identity of a run, so that a new option d
 earlier records worthless.
 """
 
+SETTINGS_SINCE: dict[str, Any] = {
+    "kmeans.init": "k-means++",
+    "kmeans.max_iter": 300,
+    "kmeans.tol": 1e-4,
+    "mixture.init_params": "kmeans",
+    "mixture.max_iter": 100,
+    "mixture.tol": 1e-3,
+    "mixture.reg_covar": 1e-6,
+    "pca.svd_solver": "covariance_eigh",
+    "tsne.perplexity": 30.0,
+    "tsne.early_exaggeration": 12.0,
+    "tsne.learning_rate": "auto",
+    "tsne.max_iter": 1000,
+    "tsne.min_grad_norm": 1e-7,
+    "tsne.n_iter_without_progress": 300,
+    "tsne.metric": "euclidean",
+    "tsne.method": "barnes_hut",
+    "tsne.angle": 0.5,
+    "tsne.start_scale": 1e-4,
+}
+"""Settings of clusterings and maps at which records of format 1 were made before keys had them.
+
+Like `OPTIONS_SINCE`: at that value they are left out of the identity. To change a setting, change
+it where it is used, not here: this is what the records without it mean.
+"""
 
 NETWORKS = {**TABLE_NETWORKS, **VARIANTS}
 """Every network there is, of tables and studies, by the name it has in records."""
@@ -249,13 +278,14 @@ class Representation:
                 "n_clusters": self.data.n_classes,
                 "components": COMPONENTS if reduced else None,
                 "seed": self.seed,
+                **settings_of(method, reduced),
             },
         )
 
     def embedding(self, samples: int) -> Name:
         """Return the name of the record of a map of the codes."""
         identity = {"embedding": "tsne", "codes": self.name.key, "points": samples, "seed": 0}
-        return Name("embedding", self.label, identity)
+        return Name("embedding", self.label, identity | settings_of("tsne"))
 
     @property
     def width(self) -> int:
@@ -306,6 +336,27 @@ def identity_of(config: Config) -> dict[str, Any]:
         name: values[name]
         for name in keep
         if name not in OPTIONS_SINCE or values[name] != OPTIONS_SINCE[name]
+    }
+
+
+def settings_of(method: str, reduced: bool = False) -> dict[str, Any]:
+    """Return the settings of a clusterer or a map that are not those of `SETTINGS_SINCE`."""
+    used: dict[str, Mapping[str, Any]] = {}
+    if method == "kmeans":
+        used["kmeans"] = clustering.KMEANS_OPTIONS
+    if method.startswith("gmm-"):
+        used["mixture"] = clustering.MIXTURE_OPTIONS
+    if method.endswith("tsne"):
+        used["tsne"] = {**embedding.TSNE_OPTIONS, "start_scale": embedding.START_SCALE}
+    if reduced:
+        used["pca"] = PCA_OPTIONS
+    settings = {
+        f"{who}.{name}": value for who, all_ in used.items() for name, value in all_.items()
+    }
+    return {
+        name: value
+        for name, value in settings.items()
+        if name not in SETTINGS_SINCE or value != SETTINGS_SINCE[name]
     }
 
 
@@ -469,5 +520,5 @@ def cluster_codes(
 ) -> ClusteringResult:
     """Cluster codes; wide ones by a mixture of their first principal components."""
     if method != "kmeans" and H.shape[1] > WIDEST_MIXTURE:
-        H = PCA(min(COMPONENTS, *H.shape), svd_solver="covariance_eigh").fit_transform(H)
+        H = PCA(min(COMPONENTS, *H.shape), **PCA_OPTIONS).fit_transform(H)
     return cluster(H, n_clusters, method=method, n_starts=starts, seed=seed)

@@ -58,6 +58,17 @@ DATASETS = {"table1": ("mnist",), "table2": ("fashion-mnist",)}
 
 NOISE_RATES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8)
 
+LIMITS = {
+    "epochs": (0, 1_000_000),
+    "starts": (1, 10_000),
+    "jobs": (1, 1024),
+    "samples": (1, 1_000_000_000),
+    "threads": (1, 1024),
+}
+"""Least and most of what is a whole number; beyond, it is a slip of the keyboard."""
+
+MOST_SEEDS = 10_000
+
 BEAT = 30.0
 """Seconds between two signs of life of a network that trains."""
 
@@ -135,12 +146,23 @@ class Settings:
             raise UsageError("seeds: there are none; give at least 1 (5 for a result to show)")
         if len(set(self.seeds)) < len(self.seeds):
             raise UsageError(f"seeds is {self.seeds}; give each seed once")
-        for name, least in (("epochs", 0), ("starts", 1), ("jobs", 1), ("samples", 1)):
+        if len(self.seeds) > MOST_SEEDS:
+            raise UsageError(f"seeds: there are {len(self.seeds)}; give at most {MOST_SEEDS}")
+        for name, (least, most) in LIMITS.items():
             value = getattr(self, name)
-            if value is not None and value < least:
-                raise UsageError(f"{name} is {value}; expected a whole number >= {least}")
+            if value is not None and not least <= value <= most:
+                raise UsageError(
+                    f"{name} is {value}; expected a whole number from {least} to {most:,}"
+                )
         if not self.noise_rates or not all(0.0 < rate < 1.0 for rate in self.noise_rates):
             raise UsageError(f"noise_rates is {self.noise_rates}; expected numbers in (0, 1)")
+        if self.results and not any(map(self.sources_of, self.results)):
+            left_out = [f"{result} ({DATASETS[result][0]})" for result in self.results]
+            chosen = ", ".join(source.name for source in self.sources)
+            raise UsageError(
+                f"datasets is {chosen}, which {', '.join(left_out)} is not about; name the "
+                "data set of the table too, or another table"
+            )
         studies = [result for result in self.results if result in STUDIES]
         variants = [name for study in studies for name in STUDIES[study].names]
         if self.variants is not None and not studies:
@@ -340,6 +362,9 @@ def run(settings: Settings, folder: Path, say: Callable[[str], None]) -> list[st
     get_ops(settings.backend)
     store = Store(folder, warn=lambda text: say(f"note: {text}"))
     store.create()
+    for result in settings.results:
+        if not settings.sources_of(result):
+            say(f"skipped: {result}, since {DATASETS[result][0]} is not among the data sets")
     failures: list[str] = []
     infos: dict[str, DataInfo] = {}
     for source in dict.fromkeys(s for r in settings.results for s in settings.sources_of(r)):

@@ -58,7 +58,7 @@ TABLE_MODELS = (
     "raw", "nmf", "ae2", "ae2-nmf", "ae1", "ddnmf-paper", "ddnmf-demo", "ae-linear", "ddnmf-stable",
 )  # fmt: skip
 """Representations of tables 1 and 2, in the paper's order; the last two are not the paper's."""
-MAPPED_MODELS = ("ae1", "ddnmf-demo", "ae-linear", "ddnmf-stable")
+MAPPED_MODELS = ("ae1", "ddnmf-paper", "ddnmf-demo", "ae-linear", "ddnmf-stable")
 """Representations of tables 1 and 2 that are clustered on a t-SNE map too."""
 NOISE_MODELS = ("ae1-denoising", "ddnmf-paper", "ddnmf-demo")
 """Networks of table 3 and figure 3."""

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from ddnmf_np.config import unknown
 from ddnmf_np.errors import DataError
-from ddnmf_np.experiments import study_tables, tables
+from ddnmf_np.experiments import codes, study_tables, tables
 from ddnmf_np.experiments.records import Record, Store
 from ddnmf_np.experiments.studies import STUDIES
 
@@ -29,8 +29,12 @@ Reader = Callable[[str | None], Sequence[Record]]
 
 def render(name: str, records: Sequence[Record], *, short: bool = False) -> str:
     """Return a table or the table of a study, see `tables.render` and `study_tables.render`."""
-    make = study_tables.render if name in STUDIES else tables.render
-    return make(name, records, short=short)
+    if name in STUDIES:
+        return study_tables.render(name, records, short=short)
+    text = tables.render(name, records, short=short)
+    if text and not short and name in tables.TABLES:
+        text += f"\n{codes.NOTE}\n\n{codes.code_table(records, dataset=tables.TABLES[name])}\n"
+    return text
 
 
 def updated(text: str, read: Reader) -> str:

@@ -23,7 +23,8 @@ from typing import Any, Literal
 
 import numpy as np
 
-from ddnmf_np import __version__
+from ddnmf_np import __version__, jsontext
+from ddnmf_np.archives import NpzArchive
 from ddnmf_np.environment import commit
 from ddnmf_np.errors import DataError
 from ddnmf_np.files import atomic_write, atomic_write_text, make_folder
@@ -38,7 +39,13 @@ Record = dict[str, Any]
 Kind = Literal["codes", "clustering", "embedding"]
 
 FIELDS: dict[str, dict[str, Any]] = {
-    "codes": {"seconds": (int, float), "code": dict, "arrays": (str, type(None))},
+    "codes": {
+        "seconds": (int, float),
+        "code": dict,
+        "losses": dict,
+        "reconstruction_error": dict,
+        "arrays": (str, type(None)),
+    },
     "clustering": {"images": str, "method": str, "starts": int, "result": dict},
     "embedding": {"images": str, "points": list, "labels": (list, type(None))},
 }
@@ -46,6 +53,47 @@ FIELDS: dict[str, dict[str, Any]] = {
 
 OPTIONAL: dict[str, dict[str, Any]] = {"clustering": {"assignment": str}}
 """What a record may have; one that was written before there was such a thing is as valid."""
+
+SCORES = ("acc", "nmi", "ari")
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def _is_count(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+
+
+def _numbers_by_name(value: Any) -> bool:
+    return isinstance(value, dict) and all(map(_is_number, value.values()))
+
+
+def _list_of(is_valid: Callable[[Any], bool]) -> Callable[[Any], bool]:
+    return lambda value: isinstance(value, list) and bool(value) and all(map(is_valid, value))
+
+
+ENTRIES: dict[str, dict[str, Callable[[Any], bool]]] = {
+    "codes": {
+        "code.unit_std": _list_of(_is_number),
+        "code.dead_units": _is_count,
+        "losses": _numbers_by_name,
+        "reconstruction_error": _numbers_by_name,
+    },
+    "clustering": {
+        **{f"result.{score}": _is_number for score in SCORES},
+        **{
+            f"result.spread.{score}.{what}": _is_number
+            for score in SCORES
+            for what in ("mean", "std", "min", "max")
+        },
+        "result.bic": lambda value: value is None or _is_number(value),
+        "result.degenerate": lambda value: value is None or isinstance(value, str),
+        "result.cluster_sizes": _list_of(_is_count),
+    },
+    "embedding": {},
+}
+"""What tables read inside the entries of a record, by its path, and what is valid there."""
 
 COMMON: dict[str, Any] = {
     "identity": dict,
@@ -139,11 +187,27 @@ def check(record: Any, where: str, file: str, remedy: str) -> Record:
     for name, types in (COMMON | FIELDS[kind] | optional).items():
         if name not in record or not isinstance(record[name], types):
             raise RecordError(f"{where}: has no valid {name!r}; {remedy}")
+    for place, is_valid in ENTRIES[kind].items():
+        if not is_valid(_entry(record, place)):
+            raise RecordError(f"{where}: has no valid {place!r}; {remedy}")
     if record.get("key") != key_of(record["identity"]) or record["key"] not in file:
         raise RecordError(
             f"{where}: its key is not that of its configuration (edited or renamed?); {remedy}"
         )
     return record
+
+
+_MISSING = object()
+
+
+def _entry(record: Record, place: str) -> Any:
+    """Return what is at a path such as ``"result.acc"``, or `_MISSING`, which is never valid."""
+    value: Any = record
+    for name in place.split("."):
+        if not isinstance(value, dict) or name not in value:
+            return _MISSING
+        value = value[name]
+    return value
 
 
 class Store:
@@ -188,10 +252,10 @@ class Store:
         """Return a record from its file; raises `RecordError` as `check` does."""
         remedy = "delete it, and the next run of the same command computes it again"
         try:
-            record = json.loads(path.read_text("utf-8"), parse_constant=_refuse)
+            record = jsontext.read(path)
         except OSError as error:
             raise RecordError(f"{path}: cannot be read: {error.strerror}; {remedy}") from error
-        except ValueError as error:  # not UTF-8, or not JSON
+        except ValueError as error:  # not UTF-8, not JSON, or too long
             raise RecordError(f"{path}: is not valid JSON: {error}; {remedy}") from error
         return check(record, str(path), path.name, remedy)
 
@@ -337,25 +401,20 @@ class Store:
         """
         path = self.codes / name
         try:
-            with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
-                return {key: archive[key] for key in archive.files}
-        except Exception as error:  # zipfile, zlib and NumPy raise many kinds
+            with NpzArchive(path) as archive:
+                return {key: archive.read(key) for key in archive.keys}
+        except (DataError, OSError) as error:
             raise RecordError(
                 f"{path}: cannot be read ({type(error).__name__}: {error}); delete it, and the "
                 "next run of the same command computes it again"
             ) from error
 
 
-def _refuse(constant: str) -> Any:
-    """Raise `ValueError` for NaN and infinities, which Python reads and JSON does not have."""
-    raise ValueError(f"there is no {constant} in it")
-
-
 def _unpack(line: bytes, where: str) -> tuple[str, Record]:
     """Return file name and record of a packed line; raises `RecordError` if it is of no use."""
     remedy = "delete the line, and the next run of the same command computes it again"
     try:
-        entry = json.loads(line, parse_constant=_refuse)
+        entry = jsontext.parse(line)
         file, record = entry["file"], entry["record"]
         if not isinstance(file, str) or Path(file).name != file:
             raise ValueError(f"{file!r} is no name of a file")

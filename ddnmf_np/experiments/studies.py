@@ -7,6 +7,7 @@ key: it is not trained a second time, and gets records of its own name.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
 from typing import Any
@@ -51,8 +52,8 @@ def _ablation() -> Iterator[tuple[str, Network]]:
 def _weights() -> Iterator[tuple[str, Network]]:
     """Yield both presets, and each with one weight after the other a tenth and ten times of it.
 
-    Of the apposition and the non-negative loss 0 too; without the symmetric loss nothing would
-    train the paper's supervisor.
+    Of the apposition and the non-negative loss 0 too, and both at once a tenth and ten times;
+    without the symmetric loss nothing would train the paper's supervisor.
     """
     for name in ("demo", "paper"):
         yield _changed(name)
@@ -61,6 +62,18 @@ def _weights() -> Iterator[tuple[str, Network]]:
                 if factor or weight != "alpha_sym":
                     value = getattr(PRESETS[name], weight) * factor
                     yield _changed(name, weight, value, f"{weight} = {value:g}")
+        # The corners of the grid of both: with the lines above, 3 x 3.
+        for of_beta, of_gamma in itertools.product((0.1, 10.0), repeat=2):
+            beta = PRESETS[name].beta_ap * of_beta
+            gamma = PRESETS[name].gamma_nc * of_gamma
+            yield (
+                f"{name}-beta-ap-{_text(beta)}-gamma-nc-{_text(gamma)}",
+                Network(
+                    f"{name}: beta_ap = {beta:g}, gamma_nc = {gamma:g}",
+                    "ddnmf",
+                    {"objective": name, "beta_ap": beta, "gamma_nc": gamma},
+                ),
+            )
 
 
 def _ingredients() -> Iterator[tuple[str, Network]]:

@@ -69,7 +69,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         text = make_report(folder, linked_from=output)
         make_folder(output.parent)
         atomic_write_text(output, text)
-        print(f"{output} ({len(text.encode('utf-8')) / 1e6:.1f} MB): open it in a browser")
+        print(
+            f"{output} ({len(text.encode('utf-8', 'replace')) / 1e6:.1f} MB): open it in a browser"
+        )
         return 0
     except DDNMFError as error:
         print(f"error: {error}", file=sys.stderr)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, field
 from typing import Any
 
+from ddnmf_np import jsontext
 from ddnmf_np.checkpoint import load_checkpoint
 from ddnmf_np.config import Config, read_config
 from ddnmf_np.errors import CheckpointError, DataError, UsageError
@@ -119,7 +119,7 @@ def _read_history(folder: RunFolder, notes: list[str]) -> list[dict[str, Any]]:
     history: list[dict[str, Any]] = []
     for number, line in enumerate(lines, start=1):
         try:
-            record = json.loads(line)
+            record = jsontext.parse(line, finite=False)  # a loss may be NaN
             if not isinstance(record, dict):
                 raise ValueError("no record of an epoch")
             for name, value in record.items():
@@ -141,7 +141,7 @@ def _read_summary(folder: RunFolder) -> dict[str, Any]:
     if not folder.summary.exists():
         return {}
     try:
-        summary = json.loads(folder.summary.read_text("utf-8"))
+        summary = jsontext.read(folder.summary, finite=False)
         if not isinstance(summary, dict):
             raise ValueError("expected an object")
     except ValueError as error:
@@ -174,7 +174,7 @@ def _read_pictures(folder: RunFolder, notes: list[str]) -> dict[str, bytes]:
         if not path.is_file():
             continue
         data = path.read_bytes()
-        if data.startswith(_PNG) and data.endswith(_PNG_END):
+        if data.startswith(_PNG) and data[12:16] == b"IHDR" and data.endswith(_PNG_END):
             pictures[name] = data
         else:
             notes.append(f"{folder.figures.name}/{name} is no picture; it is left out.")

@@ -19,6 +19,8 @@ from ddnmf_np.config import Config
 from ddnmf_np.data.affine import Affine
 from ddnmf_np.data.batches import epoch_order
 from ddnmf_np.data.noise import NOISE_KINDS, Noise
+from ddnmf_np.data.rows import Rows
+from ddnmf_np.data.sources import stream
 from ddnmf_np.engine import backend, ops_cupy
 from ddnmf_np.engine.gradcheck import gradcheck
 from ddnmf_np.engine.ops import Ops, Tap
@@ -452,3 +454,22 @@ def test_a_whole_run_on_the_device(installed, tmp_path):
     assert code == 0
     assert (tmp_path / "run" / "summary.json").exists()
     assert (tmp_path / "run" / "figures" / "losses.png").exists()
+
+
+def test_streamed_samples_train_on_the_device_as_held_ones(device):
+    """In small windows too, of which each crosses to the device once."""
+    x = data()
+    held = Trainer(Model(FEATURES, config(), device.ops), x)
+    streamed = [
+        Trainer(Model(FEATURES, config(), device.ops), Rows(stream(x), x.dtype)) for _ in range(2)
+    ]
+    streamed[1].x.block_rows, streamed[1].x.window_blocks = 5, 2
+    for trainer in (held, *streamed):
+        trainer.train(1)
+    one, two = (trainer.model.state() for trainer in (held, streamed[0]))
+    assert all(one[name].tobytes() == two[name].tobytes() for name in one)
+    host = Trainer(Model(FEATURES, config()), streamed[1].x)
+    host.train(1)
+    found = streamed[1].model.state()
+    for name, block in host.model.state().items():
+        assert_close(found[name], block, GOLDEN64, name)

@@ -375,10 +375,13 @@ def test_npy_with_labels(tmp_path):
     data = load(str(tmp_path / "x.npy"), labels=tmp_path / "y.npy")
     assert data.y_train.tolist() == [2, 0, 1]
     assert data.y_train.dtype == np.int64
-    for bad in (np.zeros(4, int), np.zeros((3, 1), int), np.zeros(3), np.array(["a"] * 3)):
+    for bad in (np.zeros(4, int), np.zeros((3, 1), int), np.zeros(3)):
         np.save(tmp_path / "y.npy", bad)
         with pytest.raises(DataError, match=r"y_train has shape .* expected \(3,\), one integer"):
             load(str(tmp_path / "x.npy"), labels=tmp_path / "y.npy")
+    np.save(tmp_path / "y.npy", np.array(["a"] * 3))
+    with pytest.raises(DataError, match=r"y\.npy: cannot be read .*'<U1', not plain numbers"):
+        load(str(tmp_path / "x.npy"), labels=tmp_path / "y.npy")
     for name in ("digits", tmp_path / "x.npz", tmp_path):
         with pytest.raises(UsageError, match=r"labels='y\.npy' goes with an \.npy file alone"):
             load(name, labels="y.npy")
@@ -408,7 +411,7 @@ def test_npz(tmp_path, save):
 def test_npz_of_another_layout_is_refused(tmp_path):
     path = tmp_path / "mine.npz"
     np.savez(path, images=np.ones((2, 2)), target=np.ones(2))
-    with pytest.raises(DataError, match=r"keys images, target; expected x_train .* or x and y"):
+    with pytest.raises(DataError, match=r"keys 'images', 'target'; expected x_train .* or x and y"):
         load(path)
     np.savez(path, x_train=np.ones((2, 3)), x_test=np.ones((2, 4)))
     with pytest.raises(DataError, match="x_test has 4 features and x_train has 3"):
@@ -439,7 +442,7 @@ def test_pickles_are_never_loaded(tmp_path, name):
         np.save(path, array, allow_pickle=True)
     else:
         np.savez(path, x=array, allow_pickle=True)
-    with pytest.raises(DataError, match=r"cannot be read .*allow_pickle=False") as caught:
+    with pytest.raises(DataError, match=r"cannot be read .*never unpickled") as caught:
         load(path)
     assert str(path) in str(caught.value)
     assert not trace.exists()

@@ -8,7 +8,7 @@ from sklearn.decomposition import PCA
 from sklearn.mixture import GaussianMixture
 
 from ddnmf_np.errors import DataError, UsageError
-from ddnmf_np.evaluation.clustering import cluster, score_clustering
+from ddnmf_np.evaluation.clustering import KMEANS_OPTIONS, cluster, score_clustering
 from ddnmf_np.evaluation.embedding import embed
 from ddnmf_np.evaluation.metrics import clustering_accuracy, scores
 
@@ -129,7 +129,7 @@ def test_fewer_values_than_clusters_leave_clusters_empty(method):
 
 
 def test_start_that_hits_its_limit_is_reported(monkeypatch):
-    monkeypatch.setattr("ddnmf_np.evaluation.clustering._KMEANS_ITERATIONS", 2)
+    monkeypatch.setitem(KMEANS_OPTIONS, "max_iter", 2)
     H = np.random.default_rng(3).random((300, 2))
     assert not cluster(H, 8, method="kmeans", n_starts=3).converged.any()
 

@@ -1,5 +1,6 @@
 """Tables in pages: filled from records, and those that are committed equal to their records."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -9,19 +10,93 @@ from ddnmf_np.errors import DataError
 from ddnmf_np.experiments import published
 from ddnmf_np.experiments.published import reader, updated
 from ddnmf_np.experiments.records import Store
+from ddnmf_np.experiments.tables import DATASET_TITLES, budgets, collect
 
 ROOT = Path(__file__).parents[2]
 RESULTS = ROOT / "notebooks" / "results"
 PAGES = (ROOT / "README.md", ROOT / "derivations" / "experiments.md")
 PACKED = sorted(RESULTS.rglob("records.jsonl"))
 
-committed = pytest.mark.skipif(not PACKED, reason="no records.jsonl is in notebooks/results yet")
+TABLES = {
+    "experiments": ("table1", "table2"),
+    "noise": ("table3",),
+    "ablation": ("ablation",),
+    "weights": ("weights",),
+    "ingredients": ("ingredients",),
+    "recipe": ("recipe",),
+    "epochs20": ("table1",),
+    "epochs70": ("table1",),
+}
+"""Tables by the folder of `RESULTS` that their records are in; what is not here is refused."""
+
+PLACES = {
+    "README.md": {("table1", "experiments"), ("table2", "experiments"), ("table3", "noise")},
+    "experiments.md": {
+        *(("table1", "experiments"), ("table2", "experiments"), ("table3", "noise")),
+        *(("ablation", "ablation"), ("weights", "weights"), ("table1", "epochs70")),
+        *(("recipe", "recipe"), ("ingredients", "ingredients")),
+    },
+}
+"""Tables, with the folder of their records, that a page shows at least."""
+
+FEWER_SEEDS = {"ablation": 3, "weights": 3, "ingredients": 3, "recipe": 3, "epochs70": 1}
+"""Folders with ablations and trials, whose rows have so many seeds; every other row has five."""
+
+
+def places(text):
+    """Return the tables that a page shows, each with the name of the folder of its records."""
+    found = re.findall(r"^<!-- experiments (\S+) from=(\S+) -->$", text, re.MULTILINE)
+    return {(table, Path(folder).name) for table, folder in found}
+
+
+def counts(folder):
+    """Return the number of seeds of every row of every table of a folder."""
+    records, _ = Store(folder).load()
+    found = {}
+    for dataset in DATASET_TITLES:
+        for budget in budgets(records, dataset):
+            for row, seeds in collect(records, dataset, budget).items():
+                found[dataset, budget, row] = len(seeds)
+    return found
 
 
 # -- what is committed --------------------------------------------------------------------
 
 
-@committed
+def test_all_that_is_to_be_committed_is_there():
+    assert {path.parent.name for path in PACKED} == TABLES.keys()
+    for folder, names in TABLES.items():
+        assert {path.stem for path in (RESULTS / folder / "tables").iterdir()} == {*names}, folder
+        for name in names:
+            assert (RESULTS / folder / "tables" / f"{name}.md").stat().st_size > 0
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_page_shows_every_table_that_it_should(page):
+    assert PLACES[page.name] <= places(page.read_text("utf-8"))
+
+
+def test_a_place_that_is_gone_is_missed():
+    text = PAGES[0].read_text("utf-8")
+    gone = text.replace("<!-- experiments table3 from=notebooks/results/noise -->", "")
+    assert places(text) - places(gone) == {("table3", "noise")}
+
+
+@pytest.mark.parametrize("folder", TABLES)
+def test_every_row_has_five_seeds_or_is_a_trial_with_fewer(folder):
+    found = counts(RESULTS / folder)
+    assert found
+    if folder in FEWER_SEEDS:
+        assert set(found.values()) == {FEWER_SEEDS[folder]}
+    else:
+        assert min(found.values()) >= 5
+
+
+def test_a_row_with_a_seed_less_is_counted(tmp_path):
+    write(Store(tmp_path), *(clustering("nmf", s) for s in range(4)), clustering("ae1", 0))
+    assert sorted(counts(tmp_path).values()) == [1, 4]
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_page_says_what_the_records_say(page):
     """If not: ``python -m ddnmf_np.experiments report --output FOLDER --into PAGE``."""
@@ -31,7 +106,6 @@ def test_page_says_what_the_records_say(page):
     assert problems == []
 
 
-@committed
 def test_committed_records_are_all_of_use_and_as_they_are_packed(tmp_path):
     for path in PACKED:
         copy = Store(tmp_path)
@@ -40,7 +114,6 @@ def test_committed_records_are_all_of_use_and_as_they_are_packed(tmp_path):
         assert copy.packed.read_bytes() == path.read_bytes(), path
 
 
-@committed
 def test_committed_tables_say_what_the_records_say():
     for path in PACKED:
         records, _ = Store(path.parent).load()

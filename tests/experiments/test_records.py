@@ -8,6 +8,7 @@ from experiments_cases import clustering, codes, write
 
 from ddnmf_np.config import Config
 from ddnmf_np.experiments import records
+from ddnmf_np.experiments.__main__ import main
 from ddnmf_np.experiments.baselines import (
     OPTIONS_SINCE,
     DataInfo,
@@ -21,7 +22,7 @@ INFO = DataInfo(Source("mnist", "digits"), "hash", 100, 50, 64, 10)
 CONTENT = {
     "dataset": "mnist", "model": "raw", "seed": 0, "epochs": None, "samples": None,
     "noise_rate": 0.0, "n_test": 9, "images": "clean", "method": "kmeans", "starts": 1,
-    "result": {},
+    "result": clustering()["result"],
 }  # fmt: skip
 NAME = Name("clustering", "mnist-raw-seed0-kmeans", {"a": 1})
 
@@ -37,7 +38,7 @@ def test_a_record_comes_back_and_leaves_no_other_file(store):
     store.write(NAME, CONTENT)
     assert [path.name for path in store.records.iterdir()] == [NAME.file]
     found = store.find(NAME)
-    assert found["result"] == {}
+    assert found["result"] == CONTENT["result"]
     assert found["identity"] == {"a": 1}
     assert found["format"] == records.FORMAT
     assert store.load() == ([found], [])
@@ -80,6 +81,50 @@ def test_a_record_of_no_use_is_named_with_the_remedy_and_does_not_stop_the_other
 
 def edit(path, **changes):
     path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+
+@pytest.mark.parametrize(
+    ("record", "place", "value"),
+    [
+        (clustering(), "result", {}),
+        (clustering(), "result", []),
+        (clustering(), "result.acc", "0.5"),
+        (clustering(), "result.nmi", None),
+        (clustering(), "result.ari", True),
+        (clustering(), "result.bic", "low"),
+        (clustering(), "result.degenerate", 1),
+        (clustering(), "result.cluster_sizes", []),
+        (clustering(), "result.cluster_sizes", [1.5]),
+        (clustering(), "result.spread", {}),
+        (clustering(), "result.spread.acc.min", None),
+        (clustering(), "result.spread.nmi", {"std": 0.1}),
+        (codes(), "code", {}),
+        (codes(), "code.unit_std", []),
+        (codes(), "code.unit_std", ["wide"]),
+        (codes(), "code.dead_units", -1),
+        (codes(), "losses", None),
+        (codes(), "losses", {"loss_in": "3"}),
+        (codes(), "reconstruction_error", {"supervisor": None}),
+    ],
+)
+def test_a_damaged_entry_is_named_and_the_tables_are_made_of_the_rest(
+    store, capsys, record, place, value
+):
+    record = json.loads(json.dumps(record))
+    inside = record
+    *path, last = place.split(".")
+    for name in path:
+        inside = inside[name]
+    inside[last] = value
+    good = [clustering("nmf", seed) for seed in range(2)]
+    write(store, record, *good)
+    assert main(["report", "--output", str(store.folder)]) == 1
+    out, err = capsys.readouterr()
+    [line] = [line for line in out.splitlines() if line.startswith("- ")]
+    assert record["key"] in line
+    assert f"no valid '{place}" in line
+    assert err == ""
+    assert "| NMF | k-means | 2 |" in (store.folder / "tables" / "table1.md").read_text()
 
 
 def test_what_is_not_finite_is_not_written(store):
@@ -230,6 +275,7 @@ OTHER = {
     "image_shape": (4, 16), "nmf_start": "pca", "nmf_spread": 0.5, "lr_schedule": "cosine",
     "optimizer": "momentum", "lr": 3e-05, "momentum": 0.5, "adam_b1": 0.8, "adam_b2": 0.95,
     "adam_eps": 1e-09, "epochs": 4, "batch_size": 9, "seed": 6, "dtype": "float64",
+    "stream": True, "stream_window": 1,
 }  # fmt: skip
 """Another value for every option that a result depends on."""
 

@@ -70,18 +70,24 @@ def test_ablation_takes_each_difference_from_the_other_preset_alone(preset, othe
 
 
 @pytest.mark.parametrize("preset", ["demo", "paper"])
-def test_weights_change_one_at_a_time_by_a_factor_of_ten(preset):
+def test_weights_change_by_a_factor_of_ten_one_by_one_and_those_of_the_student_together(
+    preset,
+):
     found = [changes(name, preset) for name in VARIANTS if name.startswith(f"weights-{preset}")]
     assert found[0] == {}
     factors = {}
     for change in found[1:]:
-        [(name, value)] = change.items()
-        factors.setdefault(name, []).append(value / getattr(PRESETS[preset], name))
-    assert factors == {
-        "alpha_sym": pytest.approx([0.1, 10]),
-        "beta_ap": pytest.approx([0, 0.1, 10]),
-        "gamma_nc": pytest.approx([0, 0.1, 10]),
+        by = [value / getattr(PRESETS[preset], name) for name, value in change.items()]
+        factors.setdefault(tuple(change), []).append(by)
+    expected = {
+        ("alpha_sym",): [[0.1], [10]],
+        ("beta_ap",): [[0], [0.1], [10]],
+        ("gamma_nc",): [[0], [0.1], [10]],
+        ("beta_ap", "gamma_nc"): [[0.1, 0.1], [0.1, 10], [10, 0.1], [10, 10]],
     }
+    assert factors.keys() == expected.keys()
+    for names, found in factors.items():
+        np.testing.assert_allclose(found, expected[names], rtol=1e-12)
 
 
 @pytest.mark.parametrize(("preset", "other"), [("stable", "demo"), ("demo", "stable")])

@@ -11,7 +11,7 @@ from training_cases import OTHER, make_config
 
 from ddnmf_np.config import Config, changed_on_resume, preset, read_config
 from ddnmf_np.engine.objective import PRESETS
-from ddnmf_np.errors import UsageError
+from ddnmf_np.errors import UsageError, shown
 from ddnmf_np.recipe import RECIPES, SCHEDULES, Recipe, rate
 from ddnmf_np.train import make_parser, parse
 
@@ -253,7 +253,7 @@ BAD_KIND = [
 def test_wrong_kind(name, value, words):
     with pytest.raises(UsageError) as caught:
         Config(**{name: value})
-    assert str(caught.value) == f"{name} is {value!r}; expected {words}"
+    assert str(caught.value) == f"{name} is {shown(value)}; expected {words}"
 
 
 @pytest.mark.parametrize(
@@ -277,7 +277,9 @@ def test_wrong_kind_of_one_of_many(name, value, item):
 
 
 LIMITS = {
-    **dict.fromkeys(("rank", "batch_size", "checkpoint_every", "starts"), (1, None)),
+    **dict.fromkeys(
+        ("rank", "batch_size", "checkpoint_every", "starts", "stream_window"), (1, None)
+    ),
     **dict.fromkeys(("epochs",), (0, None)),
     "seed": (0, 2**32 - 1),
     "threads": (1, 1024),

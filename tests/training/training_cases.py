@@ -23,6 +23,8 @@ OTHER = {
     "labels": "labels.npy",
     "image_shape": (13, 1),
     "missing": "nan",
+    "stream": True,
+    "stream_window": 1,
     "widths": (13, 5),
     "rank": 4,
     "activation": ("tanh", "softplus"),

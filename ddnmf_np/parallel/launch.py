@@ -1,0 +1,97 @@
+"""Who was started with whom; and one that fails ends all."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+import traceback
+from collections.abc import Callable
+
+from ddnmf_np.config import Config
+from ddnmf_np.engine.backend import get_ops, load_cupy, load_nccl, why_not_cupy
+from ddnmf_np.engine.ops import Ops
+from ddnmf_np.parallel.communicator import Communicator, SerialCommunicator
+from ddnmf_np.parallel.mpi import MpiCommunicator, load_mpi, started_by_mpi
+from ddnmf_np.parallel.nccl import NcclCommunicator, take_device
+
+PATIENCE = 1.0
+"""Seconds that the others leave to rank 0 to say what is wrong: an error that all have, such as a
+wrong option, is said once."""
+
+THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "BLIS_NUM_THREADS")
+"""Variables that say how many threads BLAS may have."""
+
+
+def connect() -> Communicator:
+    """Return the processes that were started with this one.
+
+    Raises
+    ------
+    BackendError
+        If there are some, and mpi4py cannot be used.
+    """
+    if not started_by_mpi():
+        return SerialCommunicator()
+    communicator = MpiCommunicator(load_mpi())
+    return communicator if communicator.size > 1 else SerialCommunicator()
+
+
+def together(command: Callable[[Communicator], int], communicator: Communicator) -> int:
+    """Return the exit code of a command; if it is that of a failure, all ranks end with it.
+
+    Parameters
+    ----------
+    command : callable
+        Takes the communicator, says on standard error what goes wrong, and returns an exit code.
+        Any exception that it lets through is a failure too.
+    communicator : Communicator
+        Who else does it.
+    """
+    if communicator.size == 1:
+        return command(communicator)
+    try:
+        code = command(communicator)
+    except BaseException as error:
+        if isinstance(error, SystemExit) and error.code in (0, None):
+            raise
+        complain(communicator, traceback.format_exc().rstrip())
+        communicator.abort(1)
+        raise
+    if code:
+        communicator.abort(code)
+    return code
+
+
+def get_ops_together(config: Config, communicator: Communicator) -> tuple[Ops, Communicator]:
+    """Return the operations that a configuration asks for, and who adds up their gradients.
+
+    With several ranks on GPUs each takes one of its own, and NCCL connects them.
+
+    Raises
+    ------
+    BackendError
+        If the backend cannot run, or a machine has fewer GPUs than ranks.
+    """
+    several = communicator.size > 1
+    if several and (config.backend == "cupy" or (config.backend == "auto" and not why_not_cupy())):
+        take_device(load_cupy(), communicator.local_rank, communicator.local_size)
+    ops = get_ops(config.backend, fast=config.fast, matmul_precision=config.matmul_precision)
+    if several and not ops.on_host:
+        communicator = NcclCommunicator(ops.xp, load_nccl(), communicator)
+    return ops, communicator
+
+
+def complain(communicator: Communicator, text: str) -> None:
+    """Say on standard error what is wrong, and which rank says so."""
+    if communicator.size > 1:
+        if communicator.rank:
+            time.sleep(PATIENCE)
+        text = f"rank {communicator.rank} of {communicator.size}: {text}"
+    print(text, file=sys.stderr, flush=True)
+
+
+def threads_of_rank(threads: int | None, communicator: Communicator) -> int | None:
+    """Return how many threads a process takes: one of several takes one, unless told otherwise."""
+    told = threads is not None or any(os.environ.get(name) for name in THREADS)
+    return threads if told or communicator.size == 1 else 1

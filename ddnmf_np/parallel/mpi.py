@@ -1,0 +1,121 @@
+"""Ranks that MPI connects, through mpi4py."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from ddnmf_np.engine.ops import Array
+from ddnmf_np.errors import BackendError
+from ddnmf_np.parallel.communicator import N_CHANNELS, Communicator, Request
+
+SIZES = ("PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "MPI_LOCALNRANKS")
+"""Variables by which launchers say how many processes they have started."""
+
+NAP = 0.01
+"""Seconds between two looks at whether the others have come, where nobody is in a hurry."""
+
+_make_room: Callable[[], object] = getattr(os, "sched_yield", lambda: time.sleep(0.0))
+
+
+def started_by_mpi() -> bool:
+    """Return whether this process is one of several of an MPI launcher, or run by ``-m mpi4py``."""
+    several = any(os.environ.get(name, "1") not in ("", "0", "1") for name in SIZES)
+    return several or "mpi4py" in sys.modules
+
+
+def load_mpi() -> Any:
+    """Return ``mpi4py.MPI``, which starts MPI.
+
+    Raises
+    ------
+    BackendError
+        If it cannot be had; with the cause and the remedy.
+    """
+    try:
+        from mpi4py import MPI
+    except (ImportError, RuntimeError) as error:  # the latter where it finds no MPI library
+        raise BackendError(
+            "this process was started by an MPI launcher, but mpi4py cannot be used: "
+            f"{type(error).__name__}: {error}. Remedy: pip install 'ddnmf-np[mpi]', and start "
+            "with the mpiexec that comes with it."
+        ) from error
+    return MPI
+
+
+class MpiCommunicator(Communicator):
+    """The processes of an MPI communicator.
+
+    Parameters
+    ----------
+    MPI : module
+        ``mpi4py.MPI``.
+    world : mpi4py communicator, optional
+        Whose processes; those of the launcher by default.
+
+    Notes
+    -----
+    MPI goes on with a sum while one of its functions is called; whoever has other work meanwhile
+    should `poll` now and then.
+    """
+
+    def __init__(self, MPI: Any, world: Any = None) -> None:
+        world = MPI.COMM_WORLD if world is None else world
+        self._mpi, self._world = MPI, world.Dup()
+        self._channels = [world.Dup() for _ in range(N_CHANNELS)]
+        self.rank, self.size = world.Get_rank(), world.Get_size()
+        self.name = " ".join(MPI.Get_library_version().replace("\0", "").split()[:3])
+        self.from_several_threads = MPI.Query_thread() == MPI.THREAD_MULTIPLE
+        here = world.Split_type(MPI.COMM_TYPE_SHARED)
+        self.local_rank, self.local_size = here.Get_rank(), here.Get_size()
+        here.Free()
+
+    def start_sum(self, array: Array, channel: int) -> Request:
+        """Begin a sum in place (``MPI_Iallreduce``)."""
+        return _MpiRequest(self._channels[channel].Iallreduce(self._mpi.IN_PLACE, array))
+
+    def broadcast(self, array: Array) -> None:
+        """Overwrite a contiguous array with that of rank 0 (``MPI_Bcast``)."""
+        self._world.Bcast(array)
+
+    def broadcast_object(self, value: Any) -> Any:
+        """Return what rank 0 gives, sent as JSON: nothing is pickled."""
+        text = np.frombuffer(json.dumps(value).encode(), np.uint8) if self.rank == 0 else None
+        size = np.array([0 if text is None else text.size], np.int64)
+        self.broadcast(size)
+        received = np.empty(int(size[0]), np.uint8)
+        if text is not None:
+            received[...] = text
+        self.broadcast(received)
+        return json.loads(received.tobytes())
+
+    def rest(self) -> None:
+        """Return once all ranks have called it (``MPI_Ibarrier``, asked for now and then)."""
+        request = self._world.Ibarrier()
+        while not request.Test():
+            time.sleep(NAP)
+
+    def abort(self, code: int) -> None:
+        """End all ranks (``MPI_Abort``)."""
+        sys.stdout.flush()
+        sys.stderr.flush()
+        self._mpi.COMM_WORLD.Abort(code)
+
+
+class _MpiRequest:
+    def __init__(self, request: Any) -> None:
+        self._request = request
+
+    def poll(self) -> None:
+        self._request.Test()
+
+    def wait(self) -> None:
+        # MPI's own wait keeps the processor, which another rank or process may need.
+        while not self._request.Test():
+            _make_room()

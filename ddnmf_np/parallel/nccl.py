@@ -1,0 +1,117 @@
+"""Ranks with a GPU each, whose gradients NCCL adds up; MPI carries the rest.
+
+The tests drive this file with a stand-in for CuPy: it has not been run on two GPUs yet.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ddnmf_np.engine.backend import backend_of
+from ddnmf_np.engine.ops import Array
+from ddnmf_np.errors import BackendError
+from ddnmf_np.parallel.communicator import Communicator, Request
+
+
+def take_device(xp: Any, local_rank: int, local_size: int) -> None:
+    """Make this rank's GPU the current one; each rank of a machine has its own.
+
+    Parameters
+    ----------
+    xp : module
+        CuPy.
+    local_rank, local_size : int
+        Which rank of this machine this is, and how many there are.
+
+    Raises
+    ------
+    BackendError
+        If the machine has fewer GPUs than ranks.
+    """
+    devices = xp.cuda.runtime.getDeviceCount()
+    if devices < local_size:
+        raise BackendError(
+            f"{local_size} ranks on this machine, but it has {devices} CUDA device(s), and NCCL "
+            f"needs one for each; start {devices} rank(s) here, or choose --backend numpy"
+        )
+    xp.cuda.Device(local_rank).use()
+
+
+class NcclCommunicator(Communicator):
+    """GPUs that NCCL connects.
+
+    Parameters
+    ----------
+    xp : module
+        CuPy; the current device is this rank's own.
+    nccl : module
+        CuPy's way to NCCL, see `ddnmf_np.engine.backend.load_nccl`.
+    host : Communicator
+        The same ranks, for what is on the host, and to meet: rank 0's NCCL id is sent by it.
+
+    Notes
+    -----
+    Sums of the device go on a stream of their own, after what the current stream was asked for
+    so far. NCCL takes one order of sums for all ranks, whatever the channel; so two threads must
+    not both start them.
+    """
+
+    from_several_threads = False
+
+    def __init__(self, xp: Any, nccl: Any, host: Communicator) -> None:
+        self._xp, self._nccl, self._host = xp, nccl, host
+        self.rank, self.size = host.rank, host.size
+        self.local_rank, self.local_size = host.local_rank, host.local_size
+        self.name = f"NCCL {nccl.get_version()}, {host.name}"
+        ident = host.broadcast_object(list(nccl.get_unique_id()) if self.rank == 0 else None)
+        self._comm = nccl.NcclCommunicator(self.size, tuple(ident), self.rank)
+        self._stream = xp.cuda.Stream(non_blocking=True)
+        self._types = {"float32": nccl.NCCL_FLOAT32, "float64": nccl.NCCL_FLOAT64}
+
+    def start_sum(self, array: Array, channel: int) -> Request:
+        """Ask for a sum in place (``ncclAllReduce``); the host's arrays go the host's way."""
+        if backend_of(array) == "numpy":
+            return self._host.start_sum(array, channel)
+        ready, done = (self._xp.cuda.Event(disable_timing=True) for _ in range(2))
+        ready.record(self._xp.cuda.get_current_stream())
+        self._stream.wait_event(ready)
+        device: Any = array
+        address, kind = device.data.ptr, self._types[array.dtype.name]
+        self._comm.allReduce(
+            address, address, array.size, kind, self._nccl.NCCL_SUM, self._stream.ptr
+        )
+        done.record(self._stream)
+        return _NcclRequest(self._xp, done)
+
+    def broadcast(self, array: Array) -> None:
+        """Overwrite an array with that of rank 0, by way of the host: once a run."""
+        if backend_of(array) == "numpy":
+            self._host.broadcast(array)
+            return
+        copy = self._xp.asnumpy(array)
+        self._host.broadcast(copy)
+        array[...] = self._xp.asarray(copy)
+
+    def broadcast_object(self, value: Any) -> Any:
+        """Return what rank 0 gives."""
+        return self._host.broadcast_object(value)
+
+    def rest(self) -> None:
+        """Return once all ranks have called it."""
+        self._host.rest()
+
+    def abort(self, code: int) -> None:
+        """End all ranks."""
+        self._host.abort(code)
+
+
+class _NcclRequest:
+    def __init__(self, xp: Any, done: Any) -> None:
+        self._xp, self._done = xp, done
+
+    def poll(self) -> None:
+        """Do nothing: a device goes on by itself."""
+
+    def wait(self) -> None:
+        """Let what the current stream is asked for next come after the sum; the host goes on."""
+        self._xp.cuda.get_current_stream().wait_event(self._done)

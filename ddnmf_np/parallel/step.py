@@ -1,0 +1,149 @@
+"""One iteration of algorithm 1 by several ranks; ``derivations/16-scaling.md`` has the reasons."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from ddnmf_np.engine.ops import Array
+from ddnmf_np.errors import DivergedError
+from ddnmf_np.model import NETS, Model
+from ddnmf_np.parallel.communicator import LOSSES, STOP, STUDENT, SUPERVISOR, Communicator
+
+
+class SharedStep:
+    """Steps of which each rank does its share.
+
+    Every loss is a mean over samples of something that depends on one sample alone, so that the
+    gradient of a batch is the sum of what its samples add to it: each rank takes the size of the
+    whole batch for N, and the sum over the ranks is the gradient of the whole batch.
+
+    Parameters
+    ----------
+    model : Model
+        This rank's replica. All replicas stay the same, bit for bit.
+    communicator : Communicator
+        The ranks.
+
+    Attributes
+    ----------
+    stop : bool
+        Whether any rank asked to stop when the last step began.
+    """
+
+    def __init__(self, model: Model, communicator: Communicator) -> None:
+        self.model, self.communicator = model, communicator
+        self.stop = False
+        self._stops = np.zeros(1)
+
+    def __call__(
+        self, x: Array, x_noisy: Array, n: int, stop: bool, observed: Array | None = None
+    ) -> None:
+        """Do the step; ``loss.sums`` have what all ranks' samples add to them.
+
+        Parameters
+        ----------
+        x, x_noisy : ndarray of shape (n_here, n_features)
+            This rank's part of the clean and the noisy batch; it may have no samples.
+        n : int
+            Samples of the whole batch.
+        stop : bool
+            Whether this rank wants to stop after the step.
+        observed : ndarray of shape (n_here, n_features), bool, optional
+            As for `Model.step`.
+        """
+        model, start_sum = self.model, self.communicator.start_sum
+        self._stops[0] = stop
+        asked = start_sum(self._stops, STOP)
+        before = model.loss.sums.copy()
+        model.loss.reset()
+        if x.shape[0]:
+            model.forward(x, x_noisy)
+            taps = [model.loss.taps(net, x, measure=True, observed=observed, n=n) for net in NETS]
+        else:
+            taps = None
+        model.optimizer.begin()
+        if model.lanes.side_by_side and self.communicator.from_several_threads:
+            model.lanes.both(
+                lambda: self._descend(SUPERVISOR, taps), lambda: self._descend(STUDENT, taps)
+            )
+        else:
+            self._in_turn(taps)
+        losses = start_sum(model.loss.sums, LOSSES)
+        model.project()
+        losses.wait()
+        model.loss.sums += before
+        asked.wait()
+        self.stop = bool(self._stops[0])
+
+    def _in_turn(self, taps: Any) -> None:
+        """Send a network's gradient while the other one's is computed and its own parameters move.
+
+        The first sum is on its way during the second backward pass; the second one while the
+        first network's parameters move.
+        """
+        self._differentiate(STUDENT, taps)
+        first = self._start(STUDENT)
+        self._differentiate(SUPERVISOR, taps, first.poll)
+        second = self._start(SUPERVISOR)
+        first.wait()
+        self._update(STUDENT, second.poll)
+        second.wait()
+        self._update(SUPERVISOR)
+
+    def _descend(self, number: int, taps: Any) -> None:
+        """Do all of one network's, while another thread does the other one's."""
+        self._differentiate(number, taps)
+        self._start(number).wait()
+        self._update(number)
+
+    def _differentiate(
+        self, number: int, taps: Any, poll: Callable[[], None] | None = None
+    ) -> None:
+        """Compute one network's gradient: this rank's samples' part of it."""
+        net = self.model.nets[NETS[number]]
+        if taps is None:
+            net.arena.grads.fill(0.0)
+        else:
+            net.backward(taps[number], after=poll and (lambda span: poll()))
+
+    def _start(self, number: int) -> Any:
+        return self.communicator.start_sum(self.model.nets[NETS[number]].arena.grads, number)
+
+    def _update(self, number: int, poll: Callable[[], None] | None = None) -> None:
+        """Move one network's parameters, layer by layer where there is something to look after."""
+        if poll is None:
+            self.model.optimizer.update(number)
+            return
+        for layer in self.model.nets[NETS[number]].layers:
+            self.model.optimizer.update(number, layer.span)
+            poll()
+
+
+def share_state(model: Model, communicator: Communicator) -> None:
+    """Give every rank the parameters, slots, losses and step number of rank 0."""
+    model.optimizer.t = communicator.broadcast_object(model.optimizer.t)
+    for net in NETS:
+        arena = model.nets[net].arena
+        for flat in (arena.params, *arena.slots.values()):
+            communicator.broadcast(flat)
+    communicator.broadcast(model.loss.sums)
+
+
+def check_replicas(model: Model, communicator: Communicator) -> None:
+    """Raise `DivergedError` where this rank's parameters are not those of rank 0, bit for bit.
+
+    Replicas that drift apart would train on, each on a model of its own, and nobody would see it.
+    """
+    host = [np.ascontiguousarray(model.ops.to_host(model.nets[n].arena.params)) for n in NETS]
+    here = [zlib.crc32(flat.data) for flat in host]
+    there = communicator.broadcast_object(here)
+    if here != there:
+        raise DivergedError(
+            f"the parameters of rank {communicator.rank} are no longer those of rank 0: a fault of "
+            "a machine or of its libraries. Continue from the last checkpoint with --resume, "
+            "without that machine"
+        )

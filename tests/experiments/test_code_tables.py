@@ -1,0 +1,82 @@
+"""Dead units and scale of codes, and the spread over starts: from the records, seed by seed."""
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+from experiments_cases import clustering, codes
+
+from ddnmf_np.evaluation.clustering import cluster, score_clustering
+from ddnmf_np.evaluation.metrics import scores
+from ddnmf_np.experiments.codes import CODE_MODELS, code_table
+from ddnmf_np.experiments.records import Store
+from ddnmf_np.experiments.starts import within_seed_std
+
+RESULTS = Path(__file__).parents[2] / "notebooks" / "results"
+
+
+def code(model, seed, stds, dead, **more):
+    return codes(model, seed, code={"unit_std": stds, "dead_units": dead}, **more)
+
+
+def cells(text):
+    return [[c.strip() for c in line.strip("|").split("|")] for line in text.splitlines()[2:]]
+
+
+def test_a_line_has_each_seed_in_its_order_and_their_spread():
+    records = [
+        code("ddnmf-demo", 2, [0.3, 0.5], 0),
+        code("ddnmf-demo", 0, [0.0, 0.2], 1),
+        code("ae1", 0, [2.0, 4.0], 0, noise_rate=0.0),
+    ]
+    ae1, demo = cells(code_table(records))
+    assert ae1 == ["AE1", "30", "1", "0", "2", "3.000", "3.000"]
+    std = math.sqrt(2 * 0.15**2)
+    assert demo == [
+        "DDNMF (demo's objective)", "30", "2", "1, 0", "2",
+        f"0.250 ± {std:.3f} (0.100-0.400)", "0.100, 0.400",
+    ]  # fmt: skip
+
+
+def test_other_data_noise_networks_and_kinds_are_no_part_of_it():
+    records = [
+        code("ddnmf-demo", 0, [0.1], 0, noise_rate=0.5),
+        code("ddnmf-demo", 0, [0.1], 0, dataset="fashion-mnist"),
+        code("recipe-demo", 0, [0.1], 0),
+        clustering("ddnmf-demo"),
+    ]
+    assert code_table(records) == ""
+    [line] = cells(code_table(records, dataset="fashion-mnist"))
+    assert line[2] == "1"
+
+
+def test_two_schedules_are_two_lines():
+    records = [code("ddnmf-demo", 0, [0.1], 0, epochs=epochs) for epochs in (70, 5)]
+    assert [line[:3][1] for line in cells(code_table(records))] == ["5", "70"]
+
+
+@pytest.mark.parametrize("dataset", ["mnist", "fashion-mnist"])
+def test_the_committed_records_give_a_line_for_each_network(dataset):
+    records, _ = Store(RESULTS / "experiments").load()
+    lines = cells(code_table(records, dataset=dataset))
+    assert len(lines) == len(CODE_MODELS)
+    assert {line[2] for line in lines} == {"5"}
+
+
+def test_spread_within_a_seed_does_not_see_what_differs_between_seeds():
+    records = [clustering(seed=seed, acc=acc) for seed, acc in enumerate((0.2, 0.9))]
+    for record, std in zip(records, (0.02, 0.04), strict=True):
+        for number, score in enumerate(("acc", "nmi", "ari")):
+            record["result"]["spread"][score]["std"] = std * (number + 1)
+    assert within_seed_std(records) == pytest.approx({"acc": 0.03, "nmi": 0.06, "ari": 0.09})
+
+
+def test_spread_within_a_seed_is_that_of_the_starts():
+    rng = np.random.default_rng(0)
+    H, y = rng.uniform(size=(60, 3)), rng.integers(4, size=60)
+    found = cluster(H, 4, method="kmeans", n_starts=5)
+    every = [scores(y, labels) for labels in found.all_labels]
+    expected = {name: np.std([one[name] for one in every]) for name in ("acc", "nmi", "ari")}
+    assert min(expected.values()) > 0.0
+    assert within_seed_std([{"result": score_clustering(found, y)}]) == pytest.approx(expected)

@@ -1,0 +1,77 @@
+"""Settings of clusterings and maps are part of a record's key; the committed keys stay."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from ddnmf_np.evaluation import clustering, embedding
+from ddnmf_np.experiments import baselines
+from ddnmf_np.experiments.baselines import DataInfo, Representation, Source
+from ddnmf_np.experiments.campaign import Settings, plan
+
+ROOT = Path(__file__).parents[2]
+INFO = DataInfo(Source("mnist", "digits"), "hash", 100, 50, 784, 10)
+GROUPS = {
+    "kmeans": clustering.KMEANS_OPTIONS,
+    "mixture": clustering.MIXTURE_OPTIONS,
+    "tsne": embedding.TSNE_OPTIONS,
+    "pca": baselines.PCA_OPTIONS,
+}
+USERS = {
+    "kmeans": {"kmeans"},
+    "mixture": {"gmm-spherical", "gmm-full", "gmm-full-tsne"},
+    "tsne": {"gmm-full-tsne", "map"},
+    "pca": {"gmm-spherical", "gmm-full", "gmm-full-tsne"},
+}
+"""Whose keys depend on a group; the codes are images, which are wide."""
+
+
+def keys():
+    spec = Representation(INFO, "raw", 0)
+    methods = ("kmeans", "gmm-spherical", "gmm-full", "gmm-full-tsne")
+    found = {method: spec.clustering("clean", method, 10).key for method in methods}
+    return found | {"map": spec.embedding(2000).key}
+
+
+@pytest.mark.parametrize(
+    ("group", "name"), [(group, name) for group, options in GROUPS.items() for name in options]
+)
+def test_a_change_of_a_setting_changes_the_keys_of_what_uses_it_alone(monkeypatch, group, name):
+    before = keys()
+    monkeypatch.setitem(GROUPS[group], name, "another")
+    after = keys()
+    assert {what for what in before if before[what] != after[what]} == USERS[group]
+
+
+def test_a_change_of_the_start_of_a_map_changes_its_keys(monkeypatch):
+    before = keys()
+    monkeypatch.setattr(embedding, "START_SCALE", 1.0)
+    assert {what for what, key in keys().items() if key != before[what]} == USERS["tsne"]
+
+
+def test_a_setting_that_is_new_is_in_the_key(monkeypatch):
+    before = keys()["kmeans"]
+    monkeypatch.setitem(clustering.KMEANS_OPTIONS, "algorithm", "elkan")
+    assert keys()["kmeans"] != before
+
+
+def test_committed_records_are_those_that_a_campaign_asks_for():
+    """If not, the command that made them would compute them all again."""
+    lines = (ROOT / "notebooks/results/experiments/records.jsonl").read_text("utf-8").splitlines()
+    packed = {line["file"]: line["record"] for line in map(json.loads, lines)}
+    codes = [record for record in packed.values() if record["kind"] == "codes"]
+    settings = Settings(
+        results=("table1", "table2", "figure2"), epochs=max(r["epochs"] or 0 for r in codes)
+    )
+    hashes = {r["dataset"]: r["identity"]["data_sha256"] for r in codes}
+    infos = {
+        source.name: DataInfo(source, hashes[source.name], 60_000, 10_000, 784, 10)
+        for source in settings.sources
+    }
+    asked = set()
+    for unit in plan(settings, infos):
+        asked |= {unit.spec.clustering(*need, unit.starts).file for need in unit.needs}
+        asked |= {unit.spec.embedding(unit.map_samples).file} if unit.map_samples else set()
+        asked |= {unit.spec.name.file} if unit.spec.model != "raw" else set()
+    assert asked == packed.keys()

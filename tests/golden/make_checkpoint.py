@@ -1,0 +1,53 @@
+"""Write ``checkpoint-format-N.npz`` and what it must say: once for each format, never again.
+
+``python tests/golden/make_checkpoint.py`` from the root. A later version of the package is to read
+the files of earlier ones; a new format gets a file of its own beside them.
+"""
+
+from pathlib import Path
+
+import numpy as np
+
+from ddnmf_np.checkpoint import FORMAT, load_checkpoint, save_checkpoint
+from ddnmf_np.config import Config
+from ddnmf_np.engine.backend import get_ops
+from ddnmf_np.model import Model
+from ddnmf_np.run import fingerprint
+from ddnmf_np.training import Trainer
+
+HOME = Path(__file__).parent
+
+
+def samples():
+    """Return the 64 samples of 12 features that the stored runs were made of."""
+    return np.random.default_rng(0).random((64, 12), dtype=np.float32)
+
+
+def trainer(config):
+    """Return a trainer on `samples`, at its start."""
+    return Trainer(Model(12, config, get_ops("numpy", fast="off")), samples())
+
+
+def main():
+    """Stop in the middle of the third epoch; keep the codes there, and the losses of the rest."""
+    path = HOME / f"checkpoint-format-{FORMAT}.npz"
+    if path.exists():
+        raise SystemExit(f"{path} is there already, and stays as it is")
+    run = trainer(Config(widths=(9, 7), rank=3, batch_size=16, epochs=4, seed=5, fast="off"))
+    run.train(4, on_step=stop_in_third_epoch)
+    save_checkpoint(path, run, fingerprint(run.x))
+    codes = load_checkpoint(path).restore_model().encode(samples())
+    run.stop_requested = False
+    run.train(4)
+    names = [name for name in run.history[-1] if name.startswith("loss")]
+    losses = [[record[name] for name in names] for record in run.history]
+    np.savez(HOME / f"expected-format-{FORMAT}.npz", H=codes, names=names, losses=losses)
+
+
+def stop_in_third_epoch(run):
+    """Ask for a stop after the second step of the third epoch."""
+    run.stop_requested = (run.position.epoch, run.position.batch) == (2, 2)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,40 @@
+"""A checkpoint of each format that there has been is read, gives its codes and goes on."""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ddnmf_np.checkpoint import FORMAT, load_checkpoint
+from ddnmf_np.run import fingerprint
+
+GOLDEN = Path(__file__).parents[1] / "golden"
+sys.path.insert(0, str(GOLDEN))
+from make_checkpoint import samples, trainer  # noqa: E402
+
+formats = pytest.mark.parametrize("number", range(1, FORMAT + 1))
+
+
+def stored(number):
+    expected = np.load(GOLDEN / f"expected-format-{number}.npz")
+    return load_checkpoint(GOLDEN / f"checkpoint-format-{number}.npz"), expected
+
+
+@formats
+def test_its_model_has_the_codes_that_it_had(number):
+    checkpoint, expected = stored(number)
+    codes = checkpoint.restore_model().encode(samples())
+    # Another BLAS adds in another order.
+    np.testing.assert_allclose(codes, expected["H"], rtol=1e-5)
+
+
+@formats
+def test_it_goes_on_to_the_losses_that_it_went_on_to(number):
+    checkpoint, expected = stored(number)
+    run = trainer(checkpoint.config)
+    checkpoint.restore(run, fingerprint(run.x))
+    assert (run.position.epoch, run.position.batch) == (2, 2)
+    assert run.train(4)
+    found = [[record[name] for name in expected["names"]] for record in run.history]
+    np.testing.assert_allclose(found, expected["losses"], rtol=1e-4)
