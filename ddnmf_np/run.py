@@ -27,6 +27,7 @@ from ddnmf_np.engine.ops import Ops
 from ddnmf_np.environment import commit, environment
 from ddnmf_np.errors import DivergedError, UsageError
 from ddnmf_np.evaluation import report
+from ddnmf_np.memory import peak_memory_mib
 from ddnmf_np.model import Model
 from ddnmf_np.parallel.communicator import Communicator, SerialCommunicator
 from ddnmf_np.parallel.launch import get_ops_together, threads_of_rank
@@ -249,16 +250,6 @@ def summarise(
         "commit": commit(),
         "environment": environment(),
     }
-
-
-def peak_memory_mib() -> float | None:
-    """Return the largest memory this process has had, in MiB; None where nobody keeps it."""
-    try:
-        import resource
-    except ImportError:  # Windows
-        return None
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / (2**20 if sys.platform == "darwin" else 2**10)
 
 
 def describe(summary: dict[str, Any]) -> str:

@@ -15,7 +15,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
-from contextlib import suppress
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -31,8 +30,8 @@ from ddnmf_np.data.sources import NpyFile
 from ddnmf_np.engine.backend import get_ops
 from ddnmf_np.errors import DDNMFError, UsageError
 from ddnmf_np.files import atomic_write_text, make_folder
+from ddnmf_np.memory import forget_peak, memory_mib, peak_memory_mib
 from ddnmf_np.model import Model
-from ddnmf_np.run import peak_memory_mib
 from ddnmf_np.training import Trainer
 
 FILE = "larger-than-memory.npy"
@@ -92,7 +91,7 @@ def work(arguments: argparse.Namespace) -> dict[str, Any]:
         # One step, so that the optimizer's memory and compiled loops count as the model's.
         Trainer(model, rows.read(0, config.batch_size), high=1.0).train(1)
         before = memory_mib()
-        forget_peak()
+        forget_peak()  # imports and preparation may have taken more than training does
         started = time.perf_counter()
         trainer = Trainer(model, rows if arguments.worker == "stream" else rows.read(0, held))
         prepared = time.perf_counter() - started
@@ -129,24 +128,6 @@ def work(arguments: argparse.Namespace) -> dict[str, Any]:
         "mib_before_training": before,
         "seconds_before_training": prepared,
     }
-
-
-def memory_mib() -> float | None:
-    """Return the memory that this process has now, in MiB; None where the system does not say."""
-    try:
-        pages = int(Path("/proc/self/statm").read_text("ascii").split()[1])
-    except OSError:
-        return None
-    return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
-
-
-def forget_peak() -> None:
-    """Have the system begin anew with the largest memory of this process, where it can be told.
-
-    Imports and the preparation of a run may for a moment have taken more than training does.
-    """
-    with suppress(OSError):
-        Path("/proc/self/clear_refs").write_text("5", "ascii")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from ddnmf_np import kernels as kernels  # as the commands of this package do; before NumPy
 from ddnmf_np.benchmarks.contestants import CHECKED_STEPS, CONTESTANTS, FLOORS
+from ddnmf_np.memory import peak_memory_mib
 
 if TYPE_CHECKING:  # what is imported before the clock starts would be nobody's
     from ddnmf_np.benchmarks.peer import Peer, Timed
@@ -178,21 +179,6 @@ def pin(threads: int) -> None:
     """
     if hasattr(os, "sched_setaffinity"):  # Linux
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:threads])
-
-
-def peak_memory_mib() -> float | None:
-    """Return the largest memory this program has had, in MiB; None where nobody keeps it.
-
-    Linux's own mark starts with the program; that of ``getrusage`` has the parent's in it.
-    """
-    try:
-        lines = Path("/proc/self/status").read_text("ascii").splitlines()
-    except OSError:
-        from ddnmf_np.run import peak_memory_mib as elsewhere
-
-        return elsewhere()
-    [kib] = [line.split()[1] for line in lines if line.startswith("VmHWM:")]
-    return int(kib) / 1024
 
 
 def describe(error: BaseException) -> str:
