@@ -443,23 +443,31 @@ def test_killed_at_any_moment_and_restarted_it_ends_where_it_would_have_ended(tm
         line = [sys.executable, "-c", code, "table1", "--seeds", "2", *FLAGS]
         return subprocess.Popen([*line, "--output", str(output)], stdout=subprocess.DEVNULL)
 
+    def finished():
+        # What is being written has another name, and may be gone once it is looked at.
+        return {path.name: path.read_bytes() for path in records.glob("*.json")}
+
     whole, folder = tmp_path / "whole", tmp_path / "killed"
-    assert start(whole).wait() == 0
+    with start(whole) as running:
+        assert running.wait() == 0
+    total = len(records_of(whole))
     records, kept, rng = folder / "records", {}, random.Random(0)
     for share in (0.1, 0.4, 0.7):
-        running = start(folder)
-        while not (records.exists() and len(records_of(folder)) > share * len(records_of(whole))):
-            assert running.poll() is None
-            time.sleep(0.01)
-        time.sleep(rng.uniform(0.0, 0.1))
-        running.send_signal(signal.SIGKILL)
-        running.wait()
-        found = {name: text for name, text in records_of(folder).items() if "tmp" not in name}
+        with start(folder) as running:
+            try:
+                while len(finished()) <= share * total:
+                    assert running.poll() is None
+                    time.sleep(0.01)
+                time.sleep(rng.uniform(0.0, 0.1))
+            finally:
+                running.send_signal(signal.SIGKILL)
+        found = finished()
         assert all(json.loads(text) for text in found.values())
         assert kept.items() <= found.items()
         kept = found
-    assert len(kept) < len(records_of(whole))
-    assert start(folder).wait() == 0
+    assert len(kept) < total
+    with start(folder) as running:
+        assert running.wait() == 0
     found, expected = records_of(folder), records_of(whole)
     assert kept.items() <= found.items()
     assert found.keys() == expected.keys()
