@@ -25,7 +25,7 @@ from ddnmf_np.data.sources import is_stream_path
 from ddnmf_np.data.streamed import load_streamed
 from ddnmf_np.engine.ops import Ops
 from ddnmf_np.environment import commit, environment
-from ddnmf_np.errors import DivergedError, UsageError
+from ddnmf_np.errors import DataError, DivergedError, UsageError
 from ddnmf_np.evaluation import report
 from ddnmf_np.memory import peak_memory_mib
 from ddnmf_np.model import Model
@@ -113,7 +113,7 @@ def run(
         if ranks.size > 1:
             each = "as many as OMP_NUM_THREADS or its like says" if threads is None else threads
             say(f"{ranks.size} ranks by {ranks.name}; threads of BLAS in each: {each}")
-        ranks.broadcast_object("all is well so far")  # what `_help` waits for
+        ranks.broadcast_object(data_sha256)  # what `_help` waits for
         finished = _train(trainer, config.epochs, folder, data_sha256)
         if not finished:
             write_report(folder)
@@ -139,8 +139,13 @@ def run(
 
 def _help(config: Config, ops: Ops, ranks: Communicator) -> int:
     """Train as one of the ranks that neither print nor write."""
-    ranks.broadcast_object(None)  # rank 0 has data and folder in order
+    data_sha256 = ranks.broadcast_object(None)  # rank 0 has data and folder in order
     x, dataset = _data(config)
+    if (found := fingerprint(x)) != data_sha256:  # other batches: ranks would wait for ever
+        raise DataError(
+            f"dataset {config.dataset}: on rank {ranks.rank} it is not what rank 0 has (SHA-256 "
+            f"{found[:12]}..., there {data_sha256[:12]}...); give every machine the same file"
+        )
     dataset = _with_shape(dataset, config.image_shape)
     model = Model(dataset.x_train.shape[1], config, ops)
     trainer = Trainer(model, x, image_shape=dataset.image_shape, communicator=ranks)

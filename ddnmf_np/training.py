@@ -81,7 +81,8 @@ class Trainer:
     Raises
     ------
     DataError
-        If there are fewer samples than a batch, or of another width than the model's.
+        If there are fewer samples than a batch, or of another width than the model's; when
+        training begins, if another rank has another number of them.
     UsageError
         If the noise moves images, and what their height and width are is not known.
     """
@@ -299,8 +300,14 @@ class Trainer:
 
     def _begin_together(self) -> None:
         """Put every rank where rank 0 is, which alone may have read a checkpoint."""
-        position = self.position
-        state = self.communicator.broadcast_object([position.epoch, position.batch, self.history])
+        position, here = self.position, list(self.x.shape)
+        state = [here, position.epoch, position.batch, self.history]
+        there, *state = self.communicator.broadcast_object(state)
+        if there != here:  # other batches: ranks would wait for each other for ever
+            raise DataError(
+                f"x has shape {tuple(here)} on rank {self.communicator.rank} and {tuple(there)} "
+                "on rank 0; give all ranks the same samples"
+            )
         position.epoch, position.batch, self.history = state
         share_state(self.model, self.communicator)
 

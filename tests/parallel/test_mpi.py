@@ -194,3 +194,17 @@ def test_error_of_all_is_said_once(tmp_path, images):
     assert err.count("fewer than batch_size") == 1
     assert "Traceback" not in err
     assert not os.path.exists(tmp_path / "run" / "checkpoint.npz")
+
+
+@pytest.mark.parametrize("stream", [[], ["--stream"]], ids=["memory", "stream"])
+@pytest.mark.parametrize("other", [300, 400], ids=["fewer samples", "other values"])
+def test_a_rank_with_other_data_ends_all(tmp_path, images, other, stream):
+    """Machines may have other files under one name; ranks would wait for each other for ever."""
+    np.save(tmp_path / "other.npy", np.load(images)[::-1][:other])
+    code = f"if RANK: sys.argv[sys.argv.index('--dataset') + 1] = {str(tmp_path / 'other.npy')!r}"
+    flags = [*SMALL, "--dataset", images, *stream]
+    status, _, err = finish(2, tmp_path / "run", *flags, code=code)
+    assert status == 4
+    assert "rank 1 of 2: error: dataset" in err
+    assert "give every machine the same file" in err
+    assert "Traceback" not in err

@@ -8,7 +8,7 @@ from training_cases import SMALL, assert_same_state, draw, losses_of, snapshot
 
 import ddnmf_np.lanes as lanes
 from ddnmf_np.config import Config
-from ddnmf_np.errors import BackendError, DivergedError
+from ddnmf_np.errors import BackendError, DataError, DivergedError
 from ddnmf_np.model import Model
 from ddnmf_np.parallel.communicator import STUDENT, SUPERVISOR, SerialCommunicator
 from ddnmf_np.parallel.launch import threads_of_rank, together
@@ -148,6 +148,15 @@ def test_replica_that_drifts_is_found():
     error = in_ranks(2, work)[1]
     assert isinstance(error, DivergedError)
     assert "parameters of rank 1 are no longer those of rank 0" in str(error)
+
+
+def test_a_rank_with_fewer_samples_is_found():
+    """It would have fewer batches, and the others wait for its next one."""
+    x = draw(dtype="float64")
+    error = in_ranks(2, lambda c: train(make(c, x[: len(x) - 20 * c.rank])))[1]
+    assert isinstance(error, DataError)
+    assert "on rank 1 and" in str(error)
+    assert "give all ranks the same samples" in str(error)
 
 
 def test_what_diverges_on_one_rank_is_seen_by_all_at_the_same_step():
