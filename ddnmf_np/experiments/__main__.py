@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 from ddnmf_np import kernels as kernels  # before anything that loads NumPy
@@ -267,5 +269,10 @@ def say(text: str) -> None:
     print(text, file=sys.stdout, flush=True)
 
 
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, _interrupt)  # ends as Ctrl-C does
     sys.exit(main())

@@ -45,12 +45,14 @@ def unpack_labels(text: str, n: int) -> Labels:
     ndarray of shape (n,), dtype uint8 or uint16
         Read only.
     """
+    unpacker = zlib.decompressobj()
     try:
-        packed = zlib.decompress(base64.b64decode(text, validate=True))
+        # One byte more than can be right: a few bytes may say that they stand for gigabytes.
+        packed = unpacker.decompress(base64.b64decode(text, validate=True), 2 * n + 1)
     except (ValueError, zlib.error) as error:
         raise RecordError(f"an assignment of clusters cannot be read: {error}") from error
-    if len(packed) not in (n, 2 * n):
-        raise RecordError(f"an assignment of clusters has {len(packed)} bytes for {n} samples")
+    if not unpacker.eof or len(packed) not in (n, 2 * n):
+        raise RecordError(f"an assignment of clusters is cut off, or not of {n} samples")
     return np.frombuffer(packed, "u1" if len(packed) == n else "<u2")
 
 

@@ -8,11 +8,14 @@ was, and one that asks for more seeds does the further seeds only.
 from __future__ import annotations
 
 import math
+import os
 import sys
+import threading
 import time
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any, cast
 
@@ -46,6 +49,7 @@ from ddnmf_np.experiments.networks import (
 from ddnmf_np.experiments.records import RecordError, Store, versions
 from ddnmf_np.experiments.studies import STUDIES
 from ddnmf_np.lanes import usable_processors
+from ddnmf_np.lock import locked
 
 RESULTS = ("table1", "table2", "table3", "figure2", "figure3")
 """The paper's tables and figures."""
@@ -357,11 +361,18 @@ def run(settings: Settings, folder: Path, say: Callable[[str], None]) -> list[st
     Raises
     ------
     DDNMFError
-        If nothing can be run at all: the backend is missing, the folder cannot be written.
+        If nothing can be run at all: the backend is missing, the folder cannot be written, or
+        another campaign writes there.
     """
     get_ops(settings.backend)
     store = Store(folder, warn=lambda text: say(f"note: {text}"))
     store.create()
+    with locked(store.folder):
+        return _run(settings, store, say)
+
+
+def _run(settings: Settings, store: Store, say: Callable[[str], None]) -> list[str]:
+    store.remove_unfinished()
     for result in settings.results:
         if not settings.sources_of(result):
             say(f"skipped: {result}, since {DATASETS[result][0]} is not among the data sets")
@@ -437,13 +448,32 @@ def _pool(
 ) -> Iterator[tuple[str, Outcome]]:
     parallel = Parallel(n_jobs=jobs, return_as="generator_unordered", batch_size=1)
     results: Iterator[tuple[str, Outcome]] = parallel(
-        delayed(_keyed)(key, unit, folder) for key, unit in units
+        delayed(_keyed)(key, unit, folder, os.getpid()) for key, unit in units
     )
     return results
 
 
-def _keyed(key: str, unit: Unit, folder: Path) -> tuple[str, Outcome]:
+def _keyed(key: str, unit: Unit, folder: Path, parent: int) -> tuple[str, Outcome]:
+    _end_with(parent)
     return key, run_unit(unit, folder)
+
+
+@cache
+def _end_with(parent: int) -> None:
+    """End this process, which is a worker, once its parent is gone.
+
+    A campaign that is killed cannot end its workers; they would go on for hours, beside the next
+    campaign in the same folder.
+    """
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(0.2)
+        os._exit(1)
+
+    # On Windows the number stays that of the parent that is gone.
+    if os.getppid() == parent and sys.platform != "win32":
+        threading.Thread(target=watch, daemon=True).start()
 
 
 def run_unit(unit: Unit, folder: Path) -> Outcome:

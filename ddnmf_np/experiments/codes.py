@@ -41,10 +41,10 @@ def code_table(
     Returns
     -------
     str
-        A Markdown table, with the number of epochs in each line; empty without records. `NOTE`
-        says what its columns are.
+        A Markdown table, with epochs and training images in each line; empty without records.
+        `NOTE` says what its columns are.
     """
-    found: dict[tuple[str, int], dict[int, Record]] = {}
+    found: dict[tuple[str, int, int], dict[int, Record]] = {}
     for record in records:
         if (
             record["kind"] == "codes"
@@ -52,11 +52,13 @@ def code_table(
             and record["model"] in models
             and record["noise_rate"] == table_noise(record["model"])
         ):
-            line = found.setdefault((record["model"], record["epochs"]), {})
+            budget = (record["epochs"] or 0, record["samples"] or 0)
+            line = found.setdefault((record["model"], *budget), {})
             line[record["seed"]] = record
     lines = []
-    for model, epochs in sorted(found, key=lambda key: (list(models).index(key[0]), key[1])):
-        seeds = [record["code"] for _, record in sorted(found[model, epochs].items())]
+    for key in sorted(found, key=lambda key: (list(models).index(key[0]), *key[1:])):
+        model, epochs, samples = key
+        seeds = [record["code"] for _, record in sorted(found[key].items())]
         scales = [spread(code["unit_std"]).mean for code in seeds]
         s = spread(scales)
         scale = f"{s.mean:.3f}"
@@ -66,6 +68,7 @@ def code_table(
             [
                 TITLES[model],
                 str(epochs),
+                f"{samples:,}",
                 str(len(seeds)),
                 ", ".join(str(code["dead_units"]) for code in seeds),
                 str(len(seeds[0]["unit_std"])),
@@ -73,5 +76,6 @@ def code_table(
                 ", ".join(f"{one:.3f}" for one in scales),
             ]
         )
-    header = ["codes", "epochs", "seeds", "dead units", "of", "code scale", "code scale, each seed"]
+    header = ["codes", "epochs", "training images", "seeds", "dead units", "of", "code scale"]
+    header.append("code scale, each seed")
     return markdown(header, lines) if lines else ""

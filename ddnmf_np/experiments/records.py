@@ -27,7 +27,7 @@ from ddnmf_np import __version__, jsontext
 from ddnmf_np.archives import NpzArchive
 from ddnmf_np.environment import commit
 from ddnmf_np.errors import DataError
-from ddnmf_np.files import atomic_write, atomic_write_text, make_folder
+from ddnmf_np.files import atomic_write, atomic_write_text, make_folder, remove_unfinished
 
 FORMAT = 1
 """Number of the layout and meaning of a record; a reader leaves every other aside.
@@ -54,11 +54,27 @@ FIELDS: dict[str, dict[str, Any]] = {
 OPTIONAL: dict[str, dict[str, Any]] = {"clustering": {"assignment": str}}
 """What a record may have; one that was written before there was such a thing is as valid."""
 
-SCORES = ("acc", "nmi", "ari")
+RANGES = {"acc": (0.0, 1.0), "nmi": (0.0, 1.0), "ari": (-1.0, 1.0)}
+"""Every score, and between what it lies."""
+
+SCORES = tuple(RANGES)
+
+
+MOST = 1e300
+"""Largest number in a record: sums and squares of what is left have to stay finite."""
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) <= MOST
+
+
+def _between(low: float, high: float) -> Callable[[Any], bool]:
+    slack = 1e-9  # NMI of a perfect clustering may round to just above 1
+    return lambda value: _is_number(value) and low - slack <= value <= high + slack
+
+
+def _is_point(value: Any) -> bool:
+    return isinstance(value, list) and len(value) == 2 and all(map(_is_number, value))
 
 
 def _is_count(value: Any) -> bool:
@@ -81,17 +97,18 @@ ENTRIES: dict[str, dict[str, Callable[[Any], bool]]] = {
         "reconstruction_error": _numbers_by_name,
     },
     "clustering": {
-        **{f"result.{score}": _is_number for score in SCORES},
+        **{f"result.{score}": _between(*ends) for score, ends in RANGES.items()},
         **{
-            f"result.spread.{score}.{what}": _is_number
-            for score in SCORES
-            for what in ("mean", "std", "min", "max")
+            f"result.spread.{score}.{what}": _between(*ends)
+            for score, ends in RANGES.items()
+            for what in ("mean", "min", "max")
         },
+        **{f"result.spread.{score}.std": _between(0.0, 1.0) for score in RANGES},
         "result.bic": lambda value: value is None or _is_number(value),
         "result.degenerate": lambda value: value is None or isinstance(value, str),
         "result.cluster_sizes": _list_of(_is_count),
     },
-    "embedding": {},
+    "embedding": {"points": _list_of(_is_point)},
 }
 """What tables read inside the entries of a record, by its path, and what is valid there."""
 
@@ -187,7 +204,7 @@ def check(record: Any, where: str, file: str, remedy: str) -> Record:
     for name, types in (COMMON | FIELDS[kind] | optional).items():
         if name not in record or not isinstance(record[name], types):
             raise RecordError(f"{where}: has no valid {name!r}; {remedy}")
-    for place, is_valid in ENTRIES[kind].items():
+    for place, is_valid in (ENTRIES[kind] | {"n_test": lambda value: value > 0}).items():
         if not is_valid(_entry(record, place)):
             raise RecordError(f"{where}: has no valid {place!r}; {remedy}")
     if record.get("key") != key_of(record["identity"]) or record["key"] not in file:
@@ -241,6 +258,11 @@ class Store:
         """Make the folders; raises `OutputError` if that is not possible."""
         for path in (self.records, self.codes):
             make_folder(path)
+
+    def remove_unfinished(self) -> None:
+        """Remove what a killed campaign was writing; only for who has the folder to itself."""
+        remove_unfinished(self.records, "*.json")
+        remove_unfinished(self.codes, "*.npz")
 
     def is_empty(self) -> bool:
         """Return whether there is no record at all, of use or not."""

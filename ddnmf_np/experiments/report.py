@@ -52,6 +52,12 @@ def report(
                 written += [folder / file for file in figures.draw(name, records, folder)]
         except DDNMFError as error:
             problems.append(f"{name}: {error}")
+        except (ArithmeticError, LookupError, TypeError, ValueError) as error:
+            # `records.check` lets through what no single entry shows; the other tables go on.
+            problems.append(
+                f"{name}: its records do not fit together ({type(error).__name__}: {error}); "
+                "delete those that this program did not write"
+            )
     for path in into:
         try:
             before = path.read_text("utf-8")

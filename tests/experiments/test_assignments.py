@@ -1,5 +1,9 @@
 """Clusterings come back from their text, and agree as much as they should."""
 
+import base64
+import tracemalloc
+import zlib
+
 import numpy as np
 import pytest
 
@@ -32,6 +36,24 @@ def test_labels_out_of_range_are_refused(labels):
 def test_what_is_no_assignment_is_named(text):
     with pytest.raises(RecordError, match="assignment of clusters"):
         unpack_labels(text, 3)
+
+
+def test_what_is_cut_off_is_named():
+    whole = base64.b64decode(pack_labels(np.arange(5)))
+    for size in range(1, len(whole)):
+        with pytest.raises(RecordError, match="assignment of clusters"):
+            unpack_labels(base64.b64encode(whole[:size]).decode(), 5)
+
+
+def test_a_bomb_is_not_let_off():
+    bomb = base64.b64encode(zlib.compress(bytes(10**8), 9)).decode()
+    tracemalloc.start()
+    try:
+        with pytest.raises(RecordError, match="not of 3 samples"):
+            unpack_labels(bomb, 3)
+        assert tracemalloc.get_traced_memory()[1] < 10 * len(bomb)
+    finally:
+        tracemalloc.stop()
 
 
 def test_stability_is_the_mean_over_pairs_and_blind_to_names():

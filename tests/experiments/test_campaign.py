@@ -1,12 +1,14 @@
 """Campaigns: nothing is done twice, a failure does not stop the rest, errors are clear."""
 
 import json
+import os
 import random
 import signal
 import subprocess
 import sys
 import time
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from experiments_cases import FLAGS, OPTIONS, PLACES, Deadly, command, records_of
@@ -18,6 +20,7 @@ from ddnmf_np.experiments.baselines import Source
 from ddnmf_np.experiments.campaign import Clock, Outcome, Settings, Unit, duration
 from ddnmf_np.experiments.networks import MAPPED_MODELS
 from ddnmf_np.experiments.records import Store
+from ddnmf_np.lock import locked
 
 ONE = ["table1", "--seeds", "2"]
 TRAINED = ("ae1", "ae2", "ae-linear", "ddnmf-paper", "ddnmf-demo", "ddnmf-stable")
@@ -431,7 +434,8 @@ def test_a_process_that_dies_fails_its_own_run_alone(tmp_path, capsys):
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGKILL")
-def test_killed_at_any_moment_and_restarted_it_ends_where_it_would_have_ended(tmp_path):
+@pytest.mark.parametrize("jobs", ["1", "2"])
+def test_killed_at_any_moment_and_restarted_it_ends_where_it_would_have_ended(tmp_path, jobs):
     """Whatever was finished at a kill stays as it was, to the byte: it is not done again."""
     code = (
         "import sys; from ddnmf_np.experiments.__main__ import main; "
@@ -440,7 +444,7 @@ def test_killed_at_any_moment_and_restarted_it_ends_where_it_would_have_ended(tm
 
     def start(output):
         # In a process of its own, undisturbed too: this one may have other kernels of BLAS.
-        line = [sys.executable, "-c", code, "table1", "--seeds", "2", *FLAGS]
+        line = [sys.executable, "-c", code, "table1", "--seeds", "2", "--jobs", jobs, *FLAGS]
         return subprocess.Popen([*line, "--output", str(output)], stdout=subprocess.DEVNULL)
 
     def finished():
@@ -461,6 +465,7 @@ def test_killed_at_any_moment_and_restarted_it_ends_where_it_would_have_ended(tm
                 time.sleep(rng.uniform(0.0, 0.1))
             finally:
                 running.send_signal(signal.SIGKILL)
+        time.sleep(1.0 if jobs == "2" else 0.0)  # its workers end by themselves
         found = finished()
         assert all(json.loads(text) for text in found.values())
         assert kept.items() <= found.items()
@@ -476,6 +481,62 @@ def test_killed_at_any_moment_and_restarted_it_ends_where_it_would_have_ended(tm
         assert one is None or {**one, "seconds": 0} == {**other, "seconds": 0}
     one, other = ((f / "tables" / "table1.md").read_text("utf-8") for f in (folder, whole))
     assert one == other
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGKILL")
+def test_workers_end_with_a_campaign_that_is_killed(tmp_path):
+    """Else they go on for hours, beside the next campaign in the folder."""
+    code = """
+import os, sys, time
+from pathlib import Path
+from joblib import Parallel, delayed
+from ddnmf_np.experiments import campaign
+
+def work(number, parent):
+    campaign._end_with(parent)
+    Path(sys.argv[1], str(os.getpid())).touch()
+    time.sleep(600)
+
+Parallel(2)(delayed(work)(n, os.getpid()) for n in range(2))
+"""
+    line = [sys.executable, "-c", code, str(tmp_path)]
+    with subprocess.Popen(line, stderr=subprocess.DEVNULL) as running:
+        try:
+            while len(found := list(tmp_path.iterdir())) < 2:
+                assert running.poll() is None
+                time.sleep(0.01)
+        finally:
+            running.send_signal(signal.SIGKILL)
+    workers, end = [int(path.name) for path in found], time.monotonic() + 20
+    while any(alive(worker) for worker in workers):
+        assert time.monotonic() < end
+        time.sleep(0.05)
+
+
+def alive(process):
+    """Return whether there is such a process, which is not just waiting to be buried."""
+    try:
+        os.kill(process, 0)
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def test_two_campaigns_are_not_in_one_folder_at_a_time(tmp_path, capsys):
+    with locked(tmp_path):
+        assert command(tmp_path, "table1", "--networks", "raw", "--seeds", "1") == 2
+    assert "another run is writing there" in capsys.readouterr().err
+    assert not records_of(tmp_path)
+    assert command(tmp_path, "table1", "--networks", "raw", "--seeds", "1") == 0
+    assert not list(tmp_path.rglob(".lock"))
+
+
+def test_what_a_killed_campaign_was_writing_goes(tmp_path):
+    for folder, name in (("records", "x.json"), ("codes", "x.npz")):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / f".{name}.{'0' * 16}").touch()
+    assert command(tmp_path, "table1", "--networks", "raw", "--seeds", "1") == 0
+    assert not list(tmp_path.rglob(".*"))
 
 
 def test_time_that_is_left_is_in_proportion_to_the_work():

@@ -31,10 +31,10 @@ def test_a_line_has_each_seed_in_its_order_and_their_spread():
         code("ae1", 0, [2.0, 4.0], 0, noise_rate=0.0),
     ]
     ae1, demo = cells(code_table(records))
-    assert ae1 == ["AE1", "30", "1", "0", "2", "3.000", "3.000"]
+    assert ae1 == ["AE1", "30", "60,000", "1", "0", "2", "3.000", "3.000"]
     std = math.sqrt(2 * 0.15**2)
     assert demo == [
-        "DDNMF (demo's objective)", "30", "2", "1, 0", "2",
+        "DDNMF (demo's objective)", "30", "60,000", "2", "1, 0", "2",
         f"0.250 ± {std:.3f} (0.100-0.400)", "0.100, 0.400",
     ]  # fmt: skip
 
@@ -48,12 +48,14 @@ def test_other_data_noise_networks_and_kinds_are_no_part_of_it():
     ]
     assert code_table(records) == ""
     [line] = cells(code_table(records, dataset="fashion-mnist"))
-    assert line[2] == "1"
+    assert line[3] == "1"
 
 
 def test_two_schedules_are_two_lines():
     records = [code("ddnmf-demo", 0, [0.1], 0, epochs=epochs) for epochs in (70, 5)]
-    assert [line[:3][1] for line in cells(code_table(records))] == ["5", "70"]
+    assert [line[1] for line in cells(code_table(records))] == ["5", "70"]
+    records = [code("ddnmf-demo", 0, [0.1], 0, samples=samples) for samples in (1437, 200)]
+    assert [line[2] for line in cells(code_table(records))] == ["200", "1,437"]
 
 
 @pytest.mark.parametrize("dataset", ["mnist", "fashion-mnist"])
@@ -61,7 +63,7 @@ def test_the_committed_records_give_a_line_for_each_network(dataset):
     records, _ = Store(RESULTS / "experiments").load()
     lines = cells(code_table(records, dataset=dataset))
     assert len(lines) == len(CODE_MODELS)
-    assert {line[2] for line in lines} == {"5"}
+    assert {line[3] for line in lines} == {"5"}
 
 
 def test_spread_within_a_seed_does_not_see_what_differs_between_seeds():
