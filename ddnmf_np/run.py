@@ -86,7 +86,7 @@ def run(
         x, dataset = _data(config)
         dataset = _with_shape(dataset, config.image_shape)
         report.n_clusters(dataset, config.clusters, config.rank)
-        model = Model(dataset.x_train.shape[1], config, ops)
+        model = Model(dataset.x_train.shape[1], config, ops, _rows(config, ranks))
         trainer = Trainer(model, x, image_shape=dataset.image_shape, communicator=ranks)
         data_sha256 = fingerprint(x)
         if resume:
@@ -147,12 +147,17 @@ def _help(config: Config, ops: Ops, ranks: Communicator) -> int:
             f"{found[:12]}..., there {data_sha256[:12]}...); give every machine the same file"
         )
     dataset = _with_shape(dataset, config.image_shape)
-    model = Model(dataset.x_train.shape[1], config, ops)
+    model = Model(dataset.x_train.shape[1], config, ops, _rows(config, ranks))
     trainer = Trainer(model, x, image_shape=dataset.image_shape, communicator=ranks)
     with stop_on_signal(trainer):
         finished = trainer.train(config.epochs)
     ranks.rest()  # rank 0 saves, scores and draws
     return 0 if finished else INTERRUPTED
+
+
+def _rows(config: Config, ranks: Communicator) -> int:
+    """Return how many samples a rank's activations have memory for: its share of a batch."""
+    return max(-(-config.batch_size // ranks.size), 256)
 
 
 def _data(config: Config) -> tuple[Any, Dataset]:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from ddnmf_np.config import unknown
 from ddnmf_np.errors import DataError
-from ddnmf_np.experiments import codes, study_tables, tables
+from ddnmf_np.experiments import agreement, codes, study_tables, tables
 from ddnmf_np.experiments.records import Record, Store
 from ddnmf_np.experiments.studies import STUDIES
 
@@ -33,7 +33,9 @@ def render(name: str, records: Sequence[Record], *, short: bool = False) -> str:
         return study_tables.render(name, records, short=short)
     text = tables.render(name, records, short=short)
     if text and not short and name in tables.TABLES:
-        text += f"\n{codes.NOTE}\n\n{codes.code_table(records, dataset=tables.TABLES[name])}\n"
+        dataset = tables.TABLES[name]
+        text += f"\n{codes.NOTE}\n\n{codes.code_table(records, dataset=dataset)}\n"
+        text += f"\n{agreement.NOTE}\n\n{agreement.stability_table(records, dataset)}\n"
     return text
 
 

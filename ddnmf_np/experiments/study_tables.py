@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from ddnmf_np.experiments.assignments import stability, unpack_labels
+from ddnmf_np.experiments.agreement import NOTHING, stability_of
 from ddnmf_np.experiments.records import Record
 from ddnmf_np.experiments.statistics import spread
 from ddnmf_np.experiments.studies import STUDIES, Study
@@ -26,8 +26,6 @@ from ddnmf_np.experiments.tables import (
 )
 
 LOSSES = ("loss_sym", "loss_ap", "loss_nc", "loss_rec")
-NOTHING = "-"
-"""Where there is no record, or the network has no such thing."""
 
 LABEL_FREE_NOTE = (
     "Nothing in this table has seen a label. Mean over seeds ± standard deviation. Losses: in the "
@@ -95,8 +93,8 @@ def _section(
                 network.title,
                 str(len(keys)),
                 *_quantities(found),
-                _stability(full),
-                _stability(spherical),
+                stability_of(full),
+                stability_of(spherical),
                 _smallest_cluster(full),
             ]
         )
@@ -135,12 +133,6 @@ def _number(found: Iterable[float]) -> str:
         return NOTHING
     s = spread(numbers)
     return f"{s.mean:.3g}" if s.std is None else f"{s.mean:.3g} ± {s.std:.1g}"
-
-
-def _stability(seeds: Mapping[int, Record]) -> str:
-    packed = [(r["assignment"], r["n_test"]) for r in seeds.values() if "assignment" in r]
-    found = stability([unpack_labels(*one) for one in packed])
-    return NOTHING if found is None else f"{found:z.3f}"
 
 
 def _smallest_cluster(seeds: Mapping[int, Record]) -> str:

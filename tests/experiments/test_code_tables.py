@@ -9,6 +9,8 @@ from experiments_cases import clustering, codes
 
 from ddnmf_np.evaluation.clustering import cluster, score_clustering
 from ddnmf_np.evaluation.metrics import scores
+from ddnmf_np.experiments.agreement import stability_table
+from ddnmf_np.experiments.assignments import pack_labels
 from ddnmf_np.experiments.codes import CODE_MODELS, code_table
 from ddnmf_np.experiments.records import Store
 from ddnmf_np.experiments.starts import within_seed_std
@@ -64,6 +66,23 @@ def test_the_committed_records_give_a_line_for_each_network(dataset):
     lines = cells(code_table(records, dataset=dataset))
     assert len(lines) == len(CODE_MODELS)
     assert {line[3] for line in lines} == {"5"}
+
+
+def test_stability_of_each_row_is_that_of_its_seeds():
+    """Hubert and Arabie's index by hand: 2 pairs together in both, 3 in one, 4 in the other."""
+    a, b = np.array([0, 0, 1, 1, 2, 2]), np.array([0, 0, 1, 2, 2, 2])
+    records = [
+        clustering("ae1", seed, noise_rate=0.0, n_test=6, method=method, assignment=pack_labels(x))
+        for method, pair in (("kmeans", (a, b)), ("gmm-full", (a, 2 - a)))
+        for seed, x in enumerate(pair)
+    ]
+    records.append(clustering("nmf", 0))
+    nmf, ae1 = cells(stability_table(records, "mnist"))
+    expected = (2 - 3 * 4 / 15) / ((3 + 4) / 2 - 3 * 4 / 15)
+    assert ae1[:3] == ["AE1", "30", f"{expected:.3f}"]
+    assert ae1[3:] == ["-", "1.000", "-"]  # no spherical mixture, and no map
+    assert nmf == ["NMF", "-", "-", "-", "-", "-"]
+    assert stability_table(records, "fashion-mnist") == ""
 
 
 def test_spread_within_a_seed_does_not_see_what_differs_between_seeds():

@@ -34,7 +34,7 @@ PLACES = {
     "experiments.md": {
         *(("table1", "experiments"), ("table2", "experiments"), ("table3", "noise")),
         *(("ablation", "ablation"), ("weights", "weights"), ("table1", "epochs70")),
-        *(("recipe", "recipe"), ("ingredients", "ingredients")),
+        *(("recipe", "recipe"), ("ingredients", "ingredients"), ("table1", "epochs20")),
     },
 }
 """Tables, with the folder of their records, that a page shows at least."""

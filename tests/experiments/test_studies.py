@@ -11,7 +11,7 @@ from ddnmf_np.engine.objective import PRESETS
 from ddnmf_np.errors import DataError
 from ddnmf_np.evaluation.metrics import clustering_accuracy
 from ddnmf_np.experiments import baselines, study_tables, tables
-from ddnmf_np.experiments.assignments import pack_labels
+from ddnmf_np.experiments.assignments import pack_labels, unpack_labels
 from ddnmf_np.experiments.baselines import DataInfo, Representation, Source, make_config
 from ddnmf_np.experiments.networks import TABLE_NETWORKS, Network
 from ddnmf_np.experiments.studies import STUDIES, VARIANTS, Study
@@ -169,7 +169,7 @@ def test_assignments_are_those_that_were_scored(tmp_path):
     y = Source("mnist", "digits").load().y_test
     for content in records_of(tmp_path).values():
         record = json.loads(content)
-        labels = study_tables.unpack_labels(record["assignment"], record["n_test"])
+        labels = unpack_labels(record["assignment"], record["n_test"])
         sizes = np.bincount(labels, minlength=10)
         assert sizes.tolist() == record["result"]["cluster_sizes"]
         assert clustering_accuracy(y, labels) == pytest.approx(record["result"]["acc"])

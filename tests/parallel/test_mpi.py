@@ -14,9 +14,9 @@ from ddnmf_np.checkpoint import load_checkpoint
 pytest.importorskip("mpi4py", reason="mpi4py is not installed (the extra 'mpi')")
 pytestmark = pytest.mark.skipif(mpiexec() is None, reason="there is no mpiexec (the extra 'mpi')")
 
-WHOLE = 1e-5
+WHOLE = {"paper": 1e-10, "float32": 1e-5}
 """Largest difference of a block's weights from those of one process, relative to the block's
-norm, after 50 steps: what the project promises."""
+norm, after 50 steps, by the case: what the project promises (``derivations/guarantees.md``)."""
 
 CASES = {
     "paper": {"widths": (500, 500, 2000), "rank": 10, "batch_size": 32, "dtype": "float64"},
@@ -110,7 +110,7 @@ def test_weights_after_50_steps_are_those_of_one_process(tmp_path):
             if ranks < 2:
                 assert_same_arrays(found, alone)
             else:
-                assert 0 < difference(found, alone) <= WHOLE, name
+                assert 0 < difference(found, alone) <= WHOLE[name], name
 
 
 def test_rank_0_alone_prints_and_writes(undisturbed):
@@ -156,7 +156,7 @@ def test_failure_of_one_rank_ends_all_and_the_run_can_go_on(
     if ranks == 2:
         assert_same_arrays(arrays(output), arrays(undisturbed[0]))
     else:  # two epochs of it were done by four
-        assert 0 < difference(arrays(output), arrays(undisturbed[0])) <= WHOLE
+        assert 0 < difference(arrays(output), arrays(undisturbed[0])) <= WHOLE["float32"]
 
 
 def test_one_rank_is_asked_to_stop_and_another_number_goes_on(tmp_path, images, undisturbed):
@@ -171,7 +171,7 @@ def test_one_rank_is_asked_to_stop_and_another_number_goes_on(tmp_path, images, 
     assert_same_arrays(arrays(output), arrays(undisturbed[0]))
     (output / "checkpoint.npz").write_bytes(saved)
     assert finish(1, output, "--resume", "--dataset", images, launcher=False)[0] == 0
-    assert 0 < difference(arrays(output), arrays(undisturbed[0])) <= WHOLE
+    assert 0 < difference(arrays(output), arrays(undisturbed[0])) <= WHOLE["float32"]
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
