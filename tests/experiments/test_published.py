@@ -24,7 +24,7 @@ TABLES = {
     "weights": ("weights",),
     "ingredients": ("ingredients",),
     "recipe": ("recipe",),
-    "epochs20": ("table1",),
+    "epochs20": ("table1", "table2"),
     "epochs70": ("table1",),
 }
 """Tables by the folder of `RESULTS` that their records are in; what is not here is refused."""
@@ -35,6 +35,7 @@ PLACES = {
         *(("table1", "experiments"), ("table2", "experiments"), ("table3", "noise")),
         *(("ablation", "ablation"), ("weights", "weights"), ("table1", "epochs70")),
         *(("recipe", "recipe"), ("ingredients", "ingredients"), ("table1", "epochs20")),
+        ("table2", "epochs20"),
     },
 }
 """Tables, with the folder of their records, that a page shows at least."""
