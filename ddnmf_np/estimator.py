@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Mapping
+from itertools import islice
 from typing import Any, Self
 
 import numpy as np
@@ -15,7 +17,7 @@ from ddnmf_np.data.datasets import check_nonnegative
 from ddnmf_np.data.rows import Rows
 from ddnmf_np.data.sources import Source, stream, streams_by_itself
 from ddnmf_np.engine.backend import backend_of, get_ops
-from ddnmf_np.errors import DataError, UsageError
+from ddnmf_np.errors import DataError, OutputError, UsageError, shown
 from ddnmf_np.evaluation.interpret import decode_parts
 from ddnmf_np.model import Model
 from ddnmf_np.progress import Progress
@@ -367,8 +369,9 @@ class DDNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  
         ----------
         X : array_like of shape (n_samples, n_features), or path
             As for `fit`, or what `ddnmf_np.data.sources.stream` takes.
-        out : array of shape (n_samples, n_components)
-            Anything that slices of rows can be assigned to, such as a memory map.
+        out : array of shape (n_samples, n_components) and dtype float
+            Anything that slices of rows can be assigned to, such as a memory map or an h5py
+            dataset. Overwritten.
 
         Returns
         -------
@@ -378,14 +381,17 @@ class DDNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  
         Raises
         ------
         DataError
-            If ``out`` has another shape, or as `transform`.
+            If ``out`` has another shape or dtype, or as `transform`.
+        OutputError
+            If ``out`` cannot be written to.
         """
         check_is_fitted(self, "model_")
+        if not isinstance(X, (str, os.PathLike)):
+            _refuse_containers(X)
         rows = self._rows(stream(X), reset=False)
-        shape = rows.shape[0], self.model_.config.rank
-        if tuple(out.shape) != shape:
-            raise DataError(f"out has shape {tuple(out.shape)}; expected {shape}")
-        return rows.apply(self._on_host(self.model_.encode), out)
+        _check_out(out, (rows.shape[0], self.model_.config.rank))
+        rows.apply(self._on_host(self.model_.encode), _Written(out))
+        return out
 
     def impute(self, X: Any) -> Any:
         """Return samples with what is missing filled in.
@@ -470,6 +476,12 @@ class DDNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  
 
     def _samples(self, X: Any, *, reset: bool) -> Any:
         """Return checked samples; ``reset`` says whether they define the number of features."""
+        if isinstance(X, (str, os.PathLike)):
+            raise UsageError(
+                f"X is the path {shown(os.fspath(X))}, not samples; give "
+                "ddnmf_np.data.sources.stream(path), which reads the file while training"
+            )
+        _refuse_containers(X)
         if streams_by_itself(X):
             return self._rows(stream(X), reset=reset)
         if backend_of(X) == "numpy":
@@ -528,3 +540,71 @@ class DDNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  
         tags.input_tags.allow_nan = self.missing == "nan"
         tags.transformer_tags.preserves_dtype = ["float64", "float32"]
         return tags
+
+
+def _refuse_containers(X: Any) -> None:
+    """Refuse what holds arrays but is none, and h5py's objects of a file that is closed.
+
+    Raises
+    ------
+    UsageError
+        For a file or group of arrays.
+    DataError
+        For a closed file.
+    """
+    _refuse_closed(X, "X")
+    if isinstance(X, Mapping) or (hasattr(X, "arrays") and hasattr(X, "members")):  # Zarr's group
+        names = ", ".join(shown(name, 40) for name in islice(X, 5)) or "nothing"
+        raise UsageError(
+            f"X is a {type(X).__name__}, which holds arrays by name ({names}) and is none; give "
+            "one of them, as FILE['NAME'], or ddnmf_np.data.sources.stream('PATH::NAME')"
+        )
+
+
+def _refuse_closed(array: Any, name: str) -> None:
+    """Refuse what h5py has closed, of which not even the shape can be asked any more."""
+    if type(array).__module__.partition(".")[0] == "h5py" and not array:
+        raise DataError(
+            f"{name} is a {type(array).__name__} of an HDF5 file that is closed; open the file "
+            "again, and keep it open until this is done"
+        )
+
+
+def _check_out(out: Any, shape: tuple[int, int]) -> None:
+    """Refuse what codes cannot be written to: between 0 and 1, integers would all be 0."""
+    _refuse_closed(out, "out")
+    if not all(hasattr(out, name) for name in ("shape", "dtype", "__setitem__")):
+        raise DataError(
+            f"out is a {type(out).__name__}; expected an array of shape {shape} and dtype float32 "
+            f"or float64, such as numpy.empty({shape})"
+        )
+    if tuple(out.shape) != shape:
+        raise DataError(f"out has shape {tuple(out.shape)}; expected {shape}")
+    if getattr(out.dtype, "kind", None) != "f":
+        raise DataError(
+            f"out has dtype {out.dtype}, which cannot hold codes between 0 and 1; expected "
+            "float32 or float64"
+        )
+
+
+class _Written:
+    """An array whose errors, when it is written to, are this package's.
+
+    Parameters
+    ----------
+    out : array
+        What is written to.
+    """
+
+    def __init__(self, out: Any) -> None:
+        self._out = out
+
+    def __setitem__(self, rows: slice, values: Any) -> None:
+        try:
+            self._out[rows] = values
+        except MemoryError:
+            raise
+        except Exception as error:  # of any library: read-only, a full disk, a file closed since
+            raise OutputError(
+                f"out: cannot be written ({error}); give an array that is open for writing"
+            ) from error

@@ -52,7 +52,7 @@ def locked(folder: Path) -> Iterator[None]:
                     "for its end, or choose another folder"
                 )
             # Who had it before may have removed the file between our opening and locking it.
-            if not path.exists() or not os.path.samestat(os.fstat(handle), path.stat()):
+            if not _is_at(handle, path):
                 continue
             os.truncate(handle, 0)
             os.write(handle, f"process {os.getpid()} on {socket.gethostname()}".encode())
@@ -64,6 +64,14 @@ def locked(folder: Path) -> Iterator[None]:
             return
         finally:
             os.close(handle)
+
+
+def _is_at(handle: int, path: Path) -> bool:
+    """Return whether an open file is the one that has this name now."""
+    try:
+        return os.path.samestat(os.fstat(handle), path.stat())
+    except FileNotFoundError:
+        return False
 
 
 _POSIX = sys.platform != "win32"

@@ -8,7 +8,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -67,7 +67,8 @@ def run(
     Returns
     -------
     int
-        0 when done, 130 when stopped by Ctrl-C (SIGINT) or SIGTERM; then everything is saved.
+        0 when done, 130 when stopped by Ctrl-C (SIGINT) or SIGTERM in training; then everything
+        is saved.
 
     Raises
     ------
@@ -115,13 +116,12 @@ def run(
             say(f"{ranks.size} ranks by {ranks.name}; threads of BLAS in each: {each}")
         ranks.broadcast_object(data_sha256)  # what `_help` waits for
         finished = _train(trainer, config.epochs, folder, data_sha256)
-        if not finished:
+        if not finished or trainer.stop_requested:  # asked when the last step was done: score later
             write_report(folder)
             position = trainer.position
             say(
                 f"stopped after {position.epoch} epochs and {position.batch} steps; everything is "
-                "saved. Continue with: python -m ddnmf_np.train --resume --output "
-                f"{shlex.quote(str(folder.path))}"
+                f"saved. {how_to_resume(folder)}"
             )
             ranks.rest()
             return INTERRUPTED
@@ -209,23 +209,50 @@ def _train(trainer: Trainer, epochs: int, folder: RunFolder, data_sha256: str) -
     return finished
 
 
+def how_to_resume(folder: RunFolder) -> str:
+    """Return what to type to continue the run in a folder."""
+    command = "python -m ddnmf_np.train --resume --output"
+    return f"Continue with: {command} {shlex.quote(str(folder.path))}"
+
+
 @contextmanager
 def stop_on_signal(trainer: Trainer) -> Iterator[None]:
     """Let SIGINT and SIGTERM end training between two steps; a second SIGINT ends it at once."""
-    if threading.current_thread() is not threading.main_thread():
-        yield  # only the main thread may set handlers
-        return
 
     def stop(number: int, frame: Any) -> None:
         trainer.stop_requested = True
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
-    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    with _handled_by(stop, signal.SIGINT, signal.SIGTERM):
+        yield
+
+
+@contextmanager
+def interrupt_on_sigterm() -> Iterator[None]:
+    """Let SIGTERM do what Ctrl-C does: raise KeyboardInterrupt, so that all is left in order."""
+
+    def interrupt(number: int, frame: Any) -> None:
+        raise KeyboardInterrupt
+
+    with _handled_by(interrupt, signal.SIGTERM):
+        yield
+
+
+@contextmanager
+def _handled_by(handler: Callable[[int, Any], None], *numbers: signal.Signals) -> Iterator[None]:
+    """Give signals another handler for a while, where that is allowed: in the main thread."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.getsignal(number) for number in numbers}
     try:
+        for number in numbers:
+            signal.signal(number, handler)
         yield
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        for number, old in before.items():
+            # None is a handler of a library in C, which Python cannot put back.
+            signal.signal(number, signal.SIG_DFL if old is None else old)
 
 
 def summarise(

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import io
 import sys
 from collections.abc import Sequence
+from contextlib import nullcontext, redirect_stdout
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -16,14 +18,14 @@ from ddnmf_np.errors import DDNMFError, OutputError, UsageError
 from ddnmf_np.parallel.communicator import Communicator, SerialCommunicator
 from ddnmf_np.parallel.launch import complain, connect, together
 from ddnmf_np.recipe import RECIPES
-from ddnmf_np.run import INTERRUPTED, run
+from ddnmf_np.run import INTERRUPTED, how_to_resume, interrupt_on_sigterm, run
 from ddnmf_np.runfolder import RunFolder
 
 EPILOG = """\
 The output folder holds config.toml (every option, resolved), metrics.jsonl (losses and speed, a
 line an epoch), checkpoint.npz, summary.json (scores, versions, time, memory), figures/, and
 report.html, all of it on one page.
-Ctrl-C saves and stops; --resume continues to the same weights as a run without a pause.
+Ctrl-C or SIGTERM saves and stops; --resume continues to the same weights as a run without a pause.
 Exit codes: 0 done, 2 usage, 3 backend missing, 4 data or files, 5 diverged, 130 interrupted."""
 
 
@@ -121,24 +123,38 @@ def main(argv: Sequence[str] | None = None) -> int:
     return together(lambda communicator: _main(argv, communicator), communicator)
 
 
+def default_output(dataset: str) -> Path:
+    """Return the folder of a run that was given none: each array of a file has its own."""
+    outer, _, inner = dataset.partition("::")
+    return Path("runs") / "-".join([Path(outer).stem, *filter(None, inner.split("/"))])
+
+
 def _main(argv: Sequence[str] | None, communicator: Communicator) -> int:
     """Do what the arguments say."""
+    folder = None
+    # Another rank may wait inside MPI, where Python's handler would never run.
+    stoppable = interrupt_on_sigterm() if communicator.rank == 0 else nullcontext()
+    said_once = redirect_stdout(io.StringIO()) if communicator.rank else nullcontext()
     try:
-        flags = parse(argv)
-        resume, overwrite = flags.pop("resume", False), flags.pop("overwrite", False)
-        if resume and overwrite:
-            raise UsageError("--resume and --overwrite exclude each other; leave one out")
-        options: dict[str, Any] = {}
-        config_file, output = flags.pop("config", None), flags.pop("output", None)
-        if resume:
-            if output is None:
-                raise UsageError("--resume needs --output, the folder of the run to continue")
-            options |= RunFolder(output).read_options()
-        if config_file is not None:
-            options |= read_config(config_file)
-        config = configure(options, flags, config_file or RunFolder(output or "").config)
-        folder = RunFolder(output or Path("runs") / Path(config.dataset).stem)
-        return run(config, folder, resume=resume, overwrite=overwrite, communicator=communicator)
+        with stoppable:
+            with said_once:  # --help, that is
+                flags = parse(argv)
+            resume, overwrite = flags.pop("resume", False), flags.pop("overwrite", False)
+            if resume and overwrite:
+                raise UsageError("--resume and --overwrite exclude each other; leave one out")
+            options: dict[str, Any] = {}
+            config_file, output = flags.pop("config", None), flags.pop("output", None)
+            if resume:
+                if output is None:
+                    raise UsageError("--resume needs --output, the folder of the run to continue")
+                options |= RunFolder(output).read_options()
+            if config_file is not None:
+                options |= read_config(config_file)
+            config = configure(options, flags, config_file or RunFolder(output or "").config)
+            folder = RunFolder(output or default_output(config.dataset))
+            return run(
+                config, folder, resume=resume, overwrite=overwrite, communicator=communicator
+            )
     except DDNMFError as error:
         complain(communicator, f"error: {error}")
         return error.exit_code
@@ -153,7 +169,13 @@ def _main(argv: Sequence[str] | None, communicator: Communicator) -> int:
         complain(communicator, f"error: {error}; make room or check the path")
         return OutputError.exit_code
     except KeyboardInterrupt:
-        print("interrupted; the last checkpoint, if there is one, is kept", file=sys.stderr)
+        if folder is None or not folder.checkpoint.exists():
+            complain(communicator, "interrupted; nothing was saved yet, start again")
+        else:
+            complain(
+                communicator,
+                f"interrupted; the last checkpoint is kept. {how_to_resume(folder)}",
+            )
         return INTERRUPTED
 
 

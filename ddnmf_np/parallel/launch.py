@@ -83,11 +83,18 @@ def get_ops_together(config: Config, communicator: Communicator) -> tuple[Ops, C
 
 
 def complain(communicator: Communicator, text: str) -> None:
-    """Say on standard error what is wrong, and which rank says so."""
+    """Say on standard error what is wrong, and which rank says so.
+
+    Names of files may be in the text, and in them what a terminal would take for a command.
+    """
     if communicator.size > 1:
         if communicator.rank:
             time.sleep(PATIENCE)
         text = f"rank {communicator.rank} of {communicator.size}: {text}"
+    text = "".join(
+        letter if letter.isprintable() or letter in "\n\t" else "\N{REPLACEMENT CHARACTER}"
+        for letter in text
+    )
     print(text, file=sys.stderr, flush=True)
 
 

@@ -3,6 +3,7 @@
 import copy
 import pickle
 import re
+from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
@@ -21,7 +22,7 @@ from tolerances import ORACLE64, assert_close, assert_same_bits
 from ddnmf_np import DDNMF
 from ddnmf_np.config import Config
 from ddnmf_np.data.noise import Noise
-from ddnmf_np.errors import DataError, DDNMFError, DivergedError, UsageError
+from ddnmf_np.errors import DataError, DDNMFError, DivergedError, OutputError, UsageError
 from ddnmf_np.model import Model
 from ddnmf_np.recipe import RECIPES
 from ddnmf_np.training import Trainer
@@ -752,3 +753,101 @@ class TestMissing:
     def test_nothing_but_nan_is_refused(self):
         with pytest.raises(DataError, match="NaN throughout"):
             DDNMF(missing="nan", **self.OPTIONS).fit(np.full((40, 5), np.nan))
+
+
+# -- files, and arrays to write to ------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def fitted():
+    return make(max_iter=1).fit(samples())
+
+
+@pytest.mark.parametrize("kind", [str, Path])
+def test_path_is_refused_with_the_way_to_read_it(tmp_path, fitted, kind):
+    path = kind(tmp_path / "x.npy")
+    np.save(path, samples())
+    for use in (make().fit, make().partial_fit, fitted.transform, fitted.denoise):
+        with pytest.raises(UsageError, match=r"X is the path '.*x\.npy', not samples; .*stream\("):
+            use(path)
+    out = fitted.transform_into(path, np.empty((45, 3)))
+    assert_same_bits(out, fitted.transform(samples()))
+
+
+def test_files_of_arrays_are_refused(tmp_path, fitted):
+    np.savez(tmp_path / "x.npz", a=samples())
+    with np.load(tmp_path / "x.npz") as archive:
+        for X in (archive, {"a": samples()}):
+            for use in (make().fit, fitted.transform):
+                with pytest.raises(UsageError, match=r"arrays by name \('a'\).*FILE\['NAME'\]"):
+                    use(X)
+
+
+def test_hdf5_files_groups_and_closed_datasets_are_refused(tmp_path, fitted):
+    h5py = pytest.importorskip("h5py")
+
+    def into(X):
+        return fitted.transform_into(X, np.empty((45, 3)))
+
+    with h5py.File(tmp_path / "x.h5", "w") as file:
+        data = file.create_dataset("part/a", data=samples())
+        out = file.create_dataset("out", (45, 3), "float64")
+        for use in (make().fit, fitted.transform, into):
+            with pytest.raises(UsageError, match=r"X is a File, .*\('out', 'part'\).*FILE\['NAME"):
+                use(file)
+            with pytest.raises(UsageError, match=r"X is a Group, which holds arrays .*'a'"):
+                use(file["part"])
+        assert fitted.transform_into(data, out) is out
+        assert_same_bits(out[:], fitted.transform(samples()))
+    for use in (make().fit, fitted.transform, into):
+        with pytest.raises(DataError, match=r"X is a Dataset of an HDF5 file that is closed; open"):
+            use(data)
+    with pytest.raises(DataError, match="X is a File of an HDF5 file that is closed"):
+        make().fit(file)
+    with pytest.raises(DataError, match="out is a Dataset of an HDF5 file that is closed"):
+        fitted.transform_into(samples(), out)
+    with h5py.File(tmp_path / "x.h5") as file, pytest.raises(OutputError, match="out: cannot be w"):
+        fitted.transform_into(samples(), file["out"])
+
+
+def test_zarr_groups_are_refused(tmp_path):
+    zarr = pytest.importorskip("zarr")
+    group = zarr.open_group(tmp_path / "x.zarr", mode="w")
+    group.create_array("a", data=samples())
+    with pytest.raises(UsageError, match=r"X is a Group, which holds arrays by name \('a'\)"):
+        make().fit(group)
+
+
+@pytest.mark.parametrize(
+    ("out", "text"),
+    [
+        (np.ones((45, 3), int), "out has dtype int64, which cannot hold codes.*expected float32"),
+        (np.ones((45, 3), bool), "out has dtype bool"),
+        (np.ones((45, 3), complex), "out has dtype complex128"),
+        (np.ones((45, 3), object), "out has dtype object"),
+        (np.ones((45, 4)), r"out has shape \(45, 4\); expected \(45, 3\)"),
+        (np.ones(45), r"out has shape \(45,\); expected"),
+        ([[0.0] * 3] * 45, r"out is a list; expected an array of shape \(45, 3\)"),
+        (None, "out is a NoneType"),
+    ],
+    ids=["int", "bool", "complex", "object", "wide", "flat", "list", "None"],
+)
+def test_out_that_cannot_hold_codes(fitted, out, text):
+    before = copy.deepcopy(out)
+    with pytest.raises(DataError, match=text):
+        fitted.transform_into(samples(), out)
+    np.testing.assert_array_equal(out, before)
+
+
+def test_out_that_is_read_only(fitted):
+    out = np.ones((45, 3))
+    out.flags.writeable = False
+    with pytest.raises(OutputError, match=r"out: cannot be written \(.*read-only\); give an array"):
+        fitted.transform_into(samples(), out)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", "float16", ">f8"])
+def test_out_of_any_precision(fitted, dtype):
+    out = np.full((45, 3), np.nan, dtype)
+    assert fitted.transform_into(samples(), out) is out
+    np.testing.assert_array_equal(out, fitted.transform(samples()).astype(dtype))

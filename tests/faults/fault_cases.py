@@ -41,12 +41,13 @@ def command(output, *flags, code=""):
     ]
 
 
-def start(output, *flags, code=""):
+def start(output, *flags, code="", err=subprocess.PIPE):
+    """Start a run; one of many epochs writes more to standard error than an unread pipe holds."""
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     return subprocess.Popen(
         command(output, *flags, code=code),
         stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
+        stderr=err,
         text=True,
         env=environment,
     )
@@ -59,11 +60,14 @@ def finish(output, *flags, code=""):
     return process.returncode, err
 
 
-def go_on(output, data):
-    """Do what a user does after a crash: resume, or start where nothing was begun."""
-    begun = (output / "checkpoint.npz").exists()
-    flags = ["--resume"] if begun else ["--overwrite"]
-    code, err = finish(output, *flags, "--dataset", data)
+def how_to_go_on(output):
+    """Return the flag of a user after a crash: resume, or start where nothing was begun."""
+    return "--resume" if (output / "checkpoint.npz").exists() else "--overwrite"
+
+
+def go_on(output, data, *flags):
+    """Do what a user does after a crash."""
+    code, err = finish(output, how_to_go_on(output), "--dataset", data, *flags)
     assert code == 0, err
 
 

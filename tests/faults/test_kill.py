@@ -6,19 +6,33 @@ DDNMF_KILLS says how many (20 by default; 200 by the page "What you can rely on"
 import os
 import random
 import signal
+import subprocess
 import sys
 import time
+from collections import Counter
 
 import pytest
-from fault_cases import assert_same_result, finish, go_on, leftovers, result, start
+from fault_cases import (
+    assert_same_result,
+    finish,
+    go_on,
+    how_to_go_on,
+    leftovers,
+    result,
+    start,
+)
 
 from ddnmf_np.checkpoint import load_checkpoint
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGKILL")
 
 KILLS = int(os.environ.get("DDNMF_KILLS", "20"))
-RUNS = 4
-"""So many runs share the kills: each is killed again and again until it has had its share."""
+SHARE = 5
+"""So many kills a run has; every fifth process is killed before it trains, and that of every other
+run while it scores. The others are killed in training."""
+
+EPOCHS = 120
+"""Training takes seconds, and saves a checkpoint each epoch: a kill finds it anywhere."""
 
 DIE = """
 import os, signal
@@ -52,28 +66,90 @@ os.replace = third
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("number", range(RUNS))
-def test_killed_at_random_moments(tmp_path, images, undisturbed, number):
-    rng = random.Random(number)
-    output = tmp_path / "run"
-    before = time.perf_counter()
-    assert finish(tmp_path / "whole", "--dataset", images)[0] == 0
-    whole = time.perf_counter() - before  # on this machine, now
-    for kill in range(KILLS // RUNS):
-        flags = ["--resume"] if (output / "checkpoint.npz").exists() else ["--overwrite"]
-        process = start(output, *flags, "--dataset", images)
-        time.sleep(rng.uniform(0.2, 1.0) * whole)
-        process.send_signal(signal.SIGKILL)
-        process.communicate()
-        assert process.returncode in (-signal.SIGKILL, 0)
-        if (output / "checkpoint.npz").exists():
-            load_checkpoint(output / "checkpoint.npz")  # never corrupt
-        if process.returncode == 0 and kill % 2:  # it was done: begin anew
-            assert_same_result(result(output), undisturbed)
-            assert finish(output, "--overwrite", "--epochs", "0", "--dataset", images)[0] == 0
-    go_on(output, images)
-    assert_same_result(result(output), undisturbed)
+@pytest.fixture(scope="module")
+def long_run(tmp_path_factory, images):
+    """Flags of a run that trains for most of its time, and its result without a kill."""
+    output, flags = tmp_path_factory.mktemp("long") / "run", ["--epochs", EPOCHS]
+    code, err = finish(output, "--dataset", images, *flags)
+    assert code == 0, err
+    return flags, result(output)
+
+
+@pytest.fixture(scope="module")
+def tally(request):
+    """Count where kills fall, and say so at the end."""
+    fell = Counter()
+    yield fell
+    with request.config.pluginmanager.getplugin("capturemanager").global_and_fixture_disabled():
+        print(f"\n{describe(fell)}")
+
+
+def describe(fell):
+    return (
+        f"{fell.total()} kills: {fell['before']} before training, {fell['training']} in it, "
+        f"{fell['after']} after it"
+    )
+
+
+def epoch_of(output):
+    """Return the epoch of the checkpoint, which is never corrupt; None where there is none."""
+    path = output / "checkpoint.npz"
+    return load_checkpoint(path).meta["position"]["epoch"] if path.exists() else None
+
+
+def wait_for(process, output, epoch):
+    """Wait until a run has done so many epochs, or has ended."""
+    metrics = output / "metrics.jsonl"
+    while process.poll() is None:
+        if metrics.exists() and metrics.read_bytes().count(b"\n") >= epoch:
+            return
+        time.sleep(0.001)
+
+
+def kill_at(moment, output, flags, rng):
+    """Start or resume a run and kill it; return where that fell, by what has become of the run."""
+    before = epoch_of(output)
+    process = start(output, how_to_go_on(output), *flags, err=subprocess.DEVNULL)
+    try:
+        if moment == "before":
+            time.sleep(rng.uniform(0.0, 2.0))  # about what imports take
+        elif moment == "training":
+            # Two epochs on at least: the line of the next one may be there, without a checkpoint.
+            wait_for(process, output, (before or 0) + rng.randint(2, EPOCHS // SHARE))
+            time.sleep(rng.uniform(0.0, 0.03))  # anywhere in an epoch or a checkpoint
+        else:
+            wait_for(process, output, EPOCHS)
+            time.sleep(rng.uniform(0.0, 1.0))
+    finally:
+        process.kill()
+        process.wait()
+    assert process.returncode in (-signal.SIGKILL, 0)
+    after = epoch_of(output)
+    if before is not None:
+        assert after is not None
+        assert after >= before
+    if after == EPOCHS:
+        return "after"
+    assert process.returncode, "it said that it was done"
+    # That it has begun to train is certain only where it has done an epoch.
+    return "training" if (after or 0) > (before or 0) else "before"
+
+
+@pytest.mark.parametrize("number", range(max(1, KILLS // SHARE)))
+def test_killed_at_random_moments(tmp_path, images, long_run, tally, number):
+    rng, output, fell = random.Random(number), tmp_path / "run", Counter()
+    flags, expected = long_run
+    last = ["after"] if number % 2 else []
+    moments = ["before", *["training"] * (SHARE - 1 - len(last))]
+    rng.shuffle(moments)
+    for moment in [*moments, *last]:
+        fell[kill_at(moment, output, ["--dataset", images, *flags], rng)] += 1
+    print(describe(fell))
+    tally.update(fell)
+    go_on(output, images, *flags)
+    assert_same_result(result(output), expected)
     assert not leftovers(output)
+    assert 2 * fell["training"] >= fell.total(), describe(fell)
 
 
 @pytest.mark.parametrize("code", PLANTED.values(), ids=PLANTED)

@@ -1,12 +1,14 @@
 """The output folder: whose it is, and that a run in it can always go on."""
 
 import json
+import os
 
 import pytest
 from training_cases import make_config
 
 from ddnmf_np.config import Config, read_config
 from ddnmf_np.errors import OutputError, UsageError
+from ddnmf_np.lock import NAME, locked
 from ddnmf_np.runfolder import RunFolder
 
 RECORDS = [
@@ -116,3 +118,20 @@ def test_missing_folders_are_made_again(folder):
 def test_summary_is_json(folder):
     folder.write_summary({"a": [1, None, 0.1], "b": "é"})
     assert json.loads(folder.summary.read_text("utf-8")) == {"a": [1, None, 0.1], "b": "é"}
+
+
+def test_lock_whose_file_its_owner_removes_meanwhile(tmp_path, monkeypatch):
+    """Between our opening and locking it, and between any two looks at it: it is taken anew."""
+    path, fstat = tmp_path / NAME, os.fstat
+    removed = []
+
+    def remove_first(handle):
+        if not removed and path.exists():
+            removed.append(path.unlink())
+        return fstat(handle)
+
+    monkeypatch.setattr(os, "fstat", remove_first)
+    with locked(tmp_path):
+        assert removed
+        assert path.read_text().startswith("process ")
+    assert not path.exists()

@@ -12,6 +12,7 @@ import sys
 from dataclasses import fields, replace
 from itertools import pairwise
 from pathlib import Path
+from threading import Thread
 
 import numpy as np
 import pytest
@@ -26,8 +27,9 @@ from ddnmf_np.engine.backend import get_ops, why_not_cupy
 from ddnmf_np.engine.objective import PRESETS
 from ddnmf_np.evaluation import report
 from ddnmf_np.model import Model
+from ddnmf_np.parallel.communicator import SerialCommunicator
 from ddnmf_np.recipe import RECIPES
-from ddnmf_np.train import main, override
+from ddnmf_np.train import _main, default_output, main, override
 from ddnmf_np.training import Trainer
 
 FLAGS = ["--widths", "11", "7", "--rank", "3", "--batch-size", "10", "--epochs", "3", "--seed", "5"]
@@ -846,13 +848,35 @@ def test_ctrl_c_outside_of_training(tmp_path, data, unscored, capsys, monkeypatc
     with monkeypatch.context() as patch:
         patch.setattr(module, name, interrupted)
         assert train(data, tmp_path / "run") == 130
-    assert capsys.readouterr().err.splitlines()[-1].startswith("interrupted; ")
+    said = capsys.readouterr().err.splitlines()[-1]
+    assert said.startswith("interrupted; ")
+    assert (f"--resume --output {tmp_path / 'run'}" in said) == (name != "load")
     if name == "load":
         assert not (tmp_path / "run").exists()
         return
     assert main(["--resume", "--output", str(tmp_path / "run")]) == 0
     assert_same_run(tmp_path / "run", tmp_path / "whole")
     assert (tmp_path / "run" / "summary.json").exists()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signals")
+def test_signal_after_the_last_step_is_not_lost(tmp_path, data, unscored, capsys, monkeypatch):
+    """It comes while the last epoch is saved, when no step is left to stop before."""
+    assert train(data, tmp_path / "whole") == 0
+    save = ddnmf_np.run.save_checkpoint
+
+    def save_and_stop(path, trainer, data_sha256):
+        save(path, trainer, data_sha256)
+        if trainer.position.epoch == 3:
+            signal.raise_signal(signal.SIGTERM)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ddnmf_np.run, "save_checkpoint", save_and_stop)
+        assert train(data, tmp_path / "run") == 130
+    assert "stopped after 3 epochs and 0 steps" in capsys.readouterr().out
+    assert not (tmp_path / "run" / "summary.json").exists()
+    assert main(["--resume", "--output", str(tmp_path / "run")]) == 0
+    assert_same_run(tmp_path / "run", tmp_path / "whole")
 
 
 def test_motion_and_schedule_go_on_after_a_signal(tmp_path, data, unscored, monkeypatch):
@@ -967,7 +991,19 @@ def test_resume_with_a_damaged_checkpoint(tmp_path, data, unscored, capsys):
 # -- as a process -----------------------------------------------------------------------------
 
 
-def command(*flags):
+SLEEP = """
+import sys, time
+from ddnmf_np.train import main
+from ddnmf_np.evaluation import report
+def sleep(*arguments, **options):
+    print("asleep", flush=True)
+    time.sleep(60)
+report.{name} = sleep
+sys.exit(main())
+"""
+
+
+def command(*flags, code=None):
     environment = os.environ | {
         "PYTHONPATH": str(Path(ddnmf_np.__file__).parents[1]),
         "OMP_NUM_THREADS": "1",
@@ -976,7 +1012,7 @@ def command(*flags):
     # Deprecations of other packages at import are not ours to fail on.
     environment["PYTHONWARNINGS"] += ",ignore::DeprecationWarning,ignore::ImportWarning"
     return subprocess.Popen(
-        [sys.executable, "-m", "ddnmf_np.train", *map(str, flags)],
+        [sys.executable, *(["-c", code] if code else ["-m", "ddnmf_np.train"]), *map(str, flags)],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -1015,6 +1051,80 @@ def test_signal_to_a_process(tmp_path, unscored, number):
     whole = command(*flags, "--output", tmp_path / "whole")
     assert [p.communicate(timeout=60) and p.returncode for p in (again, whole)] == [0, 0]
     assert_same_run(tmp_path / "run", tmp_path / "whole")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signals")
+@pytest.mark.parametrize("name", ["evaluate", "draw_figures"])
+def test_sigterm_after_training(tmp_path, data, name):
+    """As batch systems end jobs: in order, with the exit code of Ctrl-C and a word how to go on."""
+    output = tmp_path / "run"
+    flags = ["--dataset", data, *FLAGS, *SCORING, "--output", output]
+    process = command(*flags, code=SLEEP.format(name=name))
+    for line in process.stdout:
+        if line == "asleep\n":
+            process.terminate()
+            break
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130, err
+    said = err.splitlines()[-1]
+    assert said.startswith("interrupted; ")
+    assert f"--resume --output {output}" in said
+    assert "Traceback" not in err
+    assert not list(output.rglob(".*"))  # no lock
+    assert load_checkpoint(output / "checkpoint.npz").meta["position"]["epoch"] == 3
+    assert main(["--resume", "--output", str(output)]) == 0
+    assert (output / "summary.json").exists()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signals")
+def test_handlers_are_put_back(tmp_path, data, unscored):
+    before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+    assert train(data, tmp_path / "run") == 0
+    assert train(data, tmp_path / "run") == 2
+    assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
+
+
+def test_runs_in_a_thread_that_may_set_no_handlers(tmp_path, data, unscored):
+    codes = []
+    thread = Thread(target=lambda: codes.append(train(data, tmp_path / "run")))
+    thread.start()
+    thread.join()
+    assert codes == [0]
+
+
+@pytest.mark.parametrize(
+    ("dataset", "folder"),
+    [
+        ("mnist", "mnist"),
+        ("data/x.npy", "x"),
+        ("x.h5", "x"),
+        ("a/x.h5::a", "x-a"),
+        ("x.h5::b", "x-b"),
+        ("x.zarr::/group/b.c/", "x-group-b.c"),
+    ],
+)
+def test_each_array_has_its_folder(dataset, folder):
+    assert default_output(dataset) == Path("runs") / folder
+
+
+def test_errors_hold_no_commands_to_the_terminal(tmp_path, capsys):
+    assert train(tmp_path / "\x1b[2Jé\r\x9b1m.npy", tmp_path / "run") == 4
+    one_error(capsys, "/\ufffd[2Jé\ufffd\ufffd1m.npy")
+
+
+class Rank(SerialCommunicator):
+    size = 2
+
+    def __init__(self, rank):
+        self.rank = rank
+
+
+def test_help_is_printed_by_rank_0_alone(capsys):
+    for rank in (0, 1):
+        with pytest.raises(SystemExit) as end:
+            _main(["--help"], Rank(rank))
+        assert end.value.code == 0
+        assert ("--clusterers" in capsys.readouterr().out) == (rank == 0)
 
 
 def test_missing_entries_from_the_file_to_the_report(tmp_path, data, capsys):
