@@ -110,8 +110,7 @@ def read_npy(source: Source) -> NDArray[Any]:
     with open_source(source) as stream, _one_kind_of_error():
         size = stream.seek(0, os.SEEK_END)
         stream.seek(0)
-        header = _read_header(stream)
-        _check_length(header, size)
+        header = read_header(stream, size)
         return _read_values(stream, header, claimed=False)
 
 
@@ -155,8 +154,7 @@ class NpzArchive:
         try:
             with _one_kind_of_error(), self._zip.open(part) as opened:
                 stream = cast(BinaryIO, opened)
-                header = _read_header(stream)
-                _check_length(header, part.file_size)
+                header = read_header(stream, part.file_size)
                 claimed = part.compress_type != zipfile.ZIP_STORED
                 array = _read_values(stream, header, claimed=claimed)
                 if stream.read(1):  # asked for the end, zipfile compares the checksum
@@ -266,7 +264,33 @@ def _checked_parts(infos: list[zipfile.ZipInfo], size: int) -> dict[str, zipfile
 # -- one array ---------------------------------------------------------------------------------
 
 
-def _read_header(stream: BinaryIO) -> Header:
+def read_header(stream: BinaryIO, size: int) -> Header:
+    """Read the header of an array in NumPy's format.
+
+    Parameters
+    ----------
+    stream : binary file
+        At the beginning of the array; after that, at its first value.
+    size : int
+        Bytes from there to the end of the file.
+
+    Returns
+    -------
+    Header
+        Of plain numbers, as many as are there.
+
+    Raises
+    ------
+    ArchiveError
+        If it is no such header, or announces another number of bytes than follow.
+    """
+    with _one_kind_of_error():
+        header = _parsed_header(stream)
+        _check_length(header, size)
+    return header
+
+
+def _parsed_header(stream: BinaryIO) -> Header:
     start = stream.read(8)
     if len(start) < 8 or not start.startswith(_MAGIC):
         raise ArchiveError(f"it begins with {start!r}, so it is no array in NumPy's format")

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import secrets
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -16,13 +18,31 @@ Source = str | Path | bytes
 """A file, or the content of one."""
 
 _BINARY = getattr(os, "O_BINARY", 0)  # Windows would translate line ends
+_NONBLOCK = getattr(os, "O_NONBLOCK", 0)  # Windows has no pipes among its files
+_open = os.open  # of what is read; the tests break os.open of what is written
 
 
 def open_source(source: Source) -> io.BufferedReader:
     """Open a file for reading, or what would be its content; raises `OSError`."""
     if isinstance(source, bytes):
         return io.BufferedReader(io.BytesIO(source))
-    return open(source, "rb")
+    return open(source, "rb", opener=regular)
+
+
+def regular(path: str, flags: int) -> int:
+    """Open a file, as the ``opener`` of `open`; raises `OSError` if it is a pipe or a device.
+
+    Of a pipe that nobody writes to, the opening alone would wait for ever.
+    """
+    handle = _open(path, flags | _NONBLOCK)
+    try:
+        mode = os.fstat(handle).st_mode
+        if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):  # open() itself refuses folders
+            raise OSError(errno.EINVAL, "it is a pipe or a device, and no regular file", path)
+    except OSError:
+        os.close(handle)
+        raise
+    return handle
 
 
 def read_source(source: Source, most: int) -> bytes:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import zlib
 from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
 from dataclasses import dataclass
@@ -91,6 +92,7 @@ class Rows:
         # Whole chunks, or each would be read once for every block that has a part of it.
         self.block_rows = chunk * max(1, self._plain_rows // chunk)
         self.window_blocks = max(1, window_mib * 2**20 // (row_bytes * self.block_rows))
+        self._checksums: NDArray[np.uint32] | None = None  # of the blocks, once there is a survey
 
     def __len__(self) -> int:
         return self.shape[0]
@@ -117,14 +119,29 @@ class Rows:
 
     def blocks(self) -> Generator[tuple[int, Floats], None, None]:
         """Yield the first row and the samples of all blocks, in the order of the data."""
-        n, step = self.shape[0], self.block_rows
 
         def reading() -> Iterator[tuple[int, Floats]]:
-            for start in range(0, n, step):
-                yield start, self.read(start, min(start + step, n))
+            for start in range(0, self.shape[0], self.block_rows):
+                yield start, self._block(start)
 
         with closing(read_ahead(reading())) as blocks:
             yield from blocks
+
+    def _block(self, start: int) -> Floats:
+        """Return the block that begins there, which must be the one that the survey has seen.
+
+        Libraries may give zeros for what is not in a file any more, and no error.
+        """
+        stop = min(start + self.block_rows, self.shape[0])
+        x = self.read(start, stop)
+        if self._checksums is not None:
+            expected = self._checksums[start // self.block_rows]
+            if zlib.crc32(x.data) != expected:
+                raise DataError(
+                    f"{self.name}: rows {start} to {stop - 1} are not what they were when all were "
+                    "checked; start again with data that stay as they are"
+                )
+        return x
 
     def apply(self, function: Callable[[Floats], Any], out: Any) -> Any:
         """Write ``function(rows)`` of all samples to the rows of ``out``, and return that."""
@@ -140,11 +157,17 @@ class Rows:
         ------
         DataError
             As `read`; or if every entry is missing.
+
+        Notes
+        -----
+        From then on every block that is read is compared with what it was.
         """
         digest = hashlib.sha256(f"{self.shape} {self.dtype.str}".encode())
         high, missing = -math.inf, 0
-        for _, x in self.blocks():
+        checksums = np.empty(-(-self.shape[0] // self.block_rows), np.uint32)
+        for start, x in self.blocks():
             digest.update(x.data)
+            checksums[start // self.block_rows] = zlib.crc32(x.data)
             high = max(high, float(np.fmax.reduce(x, axis=None)))  # NaN is never more
             if self._missing == "nan":
                 missing += int(np.isnan(x).sum())
@@ -152,6 +175,7 @@ class Rows:
             raise DataError(f"{self.name} is NaN throughout; give at least one entry that is not")
         if self.block_rows != self._plain_rows:
             digest.update(f"blocks of {self.block_rows}".encode())
+        self._checksums = checksums
         return Survey(high, digest.hexdigest(), missing / math.prod(self.shape))
 
     def sample(self, count: int) -> tuple[Index, Floats]:
@@ -210,6 +234,6 @@ class Rows:
         at = 0
         for block in blocks:
             start, stop = order.extent(int(block))
-            window[at : at + stop - start] = self.read(start, stop)
+            window[at : at + stop - start] = self._block(start)
             at += stop - start
         return window

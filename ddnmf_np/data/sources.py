@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import mmap
 import os
+import stat
 from abc import ABC, abstractmethod
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
@@ -20,8 +21,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ddnmf_np.data.datasets import FILES
+from ddnmf_np import jsontext
+from ddnmf_np.archives import read_header
+from ddnmf_np.data.datasets import FILES, _archive_errors, _printable
 from ddnmf_np.errors import BackendError, DataError, UsageError
+from ddnmf_np.files import open_source as open_file
+from ddnmf_np.files import regular
 
 Dense = NDArray[Any]
 
@@ -156,9 +161,9 @@ class NpyFile(Source):
         dtype: Any = None,
     ) -> None:
         self.path = Path(path)
-        self.name = str(path)
+        self.name = _printable(str(path))
         if offset is None or shape is None:
-            shape, dtype, offset = _npy_header(self.path)
+            shape, dtype, offset = _npy_header(self.path, self.name)
         self.describe(shape, dtype)
         self._offset, self._row_bytes = offset, self.shape[1] * self.dtype.itemsize
         with _readable(self.name):
@@ -173,7 +178,10 @@ class NpyFile(Source):
     def rows(self, start: int, stop: int) -> Dense:
         """Return the dense rows ``start:stop``."""
         block = np.empty((stop - start, self.shape[1]), self.dtype)
-        with _readable(self.name), open(self.path, "rb", buffering=0) as file:
+        with (
+            _readable(self.name),
+            open(self.path, "rb", buffering=0, opener=regular) as file,
+        ):
             if _identity(os.fstat(file.fileno())) != self._stat:
                 raise DataError(
                     f"{self.name}: was changed after it was opened; start again with data that "
@@ -186,6 +194,11 @@ class NpyFile(Source):
                 if not count:
                     raise DataError(f"{self.name}: ends within rows {start} to {stop - 1}")
                 room = room[count:]
+        if self.dtype.kind == "b" and block.view(np.uint8).max() > 1:
+            raise DataError(
+                f"{self.name}: has truth values other than 0 and 1 in rows {start} to {stop - 1}; "
+                "write it again with numpy.save"
+            )
         return block
 
 
@@ -308,68 +321,212 @@ def open_source(path: str | os.PathLike[str]) -> Source:
     """
     text, _, inner = os.fspath(path).partition("::")
     outer = Path(text).expanduser()
-    if not outer.exists():
-        raise DataError(f"{outer}: there is no such file or folder; check the path")
+    name = _printable(str(outer))
+    with _readable(name):
+        if not outer.exists():
+            raise DataError(f"{name}: there is no such file or folder; check the path")
+        mode = os.stat(outer).st_mode
+    if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):  # to open a pipe may take for ever
+        raise DataError(
+            f"{name}: cannot be read (it is a pipe or a device, and no regular file); write the "
+            "data to a file"
+        )
     if outer.suffix in (".h5", ".hdf5"):
         return _open_hdf5(outer, inner)
     if outer.suffix == ".zarr":
         return _open_zarr(outer, inner)
     if outer.is_dir() and (found := _shards_in(outer)):
-        return Shards([NpyFile(file) for file in found], str(outer))
+        return Shards([NpyFile(file) for file in found], name)
     if outer.suffix == ".npy":
         return NpyFile(outer)
     raise DataError(
-        f"{outer}: cannot be streamed; give an .npy file, an HDF5 file as FILE.h5::DATASET, a Zarr "
+        f"{name}: cannot be streamed; give an .npy file, an HDF5 file as FILE.h5::DATASET, a Zarr "
         "array as FOLDER.zarr, or a folder of .npy files"
     )
 
 
+# -- HDF5 --------------------------------------------------------------------------------------
+
+_MOST_LINKS = 100
+
+
 def _open_hdf5(path: Path, inner: str) -> Source:
+    said = _printable(str(path))
     try:
         import h5py
     except ImportError as error:
-        raise _not_installed(path, "h5py") from error
-    with _readable(str(path)):
+        raise _not_imported(said, "h5py", error) from error
+    with _readable(said):
         file = h5py.File(path, "r")
-        arrays: list[str] = []
-        file.visititems(
-            lambda name, node: arrays.append(name) if isinstance(node, h5py.Dataset) else None
+        name = inner.strip("/")
+        node = _inside(h5py, file, name, said) if name else None
+        if not isinstance(node, h5py.Dataset):
+            arrays: list[str] = []
+            # This follows no links, which may lead to other files.
+            file.visititems(
+                lambda name, node: arrays.append(name) if isinstance(node, h5py.Dataset) else None
+            )
+            name = _only(said, name, arrays)
+            node = _inside(h5py, file, name, said)
+        said = _printable(f"{path}::{name}")
+        if node.is_virtual or node.external:
+            raise DataError(
+                f"{said}: has its values in other files, any file of this machine, which are not "
+                "read; copy it into one file with h5py: file.create_dataset(name, data=old[...])"
+            )
+        source = SlicedSource(node, said, keep=file)
+        _check_stored(node, source, os.path.getsize(path))
+    return source
+
+
+def _inside(h5py: Any, file: Any, name: str, said: str) -> Any:
+    """Return what a name in an HDF5 file stands for, or None; it is never in another file.
+
+    The library by itself would open whatever file an external link names.
+    """
+    node, parts, links = file, name.split("/")[::-1], 0
+    while parts:
+        part = parts.pop()
+        if part in ("", "."):
+            continue
+        link = node.get(part, getlink=True) if isinstance(node, h5py.Group) else None
+        if link is None:
+            return None
+        if isinstance(link, h5py.SoftLink):
+            links += 1
+            if links > _MOST_LINKS:
+                raise DataError(f"{said}: {_printable(name)} is a link that leads to itself")
+            parts += link.path.split("/")[::-1]
+            node = file if link.path.startswith("/") else node
+        elif isinstance(link, h5py.HardLink):
+            node = node[part]
+        else:
+            raise DataError(
+                f"{said}: {_printable(name)} is a link to another file, which is not read; give "
+                "that file itself, or copy the data into this one"
+            )
+    return node
+
+
+def _check_stored(dataset: Any, source: Source, size: int) -> None:
+    """Refuse an HDF5 dataset whose values were never written: the library makes up any number."""
+    stored = dataset.id.get_storage_size()
+    if dataset.chunks is None:
+        whole = stored >= dataset.size * dataset.dtype.itemsize
+    else:
+        chunks = math.prod(-(-n // c) for n, c in zip(dataset.shape, dataset.chunks, strict=True))
+        whole = stored > 0 and dataset.id.get_num_chunks() >= chunks
+    if not whole:
+        raise _never_written(source, f"{stored} bytes are stored", "all values, also the zeros")
+    if stored > size:
+        raise DataError(
+            f"{source.name}: claims {stored} bytes, and its file has {size}; it is cut off: write "
+            "or copy it again"
         )
-        name = _chosen(path, inner, arrays)
-        return SlicedSource(file[name], f"{path}::{name}", keep=file)
+
+
+# -- Zarr --------------------------------------------------------------------------------------
 
 
 def _open_zarr(path: Path, inner: str) -> Source:
+    said = _printable(str(path))
     try:
         import zarr
     except ImportError as error:
-        raise _not_installed(path, "zarr") from error
-    with _readable(str(path)):
+        raise _not_imported(said, "zarr", error) from error
+    name = inner.strip("/")
+    with _readable(said):
+        if ".." in name.split("/"):
+            raise DataError(f"{said}: {_printable(name)!r} leaves the folder; give the other path")
+        for folder in {path, path / name}:
+            for file in ("zarr.json", ".zarray", ".zmetadata"):
+                if (folder / file).exists():
+                    _refuse_pickles(jsontext.read(folder / file, finite=False), said)
         node = zarr.open(path, mode="r")
         if isinstance(node, zarr.Array):
-            return SlicedSource(node, str(path))
-        name = _chosen(path, inner, [name for name, _ in node.arrays()])
-        return SlicedSource(node[name], f"{path}::{name}")
+            if name:
+                raise DataError(
+                    f"{said}: is one array, without a part {_printable(name)!r}; give {said}"
+                )
+            return _zarr_source(node, path, said)
+        array = node[name] if name and name in node else None
+        if not isinstance(array, zarr.Array):
+            members = node.members(max_depth=None)
+            name = _only(said, name, [name for name, node in members if _is_zarr(zarr, node)])
+            array = node[name]
+        return _zarr_source(array, path / array.path, _printable(f"{path}::{name}"))
 
 
-def _chosen(path: Path, inner: str, arrays: list[str]) -> str:
-    """Return the array that is meant: the one named, or the only one."""
-    name = inner.strip("/")
-    if name in arrays:
-        return name
-    if not name and len(arrays) == 1:
-        return arrays[0]
-    found = ", ".join(arrays[:10]) or "none"
-    raise DataError(
-        f"{path}: has {f'no array {name!r}' if name else f'{len(arrays)} arrays'}; give one of its "
-        f"arrays ({found}) as {path}::NAME"
+def _is_zarr(zarr: Any, node: Any) -> bool:
+    return isinstance(node, zarr.Array)
+
+
+def _zarr_source(array: Any, folder: Path, said: str) -> Source:
+    _refuse_pickles(array.metadata.to_dict(), said)  # whatever file the library has it from
+    source = SlicedSource(array, said)
+    sizes = getattr(array, "shards", None) or array.chunks
+    grid = tuple(-(-n // c) for n, c in zip(array.shape, sizes, strict=True))
+    # Not the library's own count, which lists all chunks that are claimed before it looks for
+    # one, and takes the square of the time. (And np.ndindex makes lists.)
+    for number in range(math.prod(grid)):
+        key = array.metadata.encode_chunk_key(tuple(map(int, np.unravel_index(number, grid))))
+        if not os.path.isfile(folder / key):
+            raise _never_written(
+                source,
+                f"there is no file {key}",
+                "all chunks, also those of zeros, which Zarr leaves out without "
+                "config={'write_empty_chunks': True}",
+            )
+    return source
+
+
+def _refuse_pickles(metadata: Any, said: str) -> None:
+    """Refuse metadata of Zarr by which chunks are unpickled, which runs whatever they hold."""
+    left = [(metadata, False)]
+    while left:
+        part, codec = left.pop()
+        if isinstance(part, dict):
+            ids = {str(part.get(key)).rpartition(".")[2].lower() for key in ("id", "name")}
+            if codec and "pickle" in ids:
+                raise DataError(
+                    f"{said}: its chunks are pickles, which are never read; write plain numbers"
+                )
+            left += [
+                (inner, codec or key in ("filters", "compressor", "codecs"))
+                for key, inner in part.items()
+            ]
+        elif isinstance(part, (list, tuple)):
+            left += [(inner, codec) for inner in part]
+
+
+# -- both --------------------------------------------------------------------------------------
+
+
+def _never_written(source: Source, found: str, remedy: str) -> DataError:
+    return DataError(
+        f"{source.name}: has shape {source.shape}, but not all of it was ever written ({found}); "
+        f"what is missing would be made up: write {remedy}"
     )
 
 
-def _not_installed(path: Path, library: str) -> BackendError:
+def _only(said: str, name: str, arrays: list[str]) -> str:
+    """Return the only array where none is named, or raise `DataError` with what there is."""
+    if not name and len(arrays) == 1:
+        return arrays[0]
+    found = _printable(", ".join(arrays[:10])) or "none"
+    what = f"no array {_printable(name)!r}" if name else f"{len(arrays)} arrays"
+    raise DataError(f"{said}: has {what}; give one of its arrays ({found}) as {said}::NAME")
+
+
+def _not_imported(said: str, library: str, error: ImportError) -> BackendError:
+    if error.name == library:
+        return BackendError(
+            f"{said}: needs {library}, which is not installed; pip install {library}, or write "
+            "the data as .npy"
+        )
     return BackendError(
-        f"{path}: needs {library}, which is not installed; pip install {library}, or write the "
-        "data as .npy"
+        f"{said}: needs {library}, which cannot be imported ({error}); install it again, or write "
+        "the data as .npy"
     )
 
 
@@ -381,20 +538,17 @@ def _shards_in(folder: Path) -> list[Path]:
         return []  # who opens the folder says why
 
 
-def _npy_header(path: Path) -> tuple[tuple[int, ...], np.dtype[Any], int]:
+def _npy_header(path: Path, name: str) -> tuple[tuple[int, ...], np.dtype[Any], int]:
     """Return shape, dtype and the place of the first value of an .npy file."""
-    header = np.lib.format
-    with _readable(str(path)), open(path, "rb") as file:
-        version = header.read_magic(file)
-        read = header.read_array_header_1_0 if version == (1, 0) else header.read_array_header_2_0
-        shape, by_columns, dtype = read(file)
-        offset = file.tell()
-    if by_columns and len(shape) > 1 and shape[1] > 1:
+    with _archive_errors(name), open_file(path) as file:
+        header = read_header(file, os.fstat(file.fileno()).st_size)
+    shape = header.shape
+    if header.fortran_order and len(shape) > 1 and shape[1] > 1:
         raise DataError(
-            f"{path}: is stored by columns, so that its rows cannot be read one after the other; "
+            f"{name}: is stored by columns, so that its rows cannot be read one after the other; "
             "write it with numpy.save(path, numpy.ascontiguousarray(x))"
         )
-    return shape, dtype, offset
+    return shape, header.dtype, header.length
 
 
 def _mapped_file(array: np.memmap[Any, Any]) -> Source:
@@ -425,4 +579,7 @@ def _readable(name: str) -> Iterator[None]:
     except (DataError, MemoryError):
         raise
     except Exception as error:  # of five libraries: dozens of kinds
-        raise DataError(f"{name}: cannot be read ({error}); check the path and the data") from error
+        reason = _printable(str(error))
+        raise DataError(
+            f"{name}: cannot be read ({reason}); check the path and the data"
+        ) from error

@@ -122,3 +122,16 @@ def test_picture_that_is_a_beginning_and_an_end_alone(tmp_path, plain, length):
     (run / "figures" / "parts.png").write_bytes(good[: length - 8] + good[-8:])
     assert report([str(run)]) == 0
     assert "figures/parts.png is no picture; it is left out" in (run / "report.html").read_text()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such names")
+def test_name_of_a_stream_is_no_command_of_a_terminal(tmp_path, capfd):
+    path = tmp_path / "e\x1b[31mRED.npy"
+    np.save(path, np.random.default_rng(0).random((40, 64), np.float32))
+    command = ["--dataset", str(path), "--stream", *OPTIONS, str(tmp_path / "run")]
+    assert train(command) == 0
+    path.write_bytes(path.read_bytes()[:-1])
+    assert train([*command, "--overwrite"]) == 4
+    said = "".join(capfd.readouterr())
+    assert "\x1b" not in said
+    assert "e\N{REPLACEMENT CHARACTER}[31mRED" in said

@@ -1,5 +1,8 @@
 """Every kind of store gives the same rows, and says what is wrong with those that cannot."""
 
+import json
+import os
+import pickle
 import sys
 
 import numpy as np
@@ -7,6 +10,7 @@ import pytest
 from scipy import sparse
 from stream_cases import KINDS, dask_array, draw, hdf5, memory_map, npy, rows_of, shards
 
+from ddnmf_np.data.datasets import load
 from ddnmf_np.data.rows import Rows
 from ddnmf_np.data.sources import NpyFile, SparseSource, is_stream_path, stream
 from ddnmf_np.errors import BackendError, DataError, UsageError
@@ -56,8 +60,6 @@ def test_blocks_are_whole_chunks(stored):
 
 
 def test_bytes_are_scaled_as_in_memory(tmp_path):
-    from ddnmf_np.data.datasets import load
-
     x = np.random.default_rng(0).integers(0, 256, (40, 8, 9), dtype=np.uint8)
     path = npy(x, tmp_path)
     rows, loaded = Rows(NpyFile(path), "float32", scale=True), load(path)
@@ -120,13 +122,13 @@ def test_what_is_no_number_is_refused(dtype, tmp_path):
         stream(np.zeros((3, 2), dtype))
     if dtype is not object:
         np.save(tmp_path / "x.npy", np.zeros((3, 2), dtype))
-        with pytest.raises(DataError, match="convert it to real numbers"):
+        with pytest.raises(DataError, match=r"convert it to real numbers|not plain numbers"):
             stream(tmp_path / "x.npy")
 
 
 def test_objects_are_never_unpickled(tmp_path):
     np.save(tmp_path / "x.npy", np.array([[{}, 1]], object), allow_pickle=True)
-    with pytest.raises(DataError, match="convert it to real numbers"):
+    with pytest.raises(DataError, match="never unpickled"):
         stream(tmp_path / "x.npy")
 
 
@@ -156,8 +158,36 @@ def test_columns_first_is_refused(tmp_path):
 def test_a_file_that_is_cut_off_is_refused(tmp_path):
     path = npy(draw(), tmp_path)
     path.write_bytes(path.read_bytes()[:-1])
-    with pytest.raises(DataError, match="cut off"):
+    with pytest.raises(DataError, match=r"announces 4944 bytes, .* and 4943 follow"):
         stream(path)
+
+
+def test_a_file_that_goes_on_behind_its_end_is_refused(tmp_path):
+    path = npy(draw(), tmp_path)
+    path.write_bytes(path.read_bytes() + bytes(200))
+    with pytest.raises(DataError, match=r"announces 4944 bytes, .* and 5144 follow"):
+        stream(path)
+
+
+@pytest.mark.parametrize(
+    ("shape", "length", "words"),
+    [("(1,) * 33", 118, "header cannot be read"), (str((1,) * 33), 246, "its shape is"),
+     ("(4, 2)", 10_001, "at most 10000 are read")],
+)  # fmt: skip
+def test_headers_have_the_bounds_that_they_have_in_memory(shape, length, words, tmp_path):
+    header = f"{{'descr': '<f4', 'fortran_order': False, 'shape': {shape}}}".ljust(length - 1)
+    content = b"\x93NUMPY\1\0" + length.to_bytes(2, "little") + f"{header}\n".encode()
+    (tmp_path / "x.npy").write_bytes(content + bytes(32))
+    with pytest.raises(DataError, match=words):
+        stream(tmp_path / "x.npy")
+
+
+def test_truth_values_are_0_and_1(tmp_path):
+    path = npy(draw() > 0, tmp_path)
+    np.testing.assert_array_equal(stream(path).rows(0, 103), draw() > 0)
+    path.write_bytes(path.read_bytes()[:-1] + b"\2")
+    with pytest.raises(DataError, match="truth values other than 0 and 1 in rows 96 to 102"):
+        stream(path).rows(96, 103)
 
 
 @pytest.mark.parametrize("content", [b"", b"nonsense", b"\x93NUMPY\x01\x00\xff\xff{"])
@@ -244,3 +274,114 @@ def test_missing_entries_are_counted():
     assert survey.missing == np.isnan(x).mean()
     with pytest.raises(DataError, match="NaN throughout"):
         _ = rows_of(np.full((20, 3), np.nan), missing="nan").survey
+
+
+# -- files made to mislead ---------------------------------------------------------------------
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes with names")
+@pytest.mark.parametrize("name", ["p.npy", "p.h5", "p.zarr", "folder/p.npy"])
+def test_pipes_are_refused_at_once(name, tmp_path):
+    path = tmp_path / name
+    path.parent.mkdir(exist_ok=True)
+    os.mkfifo(path)
+    with pytest.raises(DataError, match="a pipe or a device"):
+        stream(path.parent if "/" in name else path)
+    if path.suffix == ".npy":
+        with pytest.raises(DataError, match="a pipe or a device"):
+            load(path)
+
+
+@pytest.mark.parametrize("chunks", [None, (2**16, 4)])
+def test_hdf5_that_was_never_written_is_refused(chunks, tmp_path):
+    h5py = pytest.importorskip("h5py")
+    with h5py.File(tmp_path / "x.h5", "w") as file:
+        file.create_dataset("x", (2**40, 4), "f4", chunks=chunks)
+    with pytest.raises(DataError, match="not all of it was ever written"):
+        stream(tmp_path / "x.h5")
+
+
+def test_a_chunk_that_was_never_written_is_refused(tmp_path):
+    h5py, zarr = pytest.importorskip("h5py"), pytest.importorskip("zarr")
+    x = draw(n=40)
+    with h5py.File(tmp_path / "x.h5", "w") as file:
+        file.create_dataset("x", x.shape, x.dtype, chunks=(10, 12))[:30] = x[:30]
+    with pytest.raises(DataError, match="write all values, also the zeros"):
+        stream(tmp_path / "x.h5")
+    array = zarr.create_array(tmp_path / "x.zarr", shape=x.shape, chunks=(10, 12), dtype=x.dtype)
+    array[:30] = x[:30]
+    with pytest.raises(DataError, match=r"no file c/3/0.*write_empty_chunks"):
+        stream(tmp_path / "x.zarr")
+    zarr.create_array(tmp_path / "y.zarr", shape=(2**40, 4), chunks=(1, 4), dtype="f4")
+    with pytest.raises(DataError, match="no file c/0/0"):
+        stream(tmp_path / "y.zarr")
+
+
+def test_hdf5_that_leads_to_other_files_is_refused(tmp_path):
+    h5py = pytest.importorskip("h5py")
+    x = draw()
+    with h5py.File(tmp_path / "other.h5", "w") as file:
+        file["x"] = x
+    (tmp_path / "secret").write_bytes(x.tobytes())
+    layout = h5py.VirtualLayout(x.shape, x.dtype)
+    layout[:] = h5py.VirtualSource(str(tmp_path / "other.h5"), "x", x.shape)
+    with h5py.File(tmp_path / "x.h5", "w") as file:
+        file.create_virtual_dataset("virtual", layout)
+        external = [(str(tmp_path / "secret"), 0, x.nbytes)]
+        file.create_dataset("external", x.shape, x.dtype, external=external)
+        file["link"] = h5py.ExternalLink("other.h5", "/")
+        file["soft"] = h5py.SoftLink("/link/x")
+        file["loop"] = h5py.SoftLink("loop")
+    for name, words in (
+        ("virtual", "values in other files"),
+        ("external", "values in other files"),
+        ("link/x", "link to another file"),
+        ("soft", "link to another file"),
+        ("loop", "leads to itself"),
+    ):
+        with pytest.raises(DataError, match=words):
+            stream(f"{tmp_path / 'x.h5'}::{name}")
+
+
+def test_arrays_inside_are_found_by_their_names(tmp_path):
+    h5py, zarr = pytest.importorskip("h5py"), pytest.importorskip("zarr")
+    x = draw()
+    with h5py.File(tmp_path / "x.h5", "w") as file:
+        file["group/x"] = x
+        file["group/near"] = h5py.SoftLink("x")
+        file["far"] = h5py.SoftLink("/group/near")
+    group = zarr.open_group(tmp_path / "g.zarr", mode="w")
+    group.create_array("sub/x", data=x)
+    group.create_array("y", data=x)
+    for path in ("x.h5", "x.h5::far", "x.h5::/group/near", "g.zarr::sub/x", "g.zarr::y"):
+        np.testing.assert_array_equal(stream(tmp_path / path).rows(0, 103), x)
+    for path in ("x.h5::group", "g.zarr::sub", "g.zarr::z"):
+        with pytest.raises(DataError, match="has no array"):
+            stream(tmp_path / path)
+    with pytest.raises(DataError, match="leaves the folder"):
+        stream(tmp_path / "g.zarr::../g.zarr/y")
+
+
+@pytest.mark.parametrize(
+    "codecs", [{"filters": [{"id": "pickle"}]}, {"compressor": {"id": "pickle"}}], ids=str
+)
+def test_pickles_in_zarr_are_refused_before_a_chunk_is_read(codecs, tmp_path):
+    pytest.importorskip("zarr")
+    folder = tmp_path / "x.zarr"
+    folder.mkdir()
+    about = {"zarr_format": 2, "shape": [4, 2], "chunks": [4, 2], "dtype": "<f4", "order": "C"}
+    about |= {"fill_value": 0, "filters": None, "compressor": None} | codecs
+    (folder / ".zarray").write_text(json.dumps(about))
+    (folder / "0.0").write_bytes(pickle.dumps(draw(4, 2)))
+    with pytest.raises(DataError, match="pickles, which are never read"):
+        stream(folder)
+
+
+def test_a_library_that_is_broken_says_why(tmp_path, monkeypatch):
+    (tmp_path / "x.h5").touch()
+    (tmp_path / "libraries" / "h5py").mkdir(parents=True)
+    (tmp_path / "libraries" / "h5py" / "__init__.py").write_text("import no_such_part\n")
+    monkeypatch.syspath_prepend(tmp_path / "libraries")
+    monkeypatch.delitem(sys.modules, "h5py", raising=False)
+    with pytest.raises(BackendError, match=r"cannot be imported \(No module named 'no_such_part'"):
+        stream(tmp_path / "x.h5")

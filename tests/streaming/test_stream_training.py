@@ -1,6 +1,10 @@
 """A streamed run is the run that it would be in memory, within constant memory."""
 
 import json
+import os
+import re
+import shutil
+import sys
 import threading
 import tracemalloc
 
@@ -114,6 +118,79 @@ def test_a_file_that_vanishes_ends_training(tmp_path):
     path.unlink()
     with pytest.raises(DataError, match=r"x\.npy: cannot be read"):
         trainer.train(1)
+
+
+def with_time_put_back(path, change):
+    """Change a file in a way that its size and time do not tell."""
+    before = os.stat(path)
+    change(path)
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+
+def overwritten(path):
+    with open(path, "r+b") as file:
+        file.seek(-60, os.SEEK_END)
+        file.write(np.float32(0.625).tobytes())
+
+
+def plain_hdf5(x, folder):
+    """Values as they are, so that a write to the file is a write to one of them."""
+    h5py = pytest.importorskip("h5py")
+    with h5py.File(folder / "x.h5", "w") as file:
+        file["x"] = x
+        assert file["x"].id.get_offset() + x.nbytes == (folder / "x.h5").stat().st_size
+    return folder / "x.h5"
+
+
+def plain_zarr(x, folder):
+    zarr = pytest.importorskip("zarr")
+    array = zarr.create_array(
+        folder / "x.zarr", shape=x.shape, chunks=(500, 12), dtype=x.dtype, compressors=None
+    )
+    array[:] = x
+    return folder / "x.zarr"
+
+
+def chunks(folder):
+    return sorted(path for path in (folder / "c").rglob("*") if path.is_file())
+
+
+CHANGES = {
+    "npy, written to": (npy, lambda path: with_time_put_back(path, overwritten)),
+    "npy, cut off": (npy, lambda path: os.truncate(path, 3000)),
+    "HDF5, written to": (plain_hdf5, lambda path: with_time_put_back(path, overwritten)),
+    "HDF5, cut off": (plain_hdf5, lambda path: os.truncate(path, 3000)),
+    "HDF5, emptied": (plain_hdf5, lambda path: os.truncate(path, 0)),
+    "Zarr, written to": (plain_zarr, lambda path: overwritten(chunks(path)[2])),
+    "Zarr, one chunk cut off": (plain_zarr, lambda path: os.truncate(chunks(path)[2], 100)),
+    "Zarr, one chunk gone": (plain_zarr, lambda path: chunks(path)[2].unlink()),
+    "Zarr, all chunks gone": (plain_zarr, lambda path: shutil.rmtree(path / "c")),
+    "Zarr, all gone": (plain_zarr, lambda path: shutil.rmtree(path)),
+}
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows lets nobody change what is open")
+@pytest.mark.parametrize(("kind", "change"), CHANGES.values(), ids=CHANGES)
+def test_data_that_change_between_epochs_end_training(kind, change, tmp_path):
+    path = kind(draw(n=6000), tmp_path)  # HDF5 keeps 64 KiB of what it has read
+    rows = Rows(stream(path), "float32")
+    rows.block_rows, rows.window_blocks = 1000, 2
+    trainer = trainer_of(rows, batch_size=200)
+    trainer.train(1)
+    change(path)
+    with pytest.raises(DataError, match=rf"{re.escape(str(path))}.*(rows|changed|cannot be read)"):
+        trainer.train(2)
+
+
+def test_the_rows_that_have_changed_are_named():
+    x = draw()
+    rows = rows_of(x)
+    _ = rows.survey
+    x[61, 7] += 0.25
+    with pytest.raises(DataError, match="rows 56 to 63 are not what they were"):
+        list(rows.blocks())
+    with pytest.raises(DataError, match="rows 56 to 63 are not what they were"):
+        list(rows.mixed_windows(5, 0))
 
 
 def test_memory_does_not_grow_with_the_samples(tmp_path):
