@@ -460,10 +460,9 @@ def test_streamed_samples_train_on_the_device_as_held_ones(device):
     """In small windows too, of which each crosses to the device once."""
     x = data()
     held = Trainer(Model(FEATURES, config(), device.ops), x)
-    streamed = [
-        Trainer(Model(FEATURES, config(), device.ops), Rows(stream(x), x.dtype)) for _ in range(2)
-    ]
-    streamed[1].x.block_rows, streamed[1].x.window_blocks = 5, 2
+    rows = [Rows(stream(x), x.dtype) for _ in range(2)]
+    rows[1].block_rows, rows[1].window_blocks = 5, 2  # before the survey, which is of blocks
+    streamed = [Trainer(Model(FEATURES, config(), device.ops), one) for one in rows]
     for trainer in (held, *streamed):
         trainer.train(1)
     one, two = (trainer.model.state() for trainer in (held, streamed[0]))
