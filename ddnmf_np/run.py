@@ -113,7 +113,8 @@ def run(
         )
         if ranks.size > 1:
             each = "as many as OMP_NUM_THREADS or its like says" if threads is None else threads
-            say(f"{ranks.size} ranks by {ranks.name}; threads of BLAS in each: {each}")
+            how = "each its samples" if ranks.pair is None else "in pairs, each its network"
+            say(f"{ranks.size} ranks by {ranks.name}, {how}; threads of BLAS in each: {each}")
         ranks.broadcast_object(data_sha256)  # what `_help` waits for
         finished = _train(trainer, config.epochs, folder, data_sha256)
         if not finished or trainer.stop_requested:  # asked when the last step was done: score later
@@ -157,7 +158,7 @@ def _help(config: Config, ops: Ops, ranks: Communicator) -> int:
 
 def _rows(config: Config, ranks: Communicator) -> int:
     """Return how many samples a rank's activations have memory for: its share of a batch."""
-    return max(-(-config.batch_size // ranks.size), 256)
+    return max(-(-config.batch_size // ranks.n_shares), 256)
 
 
 def _data(config: Config) -> tuple[Any, Dataset]:

@@ -19,7 +19,7 @@ from ddnmf_np.engine.ops import Array
 from ddnmf_np.errors import DataError, DivergedError, UsageError
 from ddnmf_np.model import Model
 from ddnmf_np.parallel.communicator import Communicator, SerialCommunicator
-from ddnmf_np.parallel.step import SharedStep, check_replicas, share_state
+from ddnmf_np.parallel.step import check_replicas, share_state, share_work
 from ddnmf_np.recipe import rate
 from ddnmf_np.start import SAMPLES
 
@@ -126,9 +126,9 @@ class Trainer:
         steps: Sequence[Any] = range(0, x.shape[0], batch_size)
         self.batches = steps if self.streamed else batch_slices(x.shape[0], batch_size)
         self.communicator = communicator or SerialCommunicator()
-        self._shared = SharedStep(model, self.communicator) if self.communicator.size > 1 else None
+        self._shared = share_work(model, self.communicator) if self.communicator.size > 1 else None
         # What is streamed comes as whole batches, of which a rank takes its share.
-        n_clean = batch_size if self.streamed else -(-batch_size // self.communicator.size)
+        n_clean = batch_size if self.streamed else -(-batch_size // self.communicator.n_shares)
         shape = (n_clean, model.n_features)
         self._clean, self._noisy = (self.ops.empty(shape, model.dtype) for _ in range(2))
         self._observed = self.ops.empty(shape, bool) if config.missing == "nan" else None
@@ -310,6 +310,8 @@ class Trainer:
             )
         position.epoch, position.batch, self.history = state
         share_state(self.model, self.communicator)
+        if self._shared is not None:
+            self._shared.begin()
 
     def _agreed_to_stop(self) -> bool:
         """Return whether to stop now; several ranks do if one was asked before the last step."""
@@ -335,7 +337,8 @@ class Trainer:
         mask = () if self._observed is None else (self._observed[:n],)
         for observed in mask:  # before the noise, which is of what the networks see
             self.ops.set_aside_missing(clean, observed)
-        self.noise.apply(clean, index + self.first_index, self.position.epoch, noisy)
+        if self._shared is None or self._shared.sees_noise:
+            self.noise.apply(clean, index + self.first_index, self.position.epoch, noisy)
         self.model.optimizer.lr = self.config.lr * rate(self.recipe.lr_schedule, self.progress)
         with np.errstate(all="ignore"):  # train() itself looks for what is not finite
             if self._shared is None:

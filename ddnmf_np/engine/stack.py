@@ -138,6 +138,25 @@ class Stack:
             if after is not None:
                 after(layer.span)
 
+    def move(self, place: Callable[[Array], Array]) -> None:
+        """Put parameters, the optimizer's slots and outputs elsewhere: where others see them.
+
+        Parameters
+        ----------
+        place : callable
+            As for `Arena.move`.
+        """
+        self.arena.move(place)
+        for layer in self.layers:
+            layer.attach(self.arena)
+            layer.h = place(layer.h)
+        self.h = []
+
+    def expect(self, x: Array) -> None:
+        """Set `h` to where another process writes what `forward` of a batch would: see `move`."""
+        n = x.shape[0]
+        self.h = [x, *(layer.h[:n] for layer in self.layers)]
+
     def batches(self, x: Array) -> Iterator[tuple[slice, Array]]:
         """Yield ``(rows, x[rows])`` in pieces that fit the buffers."""
         for at in range(0, x.shape[0], self.rows):

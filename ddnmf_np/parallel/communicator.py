@@ -34,6 +34,40 @@ class Done:
         """Do nothing."""
 
 
+class Pair(ABC):
+    """Two ranks of one machine that do the same samples, each for one of the two networks.
+
+    Attributes
+    ----------
+    lane : int
+        Which network is this rank's: 0 the supervisor, 1 the student.
+    number, count : int
+        Which pair this is, from 0 (that of rank 0), and how many there are.
+    """
+
+    lane: int
+    number: int
+    count: int
+
+    @abstractmethod
+    def meet(self) -> None:
+        """Return once the other has called it too; what it wrote before is then seen here."""
+
+    @abstractmethod
+    def place(self, array: Array) -> Array:
+        """Return an array that both have, with shape, dtype and values of the supervisor's rank.
+
+        Both call it with arrays of the same shape and dtype.
+        """
+
+    @abstractmethod
+    def start_sum(self, array: Array) -> Request:
+        """Begin to replace an array by its sum over the ranks that have the same network.
+
+        As `Communicator.start_sum`, but that several may be on their way.
+        """
+
+
 class Communicator(ABC):
     """The processes of one training, called ranks, as one of them sees them.
 
@@ -49,6 +83,8 @@ class Communicator(ABC):
         Who carries the messages, for people.
     from_several_threads : bool
         Whether two threads may have a sum on its way at a time.
+    pair : Pair or None
+        With whom this rank divides the networks, where all ranks are in pairs.
     """
 
     rank: int
@@ -57,6 +93,7 @@ class Communicator(ABC):
     local_size: int
     name: str
     from_several_threads: bool
+    pair: Pair | None = None
 
     @abstractmethod
     def start_sum(self, array: Array, channel: int) -> Request:
@@ -87,9 +124,15 @@ class Communicator(ABC):
     def abort(self, code: int) -> None:
         """End all ranks at once, with that exit code; does not return."""
 
+    @property
+    def n_shares(self) -> int:
+        """Into how many shares a batch is cut."""
+        return self.size if self.pair is None else self.pair.count
+
     def share(self, n: int) -> slice:
         """Return which of ``n`` rows of a batch are this rank's: shares differ by one at most."""
-        return slice(n * self.rank // self.size, n * (self.rank + 1) // self.size)
+        number = self.rank if self.pair is None else self.pair.number
+        return slice(n * number // self.n_shares, n * (number + 1) // self.n_shares)
 
 
 class SerialCommunicator(Communicator):

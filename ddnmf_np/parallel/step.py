@@ -11,11 +11,19 @@ import numpy as np
 from ddnmf_np.engine.ops import Array
 from ddnmf_np.errors import DivergedError
 from ddnmf_np.model import NETS, Model
-from ddnmf_np.parallel.communicator import LOSSES, STOP, STUDENT, SUPERVISOR, Communicator
+from ddnmf_np.parallel.communicator import (
+    LOSSES,
+    STOP,
+    STUDENT,
+    SUPERVISOR,
+    Communicator,
+    Pair,
+    Request,
+)
 
 
 class SharedStep:
-    """Steps of which each rank does its share.
+    """Steps of which each rank does its share of the samples.
 
     Every loss is a mean over samples of something that depends on one sample alone, so that the
     gradient of a batch is the sum of what its samples add to it: each rank takes the size of the
@@ -39,6 +47,14 @@ class SharedStep:
         self.stop = False
         self._stops = np.zeros(1)
 
+    @property
+    def sees_noise(self) -> bool:
+        """Whether this rank needs noisy samples."""
+        return True
+
+    def begin(self) -> None:
+        """Make ready; all ranks have the same state."""
+
     def __call__(
         self, x: Array, x_noisy: Array, n: int, stop: bool, observed: Array | None = None
     ) -> None:
@@ -60,24 +76,29 @@ class SharedStep:
         asked = start_sum(self._stops, STOP)
         before = model.loss.sums.copy()
         model.loss.reset()
+        model.optimizer.begin()
+        self._move(x, x_noisy, n, observed)
+        # After it: whoever has this sum knows that all ranks are done with their parameters.
+        start_sum(model.loss.sums, LOSSES).wait()
+        model.loss.sums += before
+        asked.wait()
+        self.stop = bool(self._stops[0])
+
+    def _move(self, x: Array, x_noisy: Array, n: int, observed: Array | None) -> None:
+        """Measure the losses of this rank's samples, and move the parameters by all ranks'."""
+        model = self.model
         if x.shape[0]:
             model.forward(x, x_noisy)
             taps = [model.loss.taps(net, x, measure=True, observed=observed, n=n) for net in NETS]
         else:
             taps = None
-        model.optimizer.begin()
         if model.lanes.side_by_side and self.communicator.from_several_threads:
             model.lanes.both(
                 lambda: self._descend(SUPERVISOR, taps), lambda: self._descend(STUDENT, taps)
             )
         else:
             self._in_turn(taps)
-        losses = start_sum(model.loss.sums, LOSSES)
         model.project()
-        losses.wait()
-        model.loss.sums += before
-        asked.wait()
-        self.stop = bool(self._stops[0])
 
     def _in_turn(self, taps: Any) -> None:
         """Send a network's gradient while the other one's is computed and its own parameters move.
@@ -121,6 +142,83 @@ class SharedStep:
         for layer in self.model.nets[NETS[number]].layers:
             self.model.optimizer.update(number, layer.span)
             poll()
+
+
+class PairedStep(SharedStep):
+    """Steps of which each pair of ranks does its share of the samples, each rank for one network.
+
+    The two networks meet once a step, between forward and backward, where each reads the other's
+    outputs (`ddnmf_np.lanes`): these, and the parameters, are in memory that both have. So a rank
+    has one gradient to sum instead of two, moves half of the parameters, and with one pair
+    nothing is summed at all: then every bit is that of one process.
+
+    Parameters
+    ----------
+    model : Model
+        This rank's view of the pair's replica, once it has begun.
+    communicator : Communicator
+        The ranks.
+    pair : Pair
+        Of this rank.
+    """
+
+    def __init__(self, model: Model, communicator: Communicator, pair: Pair) -> None:
+        super().__init__(model, communicator)
+        self.pair = pair
+        self._in_common = False
+        model.lanes.one_network = True
+
+    @property
+    def sees_noise(self) -> bool:
+        """Whether this rank has the student."""
+        return self.pair.lane == STUDENT
+
+    def begin(self) -> None:
+        """Put what the other rank reads where it reads it."""
+        if not self._in_common:
+            for net in NETS:
+                self.model.nets[net].move(self.pair.place)
+            self._in_common = True
+
+    def _move(self, x: Array, x_noisy: Array, n: int, observed: Array | None) -> None:
+        model, lane = self.model, self.pair.lane
+        name, other = NETS[lane], NETS[1 - lane]
+        net = model.nets[name]
+        # Whatever the other one did with the model between two steps, it is done with it.
+        self.pair.meet()
+        on_the_way: list[tuple[slice, Request]] = []
+
+        def descend(span: slice) -> None:
+            if self.pair.count == 1:
+                model.optimizer.update(lane, span)
+                return
+            on_the_way.append((span, self.pair.start_sum(net.arena.grads[span])))
+            for _, request in on_the_way:
+                request.poll()
+
+        if x.shape[0]:
+            net.forward((x, x_noisy)[lane])
+            model.nets[other].expect(x)
+            self.pair.meet()
+            taps = model.loss.taps(name, x, measure=True, observed=observed, n=n)
+            net.backward(taps, after=descend)
+        else:
+            net.arena.grads.fill(0.0)
+            self.pair.meet()
+            for layer in reversed(net.layers):
+                descend(layer.span)
+        for span, request in on_the_way:
+            request.wait()
+            model.optimizer.update(lane, span)
+        if lane == STUDENT:
+            model.project()
+
+
+def share_work(model: Model, communicator: Communicator) -> SharedStep:
+    """Return how steps are divided: in pairs of ranks where there are such."""
+    if communicator.pair is None:
+        return SharedStep(model, communicator)
+    return PairedStep(model, communicator, communicator.pair)
 
 
 def share_state(model: Model, communicator: Communicator) -> None:

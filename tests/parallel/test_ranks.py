@@ -48,12 +48,89 @@ def test_results_are_those_of_one_process(size, objective):
         assert found == pytest.approx(expected, rel=1e-9)
 
 
-def test_with_missing_entries():
+@pytest.mark.parametrize("size", [2, 4, 6, 14])  # of 7 pairs, two have none of the last batch
+@pytest.mark.parametrize("objective", ["demo", "paper", "stable"])
+def test_results_of_pairs_are_those_of_one_process(size, objective):
+    """One pair: to the last bit, since each network does the whole batch in one piece."""
+    alone = train(make(objective=objective))
+    ranks = in_ranks(size, lambda c: train(make(c, objective=objective)), pairs=True)
+    for rank in ranks:
+        assert_same_state(rank.model, ranks[0].model)
+        assert losses_of(rank.history) == losses_of(ranks[0].history)
+    if size == 2:
+        assert_same_state(ranks[0].model, alone.model)
+        assert losses_of(ranks[0].history) == losses_of(alone.history)
+    else:
+        assert_close_state(ranks[0], alone)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"optimizer": "gd"}, {"optimizer": "momentum"}, {"nonnegative": "both"}],
+)
+def test_pair_has_the_bits_of_one_process_in_float32(options):
+    """ReLU and Adam too, where shares of samples cannot (``derivations/16-scaling.md``)."""
+    options = {"dtype": "float32", "epochs": 5, **options}
+    alone = train(make(**options))
+    for rank in in_ranks(2, lambda c: train(make(c, **options)), pairs=True):
+        assert_same_state(rank.model, alone.model)
+
+
+@pytest.mark.parametrize("pairs", [False, True])
+def test_with_missing_entries(pairs):
     x = draw(dtype="float64")
     x[np.random.default_rng(0).uniform(size=x.shape) < 0.3] = np.nan
     alone = train(make(x=x, missing="nan"))
-    ranks = in_ranks(2, lambda c: train(make(c, x, missing="nan")))
+    ranks = in_ranks(2, lambda c: train(make(c, x, missing="nan")), pairs=pairs)
     assert_close_state(ranks[1], alone)
+
+
+def test_rank_of_a_pair_has_all_threads_for_its_one_network(monkeypatch):
+    monkeypatch.setattr(lanes, "WORTH_A_THREAD", 0.0)
+
+    def work(communicator):
+        trainer = make(communicator, threads=2)
+        seen = []
+        trainer.train(1, on_step=lambda t: seen.append(t.model.lanes.side_by_side))
+        return trainer, seen
+
+    for trainer, seen in in_ranks(2, work, pairs=True):
+        assert trainer.model.lanes.one_network
+        assert not any(seen)
+
+
+def test_what_rank_0_does_between_steps_disturbs_no_pair():
+    """It looks at the model while the other rank could be in the next step already."""
+    x = draw(dtype="float64")
+    alone = train(make())
+
+    def on_step(trainer):
+        if trainer.communicator.rank == 0:
+            trainer.model.denoise(x[:7])
+            trainer.model.supervise(x[:7])
+
+    ranks = in_ranks(4, lambda c: train(make(c), on_step=on_step), pairs=True)
+    assert_close_state(ranks[3], alone)
+
+
+def test_pairs_train_on():
+    """A second call finds the memory in common, and what rank 0 has put into it."""
+    begun = make()
+    begun.train(1)
+    alone = train(make())
+
+    def work(communicator):
+        trainer = make(communicator)
+        trainer.train(1)
+        before = trainer.model.student.arena.params
+        if communicator.rank == 0:
+            trainer.model.load_state(snapshot(begun.model), begun.model.optimizer.t)
+        train(trainer)
+        assert trainer.model.student.arena.params is before
+        return trainer
+
+    for rank in in_ranks(2, work, pairs=True):
+        assert_same_state(rank.model, alone.model)
 
 
 def test_two_lanes_in_each_rank(monkeypatch):
@@ -62,6 +139,18 @@ def test_two_lanes_in_each_rank(monkeypatch):
     ranks = in_ranks(2, lambda c: train(make(c, threads=2)))
     assert_close_state(ranks[0], alone)
     assert_same_state(ranks[0].model, ranks[1].model)
+
+
+def test_only_the_student_of_a_pair_draws_noise():
+    def work(communicator):
+        trainer = make(communicator)
+        drawn = []
+        apply = trainer.noise.apply
+        trainer.noise.apply = lambda *arguments: (drawn.append(1), apply(*arguments))
+        trainer.train(1)
+        return len(drawn)
+
+    assert in_ranks(2, work, pairs=True) == [0, 5]
 
 
 @pytest.mark.parametrize("kind", ["masking", "gaussian", "salt-and-pepper"])
