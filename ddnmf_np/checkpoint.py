@@ -20,8 +20,11 @@ from ddnmf_np.files import Source, atomic_write, name_of
 from ddnmf_np.model import Model, check_state
 from ddnmf_np.training import Position, Trainer
 
-FORMAT = 1
-"""Number of the layout below; a reader refuses every other."""
+FORMAT = 2
+"""Number of the layout below, which is written."""
+
+READ = (1, 2)
+"""Numbers of the layouts that are read. In the first, ``data_sha256`` is that of all values."""
 
 
 @dataclass(frozen=True)
@@ -88,7 +91,7 @@ class Checkpoint:
                 f"{self.path}: the run has {name} = {old!r}, not {new!r}{why}; leave the option "
                 "out, or start a new run in another folder"
             )
-        if self.meta["data_sha256"] != data_sha256:
+        if not self.is_of(data_sha256, trainer.x.shape[0]):
             raise CheckpointError(
                 f"{self.path}: the run was trained on other data (SHA-256 "
                 f"{self.meta['data_sha256'][:12]}..., now {data_sha256[:12]}...); give those data"
@@ -102,6 +105,15 @@ class Checkpoint:
         if trainer.position.batch >= len(trainer.batches):
             raise CheckpointError(f"{self.path}: its position is beyond the end of an epoch")
         trainer.history = list(self.meta["history"])
+
+    def is_of(self, data_sha256: str, n_samples: int) -> bool:
+        """Return whether the run was trained on data of that `ddnmf_np.data.rows.fingerprint`.
+
+        Of data of the first format no more is known here than how many samples they are.
+        """
+        if self.meta["format"] == 1:
+            return bool(self.meta["n_samples"] == n_samples)
+        return bool(self.meta["data_sha256"] == data_sha256)
 
     def _load(self, model: Model, steps: int | None) -> None:
         self._say_where(model.load_state, self.arrays, steps)
@@ -180,11 +192,12 @@ def load_checkpoint(path: Source) -> Checkpoint:
             f"{name}: is corrupt or no checkpoint of ddnmf_np ({error}); restore it from a copy "
             "or train again"
         ) from error
-    if found != FORMAT:
+    if type(found) is not int or found not in READ:
         raise CheckpointError(
             f"{name}: has format {shown(found)} (written by ddnmf_np "
             f"{str(meta.get('version'))[:40]}); this "
-            f"version, {ddnmf_np.__version__}, reads format {FORMAT}. Use that version"
+            f"version, {ddnmf_np.__version__}, reads formats {READ[0]} to {READ[-1]}. "
+            "Use that version"
         )
     try:
         _check_meta(meta)

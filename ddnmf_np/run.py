@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import shlex
 import signal
 import sys
@@ -20,9 +19,9 @@ from threadpoolctl import threadpool_limits
 from ddnmf_np.checkpoint import load_checkpoint, save_checkpoint
 from ddnmf_np.config import Config
 from ddnmf_np.data.datasets import NAMES, Dataset, load
-from ddnmf_np.data.rows import Rows
+from ddnmf_np.data.rows import Rows, fingerprint
 from ddnmf_np.data.sources import is_stream_path
-from ddnmf_np.data.streamed import load_streamed
+from ddnmf_np.data.streamed import SCORED, load_streamed
 from ddnmf_np.engine.ops import Ops
 from ddnmf_np.environment import commit, environment
 from ddnmf_np.errors import DataError, DivergedError, UsageError
@@ -31,6 +30,7 @@ from ddnmf_np.memory import peak_memory_mib
 from ddnmf_np.model import Model
 from ddnmf_np.parallel.communicator import Communicator, SerialCommunicator
 from ddnmf_np.parallel.launch import get_ops_together, threads_of_rank
+from ddnmf_np.parallel.reading import survey_together
 from ddnmf_np.progress import Progress
 from ddnmf_np.report.page import write_report
 from ddnmf_np.runfolder import RunFolder
@@ -87,9 +87,9 @@ def run(
         x, dataset = _data(config)
         dataset = _with_shape(dataset, config.image_shape)
         report.n_clusters(dataset, config.clusters, config.rank)
-        model = Model(dataset.x_train.shape[1], config, ops, _rows(config, ranks))
+        data_sha256 = _look_at(x, ranks)
+        model = Model(x.shape[1], config, ops, _rows(config, ranks))
         trainer = Trainer(model, x, image_shape=dataset.image_shape, communicator=ranks)
-        data_sha256 = fingerprint(x)
         if resume:
             load_checkpoint(folder.checkpoint).restore(trainer, data_sha256)
             done = trainer.position
@@ -115,7 +115,7 @@ def run(
             each = "as many as OMP_NUM_THREADS or its like says" if threads is None else threads
             how = "each its samples" if ranks.pair is None else "in pairs, each its network"
             say(f"{ranks.size} ranks by {ranks.name}, {how}; threads of BLAS in each: {each}")
-        ranks.broadcast_object(data_sha256)  # what `_help` waits for
+        ranks.broadcast_object(None)  # data and folder are in order: `_help` may go on
         finished = _train(trainer, config.epochs, folder, data_sha256)
         if not finished or trainer.stop_requested:  # asked when the last step was done: score later
             write_report(folder)
@@ -140,20 +140,38 @@ def run(
 
 def _help(config: Config, ops: Ops, ranks: Communicator) -> int:
     """Train as one of the ranks that neither print nor write."""
-    data_sha256 = ranks.broadcast_object(None)  # rank 0 has data and folder in order
-    x, dataset = _data(config)
-    if (found := fingerprint(x)) != data_sha256:  # other batches: ranks would wait for ever
-        raise DataError(
-            f"dataset {config.dataset}: on rank {ranks.rank} it is not what rank 0 has (SHA-256 "
-            f"{found[:12]}..., there {data_sha256[:12]}...); give every machine the same file"
-        )
+    x, dataset = _data(config, scored=0)
     dataset = _with_shape(dataset, config.image_shape)
-    model = Model(dataset.x_train.shape[1], config, ops, _rows(config, ranks))
+    _look_at(x, ranks)
+    model = Model(x.shape[1], config, ops, _rows(config, ranks))
     trainer = Trainer(model, x, image_shape=dataset.image_shape, communicator=ranks)
+    ranks.broadcast_object(None)
     with stop_on_signal(trainer):
         finished = trainer.train(config.epochs)
     ranks.rest()  # rank 0 saves, scores and draws
     return 0 if finished else INTERRUPTED
+
+
+def _look_at(x: np.ndarray[Any, Any] | Rows, ranks: Communicator) -> str:
+    """Return the fingerprint of the samples, which all ranks must have.
+
+    What is streamed is read for it, by each rank its part.
+    """
+    if isinstance(x, Rows):
+        if ranks.rank == 0:
+            size = x.shape[0] * x.shape[1] * x.dtype.itemsize / 1e9
+            say(f"{x.name}: reading all {x.shape[0]} samples once, {size:.1f} GB, to check them")
+        if ranks.size > 1:
+            survey_together(x, ranks)
+        return fingerprint(x)
+    found = fingerprint(x)
+    there = ranks.broadcast_object(found)
+    if found != there:  # other batches: ranks would wait for ever
+        raise DataError(
+            f"dataset: on rank {ranks.rank} it is not what rank 0 has (fingerprint {found[:12]}, "
+            f"there {there[:12]}); give every machine the same file"
+        )
+    return found
 
 
 def _rows(config: Config, ranks: Communicator) -> int:
@@ -161,13 +179,18 @@ def _rows(config: Config, ranks: Communicator) -> int:
     return max(-(-config.batch_size // ranks.n_shares), 256)
 
 
-def _data(config: Config) -> tuple[Any, Dataset]:
-    """Return the samples to train on, and the data set that is scored."""
+def _data(config: Config, *, scored: int = SCORED) -> tuple[Any, Dataset]:
+    """Return the samples to train on, and the data set that is scored.
+
+    Of what is streamed, ``scored`` samples are in it.
+    """
     options: dict[str, Any] = {
         name: getattr(config, name) for name in ("dtype", "labels", "missing")
     }
     if config.stream or (config.dataset not in NAMES and is_stream_path(config.dataset)):
-        return load_streamed(config.dataset, window_mib=config.stream_window, **options)
+        return load_streamed(
+            config.dataset, window_mib=config.stream_window, scored=scored, **options
+        )
     dataset = load(config.dataset, data_dir=config.data_dir, **options)
     return dataset.x_train, dataset
 
@@ -309,15 +332,6 @@ def describe(summary: dict[str, Any]) -> str:
         else:
             lines.append(f"{method:14} cluster sizes {entry['cluster_sizes']}")
     return "\n".join(lines)
-
-
-def fingerprint(x: np.ndarray[Any, Any] | Rows) -> str:
-    """Return the SHA-256 of an array's shape, dtype and values."""
-    if isinstance(x, Rows):
-        return x.survey.sha256
-    digest = hashlib.sha256(f"{x.shape} {x.dtype.str}".encode())
-    digest.update(np.ascontiguousarray(x).data)
-    return digest.hexdigest()
 
 
 def say(text: str) -> None:

@@ -19,6 +19,7 @@ from ddnmf_np.engine.ops import Array
 from ddnmf_np.errors import DataError, DivergedError, UsageError
 from ddnmf_np.model import Model
 from ddnmf_np.parallel.communicator import Communicator, SerialCommunicator
+from ddnmf_np.parallel.reading import read_together
 from ddnmf_np.parallel.step import check_replicas, share_state, share_work
 from ddnmf_np.recipe import rate
 from ddnmf_np.start import SAMPLES
@@ -127,9 +128,8 @@ class Trainer:
         self.batches = steps if self.streamed else batch_slices(x.shape[0], batch_size)
         self.communicator = communicator or SerialCommunicator()
         self._shared = share_work(model, self.communicator) if self.communicator.size > 1 else None
-        # What is streamed comes as whole batches, of which a rank takes its share.
-        n_clean = batch_size if self.streamed else -(-batch_size // self.communicator.n_shares)
-        shape = (n_clean, model.n_features)
+        self.batch_size = batch_size
+        shape = (-(-batch_size // self.communicator.n_shares), model.n_features)
         self._clean, self._noisy = (self.ops.empty(shape, model.dtype) for _ in range(2))
         self._observed = self.ops.empty(shape, bool) if config.missing == "nan" else None
         self.position = Position()
@@ -208,8 +208,8 @@ class Trainer:
     ) -> bool:
         position, loss = self.position, self.model.loss
         self.ops.warm_up(self.model.dtype)
-        if (position.epoch, position.batch) == (0, 0):
-            self._start()
+        if (position.epoch, position.batch) == (0, 0) and self.communicator.rank == 0:
+            self._start()  # the others get the parameters
         if self._shared is not None:
             self._begin_together()
         while position.epoch < epochs:
@@ -254,8 +254,8 @@ class Trainer:
         elif self.recipe.nmf_start != "glorot":
             pieces, room = [], SAMPLES
             with closing(self.x.mixed_windows(self.config.seed, 0)) as windows:
-                for x, place, _ in windows:
-                    pieces.append(x[place[:room]])
+                for window in windows:
+                    pieces.append(window.x[window.place[:room]])
                     room -= len(pieces[-1])
                     if not room:
                         break
@@ -276,24 +276,28 @@ class Trainer:
 
     def _streamed_batches(self) -> Generator[Array, None, None]:
         """Do the same with windows; a batch may have samples of the next one."""
-        size, ops = self._clean.shape[0], self.ops
-        index, filled = ops.empty((size,), "int64"), 0
-        skip = self.position.batch * size
-        with closing(self.x.mixed_windows(self.config.seed, self.position.epoch, skip)) as windows:
-            for window, window_place, window_index in windows:
+        size, ops = self.batch_size, self.ops
+        index, filled, rows = ops.empty((size,), "int64"), 0, 0
+        done = self.position.batch * size
+        windows = read_together(
+            self.x, self.communicator, size, self.config.seed, self.position.epoch, done
+        )
+        with closing(windows):
+            for window, window_place, window_numbers, before in windows:
                 x, place, numbers = (
-                    ops.to_device(array) for array in (window, window_place, window_index)
+                    ops.to_device(array) for array in (window, window_place, window_numbers)
                 )
                 at = 0
-                while at < len(window_place):
-                    take = min(size - filled, len(window_place) - at)
-                    to = slice(filled, filled + take)
-                    ops.gather(x, place[at : at + take], out=self._clean[to])
-                    index[to] = numbers[at : at + take]
-                    at, filled = at + take, filled + take
+                while at < len(window_numbers):
+                    take = min(size - filled, len(window_numbers) - at)
+                    mine = slice(before[at], before[at + take])
+                    more = mine.stop - mine.start
+                    ops.gather(x, place[mine], out=self._clean[rows : rows + more])
+                    index[filled : filled + take] = numbers[at : at + take]
+                    at, filled, rows = at + take, filled + take, rows + more
                     if filled == size:
                         yield index
-                        filled = 0
+                        filled = rows = 0
                 del window, x  # before the next is waited for
         if filled:
             yield index[:filled]
@@ -331,7 +335,7 @@ class Trainer:
         mine = self.communicator.share(index.shape[0])
         whole, index = index.shape[0], index[mine]
         n = index.shape[0]
-        clean, noisy = self._clean[mine if self.streamed else slice(n)], self._noisy[:n]
+        clean, noisy = self._clean[:n], self._noisy[:n]
         if not self.streamed:
             self.ops.gather(self.x, index, out=clean)
         mask = () if self._observed is None else (self._observed[:n],)

@@ -9,7 +9,7 @@ from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +21,8 @@ from ddnmf_np.data.sources import Source
 from ddnmf_np.errors import DataError
 
 Floats = NDArray[np.floating[Any]]
+
+Checksums = NDArray[np.uint32]
 
 BLOCK_BYTES = 2**20
 """Size of a block: long enough that a disk reads random blocks nearly as fast as all in a row."""
@@ -38,8 +40,8 @@ class Survey:
     high : float
         Largest value.
     sha256 : str
-        Hash of shape, dtype and values, that of the same samples in memory; where the file's
-        chunks decide how large blocks are, also of that size.
+        See `fingerprint`: that of the same samples in memory, unless the file's chunks decide how
+        large blocks are.
     missing : float
         Share of entries that are NaN.
     """
@@ -47,6 +49,26 @@ class Survey:
     high: float
     sha256: str
     missing: float
+
+
+class Window(NamedTuple):
+    """Samples that are mixed, or what one of several readers has of them.
+
+    Attributes
+    ----------
+    x : ndarray of shape (m_here, n_features)
+        Rows ``bounds[reader]`` to ``bounds[reader + 1]`` of the window.
+    place, numbers : ndarray of shape (m,), int64
+        Row in the window and index in the data of all its samples, less those to skip, in the
+        order of `BlockOrder.mixed`.
+    bounds : ndarray of shape (readers + 1,), int64
+        Where each reader's rows begin, and where the last one's end.
+    """
+
+    x: Floats
+    place: Index
+    numbers: Index
+    bounds: Index
 
 
 class Rows:
@@ -87,12 +109,11 @@ class Rows:
         self._scaled = scale and source.dtype == np.uint8
         self._missing = missing
         row_bytes = self.shape[1] * self.dtype.itemsize
-        self._plain_rows = max(1, BLOCK_BYTES // row_bytes)
         chunk = min(source.chunk_rows, self.shape[0])
         # Whole chunks, or each would be read once for every block that has a part of it.
-        self.block_rows = chunk * max(1, self._plain_rows // chunk)
+        self.block_rows = chunk * max(1, _plain_rows(self.shape, self.dtype) // chunk)
         self.window_blocks = max(1, window_mib * 2**20 // (row_bytes * self.block_rows))
-        self._checksums: NDArray[np.uint32] | None = None  # of the blocks, once there is a survey
+        self._checksums: Checksums | None = None  # of the blocks, once there is a survey
 
     def __len__(self) -> int:
         return self.shape[0]
@@ -117,12 +138,19 @@ class Rows:
             check_nonnegative(x, where, self._missing, first_row=start)
         return x
 
-    def blocks(self) -> Generator[tuple[int, Floats], None, None]:
-        """Yield the first row and the samples of all blocks, in the order of the data."""
+    @property
+    def n_blocks(self) -> int:
+        """How many blocks there are."""
+        return -(-self.shape[0] // self.block_rows)
+
+    def blocks(
+        self, first: int = 0, last: int | None = None
+    ) -> Generator[tuple[int, Floats], None, None]:
+        """Yield the first row and the samples of blocks ``first:last``, in the data's order."""
 
         def reading() -> Iterator[tuple[int, Floats]]:
-            for start in range(0, self.shape[0], self.block_rows):
-                yield start, self._block(start)
+            for number in range(first, self.n_blocks if last is None else last):
+                yield number * self.block_rows, self._block(number * self.block_rows)
 
         with closing(read_ahead(reading())) as blocks:
             yield from blocks
@@ -139,7 +167,7 @@ class Rows:
             if zlib.crc32(x.data) != expected:
                 raise DataError(
                     f"{self.name}: rows {start} to {stop - 1} are not what they were when all were "
-                    "checked; start again with data that stay as they are"
+                    "checked; start again with data that stay as they are, on every machine"
                 )
         return x
 
@@ -162,21 +190,43 @@ class Rows:
         -----
         From then on every block that is read is compared with what it was.
         """
-        digest = hashlib.sha256(f"{self.shape} {self.dtype.str}".encode())
-        high, missing = -math.inf, 0
-        checksums = np.empty(-(-self.shape[0] // self.block_rows), np.uint32)
-        for start, x in self.blocks():
-            digest.update(x.data)
-            checksums[start // self.block_rows] = zlib.crc32(x.data)
+        return self.conclude(*self.look(0, self.n_blocks))
+
+    def look(self, first: int, last: int) -> tuple[float, int, Checksums]:
+        """Return what is to be known of blocks ``first:last``; raises as `read`.
+
+        Returns
+        -------
+        high : float
+            Largest value; ``-inf`` where there is none.
+        missing : int
+            Entries that are NaN.
+        checksums : ndarray of shape (last - first,), uint32
+            The CRC-32 of each.
+        """
+        high, missing, checksums = -math.inf, 0, np.empty(last - first, np.uint32)
+        for number, (_, x) in enumerate(self.blocks(first, last)):
+            checksums[number] = zlib.crc32(x.data)
             high = max(high, float(np.fmax.reduce(x, axis=None)))  # NaN is never more
             if self._missing == "nan":
                 missing += int(np.isnan(x).sum())
+        return high, missing, checksums
+
+    def conclude(self, high: float, missing: int, checksums: Checksums) -> Survey:
+        """Return the survey, from what `look` has found in all blocks, and keep it."""
         if high == -math.inf:
             raise DataError(f"{self.name} is NaN throughout; give at least one entry that is not")
-        if self.block_rows != self._plain_rows:
-            digest.update(f"blocks of {self.block_rows}".encode())
         self._checksums = checksums
-        return Survey(high, digest.hexdigest(), missing / math.prod(self.shape))
+        digest = _hash(self.shape, self.dtype, self.block_rows, checksums)
+        self.survey = Survey(high, digest, missing / math.prod(self.shape))
+        return self.survey
+
+    def is_as_surveyed(self, number: int) -> bool:
+        """Return whether a block has what the survey has seen; raises as `read`."""
+        checksums = self._checksums
+        start = number * self.block_rows
+        x = self.read(start, min(start + self.block_rows, self.shape[0]))
+        return checksums is not None and zlib.crc32(x.data) == checksums[number]
 
     def sample(self, count: int) -> tuple[Index, Floats]:
         """Return at most ``count`` samples at equal distances and their indices.
@@ -197,8 +247,8 @@ class Rows:
         return BlockOrder(self.shape[0], self.block_rows, self.window_blocks, seed)
 
     def mixed_windows(
-        self, seed: int, epoch: int, skip: int = 0
-    ) -> Generator[tuple[Floats, Index, Index], None, None]:
+        self, seed: int, epoch: int, skip: int = 0, *, reader: int = 0, readers: int = 1
+    ) -> Generator[Window, None, None]:
         """Yield the windows of an epoch, read ahead in a thread.
 
         Parameters
@@ -207,33 +257,65 @@ class Rows:
             Which order.
         skip : int
             Samples of that order that were seen already.
+        reader, readers : int
+            Which of so many this is: each reads its own part of the blocks of a window.
 
         Yields
         ------
-        x, place, index
-            The samples of a window, and what `BlockOrder.mixed` says of them, less those to skip.
+        Window
             A whole window that is skipped is not read.
         """
         order = self.order(seed)
 
-        def reading() -> Iterator[tuple[Floats, Index, Index]]:
+        def reading() -> Iterator[Window]:
             before = 0
             for blocks in order.windows(epoch):
                 count = order.count(blocks)
                 if before + count > skip:
                     place, index = order.mixed(blocks, epoch)
                     seen = max(0, skip - before)
-                    yield self._window(order, blocks, count), place[seen:], index[seen:]
+                    cuts = [len(blocks) * number // readers for number in range(readers + 1)]
+                    bounds = np.array([order.count(blocks[:cut]) for cut in cuts], np.int64)
+                    x = self._read(order, blocks[cuts[reader] : cuts[reader + 1]])
+                    yield Window(x, place[seen:], index[seen:], bounds)
                 before += count
 
         with closing(read_ahead(reading())) as windows:
             yield from windows
 
-    def _window(self, order: BlockOrder, blocks: Index, count: int) -> Floats:
-        window = np.empty((count, self.shape[1]), self.dtype)
+    def _read(self, order: BlockOrder, blocks: Index) -> Floats:
+        x = np.empty((order.count(blocks), self.shape[1]), self.dtype)
         at = 0
         for block in blocks:
             start, stop = order.extent(int(block))
-            window[at : at + stop - start] = self._block(start)
+            x[at : at + stop - start] = self._block(start)
             at += stop - start
-        return window
+        return x
+
+
+def fingerprint(x: NDArray[Any] | Rows) -> str:
+    """Return by what samples are known again: 64 hexadecimal digits.
+
+    The SHA-256 of shape, dtype and the CRC-32 of each block of about 1 MiB. So several processes
+    can find it that have a part of the samples each, and samples that are streamed have that of the
+    same samples in memory. Against mistakes; whoever wants to can make others with the same.
+    """
+    if isinstance(x, Rows):
+        return x.survey.sha256
+    size = _plain_rows(x.shape, x.dtype)
+    blocks = (np.ascontiguousarray(x[at : at + size]) for at in range(0, x.shape[0], size))
+    checksums = np.array([zlib.crc32(block.data) for block in blocks], np.uint32)
+    return _hash(x.shape, x.dtype, size, checksums)
+
+
+def _plain_rows(shape: tuple[int, ...], dtype: np.dtype[Any]) -> int:
+    """Return the rows of a block, where a file does not say otherwise."""
+    return max(1, BLOCK_BYTES // (shape[1] * dtype.itemsize))
+
+
+def _hash(
+    shape: tuple[int, ...], dtype: np.dtype[Any], block_rows: int, checksums: Checksums
+) -> str:
+    digest = hashlib.sha256(f"{shape} {dtype.str} {block_rows}".encode())
+    digest.update(checksums.astype("<u4").data)
+    return digest.hexdigest()

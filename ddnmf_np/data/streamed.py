@@ -21,6 +21,7 @@ def load_streamed(
     labels: str | Path | None = None,
     missing: str = "error",
     window_mib: int = WINDOW_MIB,
+    scored: int = SCORED,
 ) -> tuple[Rows, Dataset]:
     """Open a data set that is read as it is trained on.
 
@@ -36,11 +37,13 @@ def load_streamed(
         As `ddnmf_np.data.datasets.load`.
     window_mib : int
         As `Rows`.
+    scored : int
+        How many samples to read for scoring.
 
     Returns
     -------
     Rows, Dataset
-        All samples, to train on; and at most `SCORED` of them at equal distances, with their
+        All samples, to train on; and at most ``scored`` of them at equal distances, with their
         labels.
 
     Raises
@@ -55,7 +58,7 @@ def load_streamed(
     source = open_source(path)
     rows = Rows(source, dtype, scale=True, missing=missing, window_mib=window_mib)
     y = None if labels is None else load_labels(labels, len(rows), f"{source.name}: labels")
-    index, x = rows.sample(SCORED)
+    index, x = rows.sample(scored)
     return rows, Dataset(
         name=_printable(Path(path.partition("::")[0]).expanduser().resolve().stem),
         x_train=x,

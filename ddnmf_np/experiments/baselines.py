@@ -15,6 +15,7 @@ training codes of AE2), then applied to the test images.
 
 from __future__ import annotations
 
+import hashlib
 import time
 import warnings
 from collections.abc import Callable, Mapping
@@ -42,7 +43,6 @@ from ddnmf_np.experiments.networks import TABLE_NETWORKS
 from ddnmf_np.experiments.records import Name, key_of
 from ddnmf_np.experiments.studies import VARIANTS
 from ddnmf_np.model import Model
-from ddnmf_np.run import fingerprint
 from ddnmf_np.training import Trainer
 
 Floats = npt.NDArray[np.floating[Any]]
@@ -178,12 +178,19 @@ def inspect(source: Source, samples: int | None) -> DataInfo:
         raise DataError(f"{data.source}: has no test images with labels, which the tables score")
     return DataInfo(
         source,
-        key_of({"train": fingerprint(data.x_train), "test": fingerprint(data.x_test)}),
+        key_of({"train": sha256_of(data.x_train), "test": sha256_of(data.x_test)}),
         min(samples or len(data.x_train), len(data.x_train)),
         len(data.x_test),
         data.x_test.shape[1],
         len(np.unique(data.y_test)),
     )
+
+
+def sha256_of(x: np.ndarray[Any, Any]) -> str:
+    """Return the SHA-256 of an array's shape, dtype and values."""
+    digest = hashlib.sha256(f"{x.shape} {x.dtype.str}".encode())
+    digest.update(np.ascontiguousarray(x).data)
+    return digest.hexdigest()
 
 
 @dataclass(frozen=True)

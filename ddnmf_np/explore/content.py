@@ -15,6 +15,7 @@ from threadpoolctl import threadpool_limits
 from ddnmf_np.checkpoint import Checkpoint, load_checkpoint
 from ddnmf_np.config import Config
 from ddnmf_np.data.datasets import NAMES, Dataset, load
+from ddnmf_np.data.rows import fingerprint
 from ddnmf_np.errors import CheckpointError, DataError, UsageError
 from ddnmf_np.evaluation.clustering import Method, cluster, score_clustering
 from ddnmf_np.evaluation.embedding import EmbeddingMethod, embed
@@ -23,7 +24,6 @@ from ddnmf_np.evaluation.metrics import assign_clusters
 from ddnmf_np.evaluation.report import NAMES_OF_MAPS, held_out, n_clusters
 from ddnmf_np.explore.packing import pack_bytes, pack_columns, pack_weights, packed_size
 from ddnmf_np.model import Model
-from ddnmf_np.run import fingerprint
 from ddnmf_np.runfolder import RunFolder
 
 MOST_SAMPLES = 2000
@@ -196,7 +196,7 @@ def _data(
         say(f"warning: no samples in the page: {error}")
         return None
     found, expected = fingerprint(dataset.x_train), checkpoint.meta["data_sha256"]
-    if found != expected:
+    if not checkpoint.is_of(found, len(dataset.x_train)):
         notes.append(
             f"{without}the data set that was found under this name when this page was made is "
             "not the one that the model was trained on."

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 from ddnmf_np.engine.ops import Array
@@ -41,12 +42,14 @@ class Pair(ABC):
     ----------
     lane : int
         Which network is this rank's: 0 the supervisor, 1 the student.
-    number, count : int
-        Which pair this is, from 0 (that of rank 0), and how many there are.
+    numbers : sequence of int
+        To which pair each rank belongs; that of rank 0 is 0.
+    count : int
+        How many pairs there are.
     """
 
     lane: int
-    number: int
+    numbers: Sequence[int]
     count: int
 
     @abstractmethod
@@ -124,6 +127,21 @@ class Communicator(ABC):
     def abort(self, code: int) -> None:
         """End all ranks at once, with that exit code; does not return."""
 
+    @abstractmethod
+    def exchange_rows(self, parts: Sequence[Array]) -> list[Array]:
+        """Send rows to each rank, and return what each has sent here.
+
+        Parameters
+        ----------
+        parts : sequence of ndarray of shape (n_i, width)
+            For each rank in turn, on the host, of one dtype and width everywhere.
+        """
+
+    @property
+    def shares(self) -> Sequence[int]:
+        """Which share of a batch each rank has: a pair has one."""
+        return range(self.size) if self.pair is None else self.pair.numbers
+
     @property
     def n_shares(self) -> int:
         """Into how many shares a batch is cut."""
@@ -131,8 +149,19 @@ class Communicator(ABC):
 
     def share(self, n: int) -> slice:
         """Return which of ``n`` rows of a batch are this rank's: shares differ by one at most."""
-        number = self.rank if self.pair is None else self.pair.number
+        number = self.shares[self.rank]
         return slice(n * number // self.n_shares, n * (number + 1) // self.n_shares)
+
+    def share_of(self, offset: Array, n: Array) -> Array:
+        """Return in whose share a row is: the inverse of `share`.
+
+        Parameters
+        ----------
+        offset, n : ndarray of int64
+            Of each row, its place in its batch and the rows of that batch.
+        """
+        number: Array = ((offset + 1) * self.n_shares - 1) // n
+        return number
 
 
 class SerialCommunicator(Communicator):
@@ -153,6 +182,10 @@ class SerialCommunicator(Communicator):
     def broadcast_object(self, value: Any) -> Any:
         """Return the value."""
         return value
+
+    def exchange_rows(self, parts: Sequence[Array]) -> list[Array]:
+        """Return the parts."""
+        return list(parts)
 
     def rest(self) -> None:
         """Do nothing."""

@@ -6,7 +6,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -95,6 +95,24 @@ class MpiCommunicator(Communicator):
         """Return what rank 0 gives, sent as JSON: nothing is pickled."""
         return _broadcast_object(self._world, value)
 
+    def exchange_rows(self, parts: Sequence[Array]) -> list[Array]:
+        """Send rows to each rank (``MPI_Ialltoallv``)."""
+        width, dtype = parts[0].shape[1], parts[0].dtype
+        counts = np.array([part.shape[0] for part in parts], np.int64)
+        theirs = np.empty_like(counts)
+        self._world.Alltoall(counts, theirs)
+        sent, received = np.concatenate(parts), np.empty((theirs.sum(), width), dtype)
+        # Counts have 32 bits: of rows, not of bytes.
+        row = self._mpi.BYTE.Create_contiguous(width * dtype.itemsize).Commit()
+        try:
+            request = self._world.Ialltoallv(
+                [sent, (counts, _before(counts)), row], [received, (theirs, _before(theirs)), row]
+            )
+            _MpiRequest(request).wait()
+        finally:
+            row.Free()
+        return np.split(received, np.cumsum(theirs)[:-1])
+
     def rest(self) -> None:
         """Return once all ranks have called it (``MPI_Ibarrier``, asked for now and then)."""
         request = self._world.Ibarrier()
@@ -115,16 +133,16 @@ class MpiPair(Pair):
     ----------
     MPI : module
         ``mpi4py.MPI``.
-    both : mpi4py communicator
-        The two; the first has the supervisor.
-    same_network : mpi4py communicator
-        One rank of each pair.
+    world, both, same_network : mpi4py communicator
+        All ranks; the two, of which the first has the supervisor; one rank of each pair.
     """
 
-    def __init__(self, MPI: Any, both: Any, same_network: Any) -> None:
+    def __init__(self, MPI: Any, world: Any, both: Any, same_network: Any) -> None:
         self._in_place, self._both, self._same_network = MPI.IN_PLACE, both, same_network
-        self.lane = both.Get_rank()
-        self.number, self.count = same_network.Get_rank(), same_network.Get_size()
+        self.lane, self.count = both.Get_rank(), same_network.Get_size()
+        numbers = np.empty(world.Get_size(), np.int64)
+        world.Allgather(np.array([same_network.Get_rank()], np.int64), numbers)
+        self.numbers = tuple(numbers.tolist())
 
     def meet(self) -> None:
         """Return once both have called it (``MPI_Ibarrier``)."""
@@ -158,7 +176,7 @@ def _pair_up(MPI: Any, world: Any, here: Any) -> MpiPair | None:
     both = here.Split(here.Get_rank() // 2, here.Get_rank())
     # Of two lanes, the same place in the order: that of the pair's first rank.
     first = _broadcast_object(both, world.Get_rank())
-    pair = MpiPair(MPI, both, world.Split(both.Get_rank(), first))
+    pair = MpiPair(MPI, world, both, world.Split(both.Get_rank(), first))
     return pair if _all(MPI, world, _have_memory_in_common(both)) else None
 
 
@@ -184,6 +202,12 @@ def _have_memory_in_common(both: Any) -> bool:
     if descriptor >= 0:
         os.close(descriptor)
     return found
+
+
+def _before(counts: Array) -> Array:
+    """Return how many come before each."""
+    before: Array = np.cumsum(counts) - counts
+    return before
 
 
 def _broadcast_object(world: Any, value: Any) -> Any:

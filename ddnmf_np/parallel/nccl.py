@@ -5,6 +5,7 @@ The tests drive this file with a stand-in for CuPy: it has not been run on two G
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from ddnmf_np.engine.backend import backend_of
@@ -95,6 +96,10 @@ class NcclCommunicator(Communicator):
     def broadcast_object(self, value: Any) -> Any:
         """Return what rank 0 gives."""
         return self._host.broadcast_object(value)
+
+    def exchange_rows(self, parts: Sequence[Array]) -> list[Array]:
+        """Send rows to each rank; they are on the host."""
+        return self._host.exchange_rows(parts)
 
     def rest(self) -> None:
         """Return once all ranks have called it."""

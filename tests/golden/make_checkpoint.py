@@ -10,9 +10,9 @@ import numpy as np
 
 from ddnmf_np.checkpoint import FORMAT, load_checkpoint, save_checkpoint
 from ddnmf_np.config import Config
+from ddnmf_np.data.rows import fingerprint
 from ddnmf_np.engine.backend import get_ops
 from ddnmf_np.model import Model
-from ddnmf_np.run import fingerprint
 from ddnmf_np.training import Trainer
 
 HOME = Path(__file__).parent

@@ -75,6 +75,10 @@ class ThreadCommunicator(Communicator):
     def broadcast_object(self, value):
         return json.loads(self.exchange(json.dumps(value), N_CHANNELS)[0])
 
+    def exchange_rows(self, parts):
+        everyone = self.exchange([part.copy() for part in parts], N_CHANNELS)
+        return [parts[self.rank] for parts in everyone]
+
     def rest(self):
         self.exchange(None, N_CHANNELS)
 
@@ -86,10 +90,11 @@ class ThreadPair(Pair):
     """Two ranks in one process: memory in common is one and the same array."""
 
     def __init__(self, both, same_network, rank):
-        self.number, self.lane = divmod(rank, 2)
+        number, self.lane = divmod(rank, 2)
         self.count = len(both)
-        self.both = ThreadCommunicator(both[self.number], self.lane)
-        self.same_network = ThreadCommunicator(same_network[self.lane], self.number)
+        self.numbers = [rank // 2 for rank in range(2 * self.count)]
+        self.both = ThreadCommunicator(both[number], self.lane)
+        self.same_network = ThreadCommunicator(same_network[self.lane], number)
 
     def meet(self):
         self.both.rest()

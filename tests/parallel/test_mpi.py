@@ -214,6 +214,6 @@ def test_a_rank_with_other_data_ends_all(tmp_path, images, other, stream):
     flags = [*SMALL, "--dataset", images, *stream]
     status, _, err = finish(2, tmp_path / "run", *flags, code=code)
     assert status == 4
-    assert "rank 1 of 2: error: dataset" in err
+    assert "of 2: error: dataset" in err
     assert "give every machine the same file" in err
     assert "Traceback" not in err

@@ -74,7 +74,7 @@ def test_rows_of_a_window_are_the_samples():
     rows = rows_of(x)
     for skip in (0, 1, 23, 24, 25, 60, 102, 103):
         seen = []
-        for window, place, index in rows.mixed_windows(5, 1, skip):
+        for window, place, index, _ in rows.mixed_windows(5, 1, skip):
             np.testing.assert_array_equal(window[place], x[index])
             seen += index.tolist()
         whole = np.concatenate(visited(rows.order(5), 1)).tolist()

@@ -7,7 +7,10 @@ import numpy as np
 import pytest
 
 from ddnmf_np.checkpoint import FORMAT, load_checkpoint
-from ddnmf_np.run import fingerprint
+from ddnmf_np.data.rows import fingerprint
+from ddnmf_np.errors import CheckpointError
+from ddnmf_np.model import Model
+from ddnmf_np.training import Trainer
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 sys.path.insert(0, str(GOLDEN))
@@ -38,3 +41,16 @@ def test_it_goes_on_to_the_losses_that_it_went_on_to(number):
     assert run.train(4)
     found = [[record[name] for name in expected["names"]] for record in run.history]
     np.testing.assert_allclose(found, expected["losses"], rtol=1e-4)
+
+
+@formats
+def test_it_refuses_other_data(number):
+    """The first format knows how many samples there were, and no more that is compared."""
+    checkpoint, _ = stored(number)
+    run = trainer(checkpoint.config)
+    fewer = Trainer(Model(12, checkpoint.config), samples()[:-1])
+    with pytest.raises(CheckpointError, match="was trained on other data"):
+        checkpoint.restore(fewer, fingerprint(fewer.x))
+    if number > 1:
+        with pytest.raises(CheckpointError, match="was trained on other data"):
+            checkpoint.restore(run, fingerprint(1.0 - samples()))
