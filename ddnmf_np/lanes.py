@@ -164,8 +164,11 @@ def _finish(future: Future[None]) -> None:
 
 
 def threads_of(blas: Any) -> int:
-    """Return the threads that BLAS has now; where it does not say, the processors."""
-    return max((lib.num_threads for lib in blas.lib_controllers), default=usable_processors())
+    """Return the threads that BLAS has now; where it does not say, the processors.
+
+    Of several the least: NumPy's may have been limited before SciPy loaded its own.
+    """
+    return min((lib.num_threads for lib in blas.lib_controllers), default=usable_processors())
 
 
 def usable_processors() -> int:

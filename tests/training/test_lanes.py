@@ -7,6 +7,7 @@ import sys
 import threading
 import time
 from functools import partial
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -129,6 +130,11 @@ class TestThreads:
         with threadpool_limits(1, user_api="blas"), Lanes(Ops(), None, 1e12) as lanes:
             assert not lanes.side_by_side
             assert set(blas_threads()) == {1}
+
+    def test_of_several_libraries_the_least_counts(self):
+        """SciPy's, loaded after somebody has limited NumPy's, has all processors."""
+        libraries = [SimpleNamespace(num_threads=number) for number in (1, 8)]
+        assert lanes_module.threads_of(SimpleNamespace(lib_controllers=libraries)) == 1
 
     def test_little_work_is_worth_no_thread(self):
         with Lanes(Ops(), 2, 1e5) as lanes:
