@@ -19,9 +19,10 @@ from ddnmf_np.benchmarks.digest import digest
 from ddnmf_np.benchmarks.problem import CASES
 from ddnmf_np.engine.backend import load_cupy, why_not_cupy
 from ddnmf_np.engine.objective import PRESETS
-from ddnmf_np.errors import DDNMFError, OutputError, UsageError
+from ddnmf_np.errors import DDNMFError, OutputError, UsageError, printable
 from ddnmf_np.files import make_folder
 from ddnmf_np.lanes import usable_processors
+from ddnmf_np.signals import interrupt_on_sigterm
 
 INTERRUPTED = 130
 
@@ -169,13 +170,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code."""
     argv = sys.argv[1:] if argv is None else argv
     try:
-        if argv[:1] == ["scaling"]:
-            run_scaling(_parse(make_scaling_parser(), argv[1:]))
-        else:
-            run_comparison(_parse(make_parser(), argv))
-        return 0
+        with interrupt_on_sigterm():
+            if argv[:1] == ["scaling"]:
+                run_scaling(_parse(make_scaling_parser(), argv[1:]))
+            else:
+                run_comparison(_parse(make_parser(), argv))
+            return 0
     except DDNMFError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(printable(f"error: {error}", keep="\n\t"), file=sys.stderr)
         return error.exit_code
     except BrokenPipeError:  # whoever read standard output has left
         sys.stdout = None  # or Python would complain about it once more at its end

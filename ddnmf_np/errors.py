@@ -42,6 +42,17 @@ class DivergedError(DDNMFError, ArithmeticError):
     exit_code = 5
 
 
+def printable(text: str, keep: str = "") -> str:
+    """Return a text, a file's name among it, without what a terminal could take for a command.
+
+    Letters of ``keep`` stay as they are.
+    """
+    return "".join(
+        letter if letter.isprintable() or letter in keep else "\N{REPLACEMENT CHARACTER}"
+        for letter in text
+    )
+
+
 def shown(value: object, most: int = 200) -> str:
     """Return a value as an error may show it: not longer than that, whatever it is."""
     try:

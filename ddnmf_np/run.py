@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 import shlex
-import signal
 import sys
-import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
@@ -34,6 +30,7 @@ from ddnmf_np.parallel.reading import survey_together
 from ddnmf_np.progress import Progress
 from ddnmf_np.report.page import write_report
 from ddnmf_np.runfolder import RunFolder
+from ddnmf_np.signals import stop_on_signal
 from ddnmf_np.training import Trainer
 
 INTERRUPTED = 130
@@ -237,46 +234,6 @@ def how_to_resume(folder: RunFolder) -> str:
     """Return what to type to continue the run in a folder."""
     command = "python -m ddnmf_np.train --resume --output"
     return f"Continue with: {command} {shlex.quote(str(folder.path))}"
-
-
-@contextmanager
-def stop_on_signal(trainer: Trainer) -> Iterator[None]:
-    """Let SIGINT and SIGTERM end training between two steps; a second SIGINT ends it at once."""
-
-    def stop(number: int, frame: Any) -> None:
-        trainer.stop_requested = True
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-
-    with _handled_by(stop, signal.SIGINT, signal.SIGTERM):
-        yield
-
-
-@contextmanager
-def interrupt_on_sigterm() -> Iterator[None]:
-    """Let SIGTERM do what Ctrl-C does: raise KeyboardInterrupt, so that all is left in order."""
-
-    def interrupt(number: int, frame: Any) -> None:
-        raise KeyboardInterrupt
-
-    with _handled_by(interrupt, signal.SIGTERM):
-        yield
-
-
-@contextmanager
-def _handled_by(handler: Callable[[int, Any], None], *numbers: signal.Signals) -> Iterator[None]:
-    """Give signals another handler for a while, where that is allowed: in the main thread."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = {number: signal.getsignal(number) for number in numbers}
-    try:
-        for number in numbers:
-            signal.signal(number, handler)
-        yield
-    finally:
-        for number, old in before.items():
-            # None is a handler of a library in C, which Python cannot put back.
-            signal.signal(number, signal.SIG_DFL if old is None else old)
 
 
 def summarise(

@@ -18,8 +18,9 @@ from ddnmf_np.errors import DDNMFError, OutputError, UsageError
 from ddnmf_np.parallel.communicator import Communicator, SerialCommunicator
 from ddnmf_np.parallel.launch import complain, connect, together
 from ddnmf_np.recipe import RECIPES
-from ddnmf_np.run import INTERRUPTED, how_to_resume, interrupt_on_sigterm, run
+from ddnmf_np.run import INTERRUPTED, how_to_resume, run
 from ddnmf_np.runfolder import RunFolder
+from ddnmf_np.signals import interrupt_on_sigterm
 
 EPILOG = """\
 The output folder holds config.toml (every option, resolved), metrics.jsonl (losses and speed, a

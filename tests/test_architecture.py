@@ -21,7 +21,7 @@ NOTEBOOKS = sorted((ROOT / "notebooks").glob("[0-9][0-9]*.py"))
 EQUATIONS = set(range(1, 11))
 
 ROOMS = [
-    {"archives", "errors", "files", "jsontext", "kernels", "lock", "memory"},
+    {"archives", "errors", "files", "jsontext", "kernels", "lock", "memory", "signals"},
     {"engine"},
     {"data"},
     {"config", "environment", "lanes", "model", "recipe", "start", "training", "checkpoint",

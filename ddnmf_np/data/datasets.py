@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from ddnmf_np.archives import ArchiveError, NpzArchive, read_npy
 from ddnmf_np.data.batches import epoch_order
 from ddnmf_np.data.idx import read_idx, sha256_of_decompressed
-from ddnmf_np.errors import DataError, UsageError, shown
+from ddnmf_np.errors import DataError, UsageError, printable, shown
 from ddnmf_np.files import Source, name_of
 
 # The standard names of the four files, each with or without ".gz".
@@ -151,8 +151,8 @@ def load(
     elif named and name in SHA256:
         arrays, source = _named(name, data_dir)
     else:
-        arrays, source = _from_path(path, labels), _printable(str(path.resolve()))
-        name = _printable(path.resolve().stem)
+        arrays, source = _from_path(path, labels), printable(str(path.resolve()))
+        name = printable(path.resolve().stem)
 
     x_train, image_shape = _samples(arrays["x_train"], f"{source}: x_train", kind, missing)
     x_test, n_test = None, 0
@@ -172,13 +172,6 @@ def load(
         y_test=_labels(arrays.get("y_test"), n_test, f"{source}: y_test"),
         image_shape=image_shape,
         source=source,
-    )
-
-
-def _printable(name: str) -> str:
-    """Return the name of a file without what a terminal could take for a command."""
-    return "".join(
-        letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in name
     )
 
 

@@ -11,6 +11,7 @@ import math
 import mmap
 import os
 import stat
+import sys
 from abc import ABC, abstractmethod
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
@@ -23,8 +24,8 @@ from numpy.typing import NDArray
 
 from ddnmf_np import jsontext
 from ddnmf_np.archives import read_header
-from ddnmf_np.data.datasets import FILES, _archive_errors, _printable
-from ddnmf_np.errors import BackendError, DataError, UsageError
+from ddnmf_np.data.datasets import FILES, _archive_errors
+from ddnmf_np.errors import BackendError, DataError, UsageError, printable
 from ddnmf_np.files import open_source as open_file
 from ddnmf_np.files import regular
 
@@ -161,7 +162,7 @@ class NpyFile(Source):
         dtype: Any = None,
     ) -> None:
         self.path = Path(path)
-        self.name = _printable(str(path))
+        self.name = printable(str(path))
         if offset is None or shape is None:
             shape, dtype, offset = _npy_header(self.path, self.name)
         self.describe(shape, dtype)
@@ -267,7 +268,13 @@ def stream(data: Any) -> Source:
     if isinstance(data, np.memmap):
         return _mapped_file(data)
     if all(hasattr(data, name) for name in ("shape", "dtype", "__getitem__")):
-        return SlicedSource(data)
+        source = SlicedSource(data)
+        h5py = sys.modules.get("h5py")  # whoever has made such an object has loaded it
+        if h5py is not None and isinstance(data, h5py.Dataset):
+            with _readable(source.name):
+                if not (data.is_virtual or data.external):
+                    _check_stored(data, source)
+        return source
     raise UsageError(
         f"data is a {type(data).__name__}, which cannot be streamed; give a path, or an object "
         "with shape, dtype and slices of rows"
@@ -321,7 +328,7 @@ def open_source(path: str | os.PathLike[str]) -> Source:
     """
     text, _, inner = os.fspath(path).partition("::")
     outer = Path(text).expanduser()
-    name = _printable(str(outer))
+    name = printable(str(outer))
     with _readable(name):
         if not outer.exists():
             raise DataError(f"{name}: there is no such file or folder; check the path")
@@ -351,7 +358,7 @@ _MOST_LINKS = 100
 
 
 def _open_hdf5(path: Path, inner: str) -> Source:
-    said = _printable(str(path))
+    said = printable(str(path))
     try:
         import h5py
     except ImportError as error:
@@ -368,7 +375,7 @@ def _open_hdf5(path: Path, inner: str) -> Source:
             )
             name = _only(said, name, arrays)
             node = _inside(h5py, file, name, said)
-        said = _printable(f"{path}::{name}")
+        said = printable(f"{path}::{name}")
         if node.is_virtual or node.external:
             raise DataError(
                 f"{said}: has its values in other files, any file of this machine, which are not "
@@ -395,21 +402,24 @@ def _inside(h5py: Any, file: Any, name: str, said: str) -> Any:
         if isinstance(link, h5py.SoftLink):
             links += 1
             if links > _MOST_LINKS:
-                raise DataError(f"{said}: {_printable(name)} is a link that leads to itself")
+                raise DataError(f"{said}: {printable(name)} is a link that leads to itself")
             parts += link.path.split("/")[::-1]
             node = file if link.path.startswith("/") else node
         elif isinstance(link, h5py.HardLink):
             node = node[part]
         else:
             raise DataError(
-                f"{said}: {_printable(name)} is a link to another file, which is not read; give "
+                f"{said}: {printable(name)} is a link to another file, which is not read; give "
                 "that file itself, or copy the data into this one"
             )
     return node
 
 
-def _check_stored(dataset: Any, source: Source, size: int) -> None:
-    """Refuse an HDF5 dataset whose values were never written: the library makes up any number."""
+def _check_stored(dataset: Any, source: Source, size: float = math.inf) -> None:
+    """Refuse an HDF5 dataset whose values were never written: the library makes up any number.
+
+    Or that claims more bytes than its file has, where that is known.
+    """
     stored = dataset.id.get_storage_size()
     if dataset.chunks is None:
         whole = stored >= dataset.size * dataset.dtype.itemsize
@@ -429,7 +439,7 @@ def _check_stored(dataset: Any, source: Source, size: int) -> None:
 
 
 def _open_zarr(path: Path, inner: str) -> Source:
-    said = _printable(str(path))
+    said = printable(str(path))
     try:
         import zarr
     except ImportError as error:
@@ -437,7 +447,7 @@ def _open_zarr(path: Path, inner: str) -> Source:
     name = inner.strip("/")
     with _readable(said):
         if ".." in name.split("/"):
-            raise DataError(f"{said}: {_printable(name)!r} leaves the folder; give the other path")
+            raise DataError(f"{said}: {printable(name)!r} leaves the folder; give the other path")
         for folder in {path, path / name}:
             for file in ("zarr.json", ".zarray", ".zmetadata"):
                 if (folder / file).exists():
@@ -446,7 +456,7 @@ def _open_zarr(path: Path, inner: str) -> Source:
         if isinstance(node, zarr.Array):
             if name:
                 raise DataError(
-                    f"{said}: is one array, without a part {_printable(name)!r}; give {said}"
+                    f"{said}: is one array, without a part {printable(name)!r}; give {said}"
                 )
             return _zarr_source(node, path, said)
         array = node[name] if name and name in node else None
@@ -454,7 +464,7 @@ def _open_zarr(path: Path, inner: str) -> Source:
             members = node.members(max_depth=None)
             name = _only(said, name, [name for name, node in members if _is_zarr(zarr, node)])
             array = node[name]
-        return _zarr_source(array, path / array.path, _printable(f"{path}::{name}"))
+        return _zarr_source(array, path / array.path, printable(f"{path}::{name}"))
 
 
 def _is_zarr(zarr: Any, node: Any) -> bool:
@@ -513,8 +523,8 @@ def _only(said: str, name: str, arrays: list[str]) -> str:
     """Return the only array where none is named, or raise `DataError` with what there is."""
     if not name and len(arrays) == 1:
         return arrays[0]
-    found = _printable(", ".join(arrays[:10])) or "none"
-    what = f"no array {_printable(name)!r}" if name else f"{len(arrays)} arrays"
+    found = printable(", ".join(arrays[:10])) or "none"
+    what = f"no array {printable(name)!r}" if name else f"{len(arrays)} arrays"
     raise DataError(f"{said}: has {what}; give one of its arrays ({found}) as {said}::NAME")
 
 
@@ -579,7 +589,7 @@ def _readable(name: str) -> Iterator[None]:
     except (DataError, MemoryError):
         raise
     except Exception as error:  # of five libraries: dozens of kinds
-        reason = _printable(str(error))
+        reason = printable(str(error))
         raise DataError(
             f"{name}: cannot be read ({reason}); check the path and the data"
         ) from error

@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from ddnmf_np.data.datasets import NAMES, Dataset, _printable, load_labels, square
+from ddnmf_np.data.datasets import NAMES, Dataset, load_labels, square
 from ddnmf_np.data.rows import WINDOW_MIB, Rows
 from ddnmf_np.data.sources import open_source
-from ddnmf_np.errors import UsageError
+from ddnmf_np.errors import UsageError, printable
 
 SCORED = 10_000
 """Most samples that are scored and drawn: as many as MNIST's test images."""
@@ -60,11 +60,11 @@ def load_streamed(
     y = None if labels is None else load_labels(labels, len(rows), f"{source.name}: labels")
     index, x = rows.sample(scored)
     return rows, Dataset(
-        name=_printable(Path(path.partition("::")[0]).expanduser().resolve().stem),
+        name=printable(Path(path.partition("::")[0]).expanduser().resolve().stem),
         x_train=x,
         x_test=None,
         y_train=None if y is None else y[index],
         y_test=None,
         image_shape=source.image_shape or square(rows.shape[1]),
-        source=_printable(f"{source.name} (streamed; {len(x)} samples scored)"),
+        source=printable(f"{source.name} (streamed; {len(x)} samples scored)"),
     )

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import argparse
-import signal
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 from ddnmf_np import kernels as kernels  # before anything that loads NumPy
 from ddnmf_np.config import unknown
 from ddnmf_np.engine.backend import BACKENDS
-from ddnmf_np.errors import DDNMFError, OutputError, UsageError
+from ddnmf_np.errors import DDNMFError, OutputError, UsageError, printable
 from ddnmf_np.experiments.baselines import Source
 from ddnmf_np.experiments.campaign import (
     EVERYTHING,
@@ -28,6 +26,7 @@ from ddnmf_np.experiments.records import Store
 from ddnmf_np.experiments.report import report
 from ddnmf_np.experiments.studies import STUDIES
 from ddnmf_np.run import INTERRUPTED
+from ddnmf_np.signals import interrupt_on_sigterm
 
 ALONE = ("report", "pack")
 """What is not computed, and cannot be asked for beside something that is."""
@@ -212,49 +211,50 @@ def main(
         Options of all networks, over their own; for tests.
     """
     try:
-        flags = parse(argv)
-        alone = flags.results[0] if flags.results[0] in ALONE else None
-        results = parse_results(flags.results)
-        settings = Settings(
-            results=results,
-            seeds=parse_seeds(flags.seeds),
-            epochs=flags.epochs,
-            starts=flags.starts,
-            samples=flags.samples,
-            networks=tuple(flags.networks),
-            noise_rates=tuple(flags.noise_rates),
-            noise_networks=tuple(flags.noise_networks),
-            variants=None if flags.variants is None else tuple(flags.variants),
-            backend=flags.backend,
-            threads=flags.threads,
-            jobs=flags.jobs,
-            sources=tuple(
-                Source(name, (places or {}).get(name, name), flags.data_dir)
-                for name in DATASETS
-                if name in flags.datasets
-            ),
-            options=options or {},
-        )
-        store = Store(flags.output)
-        if alone and store.is_empty():
-            raise UsageError(f"output {store.folder}: has no records; run a table or all first")
-        failures: list[str] = []
-        if alone == "pack":
-            number, failures = store.pack()
-            say(f"packed: {number} records into {store.packed}")
-            results = ()
-        elif alone is None:
-            failures = run(settings, flags.output, say)
-        if alone != "pack" or flags.into:
-            failures += report(store, results, say, flags.into)
-        failures = list(dict.fromkeys(failures))
-        if failures:
-            say("\nfailures:\n" + "\n".join(f"- {text}" for text in failures))
-            if alone is None:
-                say("What has failed has no record: the same command tries it again, and only it.")
-        return FAILED if failures else 0
+        with interrupt_on_sigterm():
+            flags = parse(argv)
+            alone = flags.results[0] if flags.results[0] in ALONE else None
+            results = parse_results(flags.results)
+            settings = Settings(
+                results=results,
+                seeds=parse_seeds(flags.seeds),
+                epochs=flags.epochs,
+                starts=flags.starts,
+                samples=flags.samples,
+                networks=tuple(flags.networks),
+                noise_rates=tuple(flags.noise_rates),
+                noise_networks=tuple(flags.noise_networks),
+                variants=None if flags.variants is None else tuple(flags.variants),
+                backend=flags.backend,
+                threads=flags.threads,
+                jobs=flags.jobs,
+                sources=tuple(
+                    Source(name, (places or {}).get(name, name), flags.data_dir)
+                    for name in DATASETS
+                    if name in flags.datasets
+                ),
+                options=options or {},
+            )
+            store = Store(flags.output)
+            if alone and store.is_empty():
+                raise UsageError(f"output {store.folder}: has no records; run a table or all first")
+            failures: list[str] = []
+            if alone == "pack":
+                number, failures = store.pack()
+                say(f"packed: {number} records into {store.packed}")
+                results = ()
+            elif alone is None:
+                failures = run(settings, flags.output, say)
+            if alone != "pack" or flags.into:
+                failures += report(store, results, say, flags.into)
+            failures = list(dict.fromkeys(failures))
+            if failures:
+                say("\nfailures:\n" + "\n".join(f"- {text}" for text in failures))
+                if alone is None:
+                    say("What has failed has no record: the same command tries it, and only it.")
+            return FAILED if failures else 0
     except DDNMFError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(printable(f"error: {error}", keep="\n\t"), file=sys.stderr)
         return error.exit_code
     except BrokenPipeError:  # whoever read standard output has left
         sys.stdout = None
@@ -269,10 +269,5 @@ def say(text: str) -> None:
     print(text, file=sys.stdout, flush=True)
 
 
-def _interrupt(number: int, frame: FrameType | None) -> None:
-    raise KeyboardInterrupt
-
-
 if __name__ == "__main__":
-    signal.signal(signal.SIGTERM, _interrupt)  # ends as Ctrl-C does
     sys.exit(main())

@@ -9,12 +9,13 @@ from pathlib import Path
 
 from ddnmf_np import kernels as kernels  # before anything that loads NumPy
 from ddnmf_np.config import unknown
-from ddnmf_np.errors import DDNMFError, OutputError, UsageError
+from ddnmf_np.errors import DDNMFError, OutputError, UsageError, printable
 from ddnmf_np.explore.content import gather, open_run
 from ddnmf_np.explore.page import render
 from ddnmf_np.files import atomic_write_text, make_folder
 from ddnmf_np.run import INTERRUPTED
 from ddnmf_np.runfolder import RunFolder
+from ddnmf_np.signals import interrupt_on_sigterm
 
 EPILOG = """\
 The page is one file: it needs no server and no network, and can be given away. Move the base units
@@ -67,19 +68,20 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code."""
     try:
-        flags = parse(argv)
-        folder: Path = flags.run[0]
-        output: Path = flags.output or RunFolder(folder).explorer
-        if output.suffix.lower() not in (".html", ".htm") or output.is_dir():
-            raise UsageError(f"output {output}: expected the name of a file that ends in .html")
-        checkpoint = open_run(folder)
-        make_folder(output.parent)  # before the work, which takes half a minute for MNIST
-        text = render(gather(checkpoint, flags.data_dir, say))
-        atomic_write_text(output, text)
-        print(f"{output} ({len(text.encode('utf-8')) / 1e6:.1f} MB): open it in a browser")
-        return 0
+        with interrupt_on_sigterm():
+            flags = parse(argv)
+            folder: Path = flags.run[0]
+            output: Path = flags.output or RunFolder(folder).explorer
+            if output.suffix.lower() not in (".html", ".htm") or output.is_dir():
+                raise UsageError(f"output {output}: expected the name of a file that ends in .html")
+            checkpoint = open_run(folder)
+            make_folder(output.parent)  # before the work, which takes half a minute for MNIST
+            text = render(gather(checkpoint, flags.data_dir, say))
+            atomic_write_text(output, text)
+            print(f"{output} ({len(text.encode('utf-8')) / 1e6:.1f} MB): open it in a browser")
+            return 0
     except DDNMFError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(printable(f"error: {error}", keep="\n\t"), file=sys.stderr)
         return error.exit_code
     except MemoryError as error:
         print(f"error: not enough memory: {error}; close other programs", file=sys.stderr)
@@ -88,7 +90,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stdout = None  # or Python would complain about it once more at its end
         return OutputError.exit_code
     except OSError as error:
-        print(f"error: {error}; make room or check the path", file=sys.stderr)
+        print(
+            printable(f"error: {error}; make room or check the path", keep="\n\t"), file=sys.stderr
+        )
         return OutputError.exit_code
     except KeyboardInterrupt:
         print("interrupted; no page was written", file=sys.stderr)

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from ddnmf_np.config import Config
 from ddnmf_np.engine.backend import get_ops, load_cupy, load_nccl, why_not_cupy
 from ddnmf_np.engine.ops import Ops
+from ddnmf_np.errors import printable
 from ddnmf_np.parallel.communicator import Communicator, SerialCommunicator
 from ddnmf_np.parallel.mpi import MpiCommunicator, load_mpi, started_by_mpi
 from ddnmf_np.parallel.nccl import NcclCommunicator, take_device
@@ -91,11 +92,7 @@ def complain(communicator: Communicator, text: str) -> None:
         if communicator.rank:
             time.sleep(PATIENCE)
         text = f"rank {communicator.rank} of {communicator.size}: {text}"
-    text = "".join(
-        letter if letter.isprintable() or letter in "\n\t" else "\N{REPLACEMENT CHARACTER}"
-        for letter in text
-    )
-    print(text, file=sys.stderr, flush=True)
+    print(printable(text, keep="\n\t"), file=sys.stderr, flush=True)
 
 
 def threads_of_rank(threads: int | None, communicator: Communicator) -> int | None:

@@ -9,11 +9,12 @@ from pathlib import Path
 
 from ddnmf_np import kernels as kernels  # before anything that loads NumPy
 from ddnmf_np.config import unknown
-from ddnmf_np.errors import DDNMFError, OutputError, UsageError
+from ddnmf_np.errors import DDNMFError, OutputError, UsageError, printable
 from ddnmf_np.files import atomic_write_text, make_folder
 from ddnmf_np.report.page import make_report
 from ddnmf_np.run import INTERRUPTED
 from ddnmf_np.runfolder import RunFolder
+from ddnmf_np.signals import interrupt_on_sigterm
 
 EPILOG = """\
 Every run of ddnmf_np.train writes its report; this writes it for a run of an older version, or for
@@ -61,26 +62,28 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code."""
     try:
-        flags = parse(argv)
-        folder = RunFolder(flags.run[0])
-        output: Path = flags.output or folder.report
-        if output.suffix.lower() not in (".html", ".htm") or output.is_dir():
-            raise UsageError(f"output {output}: expected the name of a file that ends in .html")
-        text = make_report(folder, linked_from=output)
-        make_folder(output.parent)
-        atomic_write_text(output, text)
-        print(
-            f"{output} ({len(text.encode('utf-8', 'replace')) / 1e6:.1f} MB): open it in a browser"
-        )
-        return 0
+        with interrupt_on_sigterm():
+            flags = parse(argv)
+            folder = RunFolder(flags.run[0])
+            output: Path = flags.output or folder.report
+            if output.suffix.lower() not in (".html", ".htm") or output.is_dir():
+                raise UsageError(f"output {output}: expected the name of a file that ends in .html")
+            text = make_report(folder, linked_from=output)
+            make_folder(output.parent)
+            atomic_write_text(output, text)
+            size = len(text.encode("utf-8", "replace")) / 1e6
+            print(f"{output} ({size:.1f} MB): open it in a browser")
+            return 0
     except DDNMFError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(printable(f"error: {error}", keep="\n\t"), file=sys.stderr)
         return error.exit_code
     except BrokenPipeError:  # whoever read standard output has left
         sys.stdout = None  # or Python would complain about it once more at its end
         return OutputError.exit_code
     except OSError as error:
-        print(f"error: {error}; make room or check the path", file=sys.stderr)
+        print(
+            printable(f"error: {error}; make room or check the path", keep="\n\t"), file=sys.stderr
+        )
         return OutputError.exit_code
     except KeyboardInterrupt:
         print("interrupted; no page was written", file=sys.stderr)

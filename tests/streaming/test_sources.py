@@ -309,6 +309,11 @@ def test_a_chunk_that_was_never_written_is_refused(tmp_path):
         file.create_dataset("x", x.shape, x.dtype, chunks=(10, 12))[:30] = x[:30]
     with pytest.raises(DataError, match="write all values, also the zeros"):
         stream(tmp_path / "x.h5")
+    with (
+        h5py.File(tmp_path / "x.h5") as file,
+        pytest.raises(DataError, match="not all of it was ever written"),
+    ):
+        stream(file["x"])
     array = zarr.create_array(tmp_path / "x.zarr", shape=x.shape, chunks=(10, 12), dtype=x.dtype)
     array[:30] = x[:30]
     with pytest.raises(DataError, match=r"no file c/3/0.*write_empty_chunks"):

@@ -1,0 +1,55 @@
+"""What ends a command from outside: Ctrl-C (SIGINT) and SIGTERM."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, Protocol
+
+
+class Stoppable(Protocol):
+    """Something that stops where it can go on from, a `ddnmf_np.training.Trainer`."""
+
+    stop_requested: bool
+
+
+@contextmanager
+def stop_on_signal(trainer: Stoppable) -> Iterator[None]:
+    """Let SIGINT and SIGTERM end training between two steps; a second SIGINT ends it at once."""
+
+    def stop(number: int, frame: Any) -> None:
+        trainer.stop_requested = True
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    with _handled_by(stop, signal.SIGINT, signal.SIGTERM):
+        yield
+
+
+@contextmanager
+def interrupt_on_sigterm() -> Iterator[None]:
+    """Let SIGTERM do what Ctrl-C does: raise KeyboardInterrupt, so that all is left in order."""
+
+    def interrupt(number: int, frame: Any) -> None:
+        raise KeyboardInterrupt
+
+    with _handled_by(interrupt, signal.SIGTERM):
+        yield
+
+
+@contextmanager
+def _handled_by(handler: Callable[[int, Any], None], *numbers: signal.Signals) -> Iterator[None]:
+    """Give signals another handler for a while, where that is allowed: in the main thread."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.getsignal(number) for number in numbers}
+    try:
+        for number in numbers:
+            signal.signal(number, handler)
+        yield
+    finally:
+        for number, old in before.items():
+            # None is a handler of a library in C, which Python cannot put back.
+            signal.signal(number, signal.SIG_DFL if old is None else old)

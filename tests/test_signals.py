@@ -1,0 +1,35 @@
+"""SIGTERM ends every command as Ctrl-C does; what an error says cannot command a terminal."""
+
+import signal
+from importlib import import_module
+
+import pytest
+
+from ddnmf_np.run import INTERRUPTED
+
+COMMANDS = {
+    "report.__main__": ("make_report", ["run"]),
+    "explore.__main__": ("open_run", ["run"]),
+    "bench": ("run_comparison", []),
+    "experiments.__main__": ("run", ["table1"]),
+}
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_sigterm_ends_as_ctrl_c_does(name, monkeypatch, tmp_path, capsys):
+    monkeypatch.chdir(tmp_path)
+    module, (work, arguments) = import_module(f"ddnmf_np.{name}"), COMMANDS[name]
+    before = signal.getsignal(signal.SIGTERM)
+    monkeypatch.setattr(module, work, lambda *_, **__: signal.raise_signal(signal.SIGTERM))
+    assert module.main(arguments) == INTERRUPTED
+    assert "interrupted" in capsys.readouterr().err
+    assert signal.getsignal(signal.SIGTERM) == before
+
+
+@pytest.mark.parametrize("name", ["report.__main__", "explore.__main__"])
+def test_names_in_errors_command_no_terminal(name, tmp_path, capsys):
+    module = import_module(f"ddnmf_np.{name}")
+    assert module.main([str(tmp_path / "\x1b[31mred")]) != 0
+    err = capsys.readouterr().err
+    assert "red" in err
+    assert "\x1b" not in err
