@@ -150,8 +150,15 @@ class MpiPair(Pair):
 
     def place(self, array: Array) -> Array:
         """Return an array that both have, see `ddnmf_np.parallel.memory`."""
-        descriptor, name = memory.create(array.nbytes) if self.lane == 0 else (-1, "")
-        placed = memory.map_as(_broadcast_object(self._both, name), array.shape, array.dtype)
+        try:
+            descriptor, name = memory.create(array.nbytes) if self.lane == 0 else (-1, "")
+            placed = memory.map_as(_broadcast_object(self._both, name), array.shape, array.dtype)
+        except OSError as error:
+            raise BackendError(
+                f"{array.nbytes} bytes that two ranks have in common cannot be had ({error}); "
+                "allow more memory and open files, or start an odd number of ranks, which share "
+                "none"
+            ) from error
         if self.lane == 0:
             placed[...] = array
         self.meet()  # both have it; the file may lose its name

@@ -10,6 +10,7 @@ import pytest
 from parallel_cases import AT_STEP, SMALL, TIMEOUT, finish, mpiexec, start, write_images
 
 from ddnmf_np.checkpoint import load_checkpoint
+from ddnmf_np.errors import BackendError
 
 pytest.importorskip("mpi4py", reason="mpi4py is not installed (the extra 'mpi')")
 pytestmark = pytest.mark.skipif(mpiexec() is None, reason="there is no mpiexec (the extra 'mpi')")
@@ -128,6 +129,37 @@ def test_rank_0_alone_prints_and_writes(undisturbed):
     assert len((output / "metrics.jsonl").read_text().splitlines()) == 6
     assert (output / "report.html").exists()
     assert not list(output.rglob(".*"))
+
+
+NO_MEMORY = """
+import errno
+from ddnmf_np.parallel import memory
+create, made = memory.create, []
+def fail(nbytes):
+    made.append(nbytes)
+    if len(made) > {0}:
+        raise OSError(errno.ENOMEM, "planted")
+    return create(nbytes)
+memory.create = fail
+"""
+
+
+def test_ranks_without_memory_in_common_divide_the_samples(tmp_path, images, undisturbed):
+    flags = [*SMALL, "--dataset", images]
+    code, out, err = finish(2, tmp_path / "run", *flags, code=NO_MEMORY.format(0))
+    assert code == 0, err
+    assert "each its samples" in out
+    found = difference(arrays(tmp_path / "run"), arrays(undisturbed[0]))
+    assert 0 < found <= WHOLE["float32"]
+
+
+def test_memory_in_common_that_runs_out_is_an_error(tmp_path, images):
+    flags = [*SMALL, "--dataset", images]
+    code, _, err = finish(2, tmp_path / "run", *flags, code=NO_MEMORY.format(3))
+    assert code == BackendError.exit_code
+    assert "rank 0 of 2: error: " in err
+    assert "start an odd number of ranks" in err
+    assert "Traceback" not in err
 
 
 def test_ranks_that_stream_take_their_shares_of_the_same_batches(tmp_path, images, undisturbed):
