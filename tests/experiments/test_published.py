@@ -41,7 +41,7 @@ PLACES = {
 """Tables, with the folder of their records, that a page shows at least."""
 
 FEWER_SEEDS = {
-    **{name: {3} for name in ("weights", "ingredients", "recipe")},
+    **{name: {3} for name in ("weights", "recipe")},
     "epochs70": {1, 5},  # of the preset stable one
 }
 """Folders with ablations and trials, whose rows have so many seeds; every other row has five."""
