@@ -81,14 +81,17 @@ def run(
         with threadpool_limits(threads):
             return _help(config, ops, ranks)
     with threadpool_limits(threads), folder.alone():
+        if not resume:
+            folder.check_free(overwrite=overwrite)
+        checkpoint = load_checkpoint(folder.checkpoint) if resume else None
         x, dataset = _data(config)
         dataset = _with_shape(dataset, config.image_shape)
         report.n_clusters(dataset, config.clusters, config.rank)
         data_sha256 = _look_at(x, ranks)
         model = Model(x.shape[1], config, ops, _rows(config, ranks))
         trainer = Trainer(model, x, image_shape=dataset.image_shape, communicator=ranks)
-        if resume:
-            load_checkpoint(folder.checkpoint).restore(trainer, data_sha256)
+        if checkpoint is not None:
+            checkpoint.restore(trainer, data_sha256)
             done = trainer.position
             if (done.epoch, done.batch) > (config.epochs, 0):
                 raise UsageError(

@@ -65,18 +65,7 @@ class RunFolder:
             If it cannot be made or written.
         """
         try:
-            names = (p.name for p in self.path.iterdir()) if self.path.exists() else ()
-            taken = sorted(name for name in names if name != LOCK)
-            if taken and not self._holds_run():
-                raise UsageError(
-                    f"output {self.path}: holds other files ({taken[0]}, ...) and no run; choose "
-                    "an empty or new folder"
-                )
-            if taken and not overwrite:
-                raise UsageError(
-                    f"output {self.path}: already holds a run; continue it with --resume, replace "
-                    "it with --overwrite, or choose another folder"
-                )
+            self.check_free(overwrite=overwrite)
             # First: it shows that the folder can be written, and makes it one that holds a run.
             self.write_config(config)
             for file in (self.checkpoint, self.metrics):
@@ -84,6 +73,21 @@ class RunFolder:
             self.remove_results()
         except OSError as error:
             raise _cannot_write(self.path, error) from error
+
+    def check_free(self, *, overwrite: bool = False) -> None:
+        """Raise the `UsageError` of `create`, if it would, before anything is done."""
+        names = (p.name for p in self.path.iterdir()) if self.path.exists() else ()
+        taken = sorted(name for name in names if name != LOCK)
+        if taken and not self._holds_run():
+            raise UsageError(
+                f"output {self.path}: holds other files ({taken[0]}, ...) and no run; choose "
+                "an empty or new folder"
+            )
+        if taken and not overwrite:
+            raise UsageError(
+                f"output {self.path}: already holds a run; continue it with --resume, replace "
+                "it with --overwrite, or choose another folder"
+            )
 
     @contextmanager
     def alone(self) -> Iterator[None]:

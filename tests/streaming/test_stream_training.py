@@ -311,6 +311,14 @@ def test_command_refuses_to_go_on_with_other_data(tmp_path, capsys):
     assert "was trained on other data" in capsys.readouterr().err
 
 
+def test_command_looks_at_the_folder_before_it_reads_everything(tmp_path, capsys, monkeypatch):
+    path = npy(draw(), tmp_path)
+    assert train(path, tmp_path / "run", "--stream") == 0
+    monkeypatch.setattr(Rows, "look", lambda *_: pytest.fail("the samples were read"))
+    assert train(path, tmp_path / "run", "--stream") == 2
+    assert "already holds a run" in capsys.readouterr().err
+
+
 def test_command_names_the_row_that_is_bad(tmp_path, capsys):
     x = draw()
     x[61, 7] = -1.0
