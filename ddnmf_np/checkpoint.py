@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -14,6 +15,7 @@ import ddnmf_np
 from ddnmf_np import jsontext
 from ddnmf_np.archives import NpzArchive
 from ddnmf_np.config import Config, changed_on_resume, check_names
+from ddnmf_np.data.rows import Rows
 from ddnmf_np.engine.ops import Array, Ops
 from ddnmf_np.errors import CheckpointError, DataError, UsageError, shown
 from ddnmf_np.files import Source, atomic_write, name_of
@@ -91,7 +93,8 @@ class Checkpoint:
                 f"{self.path}: the run has {name} = {old!r}, not {new!r}{why}; leave the option "
                 "out, or start a new run in another folder"
             )
-        if not self.is_of(data_sha256, trainer.x.shape[0]):
+        x = trainer.x if trainer.streamed else trainer.ops.to_host(trainer.x)
+        if not self.is_of(data_sha256, x):
             raise CheckpointError(
                 f"{self.path}: the run was trained on other data (SHA-256 "
                 f"{self.meta['data_sha256'][:12]}..., now {data_sha256[:12]}...); give those data"
@@ -106,14 +109,19 @@ class Checkpoint:
             raise CheckpointError(f"{self.path}: its position is beyond the end of an epoch")
         trainer.history = list(self.meta["history"])
 
-    def is_of(self, data_sha256: str, n_samples: int) -> bool:
-        """Return whether the run was trained on data of that `ddnmf_np.data.rows.fingerprint`.
+    def is_of(self, data_sha256: str, x: Array | Rows) -> bool:
+        """Return whether the run was trained on samples, of which that is the `fingerprint`.
 
-        Of data of the first format no more is known here than how many samples they are.
+        Of those that are streamed the first format knows no more than how many they are, and
+        their largest value.
         """
-        if self.meta["format"] == 1:
-            return bool(self.meta["n_samples"] == n_samples)
-        return bool(self.meta["data_sha256"] == data_sha256)
+        if self.meta["format"] > 1:
+            return bool(self.meta["data_sha256"] == data_sha256)
+        if isinstance(x, Rows):
+            return bool((self.meta["n_samples"], self.meta["high"]) == (len(x), x.survey.high))
+        digest = hashlib.sha256(f"{x.shape} {x.dtype.str}".encode())
+        digest.update(np.ascontiguousarray(x).data)
+        return bool(self.meta["data_sha256"] == digest.hexdigest())
 
     def _load(self, model: Model, steps: int | None) -> None:
         self._say_where(model.load_state, self.arrays, steps)

@@ -24,7 +24,7 @@ from ddnmf_np.errors import DataError, DivergedError, UsageError
 from ddnmf_np.evaluation import report
 from ddnmf_np.memory import peak_memory_mib
 from ddnmf_np.model import Model
-from ddnmf_np.parallel.communicator import Communicator, SerialCommunicator
+from ddnmf_np.parallel.communicator import STOP, Communicator, SerialCommunicator
 from ddnmf_np.parallel.launch import get_ops_together, threads_of_rank
 from ddnmf_np.parallel.reading import survey_together
 from ddnmf_np.progress import Progress
@@ -90,8 +90,10 @@ def run(
         data_sha256 = _look_at(x, ranks)
         model = Model(x.shape[1], config, ops, _rows(config, ranks))
         trainer = Trainer(model, x, image_shape=dataset.image_shape, communicator=ranks)
+        _agree(ranks)  # before anything is written or replaced
         if checkpoint is not None:
             checkpoint.restore(trainer, data_sha256)
+            del checkpoint  # its arrays, three times the parameters
             done = trainer.position
             if (done.epoch, done.batch) > (config.epochs, 0):
                 raise UsageError(
@@ -145,11 +147,17 @@ def _help(config: Config, ops: Ops, ranks: Communicator) -> int:
     _look_at(x, ranks)
     model = Model(x.shape[1], config, ops, _rows(config, ranks))
     trainer = Trainer(model, x, image_shape=dataset.image_shape, communicator=ranks)
+    _agree(ranks)
     ranks.broadcast_object(None)
     with stop_on_signal(trainer):
         finished = trainer.train(config.epochs)
-    ranks.rest()  # rank 0 saves, scores and draws
+        ranks.rest()  # rank 0 saves, scores and draws; a signal that comes late disturbs it not
     return 0 if finished else INTERRUPTED
+
+
+def _agree(ranks: Communicator) -> None:
+    """Return once all ranks have their data and their model; one that has not ends all."""
+    ranks.start_sum(np.zeros(1), STOP).wait()
 
 
 def _look_at(x: np.ndarray[Any, Any] | Rows, ranks: Communicator) -> str:

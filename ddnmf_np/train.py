@@ -124,6 +124,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     return together(lambda communicator: _main(argv, communicator), communicator)
 
 
+def _gather(flags: dict[str, Any], output: Path | None, *, resume: bool) -> Config:
+    """Return the options of the command line, of the files that it names, and of the run."""
+    options: dict[str, Any] = {}
+    config_file = flags.pop("config", None)
+    if resume:
+        if output is None:
+            raise UsageError("--resume needs --output, the folder of the run to continue")
+        options |= RunFolder(output).read_options()
+    if config_file is not None:
+        options |= read_config(config_file)
+    return configure(options, flags, config_file or RunFolder(output or "").config)
+
+
 def default_output(dataset: str) -> Path:
     """Return the folder of a run that was given none: each array of a file has its own."""
     outer, _, inner = dataset.partition("::")
@@ -143,15 +156,12 @@ def _main(argv: Sequence[str] | None, communicator: Communicator) -> int:
             resume, overwrite = flags.pop("resume", False), flags.pop("overwrite", False)
             if resume and overwrite:
                 raise UsageError("--resume and --overwrite exclude each other; leave one out")
-            options: dict[str, Any] = {}
-            config_file, output = flags.pop("config", None), flags.pop("output", None)
-            if resume:
-                if output is None:
-                    raise UsageError("--resume needs --output, the folder of the run to continue")
-                options |= RunFolder(output).read_options()
-            if config_file is not None:
-                options |= read_config(config_file)
-            config = configure(options, flags, config_file or RunFolder(output or "").config)
+            output = flags.pop("output", None)
+            # Rank 0's options are those of all, so that it alone needs the files that have some.
+            mine = communicator.rank == 0
+            config = _gather(flags, output, resume=resume) if mine else None
+            agreed = communicator.broadcast_object(config and config.to_dict())
+            config = config or Config(**agreed)
             folder = RunFolder(output or default_output(config.dataset))
             return run(
                 config, folder, resume=resume, overwrite=overwrite, communicator=communicator

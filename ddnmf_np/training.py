@@ -197,8 +197,15 @@ class Trainer:
         Once an epoch the losses, and whether the parameters are finite, cross from the device
         to the host; nothing else does. On the host the losses are looked at after each step.
         """
-        with self.model.lanes:
-            return self._train(epochs, on_step, on_epoch)
+        lanes, shared = self.model.lanes, self._shared
+        lanes.one_network = shared is not None and shared.one_network
+        try:
+            with lanes:
+                return self._train(epochs, on_step, on_epoch)
+        finally:
+            lanes.one_network = False
+            if shared is not None:
+                shared.end()
 
     def _train(
         self,
@@ -220,6 +227,8 @@ class Trainer:
             with closing(self._order()) as batches:
                 for index in batches:
                     if self._agreed_to_stop():
+                        if self._shared is not None:
+                            check_replicas(self.model, self.communicator)
                         return False
                     self.step(index)
                     position.batch += 1
@@ -252,14 +261,8 @@ class Trainer:
             some = epoch_order(self.x.shape[0], self.config.seed, 0, xp=self.ops.xp)[:SAMPLES]
             self.model.start(self.x[some])
         elif self.recipe.nmf_start != "glorot":
-            pieces, room = [], SAMPLES
-            with closing(self.x.mixed_windows(self.config.seed, 0)) as windows:
-                for window in windows:
-                    pieces.append(window.x[window.place[:room]])
-                    room -= len(pieces[-1])
-                    if not room:
-                        break
-            self.model.start(self.ops.to_device(np.concatenate(pieces), self.model.dtype))
+            some = self.x.first(self.config.seed, SAMPLES)
+            self.model.start(self.ops.to_device(some, self.model.dtype))
 
     def _order(self) -> Generator[Array, None, None]:
         """Yield the index of each batch that is left of the epoch.

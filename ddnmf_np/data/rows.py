@@ -246,6 +246,25 @@ class Rows:
         """Return the order in which epochs visit the samples."""
         return BlockOrder(self.shape[0], self.block_rows, self.window_blocks, seed)
 
+    def first(self, seed: int, count: int) -> Floats:
+        """Return the first samples that the first epoch visits, at most ``count``.
+
+        A block at a time: no window is in memory.
+        """
+        order, pieces = self.order(seed), []
+        for blocks in order.windows(0):
+            numbers = order.mixed(blocks, 0)[1][:count]
+            x = np.empty((len(numbers), self.shape[1]), self.dtype)
+            block = numbers // self.block_rows
+            for number in np.unique(block):
+                inside, start = block == number, int(number) * self.block_rows
+                x[inside] = self._block(start)[numbers[inside] - start]
+            pieces.append(x)
+            count -= len(x)
+            if count == 0:
+                break
+        return np.concatenate(pieces)
+
     def mixed_windows(
         self, seed: int, epoch: int, skip: int = 0, *, reader: int = 0, readers: int = 1
     ) -> Generator[Window, None, None]:

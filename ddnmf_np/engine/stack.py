@@ -139,7 +139,7 @@ class Stack:
                 after(layer.span)
 
     def move(self, place: Callable[[Array], Array]) -> None:
-        """Put parameters, the optimizer's slots and outputs elsewhere: where others see them.
+        """Put parameters and the optimizer's slots elsewhere: where others see them.
 
         Parameters
         ----------
@@ -149,11 +149,19 @@ class Stack:
         self.arena.move(place)
         for layer in self.layers:
             layer.attach(self.arena)
-            layer.h = place(layer.h)
-        self.h = []
+
+    @property
+    def outputs(self) -> list[Array]:
+        """The memory of each layer's output; others may be put in their place."""
+        return [layer.h for layer in self.layers]
+
+    @outputs.setter
+    def outputs(self, arrays: Sequence[Array]) -> None:
+        for layer, h in zip(self.layers, arrays, strict=True):
+            layer.h = h
 
     def expect(self, x: Array) -> None:
-        """Set `h` to where another process writes what `forward` of a batch would: see `move`."""
+        """Set `h` to where another process writes what `forward` of a batch would."""
         n = x.shape[0]
         self.h = [x, *(layer.h[:n] for layer in self.layers)]
 

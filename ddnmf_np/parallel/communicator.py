@@ -128,13 +128,15 @@ class Communicator(ABC):
         """End all ranks at once, with that exit code; does not return."""
 
     @abstractmethod
-    def exchange_rows(self, parts: Sequence[Array]) -> list[Array]:
-        """Send rows to each rank, and return what each has sent here.
+    def exchange_rows(self, rows: Array, counts: Array) -> Array:
+        """Send rows to each rank, and return those that all have sent here, by rank.
 
         Parameters
         ----------
-        parts : sequence of ndarray of shape (n_i, width)
-            For each rank in turn, on the host, of one dtype and width everywhere.
+        rows : ndarray of shape (n, width)
+            First those for rank 0, and so on; on the host, of one dtype and width everywhere.
+        counts : ndarray of shape (size,), int64
+            How many for each.
         """
 
     @property
@@ -183,9 +185,9 @@ class SerialCommunicator(Communicator):
         """Return the value."""
         return value
 
-    def exchange_rows(self, parts: Sequence[Array]) -> list[Array]:
-        """Return the parts."""
-        return list(parts)
+    def exchange_rows(self, rows: Array, counts: Array) -> Array:
+        """Return the rows."""
+        return rows
 
     def rest(self) -> None:
         """Do nothing."""

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from ddnmf_np.config import Config
 from ddnmf_np.engine.backend import get_ops, load_cupy, load_nccl, why_not_cupy
 from ddnmf_np.engine.ops import Ops
-from ddnmf_np.errors import printable
+from ddnmf_np.errors import BackendError, printable
 from ddnmf_np.parallel.communicator import Communicator, SerialCommunicator
 from ddnmf_np.parallel.mpi import MpiCommunicator, load_mpi, started_by_mpi
 from ddnmf_np.parallel.nccl import NcclCommunicator, take_device
@@ -78,6 +78,11 @@ def get_ops_together(config: Config, communicator: Communicator) -> tuple[Ops, C
     if several and (config.backend == "cupy" or (config.backend == "auto" and not why_not_cupy())):
         take_device(load_cupy(), communicator.local_rank, communicator.local_size)
     ops = get_ops(config.backend, fast=config.fast, matmul_precision=config.matmul_precision)
+    if several and (there := communicator.broadcast_object(ops.name)) != ops.name:
+        raise BackendError(
+            f"backend {config.backend} is {ops.name} on rank {communicator.rank} and {there} on "
+            "rank 0; choose one that all machines have with --backend and --fast"
+        )
     if several and not ops.on_host:
         communicator = NcclCommunicator(ops.xp, load_nccl(), communicator)
     return ops, communicator

@@ -6,6 +6,7 @@ both are, however they end, and takes none of ``/dev/shm``, which is small in ma
 
 from __future__ import annotations
 
+import math
 import mmap
 import os
 from typing import Any
@@ -26,11 +27,12 @@ def create(nbytes: int) -> tuple[int, str]:
     Raises
     ------
     OSError
-        If there is not enough memory, or another process may not see it.
+        If the system says that there is not enough memory. (A limit of a container may end the
+        process instead.)
     """
     descriptor = os.memfd_create("ddnmf_np")
     try:
-        os.ftruncate(descriptor, max(1, nbytes))
+        os.posix_fallocate(descriptor, 0, max(1, nbytes))  # taken now, not when it is written to
     except OSError:
         os.close(descriptor)
         raise
@@ -38,9 +40,18 @@ def create(nbytes: int) -> tuple[int, str]:
 
 
 def map_as(name: str, shape: tuple[int, ...], dtype: Any) -> Array:
-    """Return the memory of that name as an array; it stays as long as the array does."""
+    """Return the memory of that name as an array; it stays as long as the array does.
+
+    Raises
+    ------
+    OSError
+        If there is none of that name, or it is not large enough: it is something else then.
+    """
     descriptor = os.open(name, os.O_RDWR)
     try:
+        nbytes = math.prod(shape) * np.dtype(dtype).itemsize
+        if os.fstat(descriptor).st_size < max(1, nbytes):
+            raise OSError(f"{name} has not {nbytes} bytes")
         memory = mmap.mmap(descriptor, 0)
     finally:
         os.close(descriptor)

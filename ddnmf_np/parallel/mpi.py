@@ -6,7 +6,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
@@ -88,30 +88,28 @@ class MpiCommunicator(Communicator):
         return _MpiRequest(self._channels[channel].Iallreduce(self._mpi.IN_PLACE, array))
 
     def broadcast(self, array: Array) -> None:
-        """Overwrite a contiguous array with that of rank 0 (``MPI_Bcast``)."""
-        self._world.Bcast(array)
+        """Overwrite a contiguous array with that of rank 0 (``MPI_Ibcast``)."""
+        _MpiRequest(self._world.Ibcast(array)).wait()
 
     def broadcast_object(self, value: Any) -> Any:
         """Return what rank 0 gives, sent as JSON: nothing is pickled."""
         return _broadcast_object(self._world, value)
 
-    def exchange_rows(self, parts: Sequence[Array]) -> list[Array]:
+    def exchange_rows(self, rows: Array, counts: Array) -> Array:
         """Send rows to each rank (``MPI_Ialltoallv``)."""
-        width, dtype = parts[0].shape[1], parts[0].dtype
-        counts = np.array([part.shape[0] for part in parts], np.int64)
         theirs = np.empty_like(counts)
-        self._world.Alltoall(counts, theirs)
-        sent, received = np.concatenate(parts), np.empty((theirs.sum(), width), dtype)
+        _MpiRequest(self._world.Ialltoall(counts, theirs)).wait()
+        received = np.empty((theirs.sum(), rows.shape[1]), rows.dtype)
         # Counts have 32 bits: of rows, not of bytes.
-        row = self._mpi.BYTE.Create_contiguous(width * dtype.itemsize).Commit()
+        row = self._mpi.BYTE.Create_contiguous(rows.shape[1] * rows.itemsize).Commit()
         try:
             request = self._world.Ialltoallv(
-                [sent, (counts, _before(counts)), row], [received, (theirs, _before(theirs)), row]
+                [rows, (counts, _before(counts)), row], [received, (theirs, _before(theirs)), row]
             )
             _MpiRequest(request).wait()
         finally:
             row.Free()
-        return np.split(received, np.cumsum(theirs)[:-1])
+        return received
 
     def rest(self) -> None:
         """Return once all ranks have called it (``MPI_Ibarrier``, asked for now and then)."""
@@ -121,8 +119,9 @@ class MpiCommunicator(Communicator):
 
     def abort(self, code: int) -> None:
         """End all ranks (``MPI_Abort``)."""
-        sys.stdout.flush()
-        sys.stderr.flush()
+        for stream in (sys.stdout, sys.stderr):
+            with suppress(Exception):  # closed, or on a full disk: the others must end all the same
+                stream.flush()
         self._mpi.COMM_WORLD.Abort(code)
 
 
@@ -221,11 +220,11 @@ def _broadcast_object(world: Any, value: Any) -> Any:
     """Return what the first rank gives, sent as JSON."""
     text = np.frombuffer(json.dumps(value).encode(), np.uint8)
     size = np.array([text.size], np.int64)
-    world.Bcast(size)
+    _MpiRequest(world.Ibcast(size)).wait()
     received = np.empty(int(size[0]), np.uint8)
     if world.Get_rank() == 0:
         received[...] = text
-    world.Bcast(received)
+    _MpiRequest(world.Ibcast(received)).wait()
     return json.loads(received.tobytes())
 
 

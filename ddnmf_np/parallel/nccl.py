@@ -5,7 +5,6 @@ The tests drive this file with a stand-in for CuPy: it has not been run on two G
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 from ddnmf_np.engine.backend import backend_of
@@ -97,9 +96,9 @@ class NcclCommunicator(Communicator):
         """Return what rank 0 gives."""
         return self._host.broadcast_object(value)
 
-    def exchange_rows(self, parts: Sequence[Array]) -> list[Array]:
+    def exchange_rows(self, rows: Array, counts: Array) -> Array:
         """Send rows to each rank; they are on the host."""
-        return self._host.exchange_rows(parts)
+        return self._host.exchange_rows(rows, counts)
 
     def rest(self) -> None:
         """Return once all ranks have called it."""

@@ -65,23 +65,28 @@ def read_together(
     windows = rows.mixed_windows(seed, epoch, skip, reader=ranks.rank, readers=ranks.size)
     with closing(windows):
         for window in windows:
-            m = len(window.numbers)
+            numbers, m = window.numbers, len(window.numbers)
             if ranks.size == 1:
-                yield Part(window.x, window.place, window.numbers, np.arange(m + 1))
+                part = Part(window.x, window.place, numbers, np.arange(m + 1))
+                del window
             else:
                 batch, offset = np.divmod(np.arange(skip, skip + m), batch_size)
                 of_batch = np.minimum(batch_size, len(rows) - batch * batch_size)
                 share = ranks.share_of(offset, of_batch)
-                x = deal(window, share, ranks)
+                sent, counts, place = deal(window, share, ranks)
+                del window  # what is sent is all that is needed of it
+                x = ranks.exchange_rows(sent, counts)
+                del sent
                 before = np.concatenate([[0], np.cumsum(share == ranks.shares[ranks.rank])])
-                yield Part(x, np.arange(len(x)), window.numbers, before)
+                part = Part(x, place, numbers, before)
                 del x
             skip += m
-            del window  # before the next is waited for
+            yield part
+            del part  # before the next is waited for
 
 
-def deal(window: Window, share: Array, ranks: Communicator) -> Array:
-    """Return this rank's samples of a window, in the order of the epoch.
+def deal(window: Window, share: Array, ranks: Communicator) -> tuple[Array, Array, Array]:
+    """Return what to send of a window, and where what comes belongs.
 
     Parameters
     ----------
@@ -91,17 +96,25 @@ def deal(window: Window, share: Array, ranks: Communicator) -> Array:
         Of each sample in turn, in whose share it is.
     ranks : Communicator
         Among whom to deal.
+
+    Returns
+    -------
+    rows, counts
+        For `Communicator.exchange_rows`.
+    place : ndarray of shape (n_mine,), int64
+        For each of this rank's samples in the order of the epoch, the row in what it receives.
     """
     reader = np.searchsorted(window.bounds, window.place, side="right") - 1
     read_here = reader == ranks.rank
     place = window.place - window.bounds[ranks.rank]
-    parts = [window.x[place[read_here & (share == number)]] for number in ranks.shares]
-    received = ranks.exchange_rows(parts)
-    reader_of_mine = reader[share == ranks.shares[ranks.rank]]
-    mine = np.empty((len(reader_of_mine), window.x.shape[1]), window.x.dtype)
-    for rank, part in enumerate(received):
-        mine[reader_of_mine == rank] = part
-    return mine
+    parts = [place[read_here & (share == number)] for number in ranks.shares]
+    rows = window.x[np.concatenate(parts)]
+    counts = np.array([len(part) for part in parts], np.int64)
+    # They come by reader, each reader's in the order of the epoch.
+    as_received = np.argsort(reader[share == ranks.shares[ranks.rank]], kind="stable")
+    where = np.empty_like(as_received)
+    where[as_received] = np.arange(len(where))
+    return rows, counts, where
 
 
 def survey_together(rows: Rows, ranks: Communicator) -> None:
@@ -116,7 +129,12 @@ def survey_together(rows: Rows, ranks: Communicator) -> None:
     here: list[Any] = [list(rows.shape), rows.block_rows]
     there = ranks.broadcast_object(here)
     if here != there:
-        raise _other(rows, ranks, f"it has the shape {rows.shape}, on rank 0 {tuple(there[0])}")
+        raise _other(
+            rows,
+            ranks,
+            f"it has the shape {rows.shape} in blocks of {rows.block_rows} rows, on rank 0 "
+            f"{tuple(there[0])} in blocks of {there[1]}",
+        )
     cuts = [rows.n_blocks * rank // ranks.size for rank in range(ranks.size + 1)]
     mine = slice(cuts[ranks.rank], cuts[ranks.rank + 1])
     found = np.zeros((ranks.size, 2))

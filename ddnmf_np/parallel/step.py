@@ -47,6 +47,9 @@ class SharedStep:
         self.stop = False
         self._stops = np.zeros(1)
 
+    one_network = False
+    """Whether this rank computes one of the two networks only."""
+
     @property
     def sees_noise(self) -> bool:
         """Whether this rank needs noisy samples."""
@@ -54,6 +57,10 @@ class SharedStep:
 
     def begin(self) -> None:
         """Make ready; all ranks have the same state."""
+        self.stop = False
+
+    def end(self) -> None:
+        """Leave the model as it was found, but for what it has learned."""
 
     def __call__(
         self, x: Array, x_noisy: Array, n: int, stop: bool, observed: Array | None = None
@@ -162,11 +169,12 @@ class PairedStep(SharedStep):
         Of this rank.
     """
 
+    one_network = True
+
     def __init__(self, model: Model, communicator: Communicator, pair: Pair) -> None:
         super().__init__(model, communicator)
         self.pair = pair
-        self._in_common = False
-        model.lanes.one_network = True
+        self._in_common: dict[str, list[Array]] = {}
 
     @property
     def sees_noise(self) -> bool:
@@ -175,12 +183,33 @@ class PairedStep(SharedStep):
 
     def begin(self) -> None:
         """Put what the other rank reads where it reads it."""
-        if not self._in_common:
-            for net in NETS:
-                self.model.nets[net].move(self.pair.place)
-            self._in_common = True
+        super().begin()
+        for net in NETS:
+            self.model.nets[net].move(self.pair.place)
+            self._in_common[net] = [self.pair.place(h) for h in self.model.nets[net].outputs]
+
+    def end(self) -> None:
+        """Take the model out of the memory that both have: each may do with its own what it likes.
+
+        Nobody writes to it any more: all ranks are done with their last step.
+        """
+        for net in self._in_common:
+            self.model.nets[net].move(np.copy)
+        self._in_common = {}
 
     def _move(self, x: Array, x_noisy: Array, n: int, observed: Array | None) -> None:
+        # Only now: between steps each rank may run the model on samples of its own.
+        own = {net: self.model.nets[net].outputs for net in NETS}
+        for net in NETS:
+            self.model.nets[net].outputs = self._in_common[net]
+        try:
+            self._move_one(x, x_noisy, n, observed)
+        finally:
+            for net in NETS:
+                self.model.nets[net].outputs = own[net]
+
+    def _move_one(self, x: Array, x_noisy: Array, n: int, observed: Array | None) -> None:
+        """Run this rank's network forward and backward, and move its parameters."""
         model, lane = self.model, self.pair.lane
         name, other = NETS[lane], NETS[1 - lane]
         net = model.nets[name]
@@ -232,16 +261,21 @@ def share_state(model: Model, communicator: Communicator) -> None:
 
 
 def check_replicas(model: Model, communicator: Communicator) -> None:
-    """Raise `DivergedError` where this rank's parameters are not those of rank 0, bit for bit.
+    """Raise `DivergedError` on all ranks where one has other parameters than rank 0, bit for bit.
 
     Replicas that drift apart would train on, each on a model of its own, and nobody would see it.
+    All know it before rank 0 saves what their gradients have made.
     """
     host = [np.ascontiguousarray(model.ops.to_host(model.nets[n].arena.params)) for n in NETS]
     here = [zlib.crc32(flat.data) for flat in host]
     there = communicator.broadcast_object(here)
-    if here != there:
+    drifted = np.zeros(communicator.size)
+    drifted[communicator.rank] = here != there
+    communicator.start_sum(drifted, LOSSES).wait()
+    if drifted.any():
+        ranks = ", ".join(map(str, np.flatnonzero(drifted)))
         raise DivergedError(
-            f"the parameters of rank {communicator.rank} are no longer those of rank 0: a fault of "
+            f"the parameters of rank {ranks} are no longer those of rank 0: a fault of "
             "a machine or of its libraries. Continue from the last checkpoint with --resume, "
             "without that machine"
         )

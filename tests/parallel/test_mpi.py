@@ -1,5 +1,6 @@
 """Runs under mpiexec: the same weights, and what becomes of a run when one rank fails."""
 
+import json
 import os
 import signal
 import subprocess
@@ -10,7 +11,8 @@ import pytest
 from parallel_cases import AT_STEP, SMALL, TIMEOUT, finish, mpiexec, start, write_images
 
 from ddnmf_np.checkpoint import load_checkpoint
-from ddnmf_np.errors import BackendError
+from ddnmf_np.data.datasets import load
+from ddnmf_np.errors import BackendError, DataError
 
 pytest.importorskip("mpi4py", reason="mpi4py is not installed (the extra 'mpi')")
 pytestmark = pytest.mark.skipif(mpiexec() is None, reason="there is no mpiexec (the extra 'mpi')")
@@ -237,15 +239,101 @@ def test_error_of_all_is_said_once(tmp_path, images):
     assert not os.path.exists(tmp_path / "run" / "checkpoint.npz")
 
 
+OTHER_DATA = """
+import dataclasses
+import ddnmf_np.run as run
+data = run._data
+if RANK:
+    run._data = lambda config, **more: data(dataclasses.replace(config, dataset={path!r}), **more)
+"""
+
+
 @pytest.mark.parametrize("stream", [[], ["--stream"]], ids=["memory", "stream"])
 @pytest.mark.parametrize("other", [300, 400], ids=["fewer samples", "other values"])
 def test_a_rank_with_other_data_ends_all(tmp_path, images, other, stream):
     """Machines may have other files under one name; ranks would wait for each other for ever."""
     np.save(tmp_path / "other.npy", np.load(images)[::-1][:other])
-    code = f"if RANK: sys.argv[sys.argv.index('--dataset') + 1] = {str(tmp_path / 'other.npy')!r}"
+    code = OTHER_DATA.format(path=str(tmp_path / "other.npy"))
     flags = [*SMALL, "--dataset", images, *stream]
     status, _, err = finish(2, tmp_path / "run", *flags, code=code)
     assert status == 4
     assert "of 2: error: dataset" in err
     assert "give every machine the same file" in err
     assert "Traceback" not in err
+
+
+def test_rank_0_alone_needs_the_files_of_options(tmp_path, images, undisturbed):
+    """The folder of a run, and a configuration, may be on the disk of its machine only."""
+    output = tmp_path / "run"
+    code = AT_STEP.format(rank=1, step=20, action="raise RuntimeError('planted')")
+    assert finish(2, output, *SMALL, "--dataset", images, code=code)[0] != 0
+    elsewhere = f"if RANK: sys.argv[sys.argv.index('--output') + 1] = {str(tmp_path / 'none')!r}"
+    status, _, err = finish(2, output, "--resume", code=elsewhere)
+    assert status == 0, err
+    assert_same_arrays(arrays(output), arrays(undisturbed[0]))
+    assert not (tmp_path / "none").exists()
+
+
+def test_other_kernels_on_one_rank_are_an_error(tmp_path, images):
+    code = "from ddnmf_np.engine import ops\nif RANK: ops.Ops.name = 'other'"
+    flags = [*SMALL, "--dataset", images, "--fast", "off"]
+    status, _, err = finish(2, tmp_path / "run", *flags, code=code)
+    assert status == BackendError.exit_code
+    assert "is other on rank 1 and numpy on rank 0" in err
+
+
+def test_failure_ends_all_also_where_nobody_reads(tmp_path):
+    """Standard output may be closed; the others must not wait for ever."""
+    code = "import ddnmf_np.run as run\nif RANK == 0: sys.stdout = None"
+    status, _, _ = finish(2, tmp_path / "run", "--dataset", tmp_path / "none.npy", code=code)
+    assert status == 4
+
+
+def test_other_data_on_one_rank_leave_the_run_that_was_there(tmp_path, images):
+    """Nothing is replaced before all ranks have what they need."""
+    output = tmp_path / "run"
+    assert finish(2, output, *SMALL, "--epochs", 1, "--dataset", images)[0] == 0
+    before = {path: path.read_bytes() for path in output.rglob("[!.]*.*")}
+    np.save(tmp_path / "other.npy", np.load(images)[::-1])
+    code = OTHER_DATA.format(path=str(tmp_path / "other.npy"))
+    flags = [*SMALL, "--dataset", images, "--overwrite"]
+    assert finish(2, output, *flags, code=code)[0] == 4
+    assert {path: path.read_bytes() for path in output.rglob("[!.]*.*")} == before
+
+
+@pytest.mark.parametrize(
+    ("variable", "how"),
+    [("MPIR_CVAR_ODD_EVEN_CLIQUES", "in pairs"), ("MPIR_CVAR_NOLOCAL", "each its samples")],
+)
+def test_ranks_on_several_machines(tmp_path, images, undisturbed, monkeypatch, variable, how):
+    """MPICH can play two machines with every second rank each, or one for each rank."""
+    monkeypatch.setenv(variable, "1")
+    status, out, err = finish(4, tmp_path / "run", *SMALL, "--dataset", images)
+    assert status == 0, err
+    if "MPICH" not in out:
+        pytest.skip("another MPI")
+    assert how in out
+    found = difference(arrays(tmp_path / "run"), arrays(undisturbed[0]))
+    assert 0 < found <= WHOLE["float32"]
+
+
+def test_speed_is_measured_both_ways():
+    try:
+        load("mnist")
+    except DataError:
+        pytest.skip("the real MNIST is not here")
+    program = (
+        "import sys; from ddnmf_np.parallel import speed; speed.BATCHES = {32: 4}; "
+        "sys.exit(speed.main())"
+    )
+    arguments = [mpiexec(), "-n", "2", sys.executable, "-m", "mpi4py", "-c", program]
+    done = subprocess.run(arguments, capture_output=True, text=True, timeout=TIMEOUT)
+    assert done.returncode == 0, done.stderr
+    found = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [entry["divided"] for entry in found] == [
+        "in pairs, each its network",
+        "each its samples",
+    ]
+    for entry in found:
+        median, low, high = entry["milliseconds of a step (median, quartiles)"]["32"]
+        assert 0 < low <= median <= high

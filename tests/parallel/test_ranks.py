@@ -1,5 +1,7 @@
 """What ranks do together, with threads for ranks: no MPI is needed here."""
 
+import os
+
 import numpy as np
 import pytest
 from parallel_cases import in_ranks
@@ -92,53 +94,60 @@ def test_rank_of_a_pair_has_all_threads_for_its_one_network(monkeypatch):
         trainer = make(communicator, threads=2)
         seen = []
         trainer.train(1, on_step=lambda t: seen.append(t.model.lanes.side_by_side))
-        return trainer, seen
+        with trainer.model.lanes:  # alone again
+            return seen, trainer.model.lanes.side_by_side
 
-    for trainer, seen in in_ranks(2, work, pairs=True):
-        assert trainer.model.lanes.one_network
+    for seen, after in in_ranks(2, work, pairs=True):
         assert not any(seen)
+        assert after
 
 
-def test_what_rank_0_does_between_steps_disturbs_no_pair():
-    """It looks at the model while the other rank could be in the next step already."""
-    x = draw(dtype="float64")
-    alone = train(make())
+def test_what_ranks_do_between_steps_disturbs_no_pair():
+    """Each runs the model on samples of its own, while the other does, or is in the next step."""
+    alone, whole = train(make()), make()
+    whole.train(1)
 
-    def on_step(trainer):
-        if trainer.communicator.rank == 0:
+    def work(communicator):
+        trainer = make(communicator)
+        x = draw(40, seed=communicator.rank, dtype="float64")
+
+        def look(trainer):
             trainer.model.denoise(x[:7])
             trainer.model.supervise(x[:7])
 
-    ranks = in_ranks(4, lambda c: train(make(c), on_step=on_step), pairs=True)
-    assert_close_state(ranks[3], alone)
+        trainer.train(1, on_step=look)
+        found = [trainer.model.encode(x) for _ in range(20)]
+        trainer.train(3, on_step=look)
+        return trainer, x, found
+
+    for trainer, x, found in in_ranks(4, work, pairs=True):
+        assert_close_state(trainer, alone)
+        for H in found:
+            np.testing.assert_allclose(H, whole.model.encode(x), rtol=1e-9)
 
 
 def test_pairs_train_on():
-    """A second call finds the memory in common, and what rank 0 has put into it."""
+    """From what rank 0 has put into its model; nobody else's has changed by that."""
     begun = make()
     begun.train(1)
     alone = train(make())
 
     def work(communicator):
         trainer = make(communicator)
-        trainer.train(1)
-        before = trainer.model.student.arena.params
+        trainer.train(2)
+        before = snapshot(trainer.model)
+        communicator.rest()
         if communicator.rank == 0:
             trainer.model.load_state(snapshot(begun.model), begun.model.optimizer.t)
-        train(trainer)
-        assert trainer.model.student.arena.params is before
-        return trainer
+        communicator.rest()
+        if communicator.rank:
+            state = trainer.model.state()
+            assert all(state[name].tobytes() == before[name].tobytes() for name in before)
+        trainer.position.epoch, trainer.history = 1, trainer.history[:1]
+        return train(trainer)
 
     for rank in in_ranks(2, work, pairs=True):
         assert_same_state(rank.model, alone.model)
-
-
-def test_two_lanes_in_each_rank(monkeypatch):
-    monkeypatch.setattr(lanes, "WORTH_A_THREAD", 0.0)
-    alone = train(make(threads=1))
-    ranks = in_ranks(2, lambda c: train(make(c, threads=2)))
-    assert_close_state(ranks[0], alone)
-    assert_same_state(ranks[0].model, ranks[1].model)
 
 
 def test_only_the_student_of_a_pair_draws_noise():
@@ -221,7 +230,11 @@ def test_all_begin_where_rank_0_is():
         assert [record["epoch"] for record in rank.history] == [1, 2, 3]
 
 
-def test_replica_that_drifts_is_found():
+@pytest.mark.parametrize("asked", [False, True])
+def test_replica_that_drifts_is_found_before_anything_is_saved(asked):
+    """Also where somebody asked to stop, after which rank 0 saves."""
+    saved = []
+
     def work(communicator):
         trainer = make(communicator)
         if communicator.rank == 1:
@@ -232,11 +245,34 @@ def test_replica_that_drifts_is_found():
                 trainer.model.student.arena.params[3] *= 1 + 1e-15
 
             trainer.step = step
+
+        def on_step(trainer):
+            trainer.stop_requested = asked
+
+        return train(trainer, on_step=on_step, on_epoch=saved.append)
+
+    errors = in_ranks(3, work, all_fail=True)
+    assert [type(error) for error in errors] == [DivergedError] * 3
+    assert all("rank 1 are no longer those of rank 0" in str(error) for error in errors)
+    assert saved == []
+
+
+@pytest.mark.parametrize("pairs", [False, True])
+def test_a_stop_is_over_when_training_goes_on(pairs):
+    alone = train(make())
+
+    def work(communicator):
+        trainer = make(communicator)
+
+        def on_step(trainer):
+            trainer.stop_requested = trainer.position.batch == 2
+
+        assert not trainer.train(3, on_step=on_step)
+        trainer.stop_requested = False
         return train(trainer)
 
-    error = in_ranks(2, work)[1]
-    assert isinstance(error, DivergedError)
-    assert "parameters of rank 1 are no longer those of rank 0" in str(error)
+    for rank in in_ranks(2, work, pairs=pairs):
+        assert_close_state(rank, alone)
 
 
 def test_a_rank_with_fewer_samples_is_found():
@@ -333,3 +369,17 @@ def test_launcher_without_mpi4py_is_an_error_with_a_remedy(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "mpi4py", None)
     with pytest.raises(BackendError, match="pip install"):
         launch.connect()
+
+
+def test_memory_of_another_size_is_not_taken():
+    """A name under /proc may be somebody else's file, where processes do not see each other."""
+    from ddnmf_np.parallel import memory
+
+    if not memory.available():
+        pytest.skip("this system has no such memory")
+    descriptor, name = memory.create(16)
+    memory.map_as(name, (2,), np.int64)[:] = 3, 5
+    assert memory.map_as(name, (2,), np.int64).tolist() == [3, 5]
+    with pytest.raises(OSError, match="has not 24 bytes"):
+        memory.map_as(name, (3,), np.int64)
+    os.close(descriptor)

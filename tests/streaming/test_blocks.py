@@ -81,6 +81,14 @@ def test_rows_of_a_window_are_the_samples():
         assert seen == whole[skip:]
 
 
+@pytest.mark.parametrize("count", [1, 24, 30, 103, 500])
+def test_the_first_samples_are_those_of_the_first_windows(count):
+    x = draw()
+    rows = rows_of(x)
+    order = np.concatenate(visited(rows.order(5), 0))
+    np.testing.assert_array_equal(rows.first(5, count), x[order[:count]])
+
+
 def test_windows_that_are_skipped_are_not_read(monkeypatch):
     rows, read = rows_of(draw()), []
     whole = rows.read
