@@ -17,6 +17,8 @@ from ddnmf_np.experiments.campaign import (
     EVERYTHING,
     MOST_SEEDS,
     NOISE_RATES,
+    NOISE_SAMPLES,
+    NOISE_STARTS,
     RESULTS,
     Settings,
     run,
@@ -85,7 +87,11 @@ def make_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--samples", type=int, metavar="N", help="training images (default: all)")
     parser.add_argument(
-        "--starts", type=int, default=10, metavar="N", help="of every clustering (default: 10)"
+        "--starts",
+        type=int,
+        default=10,
+        metavar="N",
+        help="of every clustering but those of table 3 and figure 3 (default: 10)",
     )
     parser.add_argument(
         "--datasets",
@@ -116,6 +122,27 @@ def make_parser() -> argparse.ArgumentParser:
         default=NOISE_MODELS,
         metavar="NAME",
         help=f"of table 3 and figure 3 (default: {' '.join(NOISE_MODELS)})",
+    )
+    parser.add_argument(
+        "--noise-samples",
+        type=int,
+        default=NOISE_SAMPLES,
+        metavar="N",
+        help="training images of table 3 and figure 3, at most those of --samples "
+        f"(default: {NOISE_SAMPLES:,}; for all of them: 60000)",
+    )
+    parser.add_argument(
+        "--noise-starts",
+        type=int,
+        default=NOISE_STARTS,
+        metavar="N",
+        help=f"of the clusterings of table 3 and figure 3 (default: {NOISE_STARTS})",
+    )
+    parser.add_argument(
+        "--maps",
+        action="store_true",
+        help="in tables 1 and 2, cluster the codes of networks on a t-SNE map too, which the paper "
+        "does not (another minute for each of them)",
     )
     parser.add_argument(
         "--variants",
@@ -224,6 +251,9 @@ def main(
                 networks=tuple(flags.networks),
                 noise_rates=tuple(flags.noise_rates),
                 noise_networks=tuple(flags.noise_networks),
+                noise_samples=flags.noise_samples,
+                noise_starts=flags.noise_starts,
+                maps=flags.maps,
                 variants=None if flags.variants is None else tuple(flags.variants),
                 backend=flags.backend,
                 threads=flags.threads,

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from ddnmf_np.experiments.assignments import stability, unpack_labels
 from ddnmf_np.experiments.baselines import TITLES
 from ddnmf_np.experiments.records import Record
-from ddnmf_np.experiments.tables import METHODS, budgets, collect, markdown, table_rows
+from ddnmf_np.experiments.tables import METHODS, collect, markdown, table_budgets, table_rows
 
 NOTHING = "-"
 """Where there is no record, or the network has no such thing."""
@@ -44,7 +44,7 @@ def stability_table(records: Iterable[Record], dataset: str) -> str:
     """
     records = list(records)
     lines = []
-    for budget in budgets(records, dataset):
+    for budget in table_budgets(records, dataset):
         scores = collect(records, dataset, budget)
         rows = [row for _, row in table_rows(scores)]
         for model in dict.fromkeys(row.model for row in rows):

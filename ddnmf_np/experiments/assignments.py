@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from sklearn.metrics import adjusted_rand_score
 
-from ddnmf_np.experiments.records import RecordError
+from ddnmf_np.errors import DataError
 
 Labels = npt.NDArray[np.integer[Any]]
 
@@ -38,7 +38,7 @@ def pack_labels(labels: Labels) -> str:
 
 
 def unpack_labels(text: str, n: int) -> Labels:
-    """Return the clusters of ``n`` samples, see `pack_labels`; raises `RecordError` if it cannot.
+    """Return the clusters of ``n`` samples, see `pack_labels`; raises `DataError` if it cannot.
 
     Returns
     -------
@@ -50,9 +50,9 @@ def unpack_labels(text: str, n: int) -> Labels:
         # One byte more than can be right: a few bytes may say that they stand for gigabytes.
         packed = unpacker.decompress(base64.b64decode(text, validate=True), 2 * n + 1)
     except (ValueError, zlib.error) as error:
-        raise RecordError(f"an assignment of clusters cannot be read: {error}") from error
+        raise DataError(f"an assignment of clusters cannot be read: {error}") from error
     if not unpacker.eof or len(packed) not in (n, 2 * n):
-        raise RecordError(f"an assignment of clusters is cut off, or not of {n} samples")
+        raise DataError(f"an assignment of clusters is cut off, or not of {n} samples")
     return np.frombuffer(packed, "u1" if len(packed) == n else "<u2")
 
 

@@ -469,16 +469,13 @@ def _train(
 
     trainer.train(config.epochs, on_epoch=on_epoch)
     host = network.ops.to_host
-    noisy = None
-    if spec.noise_rate:
-        noisy = noisy_copy(trainer, x_test)
+    noisy = noisy_copy(trainer, x_test) if spec.noise_rate else None
+    H = network.encode(x_test)
+    H_noisy = None if noisy is None else network.encode(noisy)
     if isinstance(network, Model):
-        outputs = {
-            "student_clean": network.denoise(x_test),
-            "supervisor": network.supervise(x_test),
-        }
-        if noisy is not None:
-            outputs["student_noisy"] = network.denoise(noisy)
+        outputs = {"student_clean": network.decode(H), "supervisor": network.supervise(x_test)}
+        if H_noisy is not None:
+            outputs["student_noisy"] = network.decode(H_noisy)
     else:
         outputs = {"clean": network.reconstruct(x_test)}
         if noisy is not None:
@@ -496,8 +493,8 @@ def _train(
         "device": network.ops.device_name(),
     }
     return Codes(
-        host(network.encode(x_test)),
-        None if noisy is None else host(network.encode(noisy)),
+        host(H),
+        None if H_noisy is None else host(H_noisy),
         content,
         host(network.stack.arena.params) if isinstance(network, Autoencoder) else None,
     )

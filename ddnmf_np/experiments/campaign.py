@@ -14,7 +14,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from typing import Any, cast
@@ -62,11 +62,21 @@ DATASETS = {"table1": ("mnist",), "table2": ("fashion-mnist",)}
 
 NOISE_RATES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8)
 
+NOISE_SAMPLES = 6_000
+NOISE_STARTS = 3
+"""Training images and starts of table 3, unless it is told: a tenth and a third of the others'.
+
+It has 48 of the 66 networks of a seed (both data sets, eight rates, three networks), each of them
+clustered on clean and on noisy images.
+"""
+
 LIMITS = {
     "epochs": (0, 1_000_000),
     "starts": (1, 10_000),
     "jobs": (1, 1024),
     "samples": (1, 1_000_000_000),
+    "noise_samples": (1, 1_000_000_000),
+    "noise_starts": (1, 10_000),
     "threads": (1, 1024),
 }
 """Least and most of what is a whole number; beyond, it is a slip of the keyboard."""
@@ -80,7 +90,7 @@ Need = tuple[str, Method]
 """Clean or noisy images, and a clusterer."""
 
 MAPPED: Need = ("clean", "gmm-full-tsne")
-"""What is asked of `MAPPED_MODELS` beside the clusterers of all rows."""
+"""What is asked of `MAPPED_MODELS` beside the clusterers of all rows, if maps are asked for."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,7 +106,7 @@ class Settings:
     epochs : int
         Of every network.
     starts : int
-        Of every clustering.
+        Of every clustering but those of table 3 and figure 3.
     samples : int or None
         Training images; all of them by default.
     networks : tuple of str
@@ -105,6 +115,10 @@ class Settings:
         Of table 3 and figure 3.
     noise_networks : tuple of str
         Networks of table 3 and figure 3, of `NOISE_MODELS`.
+    noise_samples, noise_starts : int
+        Training images, at most `samples`, and starts of table 3 and figure 3.
+    maps : bool
+        Whether `MAPPED_MODELS` of tables 1 and 2 are clustered on a t-SNE map too.
     variants : tuple of str or None
         Of the studies asked for, each by the name that it has there; all by default.
     map_samples : int
@@ -130,6 +144,9 @@ class Settings:
     networks: tuple[str, ...] = TABLE_MODELS
     noise_rates: tuple[float, ...] = NOISE_RATES
     noise_networks: tuple[str, ...] = NOISE_MODELS
+    noise_samples: int = NOISE_SAMPLES
+    noise_starts: int = NOISE_STARTS
+    maps: bool = False
     variants: tuple[str, ...] | None = None
     map_samples: int = 2000
     backend: str = "numpy"
@@ -233,6 +250,12 @@ class Unit:
     map_samples: int = 0
 
     @property
+    def key(self) -> str:
+        """What no other unit has."""
+        # Raw images are the same codes for every seed, and their clusterings are not.
+        return f"{self.spec.label}-{self.spec.name.key}-{self.starts}"
+
+    @property
     def work(self) -> float:
         """Roughly the seconds that one thread needs."""
         # Measured at 10,000 test images: three clusterings of ten starts take 4 s on codes of 10
@@ -251,6 +274,8 @@ class Outcome:
     ----------
     label : str
         Of its representation.
+    work : float
+        How long it was thought to take, see `Unit.work`.
     seconds : float
         How long it took.
     error : str or None
@@ -260,6 +285,7 @@ class Outcome:
     """
 
     label: str
+    work: float = 0.0
     seconds: float = 0.0
     error: str | None = None
     trace: str | None = None
@@ -277,32 +303,34 @@ def plan(settings: Settings, infos: Mapping[str, DataInfo]) -> list[Unit]:
     """
     units: dict[str, Unit] = {}
 
-    def unit(info: DataInfo, model: str, seed: int, **options: Any) -> Unit:
-        spec = represent(settings, info, model, seed, **options)
-        # Raw images are the same codes for every seed, and their clusterings are not.
-        return units.setdefault(spec.label + spec.name.key, Unit(spec, settings.starts))
+    def unit(info: DataInfo, model: str, seed: int, starts: int, **options: Any) -> Unit:
+        one = Unit(represent(settings, info, model, seed, **options), starts)
+        return units.setdefault(one.key, one)
 
     for result in settings.results:
         for source in settings.sources_of(result):
             info = infos.get(source.name)
             if info is None:
                 continue
+            noise_info = replace(info, n_train=min(info.n_train, settings.noise_samples))
             if result == "figure2":
                 for model in MAP_MODELS:
-                    found = unit(info, model, settings.seeds[0])
+                    found = unit(info, model, settings.seeds[0], settings.starts)
                     found.map_samples = settings.map_samples
                 continue
             for seed in settings.seeds:
                 if result in ("table3", "figure3"):
                     for rate in settings.noise_rates:
                         for model in settings.noise_networks:
-                            found = unit(info, model, seed, noise_rate=rate)
+                            found = unit(
+                                noise_info, model, seed, settings.noise_starts, noise_rate=rate
+                            )
                             found.needs |= pairs(["clean", "noisy"])
                 else:
                     for model in settings.models_of(result):
-                        found = unit(info, model, seed)
+                        found = unit(info, model, seed, settings.starts)
                         found.needs |= pairs(["clean"])
-                        if result in DATASETS and model in MAPPED_MODELS:
+                        if settings.maps and result in DATASETS and model in MAPPED_MODELS:
                             found.needs.add(MAPPED)
     # Data sets one after the other, since a process keeps one in memory; the longest runs first,
     # so that the last ones to end are short.
@@ -425,7 +453,7 @@ def execute(units: Sequence[Unit], folder: Path, jobs: int) -> Iterator[Outcome]
         for unit in units:
             yield run_unit(unit, folder)
         return
-    waiting = {unit.spec.label + unit.spec.name.key: unit for unit in units}
+    waiting = {unit.key: unit for unit in units}
     try:
         for key, outcome in _pool(list(waiting.items()), folder, jobs):
             del waiting[key]
@@ -440,7 +468,8 @@ def execute(units: Sequence[Unit], folder: Path, jobs: int) -> Iterator[Outcome]
             try:
                 yield next(iter(_pool([(key, unit)], folder, 2)))[1]
             except Exception as again:
-                yield Outcome(unit.spec.label, error=f"its process died: {_short(again)}")
+                error_text = f"its process died: {_short(again)}"
+                yield Outcome(unit.spec.label, unit.work, error=error_text)
 
 
 def _pool(
@@ -479,7 +508,7 @@ def _end_with(parent: int) -> None:
 def run_unit(unit: Unit, folder: Path) -> Outcome:
     """Do what of a unit has no record, and say how it ended; raises nothing but an interrupt."""
     began = time.perf_counter()
-    outcome = Outcome(unit.spec.label)
+    outcome = Outcome(unit.spec.label, unit.work)
     config = unit.spec.trained
     try:
         with threadpool_limits(None if config is None else config.threads):
@@ -626,21 +655,17 @@ class Clock:
     """
 
     def __init__(self, units: Sequence[Unit], jobs: int) -> None:
-        self.work = {unit.spec.label: 0.0 for unit in units}
-        for unit in units:
-            self.work[unit.spec.label] += unit.work
-        self.total, self.units, self.jobs = sum(self.work.values()), len(units), jobs
+        self.total, self.units, self.jobs = sum(unit.work for unit in units), len(units), jobs
         self.finished, self.done, self.spent = 0, 0.0, 0.0
 
     def tick(self, outcome: Outcome) -> None:
         """Take note of a unit that has ended."""
         self.finished += 1
-        work = self.work[outcome.label]
         if outcome.error is None:
             self.spent += outcome.seconds
-            self.done += work
+            self.done += outcome.work
         else:  # it has not taken the time that it would have
-            self.total -= work
+            self.total -= outcome.work
 
     @property
     def count(self) -> str:

@@ -169,7 +169,9 @@ def noise_curves(records: Sequence[Record], method: str, images: str) -> Figure 
                 )
             panel.set_title(f"{DATASET_TITLES[dataset]}, {metric.upper()}", fontsize=9)
             panel.set_ylim(0.0, 1.0)
-        line[0].set_ylabel(f"score, {budget.epochs} epochs", fontsize=8)
+        line[0].set_ylabel(
+            f"score, {budget.epochs} epochs of\n{budget.samples:,} training images", fontsize=8
+        )
     for panel in axes[-1]:
         panel.set_xlabel(f"rate of the noise in training ({images} test images)", fontsize=8)
     handles, names = axes[0][0].get_legend_handles_labels()

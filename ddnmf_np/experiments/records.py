@@ -27,6 +27,7 @@ from ddnmf_np import __version__, jsontext
 from ddnmf_np.archives import NpzArchive
 from ddnmf_np.environment import commit
 from ddnmf_np.errors import DataError
+from ddnmf_np.experiments.assignments import unpack_labels
 from ddnmf_np.files import atomic_write, atomic_write_text, make_folder, remove_unfinished
 
 FORMAT = 1
@@ -207,6 +208,11 @@ def check(record: Any, where: str, file: str, remedy: str) -> Record:
     for place, is_valid in (ENTRIES[kind] | {"n_test": lambda value: value > 0}).items():
         if not is_valid(_entry(record, place)):
             raise RecordError(f"{where}: has no valid {place!r}; {remedy}")
+    if "assignment" in optional:
+        try:
+            unpack_labels(record["assignment"], record["n_test"])
+        except DataError as error:
+            raise RecordError(f"{where}: {error}; {remedy}") from error
     if record.get("key") != key_of(record["identity"]) or record["key"] not in file:
         raise RecordError(
             f"{where}: its key is not that of its configuration (edited or renamed?); {remedy}"

@@ -119,6 +119,27 @@ def budgets(records: Iterable[Record], dataset: str | None = None) -> list[Budge
     return sorted(widest, key=lambda b: (b.epochs or 0, b.samples or 0, b.starts))
 
 
+def table_budgets(records: Iterable[Record], dataset: str) -> list[Budget]:
+    """Return the budgets of tables 1 and 2.
+
+    Those at which there are networks of table 3 alone are left out: at one of its rates they are
+    the same as in tables 1 and 2, perhaps with fewer training images.
+    """
+    records = of_models(records, TABLE_MODELS)
+    found = budgets(records, dataset)
+    return [b for b in found if not _of_noise_alone(collect(records, dataset, b))] or found
+
+
+def _of_noise_alone(scores: Scores) -> bool:
+    noisy = {row.model for row in scores if row.images == "noisy"}
+    trained = {
+        row.model
+        for row, seeds in scores.items()
+        if any(record["epochs"] is not None for record in seeds.values())
+    }
+    return bool(trained) and trained <= noisy
+
+
 def collect(records: Iterable[Record], dataset: str, budget: Budget) -> Scores:
     """Return the clusterings of a data set at a budget.
 
@@ -179,7 +200,7 @@ def render(name: str, records: Sequence[Record], *, short: bool = False) -> str:
     parts: list[str] = []
     records = of_models(records, TABLE_MODELS if name in TABLES else NOISE_MODELS)
     if name in TABLES:
-        for budget in budgets(records, TABLES[name]):
+        for budget in table_budgets(records, TABLES[name]):
             scores = collect(records, TABLES[name], budget)
             parts += _scores_table(name, TABLES[name], scores, budget)[: 3 if short else None]
     else:
@@ -218,7 +239,7 @@ def _scores_table(name: str, dataset: str, scores: Scores, budget: Budget) -> li
         f"images; {budget}"
     )
     header = ["row", "codes", "clustered by", "seeds", *map(str.upper, METRICS)]
-    header += ["ACC over all starts", "BIC / 1000"]
+    header += ["ACC over starts", "BIC / 1000"]
     lines = []
     for number, row in rows:
         seeds = scores[row]
@@ -226,13 +247,15 @@ def _scores_table(name: str, dataset: str, scores: Scores, budget: Budget) -> li
         cells += [summary(list(values(seeds, metric).values())) for metric in METRICS]
         starts = [record["result"]["spread"]["acc"] for record in seeds.values()]
         low, high = min(s["min"] for s in starts), max(s["max"] for s in starts)
-        cells.append(f"{low:.3f}-{high:.3f}")
+        cells.append(f"± {within_seed_std(seeds.values())['acc']:.3f} ({low:.3f}-{high:.3f})")
         bic = [r["result"]["bic"] for r in seeds.values() if r["result"]["bic"] is not None]
         cells.append(f"{spread(bic).mean / 1000:.1f}" if bic else "")
         lines.append(cells)
     note = (
         "Mean over seeds, standard deviation, and range (min-max). Of the starts of a clustering, "
         "the one with the best likelihood (k-means: inertia) is kept; labels choose nothing. "
+        "Over starts: standard deviation between the starts of a seed, mean over seeds, and range "
+        "over all starts of all seeds. "
         "BIC: lower is better, and only the two mixtures on the same codes can be compared. "
         f"Mixtures of codes wider than {WIDEST_MIXTURE} are those of their first {COMPONENTS} "
         "principal components. "

@@ -7,8 +7,8 @@ import zlib
 import numpy as np
 import pytest
 
+from ddnmf_np.errors import DataError
 from ddnmf_np.experiments.assignments import pack_labels, stability, unpack_labels
-from ddnmf_np.experiments.records import RecordError
 
 
 @pytest.mark.parametrize(("clusters", "dtype"), [(1, "u1"), (256, "u1"), (257, "<u2")])
@@ -34,14 +34,14 @@ def test_labels_out_of_range_are_refused(labels):
 
 @pytest.mark.parametrize("text", ["***", "AAAA", pack_labels(np.arange(5))])
 def test_what_is_no_assignment_is_named(text):
-    with pytest.raises(RecordError, match="assignment of clusters"):
+    with pytest.raises(DataError, match="assignment of clusters"):
         unpack_labels(text, 3)
 
 
 def test_what_is_cut_off_is_named():
     whole = base64.b64decode(pack_labels(np.arange(5)))
     for size in range(1, len(whole)):
-        with pytest.raises(RecordError, match="assignment of clusters"):
+        with pytest.raises(DataError, match="assignment of clusters"):
             unpack_labels(base64.b64encode(whole[:size]).decode(), 5)
 
 
@@ -49,7 +49,7 @@ def test_a_bomb_is_not_let_off():
     bomb = base64.b64encode(zlib.compress(bytes(10**8), 9)).decode()
     tracemalloc.start()
     try:
-        with pytest.raises(RecordError, match="not of 3 samples"):
+        with pytest.raises(DataError, match="not of 3 samples"):
             unpack_labels(bomb, 3)
         assert tracemalloc.get_traced_memory()[1] < 10 * len(bomb)
     finally:

@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -22,7 +23,7 @@ from ddnmf_np.experiments.networks import MAPPED_MODELS
 from ddnmf_np.experiments.records import Store
 from ddnmf_np.lock import locked
 
-ONE = ["table1", "--seeds", "2"]
+ONE = ["table1", "--seeds", "2", "--maps"]
 TRAINED = ("ae1", "ae2", "ae-linear", "ddnmf-paper", "ddnmf-demo", "ddnmf-stable")
 
 
@@ -221,6 +222,45 @@ def test_all_makes_every_table_and_figure(tmp_path, monkeypatch, computed):
     assert "figure3-gmm-full-noisy.png" in pictures
 
 
+def test_table_3_may_have_fewer_training_images_and_is_no_part_of_table_1(tmp_path, computed):
+    words = ["table1", "table3", "--seeds", "1", "--networks", "raw", "ae1", "ddnmf-paper"]
+    words += ["--datasets", "mnist", "--noise-rates", "0.1", "--noise-samples", "150"]
+    words += ["--noise-starts", "2"]
+    assert command(tmp_path, *words) == 0
+    # DDNMF at 10 % is in both tables, with so many images in each.
+    assert sorted(computed) == sorted(
+        ["mnist-raw-seed0", "mnist-ae1-seed0", "mnist-ae1-denoising-noise0.1-seed0"]
+        + ["mnist-ddnmf-paper-noise0.1-seed0"] * 2
+        + ["mnist-ddnmf-demo-noise0.1-seed0"]
+    )
+    codes = [r for r in Store(tmp_path).load()[0] if r["kind"] == "codes"]
+    assert {(r["model"], r["samples"]) for r in codes} == {
+        ("ae1", 200), ("ddnmf-paper", 200),
+        ("ae1-denoising", 150), ("ddnmf-paper", 150), ("ddnmf-demo", 150),
+    }  # fmt: skip
+    scored = [r for r in Store(tmp_path).load()[0] if r["kind"] == "clustering"]
+    assert {(r["samples"], r["starts"]) for r in scored} == {(None, 1), (200, 1), (150, 2)}
+    tables = [(tmp_path / "tables" / f"table{n}.md").read_text("utf-8") for n in (1, 3)]
+    assert [re.findall(r"^### Table.* (\d+) training images", text, re.M) for text in tables] == [
+        ["200"], ["150"],
+    ]  # fmt: skip
+    scores, stability = tables[0].split("Dead units: ")
+    for text in (scores, stability.partition("Stability, ")[2]):
+        assert "| DDNMF (paper's objective) |" in text
+        assert "| DDNMF (demo's objective) |" not in text
+    computed.clear()
+    assert command(tmp_path, *words) == 0
+    assert computed == []
+    # With as many images, they are the same networks, and only clustered anew.
+    words[words.index("150")] = "200"
+    assert command(tmp_path, *words) == 0
+    assert sorted(computed) == [
+        "mnist-ae1-denoising-noise0.1-seed0", "mnist-ddnmf-demo-noise0.1-seed0",
+    ]  # fmt: skip
+    scored = [r for r in Store(tmp_path).load()[0] if r["model"] == "ddnmf-paper"]
+    assert len(scored) == 2 + 3 + 6 + 6  # codes twice; table 1, and table 3 twice
+
+
 def test_what_is_packed_is_not_repeated_and_makes_the_same_tables(finished, tmp_path, computed):
     store = Store(copy(finished, tmp_path / "all"))
     before, _ = store.load()
@@ -339,6 +379,8 @@ def test_report_puts_tables_into_a_text(finished, tmp_path):
         (["table1", "--jobs", "100000000000"], "jobs is 100000000000"),
         (["table1", "--starts", "100000000000"], "starts is 100000000000"),
         (["table1", "--samples", "100000000000"], "samples is 100000000000"),
+        (["table3", "--noise-samples", "0"], "noise_samples is 0"),
+        (["table3", "--noise-starts", "0"], "noise_starts is 0"),
         (["table1", "--threads", "100000000000"], "threads is 100000000000"),
         (["table2", "--datasets", "mnist"], "datasets is mnist, which table2 (fashion-mnist) is"),
         (["table1", "--datasets", "fashion-mnist"], "which table1 (mnist) is not about"),
@@ -385,8 +427,7 @@ def test_data_sets_are_done_one_after_the_other_and_long_runs_first():
     assert names == sorted(names, key=["mnist", "fashion-mnist"].index)
     work = [unit.work for unit in units if unit.spec.data.source.name == "mnist"]
     assert work == sorted(work, reverse=True)
-    keys = [unit.spec.label + unit.spec.name.key for unit in units]
-    assert len(set(keys)) == len(keys)
+    assert len({unit.key for unit in units}) == len(units)
 
 
 def test_the_same_codes_are_not_made_by_two_processes_at_once():
@@ -406,9 +447,10 @@ def test_the_same_codes_are_not_made_by_two_processes_at_once():
 def test_processes_give_what_one_process_gives(finished, tmp_path):
     assert command(tmp_path, "table1", "--seeds", "1", "--jobs", "2") == 0
     found = records_of(tmp_path)
-    assert len(found) == 9 * 3 + len(MAPPED_MODELS) + 8
+    assert len(found) == 9 * 3 + 8  # no maps, unless they are asked for
+    assert not any("tsne" in name for name in found)
     for name, content in records_of(finished).items():
-        if "seed0" in name and "clustering" in name:
+        if "seed0" in name and "clustering" in name and "tsne" not in name:
             one, two = (json.loads(text)["result"] for text in (content, found[name]))
             assert {**one, "seconds": 0} == {**two, "seconds": 0}
 
@@ -538,6 +580,10 @@ def test_what_a_killed_campaign_was_writing_goes(tmp_path):
     assert not list(tmp_path.rglob(".*"))
 
 
+def outcome(unit, **how):
+    return Outcome(unit.spec.label, unit.work, **how)
+
+
 def test_time_that_is_left_is_in_proportion_to_the_work():
     settings = Settings(results=("table1",), options=OPTIONS)
     info = baselines.DataInfo(settings.sources[0], "hash", 60_000, 10_000, 784, 10)
@@ -546,12 +592,12 @@ def test_time_that_is_left_is_in_proportion_to_the_work():
     ]
     clock = Clock(units, jobs=2)
     assert clock.rest == ""
-    clock.tick(Outcome(units[0].spec.label, seconds=100.0))
+    clock.tick(outcome(units[0], seconds=100.0))
     assert (clock.count, clock.rest) == ("[1/4]", "; about 3 min left")
-    clock.tick(Outcome(units[1].spec.label, seconds=1.0, error="no"))
+    clock.tick(outcome(units[1], seconds=1.0, error="no"))
     assert clock.rest == "; about 2 min left"
     for unit in units[2:]:
-        clock.tick(Outcome(unit.spec.label, seconds=100.0))
+        clock.tick(outcome(unit, seconds=100.0))
     assert (clock.count, clock.rest) == ("[4/4]", "")
 
 

@@ -151,7 +151,7 @@ def page(tmp_path):
 def test_each_place_is_filled_from_its_own_folder(page):
     problems = []
     new = updated(PAGE, reader(page, [clustering("ae1", 0, 0.75)], problems))
-    first, second = new.split("between")
+    first, second = new.split("\nbetween\n")
     assert first.startswith("before\n<!-- experiments table1 -->\n\n### Table 1")
     assert "| AE1 | k-means | 1 | 0.750 |" in first
     assert "| NMF | k-means | 1 | 0.250 |" in second

@@ -9,6 +9,7 @@ from experiments_cases import clustering, codes, write
 from ddnmf_np.config import Config
 from ddnmf_np.experiments import records
 from ddnmf_np.experiments.__main__ import main
+from ddnmf_np.experiments.assignments import pack_labels
 from ddnmf_np.experiments.baselines import (
     OPTIONS_SINCE,
     DataInfo,
@@ -59,6 +60,8 @@ def test_what_is_not_there_is_none(store):
         (lambda path: edit(path, seed="0"), "no valid 'seed'"),
         (lambda path: edit(path, identity={"a": 2}), "not that of its configuration"),
         (lambda path: edit(path, assignment=5), "no valid 'assignment'"),
+        (lambda path: edit(path, assignment="eJw="), "assignment of clusters"),
+        (lambda path: edit(path, assignment=pack_labels(np.arange(2))), "not of 9 samples"),
         (lambda path: edit(path, result={"acc": float("nan")}), "there is no NaN in it"),
     ],
 )

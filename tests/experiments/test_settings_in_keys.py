@@ -65,6 +65,9 @@ def test_committed_records_are_those_that_a_campaign_asks_for():
     settings = Settings(
         results=("table1", "table2", "figure2", *(("table3", "figure3") if noisy else ())),
         epochs=max(r["epochs"] or 0 for r in codes),
+        noise_samples=60_000,
+        noise_starts=10,
+        maps=True,
     )
     hashes = {r["dataset"]: r["identity"]["data_sha256"] for r in codes}
     infos = {
