@@ -220,6 +220,37 @@ def parse_seeds(text: str) -> tuple[int, ...]:
     return tuple(range(number))
 
 
+def make_settings(
+    flags: argparse.Namespace,
+    places: Mapping[str, str] | None = None,
+    options: Mapping[str, Any] | None = None,
+) -> Settings:
+    """Return what the arguments ask of a campaign; the others are those of `main`."""
+    return Settings(
+        results=parse_results(flags.results),
+        seeds=parse_seeds(flags.seeds),
+        epochs=flags.epochs,
+        starts=flags.starts,
+        samples=flags.samples,
+        networks=tuple(flags.networks),
+        noise_rates=tuple(flags.noise_rates),
+        noise_networks=tuple(flags.noise_networks),
+        noise_samples=flags.noise_samples,
+        noise_starts=flags.noise_starts,
+        maps=flags.maps,
+        variants=None if flags.variants is None else tuple(flags.variants),
+        backend=flags.backend,
+        threads=flags.threads,
+        jobs=flags.jobs,
+        sources=tuple(
+            Source(name, (places or {}).get(name, name), flags.data_dir)
+            for name in DATASETS
+            if name in flags.datasets
+        ),
+        options=options or {},
+    )
+
+
 def main(
     argv: Sequence[str] | None = None,
     *,
@@ -241,30 +272,8 @@ def main(
         with interrupt_on_sigterm():
             flags = parse(argv)
             alone = flags.results[0] if flags.results[0] in ALONE else None
-            results = parse_results(flags.results)
-            settings = Settings(
-                results=results,
-                seeds=parse_seeds(flags.seeds),
-                epochs=flags.epochs,
-                starts=flags.starts,
-                samples=flags.samples,
-                networks=tuple(flags.networks),
-                noise_rates=tuple(flags.noise_rates),
-                noise_networks=tuple(flags.noise_networks),
-                noise_samples=flags.noise_samples,
-                noise_starts=flags.noise_starts,
-                maps=flags.maps,
-                variants=None if flags.variants is None else tuple(flags.variants),
-                backend=flags.backend,
-                threads=flags.threads,
-                jobs=flags.jobs,
-                sources=tuple(
-                    Source(name, (places or {}).get(name, name), flags.data_dir)
-                    for name in DATASETS
-                    if name in flags.datasets
-                ),
-                options=options or {},
-            )
+            settings = make_settings(flags, places, options)
+            results = settings.results
             store = Store(flags.output)
             if alone and store.is_empty():
                 raise UsageError(f"output {store.folder}: has no records; run a table or all first")
