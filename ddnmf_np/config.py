@@ -27,7 +27,10 @@ MISSING_ENTRIES = ("error", "nan")
 OPTIMIZERS = ("adam", "momentum", "gd")
 NONNEGATIVE = ("off", "recovery", "both")
 DTYPES = ("float32", "float64")
-CLUSTERERS = ("kmeans", "gmm-spherical", "gmm-diag", "gmm-tied", "gmm-full", "gmm-full-tsne")
+CLUSTERERS = (
+    *("kmeans", "gmm-spherical", "gmm-diag", "gmm-tied", "gmm-full"),
+    *("gmm-full-tsne", "gmm-full-umap"),
+)
 EMBEDDINGS = ("tsne", "pca")
 
 MAX_WIDTH = 2**24

@@ -22,6 +22,7 @@ from ddnmf_np.engine.ops import Ops
 from ddnmf_np.environment import commit, environment
 from ddnmf_np.errors import DataError, DivergedError, UsageError
 from ddnmf_np.evaluation import report
+from ddnmf_np.evaluation.clustering import check_methods
 from ddnmf_np.memory import peak_memory_mib
 from ddnmf_np.model import Model
 from ddnmf_np.parallel.communicator import STOP, Communicator, SerialCommunicator
@@ -81,6 +82,7 @@ def run(
         with threadpool_limits(threads):
             return _help(config, ops, ranks)
     with threadpool_limits(threads), folder.alone():
+        check_methods(config.clusterers)
         if not resume:
             folder.check_free(overwrite=overwrite)
         checkpoint = load_checkpoint(folder.checkpoint) if resume else None

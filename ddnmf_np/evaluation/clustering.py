@@ -7,6 +7,7 @@ best *objective* is kept: choosing by ACC would look at the labels that the scor
 import math
 import time
 import warnings
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, get_args
 
@@ -20,9 +21,18 @@ from threadpoolctl import threadpool_limits
 from ddnmf_np.errors import DataError, UsageError
 from ddnmf_np.evaluation.embedding import embed
 from ddnmf_np.evaluation.interpret import check_codes, dead_units
+from ddnmf_np.evaluation.manifold import check_umap, unfold
 from ddnmf_np.evaluation.metrics import Labels, encode_labels, scores
 
-Method = Literal["kmeans", "gmm-spherical", "gmm-full", "gmm-diag", "gmm-tied", "gmm-full-tsne"]
+Method = Literal[
+    "kmeans",
+    "gmm-spherical",
+    "gmm-full",
+    "gmm-diag",
+    "gmm-tied",
+    "gmm-full-tsne",
+    "gmm-full-umap",
+]
 
 KMEANS_OPTIONS: dict[str, Any] = {"init": "k-means++", "max_iter": 300, "tol": 1e-4}
 
@@ -97,9 +107,11 @@ def cluster(
         One code per row. A mixture works in float64, k-means in the type that came.
     n_clusters : int
         At least 1 and at most n.
-    method : {"kmeans", "gmm-spherical", "gmm-full", "gmm-diag", "gmm-tied", "gmm-full-tsne"}
-        k-means; a Gaussian mixture with covariances of that form; or one on a map of the codes in
-        the plane, by t-SNE, which finds groups that are connected without being round.
+    method : str
+        "kmeans"; a Gaussian mixture with covariances of a form, "gmm-spherical", "gmm-diag",
+        "gmm-tied" or "gmm-full"; or one on a map of the codes, which finds groups that are
+        connected without being round: "gmm-full-tsne" in the plane by t-SNE (`embed`),
+        "gmm-full-umap" in as many dimensions as there are clusters by UMAP (`unfold`).
     n_starts : int
         Number of fits, at least 1, each with one initialisation (k-means++; a mixture starts
         from a k-means of its own).
@@ -114,7 +126,8 @@ def cluster(
     Raises
     ------
     UsageError
-        A method, number of clusters or starts, or seed that cannot be used.
+        A method, number of clusters or starts, or seed that cannot be used; no umap-learn, which
+        "gmm-full-umap" needs.
     DataError
         As `check_codes`; fewer samples than clusters; or codes whose covariance cannot be
         factorized.
@@ -128,7 +141,7 @@ def cluster(
 
     A mixture on a map of the codes: McConville, Santos-Rodriguez, Piechocki and Craddock (2021),
     "N2D: (Not Too) Deep Clustering via Clustering the Local Manifold of an Autoencoded Embedding",
-    ICPR, who take UMAP for the map.
+    ICPR, whose map is the one by UMAP.
     """
     codes = check_codes(H)
     n = len(codes)
@@ -153,7 +166,11 @@ def cluster(
     )
     fit = _fit_kmeans if method == "kmeans" else _fit_mixture
     began = time.perf_counter()
-    places = embed(codes, "tsne", n, seed)[1] if method == "gmm-full-tsne" else codes
+    places = codes
+    if method == "gmm-full-tsne":
+        places = embed(codes, "tsne", n, seed)[1]
+    elif method == "gmm-full-umap":
+        places = unfold(codes, n_clusters, seed)
     # One thread: a mixture multiplies many small matrices, which several threads take longer
     # to share out than to compute (10,000 codes of 64 units, gmm-full, two busy cores: 9 s
     # against 139 s), and the sums do not depend on the machine's number of cores.
@@ -178,6 +195,12 @@ def cluster(
     )
 
 
+def check_methods(methods: Iterable[str]) -> None:
+    """Raise `UsageError` if one of these methods needs what is not installed."""
+    if "gmm-full-umap" in methods:
+        check_umap()
+
+
 class _Fit(NamedTuple):
     labels: npt.NDArray[np.int32]
     objective: float
@@ -197,7 +220,7 @@ def _fit_mixture(codes: npt.NDArray[Any], n_clusters: int, method: Method, state
     codes = codes.astype(np.float64, copy=False)
     model = GaussianMixture(
         n_clusters,
-        covariance_type=method.removeprefix("gmm-").removesuffix("-tsne"),
+        covariance_type=method.split("-")[1],
         **MIXTURE_OPTIONS,
         random_state=state,
     )

@@ -15,6 +15,7 @@ from ddnmf_np.errors import DDNMFError, OutputError, UsageError, printable
 from ddnmf_np.experiments.baselines import Source
 from ddnmf_np.experiments.campaign import (
     EVERYTHING,
+    MAPPED,
     MOST_SEEDS,
     NOISE_RATES,
     NOISE_SAMPLES,
@@ -140,9 +141,12 @@ def make_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--maps",
-        action="store_true",
-        help="in tables 1 and 2, cluster the codes of networks on a t-SNE map too, which the paper "
-        "does not (another minute for each of them)",
+        nargs="+",
+        choices=tuple(MAPPED),
+        default=(),
+        metavar="NAME",
+        help="in tables 1 and 2, cluster the codes of networks on a map too, which the paper does "
+        "not: tsne (another minute for each network), umap (a few seconds; needs umap-learn)",
     )
     parser.add_argument(
         "--variants",
@@ -237,7 +241,7 @@ def make_settings(
         noise_networks=tuple(flags.noise_networks),
         noise_samples=flags.noise_samples,
         noise_starts=flags.noise_starts,
-        maps=flags.maps,
+        maps=tuple(flags.maps),
         variants=None if flags.variants is None else tuple(flags.variants),
         backend=flags.backend,
         threads=flags.threads,

@@ -39,19 +39,22 @@ def stability_table(records: Iterable[Record], dataset: str) -> str:
     Returns
     -------
     str
-        A Markdown table with a line for each representation and budget; empty without records.
+        A Markdown table with a line for each representation and budget, and a column for each
+        clusterer that there are records of; empty without records.
         `NOTE` says what its columns are.
     """
     records = list(records)
     lines = []
+    there = {(r["dataset"], r.get("method")) for r in records}
+    methods = [m for m in METHODS if (dataset, m) in there]
     for budget in table_budgets(records, dataset):
         scores = collect(records, dataset, budget)
         rows = [row for _, row in table_rows(scores)]
         for model in dict.fromkeys(row.model for row in rows):
             found = {row.method: scores[row] for row in rows if row.model == model}
-            cells = [stability_of(found.get(method, {})) for method in METHODS]
+            cells = [stability_of(found.get(method, {})) for method in methods]
             epochs = {record["epochs"] for seeds in found.values() for record in seeds.values()}
             trained = ", ".join(NOTHING if e is None else str(e) for e in epochs)
             lines.append([TITLES[model], trained, *cells])
-    header = ["codes", "epochs", *METHODS.values()]
+    header = ["codes", "epochs", *(METHODS[method] for method in methods)]
     return markdown(header, lines) if lines else ""

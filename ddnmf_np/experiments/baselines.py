@@ -35,7 +35,7 @@ from ddnmf_np.data.datasets import Dataset, load
 from ddnmf_np.engine.backend import get_ops
 from ddnmf_np.engine.ops import Ops
 from ddnmf_np.errors import DataError
-from ddnmf_np.evaluation import clustering, embedding
+from ddnmf_np.evaluation import clustering, embedding, manifold
 from ddnmf_np.evaluation.clustering import ClusteringResult, Method, cluster
 from ddnmf_np.evaluation.report import noisy_copy
 from ddnmf_np.experiments.autoencoder import Autoencoder
@@ -355,6 +355,8 @@ def settings_of(method: str, reduced: bool = False) -> dict[str, Any]:
         used["mixture"] = clustering.MIXTURE_OPTIONS
     if method.endswith("tsne"):
         used["tsne"] = {**embedding.TSNE_OPTIONS, "start_scale": embedding.START_SCALE}
+    if method.endswith("umap"):
+        used["umap"] = manifold.UMAP_OPTIONS
     if reduced:
         used["pca"] = PCA_OPTIONS
     settings = {

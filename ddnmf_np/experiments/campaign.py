@@ -27,7 +27,7 @@ from ddnmf_np.config import unknown
 from ddnmf_np.engine.backend import get_ops
 from ddnmf_np.environment import environment
 from ddnmf_np.errors import DDNMFError, UsageError
-from ddnmf_np.evaluation.clustering import Method, score_clustering
+from ddnmf_np.evaluation.clustering import Method, check_methods, score_clustering
 from ddnmf_np.evaluation.embedding import embed
 from ddnmf_np.evaluation.interpret import code_statistics
 from ddnmf_np.experiments import baselines
@@ -60,6 +60,9 @@ EVERYTHING = (*RESULTS, *STUDIES)
 DATASETS = {"table1": ("mnist",), "table2": ("fashion-mnist",)}
 """Data sets of a result; both, where it is not here."""
 
+MAP_SECONDS = {"tsne": 70.0, "umap": 15.0}
+"""What a map of 10,000 codes takes, roughly."""
+
 NOISE_RATES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8)
 
 NOISE_SAMPLES = 6_000
@@ -89,8 +92,11 @@ BEAT = 30.0
 Need = tuple[str, Method]
 """Clean or noisy images, and a clusterer."""
 
-MAPPED: Need = ("clean", "gmm-full-tsne")
-"""What is asked of `MAPPED_MODELS` beside the clusterers of all rows, if maps are asked for."""
+MAPPED: dict[str, Need] = {
+    "tsne": ("clean", "gmm-full-tsne"),
+    "umap": ("clean", "gmm-full-umap"),
+}
+"""What is asked of `MAPPED_MODELS` beside the clusterers of all rows, by the map asked for."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,8 +123,8 @@ class Settings:
         Networks of table 3 and figure 3, of `NOISE_MODELS`.
     noise_samples, noise_starts : int
         Training images, at most `samples`, and starts of table 3 and figure 3.
-    maps : bool
-        Whether `MAPPED_MODELS` of tables 1 and 2 are clustered on a t-SNE map too.
+    maps : tuple of str
+        Maps, of `MAPPED`, on which `MAPPED_MODELS` of tables 1 and 2 are clustered too.
     variants : tuple of str or None
         Of the studies asked for, each by the name that it has there; all by default.
     map_samples : int
@@ -146,7 +152,7 @@ class Settings:
     noise_networks: tuple[str, ...] = NOISE_MODELS
     noise_samples: int = NOISE_SAMPLES
     noise_starts: int = NOISE_STARTS
-    maps: bool = False
+    maps: tuple[str, ...] = ()
     variants: tuple[str, ...] | None = None
     map_samples: int = 2000
     backend: str = "numpy"
@@ -195,6 +201,7 @@ class Settings:
             ("network", self.networks, TABLE_MODELS),
             ("network", self.noise_networks, NOISE_MODELS),
             ("variant", self.variants or (), variants),
+            ("map", self.maps, tuple(MAPPED)),
         ):
             for name in asked:
                 if name not in known:
@@ -262,7 +269,8 @@ class Unit:
         # units, and 35 s on images or the codes of AE2.
         start = 1.2 if self.spec.width > baselines.WIDEST_MIXTURE else 0.13
         clusterings = start * len(self.needs) * self.starts * self.spec.data.n_test / 10_000
-        maps = (15.0 if self.map_samples else 0.0) + (70.0 if MAPPED in self.needs else 0.0)
+        maps = 15.0 if self.map_samples else 0.0
+        maps += sum(s for name, s in MAP_SECONDS.items() if MAPPED[name] in self.needs)
         return self.spec.work + clusterings + maps + 0.5
 
 
@@ -330,8 +338,8 @@ def plan(settings: Settings, infos: Mapping[str, DataInfo]) -> list[Unit]:
                     for model in settings.models_of(result):
                         found = unit(info, model, seed, settings.starts)
                         found.needs |= pairs(["clean"])
-                        if settings.maps and result in DATASETS and model in MAPPED_MODELS:
-                            found.needs.add(MAPPED)
+                        if result in DATASETS and model in MAPPED_MODELS:
+                            found.needs |= {MAPPED[name] for name in settings.maps}
     # Data sets one after the other, since a process keeps one in memory; the longest runs first,
     # so that the last ones to end are short.
     order = [source.name for source in settings.sources]
@@ -393,6 +401,7 @@ def run(settings: Settings, folder: Path, say: Callable[[str], None]) -> list[st
         another campaign writes there.
     """
     get_ops(settings.backend)
+    check_methods(MAPPED[name][1] for name in settings.maps)
     store = Store(folder, warn=lambda text: say(f"note: {text}"))
     store.create()
     with locked(store.folder):
@@ -553,7 +562,7 @@ def work_off(unit: Unit, store: Store) -> None:
                 "result": score_clustering(found, y),
                 # What stability is about; of every clustering it would be most of all records.
                 **({"assignment": pack_labels(found.labels)} if images == "clean" else {}),
-                "versions": versions(),
+                "versions": versions("umap-learn" if method == MAPPED["umap"][1] else None),
             },
         )
     if left.map_samples:

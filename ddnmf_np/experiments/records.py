@@ -453,7 +453,7 @@ def _unpack(line: bytes, where: str) -> tuple[str, Record]:
 
 
 @cache
-def versions() -> dict[str, str]:
-    """Return the versions that the numbers of a record depend on."""
-    packages = ("numpy", "scipy", "scikit-learn")
+def versions(more: str | None = None) -> dict[str, str]:
+    """Return the versions that the numbers of a record depend on; of one more package if asked."""
+    packages = ["numpy", "scipy", "scikit-learn", *([more] if more else [])]
     return {"python": platform.python_version(), **{name: version(name) for name in packages}}

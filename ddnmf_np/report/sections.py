@@ -35,6 +35,7 @@ METHODS = {
     "gmm-tied": "Gaussian mixture, tied: one covariance matrix for all clusters",
     "gmm-full": "Gaussian mixture, full: a covariance matrix for each cluster",
     "gmm-full-tsne": "Gaussian mixture, full, of a t-SNE map of H: in the plane, not in H itself",
+    "gmm-full-umap": "Gaussian mixture, full, of a UMAP map of H: not in H itself",
 }
 
 LOSSES = {

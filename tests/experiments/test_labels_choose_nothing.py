@@ -14,7 +14,7 @@ from ddnmf_np.experiments.tables import METRICS
 WORDS = [
     *("table1", "recipe", "--seeds", "1", "--datasets", "mnist"),
     *("--epochs", "1", "--samples", "200", "--starts", "3"),
-    *("--maps", "--networks", "ddnmf-demo", "--variants", "demo", "redraw"),
+    *("--maps", "tsne", "--networks", "ddnmf-demo", "--variants", "demo", "redraw"),
 ]
 LABEL_FREE_RESULT = ("objective", "objectives", "bic", "converged", "cluster_sizes", "degenerate")
 

@@ -1,14 +1,16 @@
 """Settings of clusterings and maps are part of a record's key; the committed keys stay."""
 
 import json
+import shlex
 from pathlib import Path
 
 import pytest
 
 from ddnmf_np.evaluation import clustering, embedding
 from ddnmf_np.experiments import baselines
+from ddnmf_np.experiments.__main__ import make_settings, parse
 from ddnmf_np.experiments.baselines import DataInfo, Representation, Source
-from ddnmf_np.experiments.campaign import Settings, plan
+from ddnmf_np.experiments.campaign import plan
 
 ROOT = Path(__file__).parents[2]
 INFO = DataInfo(Source("mnist", "digits"), "hash", 100, 50, 784, 10)
@@ -56,27 +58,29 @@ def test_a_setting_that_is_new_is_in_the_key(monkeypatch):
     assert keys()["kmeans"] != before
 
 
-def test_committed_records_are_those_that_a_campaign_asks_for():
-    """If not, the command that made them would compute them all again."""
-    lines = (ROOT / "notebooks/results/experiments/records.jsonl").read_text("utf-8").splitlines()
-    packed = {line["file"]: line["record"] for line in map(json.loads, lines)}
-    codes = [record for record in packed.values() if record["kind"] == "codes"]
-    noisy = any("noisy" in file for file in packed)  # then it is the campaign of "all"
-    settings = Settings(
-        results=("table1", "table2", "figure2", *(("table3", "figure3") if noisy else ())),
-        epochs=max(r["epochs"] or 0 for r in codes),
-        noise_samples=60_000,
-        noise_starts=10,
-        maps=True,
-    )
-    hashes = {r["dataset"]: r["identity"]["data_sha256"] for r in codes}
-    infos = {
-        source.name: DataInfo(source, hashes[source.name], 60_000, 10_000, 784, 10)
-        for source in settings.sources
+def test_committed_records_are_those_that_the_commands_of_the_page_ask_for():
+    """If not, the commands that made them would compute them all again."""
+    text = (ROOT / "derivations" / "experiments.md").read_text("utf-8")
+    block = text.split("The commands, ")[1].split("```")[1]
+    commands = [shlex.split(line)[3:] for line in block.strip().splitlines()]
+    packed = {}
+    for path in (ROOT / "notebooks" / "results").rglob("records.jsonl"):
+        for line in map(json.loads, path.read_text("utf-8").splitlines()):
+            packed[line["file"]] = line["record"]
+    hashes = {
+        r["dataset"]: r["identity"]["data_sha256"] for r in packed.values() if r["kind"] == "codes"
     }
     asked = set()
-    for unit in plan(settings, infos):
-        asked |= {unit.spec.clustering(*need, unit.starts).file for need in unit.needs}
-        asked |= {unit.spec.embedding(unit.map_samples).file} if unit.map_samples else set()
-        asked |= {unit.spec.name.file} if unit.spec.model != "raw" else set()
+    for words in commands:
+        settings = make_settings(parse(words))
+        infos = {
+            source.name: DataInfo(
+                source, hashes[source.name], settings.samples or 60_000, 10_000, 784, 10
+            )
+            for source in settings.sources
+        }
+        for unit in plan(settings, infos):
+            asked |= {unit.spec.clustering(*need, unit.starts).file for need in unit.needs}
+            asked |= {unit.spec.embedding(unit.map_samples).file} if unit.map_samples else set()
+            asked |= {unit.spec.name.file} if unit.spec.model != "raw" else set()
     assert asked == packed.keys()
