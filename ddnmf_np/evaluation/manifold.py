@@ -11,8 +11,22 @@ import numpy.typing as npt
 from ddnmf_np.errors import UsageError
 from ddnmf_np.evaluation.interpret import check_codes
 
-UMAP_OPTIONS: dict[str, Any] = {"n_neighbors": 20, "min_dist": 0.0, "metric": "euclidean"}
-"""Those of N2D, see `unfold`; there are fewer neighbours where there are few samples."""
+UMAP_OPTIONS: dict[str, Any] = {
+    "n_neighbors": 20,
+    "min_dist": 0.0,
+    "metric": "euclidean",
+    "spread": 1.0,
+    "learning_rate": 1.0,
+    "init": "spectral",
+    "local_connectivity": 1.0,
+    "set_op_mix_ratio": 1.0,
+    "repulsion_strength": 1.0,
+    "negative_sample_rate": 5,
+}
+"""The first three are N2D's, see `unfold`, the others umap-learn's defaults.
+
+There are fewer neighbours where there are few samples.
+"""
 
 # UMAP starts from eigenvectors of the graph of the samples, one for each component and one more.
 _FEWEST_FOR_UMAP = 10
@@ -27,13 +41,13 @@ def _umap() -> Any:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            import umap
+            from umap import UMAP  # there is another package of that name
     except Exception as error:  # a broken Numba raises anything
         raise UsageError(
             f"a map by UMAP needs umap-learn, which cannot be imported ({type(error).__name__}: "
             f"{error}). Remedy: pip install 'ddnmf-np[umap]', or take a map by t-SNE"
         ) from error
-    return umap
+    return UMAP
 
 
 def unfold(H: npt.ArrayLike, n_components: int, seed: int = 0) -> npt.NDArray[np.float64]:
@@ -70,21 +84,24 @@ def unfold(H: npt.ArrayLike, n_components: int, seed: int = 0) -> npt.NDArray[np
     Too) Deep Clustering via Clustering the Local Manifold of an Autoencoded Embedding", ICPR.
     """
     codes = check_codes(H).astype(np.float64)
-    if n_components < 1 or seed < 0:
+    if n_components < 1 or not 0 <= seed < 2**32:
         raise UsageError(
             f"n_components is {n_components} and seed is {seed}; "
-            "pass at least one dimension and a seed that is not negative"
+            "pass at least one dimension and a seed from 0 to 2^32 - 1"
         )
-    umap = _umap()
+    make = _umap()
     n = len(codes)
     centred = codes - codes.mean(axis=0)
     # The mean of equal values may differ from them by some ulps.
-    if np.abs(centred).max() <= 8 * np.finfo(np.float64).eps * np.abs(codes).max():
+    peak = np.abs(centred).max()
+    if peak <= 8 * np.finfo(np.float64).eps * np.abs(codes).max():
         return np.zeros((n, n_components))
     if n < max(_FEWEST_FOR_UMAP, n_components + 3):
         return codes
+    if not 1e-15 < peak < 1e15:  # UMAP squares in float32; it sees ratios of distances alone
+        centred = np.ldexp(centred, -int(np.frexp(peak)[1]))
     neighbours = min(UMAP_OPTIONS["n_neighbors"], n - 1)
-    model = umap.UMAP(
+    model = make(
         **{**UMAP_OPTIONS, "n_neighbors": neighbours},
         n_components=n_components,
         random_state=seed,

@@ -146,7 +146,7 @@ def make_parser() -> argparse.ArgumentParser:
         default=(),
         metavar="NAME",
         help="in tables 1 and 2, cluster the codes of networks on a map too, which the paper does "
-        "not: tsne (another minute for each network), umap (a few seconds; needs umap-learn)",
+        "not: tsne (a minute or more for each network), umap (a quarter; needs umap-learn)",
     )
     parser.add_argument(
         "--variants",

@@ -55,6 +55,8 @@ def stability_table(records: Iterable[Record], dataset: str) -> str:
             cells = [stability_of(found.get(method, {})) for method in methods]
             epochs = {record["epochs"] for seeds in found.values() for record in seeds.values()}
             trained = ", ".join(NOTHING if e is None else str(e) for e in epochs)
-            lines.append([TITLES[model], trained, *cells])
-    header = ["codes", "epochs", *(METHODS[method] for method in methods)]
+            images = {r["samples"] for seeds in found.values() for r in seeds.values()}
+            on = ", ".join(NOTHING if n is None else f"{n:,}" for n in images)
+            lines.append([TITLES[model], trained, on, *cells])
+    header = ["codes", "epochs", "training images", *(METHODS[method] for method in methods)]
     return markdown(header, lines) if lines else ""

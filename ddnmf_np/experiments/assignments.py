@@ -49,7 +49,7 @@ def unpack_labels(text: str, n: int) -> Labels:
     try:
         # One byte more than can be right: a few bytes may say that they stand for gigabytes.
         packed = unpacker.decompress(base64.b64decode(text, validate=True), 2 * n + 1)
-    except (ValueError, zlib.error) as error:
+    except (ValueError, OverflowError, MemoryError, zlib.error) as error:
         raise DataError(f"an assignment of clusters cannot be read: {error}") from error
     if not unpacker.eof or len(packed) not in (n, 2 * n):
         raise DataError(f"an assignment of clusters is cut off, or not of {n} samples")

@@ -97,6 +97,13 @@ SETTINGS_SINCE: dict[str, Any] = {
     "tsne.method": "barnes_hut",
     "tsne.angle": 0.5,
     "tsne.start_scale": 1e-4,
+    "umap.spread": 1.0,
+    "umap.learning_rate": 1.0,
+    "umap.init": "spectral",
+    "umap.local_connectivity": 1.0,
+    "umap.set_op_mix_ratio": 1.0,
+    "umap.repulsion_strength": 1.0,
+    "umap.negative_sample_rate": 5,
 }
 """Settings of clusterings and maps at which records of format 1 were made before keys had them.
 

@@ -60,6 +60,9 @@ EVERYTHING = (*RESULTS, *STUDIES)
 DATASETS = {"table1": ("mnist",), "table2": ("fashion-mnist",)}
 """Data sets of a result; both, where it is not here."""
 
+OF_UMAP = ("umap-learn", "pynndescent", "numba")
+"""What else the numbers on a map by UMAP depend on."""
+
 MAP_SECONDS = {"tsne": 70.0, "umap": 15.0}
 """What a map of 10,000 codes takes, roughly."""
 
@@ -67,9 +70,9 @@ NOISE_RATES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8)
 
 NOISE_SAMPLES = 6_000
 NOISE_STARTS = 3
-"""Training images and starts of table 3, unless it is told: a tenth and a third of the others'.
+"""Training images and starts of table 3, unless it is told; of the others all images and ten.
 
-It has 48 of the 66 networks of a seed (both data sets, eight rates, three networks), each of them
+It has 48 of the 60 networks of a seed (both data sets, eight rates, three networks), each of them
 clustered on clean and on noisy images.
 """
 
@@ -206,6 +209,11 @@ class Settings:
             for name in asked:
                 if name not in known:
                     raise UsageError(unknown(what, name, list(known)))
+        if self.maps and not any(result in DATASETS for result in self.results):
+            raise UsageError(
+                f"maps is {', '.join(self.maps)}, and {' and '.join(DATASETS)} are not asked for, "
+                "whose networks alone are clustered on maps; name one of them, or leave maps out"
+            )
         for seed in self.seeds:  # says what is wrong with the others
             make_config("ddnmf-paper", self.network_options(seed))
 
@@ -562,7 +570,7 @@ def work_off(unit: Unit, store: Store) -> None:
                 "result": score_clustering(found, y),
                 # What stability is about; of every clustering it would be most of all records.
                 **({"assignment": pack_labels(found.labels)} if images == "clean" else {}),
-                "versions": versions("umap-learn" if method == MAPPED["umap"][1] else None),
+                "versions": versions(*(OF_UMAP if method == MAPPED["umap"][1] else ())),
             },
         )
     if left.map_samples:

@@ -59,7 +59,7 @@ TABLE_MODELS = (
 )  # fmt: skip
 """Representations of tables 1 and 2, in the paper's order; the last two are not the paper's."""
 MAPPED_MODELS = ("ae1", "ddnmf-paper", "ddnmf-demo", "ae-linear", "ddnmf-stable")
-"""Representations of tables 1 and 2 that are clustered on a t-SNE map too."""
+"""Representations of tables 1 and 2 that are clustered on maps too, where those are asked for."""
 NOISE_MODELS = ("ae1-denoising", "ddnmf-paper", "ddnmf-demo")
 """Networks of table 3 and figure 3."""
 MAP_MODELS = ("ddnmf-paper", "ddnmf-demo", "ddnmf-stable", "ae1")

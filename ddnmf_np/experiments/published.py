@@ -34,7 +34,9 @@ def render(name: str, records: Sequence[Record], *, short: bool = False) -> str:
     text = tables.render(name, records, short=short)
     if text and not short and name in tables.TABLES:
         dataset = tables.TABLES[name]
-        text += f"\n{codes.NOTE}\n\n{codes.code_table(records, dataset=dataset)}\n"
+        shown = {(b.epochs, b.samples) for b in tables.table_budgets(records, dataset)}
+        of_shown = [r for r in records if (r["epochs"], r["samples"]) in shown]
+        text += f"\n{codes.NOTE}\n\n{codes.code_table(of_shown, dataset=dataset)}\n"
         text += f"\n{agreement.NOTE}\n\n{agreement.stability_table(records, dataset)}\n"
     return text
 

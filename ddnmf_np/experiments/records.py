@@ -17,7 +17,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache, cached_property
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Literal
 
@@ -453,7 +453,12 @@ def _unpack(line: bytes, where: str) -> tuple[str, Record]:
 
 
 @cache
-def versions(more: str | None = None) -> dict[str, str]:
-    """Return the versions that the numbers of a record depend on; of one more package if asked."""
-    packages = ["numpy", "scipy", "scikit-learn", *([more] if more else [])]
-    return {"python": platform.python_version(), **{name: version(name) for name in packages}}
+def versions(*more: str) -> dict[str, str]:
+    """Return the versions that the numbers of a record depend on; of more packages if asked."""
+    found = {"python": platform.python_version()}
+    for name in ("numpy", "scipy", "scikit-learn", *more):
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:  # importable all the same; not worth a result
+            found[name] = "unknown"
+    return found

@@ -123,22 +123,40 @@ def budgets(records: Iterable[Record], dataset: str | None = None) -> list[Budge
 def table_budgets(records: Iterable[Record], dataset: str) -> list[Budget]:
     """Return the budgets of tables 1 and 2.
 
-    Those at which there are networks of table 3 alone are left out: at one of its rates they are
-    the same as in tables 1 and 2, perhaps with fewer training images.
+    A budget of table 3 alone is left out: at one of its rates DDNMF is a row of tables 1 and 2,
+    too, perhaps with fewer training images than that row has there.
     """
-    records = of_models(records, TABLE_MODELS)
-    found = budgets(records, dataset)
-    return [b for b in found if not _of_noise_alone(collect(records, dataset, b))] or found
+    scored = [r for r in records if r["kind"] == "clustering" and r["dataset"] == dataset]
+    found = budgets(of_models(scored, TABLE_MODELS), dataset)
+    trained: dict[Budget, set[str]] = {budget: set() for budget in found}
+    of_noise: set[Budget] = set()
+    for record in scored:
+        model = record["model"]
+        in_table = model in TABLE_MODELS and (
+            (record["images"], record["noise_rate"]) == ("clean", table_noise(model))
+        )
+        for budget in found:
+            if record["epochs"] is None or not budget.covers(Budget.of(record)):
+                continue
+            if in_table:
+                trained[budget].add(model)
+            elif model in NOISE_MODELS:
+                of_noise.add(budget)
 
+    def is_of_noise_alone(budget: Budget) -> bool:
+        models = trained[budget]
+        return (
+            budget in of_noise
+            and models <= {*NOISE_MODELS}
+            # And there is a table 1 of that length with other images or starts.
+            and any(
+                models & trained[b] and not (b in of_noise and trained[b] <= {*NOISE_MODELS})
+                for b in found
+                if b.epochs == budget.epochs
+            )
+        )
 
-def _of_noise_alone(scores: Scores) -> bool:
-    noisy = {row.model for row in scores if row.images == "noisy"}
-    trained = {
-        row.model
-        for row, seeds in scores.items()
-        if any(record["epochs"] is not None for record in seeds.values())
-    }
-    return bool(trained) and trained <= noisy
+    return [budget for budget in found if not is_of_noise_alone(budget)]
 
 
 def collect(records: Iterable[Record], dataset: str, budget: Budget) -> Scores:

@@ -79,9 +79,9 @@ def test_stability_of_each_row_is_that_of_its_seeds():
     records.append(clustering("nmf", 0, method="gmm-spherical"))
     nmf, ae1 = cells(stability_table(records, "mnist"))
     expected = (2 - 3 * 4 / 15) / ((3 + 4) / 2 - 3 * 4 / 15)
-    assert ae1[:3] == ["AE1", "30", f"{expected:.3f}"]
-    assert ae1[3:] == ["-", "1.000"]  # no spherical mixture; nobody has a map, nor a column for it
-    assert nmf == ["NMF", "-", "-", "-", "-"]
+    assert ae1[:4] == ["AE1", "30", "60,000", f"{expected:.3f}"]
+    assert ae1[4:] == ["-", "1.000"]  # no spherical mixture; nobody has a map, nor a column for it
+    assert nmf == ["NMF", "-", "60,000", "-", "-", "-"]
     assert stability_table(records, "fashion-mnist") == ""
 
 

@@ -62,6 +62,7 @@ def test_what_is_not_there_is_none(store):
         (lambda path: edit(path, assignment=5), "no valid 'assignment'"),
         (lambda path: edit(path, assignment="eJw="), "assignment of clusters"),
         (lambda path: edit(path, assignment=pack_labels(np.arange(2))), "not of 9 samples"),
+        (lambda path: edit(path, assignment=pack_labels(np.arange(2)), n_test=2**63), "clusters"),
         (lambda path: edit(path, result={"acc": float("nan")}), "there is no NaN in it"),
     ],
 )

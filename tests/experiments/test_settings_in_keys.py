@@ -62,7 +62,8 @@ def test_committed_records_are_those_that_the_commands_of_the_page_ask_for():
     """If not, the commands that made them would compute them all again."""
     text = (ROOT / "derivations" / "experiments.md").read_text("utf-8")
     block = text.split("The commands, ")[1].split("```")[1]
-    commands = [shlex.split(line)[3:] for line in block.strip().splitlines()]
+    lines = block.replace("\\\n", " ").strip().splitlines()
+    commands = [shlex.split(line)[3:] for line in lines]
     packed = {}
     for path in (ROOT / "notebooks" / "results").rglob("records.jsonl"):
         for line in map(json.loads, path.read_text("utf-8").splitlines()):

@@ -82,6 +82,44 @@ def test_a_further_network_is_no_row_of_the_paper_and_is_compared(monkeypatch):
     assert re.search(r"\| DDNMF is the best \|[^|]*\| AE, denoised", text)
 
 
+def ddnmf(epochs, samples, *, noise=True, clean=True, seeds=(0, 1)):
+    """Return records of DDNMF as table 1 (clean images) and table 3 (noisy ones) need them."""
+    return [
+        clustering(model, seed, method=method, images=images, epochs=epochs, samples=samples)
+        for model in ("ddnmf-paper", "ddnmf-demo")
+        for method in CLUSTERERS
+        for images in (["clean"] if clean else []) + (["noisy"] if noise else [])
+        for seed in seeds
+    ]
+
+
+def sections(records):
+    """Return epochs and training images of every table 1."""
+    text = tables.render("table1", records)
+    return re.findall(r"^### Table 1: .* for (\d+) epochs.* ([\d,]+) training images", text, re.M)
+
+
+def test_networks_of_table_3_are_no_table_1_where_another_has_them():
+    table_1 = [*ddnmf(5, 60_000, noise=False), clustering("ae1", 0, epochs=5)]
+    table_3 = ddnmf(5, 6_000)
+    table_3.append(clustering("ae1-denoising", 0, epochs=5, samples=6_000, noise_rate=0.8))
+    assert sections(table_1 + table_3) == [("5", "60,000")]
+    assert sections(ddnmf(5, 60_000, noise=False) + table_3) == [("5", "60,000")]
+    # As little, when the campaign was stopped before their noisy images were clustered.
+    unfinished = ddnmf(5, 6_000, noise=False)
+    unfinished.append(clustering("ddnmf-demo", 0, epochs=5, samples=6_000, noise_rate=0.8))
+    assert sections(table_1 + unfinished) == [("5", "60,000")]
+
+
+def test_no_table_1_goes_for_what_else_is_in_the_folder():
+    asked = ddnmf(5, 60_000)
+    assert sections(asked) == [("5", "60,000")]
+    longer = clustering("ae1", 0, epochs=20)
+    assert sections([*asked, longer]) == [("5", "60,000"), ("20", "60,000")]
+    shorter = [*ddnmf(2, 60_000, noise=False), clustering("ae1", 0, epochs=2)]
+    assert sections([*asked, *shorter]) == [("2", "60,000"), ("5", "60,000")]
+
+
 def test_numbers_are_those_of_the_records():
     records = [clustering("ae1", seed, acc) for seed, acc in enumerate([0.5, 0.6, 0.7])]
     [row] = body(tables.render("table1", records))
