@@ -299,7 +299,7 @@ class Config:
     clusterers: tuple[str, ...] = option(
         ("kmeans", "gmm-spherical"),
         "evaluation",
-        "how H is clustered",
+        "how H is clustered; gmm-full-umap needs umap-learn",
         many=True,
         choices=CLUSTERERS,
         resumable=True,

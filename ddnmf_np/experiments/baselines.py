@@ -316,6 +316,15 @@ class Representation:
         return self.model in NETWORKS and NETWORKS[self.model].keep_weights
 
     @property
+    def n_values(self) -> int:
+        """How many values of it are stored: codes, and weights if others continue from them."""
+        values = self.data.n_test * self.width * (2 if self.noise_rate else 1)
+        if self.keeps_weights and self.config is not None:
+            widths = [self.data.n_features, *self.config.widths]
+            values += sum((2 * a + 1) * (b + 1) for a, b in pairwise(widths))
+        return values
+
+    @property
     def work(self) -> float:
         """Roughly the seconds that one thread of a processor needs; only ratios are used."""
         if self.model == "raw":

@@ -606,6 +606,7 @@ def get_codes(spec: Representation, store: Store) -> dict[str, Floats]:
 
 def make_codes(spec: Representation, store: Store) -> tuple[dict[str, Floats], Floats | None]:
     """Compute codes and write their record; return them, and weights that others continue from."""
+    store.check_room(spec.n_values)
     began = time.perf_counter()
     weights = None
     if spec.parent is not None:

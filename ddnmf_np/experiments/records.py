@@ -13,6 +13,7 @@ from __future__ import annotations
 import hashlib
 import json
 import platform
+import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -26,7 +27,7 @@ import numpy as np
 from ddnmf_np import __version__, jsontext
 from ddnmf_np.archives import NpzArchive
 from ddnmf_np.environment import commit
-from ddnmf_np.errors import DataError
+from ddnmf_np.errors import DataError, OutputError
 from ddnmf_np.experiments.assignments import unpack_labels
 from ddnmf_np.files import atomic_write, atomic_write_text, make_folder, remove_unfinished
 
@@ -35,6 +36,9 @@ FORMAT = 1
 
 It is part of the key, so that after a change of it every run is done anew.
 """
+
+RECORD_BYTES = 2**20
+"""More than any record is long."""
 
 Record = dict[str, Any]
 Kind = Literal["codes", "clustering", "embedding"]
@@ -406,6 +410,18 @@ class Store:
         atomic_write_text(self.packed, "".join(f"{line}\n" for line in lines))
         del self._lines  # read it again
         return len(found), problems
+
+    def check_room(self, n_values: int) -> None:
+        """Raise `OutputError` if so many values in float64 and a record would not fit on the disk.
+
+        A run that cannot be kept is hours of work for nothing.
+        """
+        needed, free = 8 * n_values + RECORD_BYTES, shutil.disk_usage(self.folder).free
+        if free < needed:
+            raise OutputError(
+                f"output {self.folder}: has {free / 2**20:.0f} MiB free, and this run may need "
+                f"{needed / 2**20:.0f}; make room, and the same command goes on"
+            )
 
     def write_arrays(self, name: Name, suffix: str, arrays: Mapping[str, Any]) -> str:
         """Write arrays beside a record, before it; return the file's name."""

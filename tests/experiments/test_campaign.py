@@ -4,6 +4,7 @@ import json
 import os
 import random
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -198,6 +199,36 @@ def test_a_failure_does_not_stop_the_rest_and_is_in_the_summary(tmp_path, monkey
     assert "| AE1, k-means | 0." in (tmp_path / "tables" / "table1.md").read_text()
     monkeypatch.setattr(baselines, "compute", compute)
     assert command(tmp_path, *ONE) == 0
+
+
+def test_a_run_that_would_not_fit_on_the_disk_fails_before_it_is_computed(
+    tmp_path, monkeypatch, computed, capsys
+):
+    found = shutil.disk_usage(tmp_path)
+    words = ["table1", "--seeds", "1", "--networks", "raw", "ae1"]
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: found._replace(free=1000))
+    assert command(tmp_path, *words) == 1
+    assert computed == ["mnist-raw-seed0"]
+    said = capsys.readouterr().out
+    assert "- mnist-ae1-seed0: output" in said
+    assert "has 0 MiB free, and this run may need 1; make room" in said
+    monkeypatch.undo()
+    assert command(tmp_path, *words) == 0
+
+
+def test_the_room_that_is_asked_for_is_enough(tmp_path):
+    words = ["table1", "--seeds", "1", "--networks", "ae2", "ddnmf-demo", "nmf"]
+    assert command(tmp_path, *words) == 0
+    settings = Settings(
+        results=("table1",), seeds=(0,), epochs=1, samples=200, options=OPTIONS,
+        sources=(Source("mnist", "digits"),),
+    )  # fmt: skip
+    info = baselines.inspect(settings.sources[0], 200)
+    for model in ("ae2", "ddnmf-demo", "nmf"):
+        spec = campaign.represent(settings, info, model, 0)
+        files = (tmp_path / "codes").glob(f"*{spec.name.key}*")
+        size = sum(path.stat().st_size for path in files)
+        assert 0 < size <= 8 * spec.n_values + 4096
 
 
 def test_a_data_set_that_is_missing_is_one_failure_and_the_other_goes_on(tmp_path, capsys):
