@@ -42,7 +42,6 @@ PLACES = {
 
 FEWER_SEEDS = {
     "recipe": {3},  # those that were written down before the search
-    "epochs70": {1, 5},  # of the preset stable one
 }
 """Folders with trials, whose rows have so many seeds; every other row has five."""
 
