@@ -60,7 +60,7 @@ def unfold(H: npt.ArrayLike, n_components: int, seed: int = 0) -> npt.NDArray[np
     n_components : int
         Dimensions to lay them out in, at least 1.
     seed : int
-        Of UMAP; not negative. The same seed gives the same places on the same machine.
+        Of UMAP, from 0 to 2^32 - 1. The same seed gives the same places on the same machine.
 
     Returns
     -------

@@ -148,9 +148,10 @@ def table_budgets(records: Iterable[Record], dataset: str) -> list[Budget]:
         return (
             budget in of_noise
             and models <= {*NOISE_MODELS}
-            # And there is a table 1 of that length with other images or starts.
+            # And there is a table 1 of that length with other images or starts. Nothing is lost:
+            # these clusterings of clean images stand in table 3.
             and any(
-                models & trained[b] and not (b in of_noise and trained[b] <= {*NOISE_MODELS})
+                trained[b] and not (b in of_noise and trained[b] <= {*NOISE_MODELS})
                 for b in found
                 if b.epochs == budget.epochs
             )

@@ -105,6 +105,8 @@ def test_networks_of_table_3_are_no_table_1_where_another_has_them():
     table_3.append(clustering("ae1-denoising", 0, epochs=5, samples=6_000, noise_rate=0.8))
     assert sections(table_1 + table_3) == [("5", "60,000")]
     assert sections(ddnmf(5, 60_000, noise=False) + table_3) == [("5", "60,000")]
+    others = [clustering("ae-linear", 0, epochs=5)]
+    assert sections(others + table_3) == [("5", "60,000")]
     # As little, when the campaign was stopped before their noisy images were clustered.
     unfinished = ddnmf(5, 6_000, noise=False)
     unfinished.append(clustering("ddnmf-demo", 0, epochs=5, samples=6_000, noise_rate=0.8))
