@@ -148,16 +148,22 @@ class Model:
             by default. What is not observed should be 0 in both batches, which are what the
             networks see.
         """
-        if self.ops.on_host:
-            self.forward(x, x_noisy)
-            self.optimizer.begin()
-            self.lanes.both(
-                lambda: self._descend(0, x, observed), lambda: self._descend(1, x, observed)
-            )
-        else:  # all gradients in one call, then one for the parameters of each network
-            mask = () if observed is None else (observed,)
-            self._repeat(self._differentiate, x, x_noisy, *mask)
-            self.optimizer.step()
+        mask = () if observed is None else (observed,)
+        self.optimizer.begin()
+        self._repeat(self.iterate, x, x_noisy, *mask)
+
+    def iterate(self, x: Array, x_noisy: Array, observed: Array | None = None) -> None:
+        """Do what is the same at every step, and may be recorded: all but the optimizer's numbers.
+
+        Parameters
+        ----------
+        x, x_noisy, observed
+            As for `step`.
+        """
+        self.forward(x, x_noisy)
+        self.lanes.both(
+            lambda: self._descend(0, x, observed), lambda: self._descend(1, x, observed)
+        )
         self.project()
 
     def _descend(self, number: int, x: Array, observed: Array | None) -> None:
@@ -169,14 +175,6 @@ class Model:
         else:  # a call for all layers costs least where all are in the cache
             net.backward(taps)
             self.optimizer.update(number)
-
-    def _differentiate(self, x: Array, x_noisy: Array, observed: Array | None = None) -> None:
-        """Run both networks forward and backward, and measure the losses on the way."""
-        self.forward(x, x_noisy)
-        taps = [self.loss.taps(net, x, measure=True, observed=observed) for net in NETS]
-        self.lanes.both(
-            lambda: self.supervisor.backward(taps[0]), lambda: self.student.backward(taps[1])
-        )
 
     def forward(self, x: Array, x_noisy: Array) -> None:
         """Run both networks; both must be done before either is run backward."""

@@ -244,7 +244,7 @@ with threadpool_limits(1):
     peak = 2 * 512**3 / seconds(lambda: np.matmul(square, square, out=out))
     bandwidth = 3 * p.nbytes / seconds(lambda: np.add(p, g, out=p))  # reads p and g, writes p
     points = {f"product, n = {n}": product(n) for n in (1, 16, 128, 512)}
-    adam = (p, g, m, v, 1, 1e-3, 0.9, 0.999, 1e-7, work)
+    adam = (p, g, m, v, (1e-3, 1e-7), 0.9, 0.999, work)
     points["Adam"] = 13 / 28, 13 * size / seconds(lambda: ops.adam(*adam))
     points["ReLU"] = 2 / 8, 2 * z.size / seconds(lambda: ops.activate("relu", z, b))
 

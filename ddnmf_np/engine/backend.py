@@ -210,9 +210,10 @@ def _cupy_ops(cupy: Any, matmul_precision: str) -> Ops:
 def _products(cupy: Any, *, tf32: bool) -> tuple[list[Any] | None, str | None]:
     """Return products that may be recorded, one for each stream, or why there are none."""
     from ddnmf_np.engine.cublas import Cublas
+    from ddnmf_np.engine.graph_cupy import STREAMS
 
     try:
-        return [Cublas(cupy, tf32=tf32) for _ in range(2)], None
+        return [Cublas(cupy, tf32=tf32) for _ in range(STREAMS)], None
     except Exception as error:
         return None, (
             f"steps are not recorded as CUDA graphs and take more time, and matmul_precision has "

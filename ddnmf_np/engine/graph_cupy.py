@@ -1,6 +1,6 @@
-"""Order of work on a CUDA device: two streams for two networks, and a step as one launch.
+"""Order of work on a CUDA device: streams for two networks, and a step as one launch.
 
-A stream does its work in the order in which it was asked for; two streams may do theirs at a
+A stream does its work in the order in which it was asked for; several streams may do theirs at a
 time. Launches of a recorded graph cost the host one call together, instead of one each. Nothing
 here waits for the device.
 """
@@ -20,8 +20,16 @@ MOST = 8
 """Graphs that a recorder keeps: full batches, a short last one, and some to spare."""
 
 
-class TwoStreams:
-    """A second stream beside the current one.
+STREAMS = 4
+"""A stream for the layers of each network, and one beside each of these."""
+
+
+class Streams:
+    """The streams on which a step of two networks is done.
+
+    The layers of a network follow one another on its own stream. What no other layer waits for,
+    the gradients of the weights and the descent, is done on a stream beside it. The first network
+    takes the current stream.
 
     Parameters
     ----------
@@ -30,23 +38,30 @@ class TwoStreams:
 
     Attributes
     ----------
-    lane : int
-        On which of the two (0 or 1) launches are made now: what two kernels must not share has one
-        copy for each.
+    network : int
+        Whose launches are made now, 0 or 1: what two kernels must not share has one copy for each.
+    number : int
+        Which of the ``STREAMS`` they are made on.
     """
 
     def __init__(self, xp: Any) -> None:
         self.xp = xp
         # A stream that blocks would wait for the default stream, and could not be recorded.
-        self._second = xp.cuda.Stream(non_blocking=True)
-        self._before, self._after = (xp.cuda.Event(disable_timing=True) for _ in range(2))
-        self.lane = 0
+        self._second, *self._beside = (
+            xp.cuda.Stream(non_blocking=True) for _ in range(STREAMS - 1)
+        )
+        self._before, self._after, *self._marks = (
+            xp.cuda.Event(disable_timing=True) for _ in range(4)
+        )
+        self._begun: set[int] = set()
+        self._apart = False
+        self.network = self.number = 0
 
     def both(self, one: Callable[[], object], two: Callable[[], object]) -> None:
         """Do ``one`` on the current stream and ``two`` on the second, after all work so far.
 
-        Later work of the current stream waits for both. While the current stream is recorded,
-        the events make the second one part of the same graph.
+        Later work of the current stream waits for both, and for what was done beside them. While
+        the current stream is recorded, the events make the others part of the same graph.
 
         Parameters
         ----------
@@ -56,15 +71,48 @@ class TwoStreams:
         first = self.xp.cuda.get_current_stream()
         self._before.record(first)
         self._second.wait_event(self._before)
+        self._apart = True
         try:
             one()
-            self.lane = 1
+            self.network = self.number = 1
             with self._second:
                 two()
-        finally:  # also after an error: what the second stream has begun must not be overtaken
-            self.lane = 0
-            self._after.record(self._second)
-            first.wait_event(self._after)
+        finally:  # also after an error: what another stream has begun must not be overtaken
+            self.network = self.number = 0
+            self._apart = False
+            for stream in (self._second, *(self._beside[network] for network in self._begun)):
+                self._after.record(stream)
+                first.wait_event(self._after)
+            self._begun.clear()
+
+    def mark(self) -> None:
+        """Let what is done `beside` from now on wait for the network's launches so far."""
+        if self._apart:
+            self._marks[self.network].record(self.xp.cuda.get_current_stream())
+
+    def beside(self, work: Callable[[], object]) -> None:
+        """Do work beside the network, after its launches up to the last `mark`.
+
+        Outside of `both` there is nothing beside it, and work is done at once.
+
+        Parameters
+        ----------
+        work : callable
+            Asks for launches that read nothing which the network writes after the mark, and that
+            write nothing which it reads or writes after it.
+        """
+        network = self.network
+        if not self._apart:
+            work()
+            return
+        self._beside[network].wait_event(self._marks[network])
+        self._begun.add(network)
+        self.number = 2 + network
+        try:
+            with self._beside[network]:
+                work()
+        finally:
+            self.number = network
 
 
 class Recorder:

@@ -158,7 +158,7 @@ class Dense:
         ops.delta(self.activation, self.h[:n], delta, taps, self.work[:n], self.db)
         if dx is not None:
             ops.matmul(delta, self.W, out=dx)  # (n, out) @ (out, in) -> (n, in)
-        ops.matmul(delta.T, x, out=self.dW)  # (out, n) @ (n, in) -> (out, in)
+        ops.sum_outer(delta, x, out=self.dW)  # (out, n) @ (n, in) -> (out, in)
 
 
 def glorot(layers: list[Dense], seed: int, stream: int) -> None:

@@ -21,6 +21,13 @@ Array: TypeAlias = npt.NDArray[Any]
 """A NumPy array, or the array of another module with the same interface (CuPy)."""
 
 
+Rate: TypeAlias = float | Array
+"""A learning rate, or an array of shape (1,) that holds it."""
+
+Scales: TypeAlias = tuple[float, float] | Array
+"""Adam's step size and epsilon, or an array of shape (2,) that holds them."""
+
+
 class Tap(NamedTuple):
     """A direct gradient ``Grad[h] += c (h - ref)`` (equation 10), and where its loss is added.
 
@@ -361,6 +368,14 @@ class Ops:
             case _:
                 raise ValueError(f"activation {kind!r} is unknown; choose one of {ACTIVATIONS}")
 
+    def sum_outer(self, delta: Array, x: Array, out: Array) -> None:
+        """Compute ``out = sum_i delta_i x_i^T``, ``dW`` of equation 9 and equation 10.
+
+        A product of matrices like any other, but one that no other gradient waits for: a device
+        computes it beside the signal that goes down to the next layer.
+        """
+        self.matmul(delta.T, x, out=out)  # (out, n) @ (n, in) -> (out, in)
+
     def sum_rows(self, delta: Array, out: Array) -> None:
         """Compute ``out = sum over rows of delta``, ``db`` of equation 9 and equation 10."""
         self.xp.sum(delta, axis=0, out=out)  # (n, width) -> (width,)
@@ -407,7 +422,7 @@ class Ops:
 
     # -- equation 8: theta <- theta - rho dL/dtheta ---------------------------------------
 
-    def descend(self, p: Array, g: Array, lr: float, work: Array) -> None:
+    def descend(self, p: Array, g: Array, lr: Rate, work: Array) -> None:
         """Compute ``p -= lr g`` (equation 8).
 
         See ``derivations/08-descent.md``.
@@ -416,8 +431,8 @@ class Ops:
         ----------
         p, g : ndarray of shape (size,)
             Parameters, updated, and their gradients.
-        lr : float
-            The learning rate rho.
+        lr : float, or ndarray of shape (1,)
+            The learning rate rho. Recorded work reads an array anew at every step.
         work : ndarray of shape (block,)
             Overwritten; its length is the number of elements treated at a time.
         """
@@ -428,15 +443,17 @@ class Ops:
             xp.multiply(gk, lr, out=s)
             xp.subtract(pk, s, out=pk)  # equation 8
 
-    def momentum(self, p: Array, g: Array, v: Array, lr: float, mu: float, work: Array) -> None:
+    def momentum(self, p: Array, g: Array, v: Array, lr: Rate, mu: float, work: Array) -> None:
         """Compute ``v = mu v + g``, then ``p -= lr v`` (Polyak's heavy ball).
 
         Parameters
         ----------
         p, g, v : ndarray of shape (size,)
             Parameters, updated; gradients; velocity, updated.
-        lr, mu : float
-            Learning rate and momentum.
+        lr : float, or ndarray of shape (1,)
+            Learning rate, as for `descend`.
+        mu : float
+            Momentum.
         work : ndarray of shape (block,)
             Overwritten; its length is the number of elements treated at a time.
         """
@@ -458,14 +475,12 @@ class Ops:
         g: Array,
         m: Array,
         v: Array,
-        t: int,
-        lr: float,
+        scales: Scales,
         adam_b1: float,
         adam_b2: float,
-        adam_eps: float,
         work: Array,
     ) -> None:
-        """Do step ``t`` of Adam (Kingma and Ba, 2015, algorithm 1).
+        """Do a step of Adam (Kingma and Ba, 2015, algorithm 1).
 
         ``m = b1 m + (1 - b1) g``, ``v = b2 v + (1 - b2) g^2``, then
         ``p -= lr (m / (1 - b1^t)) / (sqrt(v / (1 - b2^t)) + eps)``.
@@ -474,15 +489,16 @@ class Ops:
         ----------
         p, g, m, v : ndarray of shape (size,)
             Parameters, updated; gradients; first and second moments, updated.
-        t : int
-            Number of this step, from 1.
-        lr, adam_b1, adam_b2, adam_eps : float
-            Learning rate, decay of each moment, and what keeps the quotient finite.
+        scales : tuple of two floats, or ndarray of shape (2,)
+            Step size and epsilon of step ``t``, see `adam_scales`. Recorded work reads an array
+            anew at every step.
+        adam_b1, adam_b2 : float
+            Decay of each moment.
         work : ndarray of shape (block,)
             Overwritten; its length is the number of elements treated at a time.
         """
         xp = self.xp
-        rate, eps_t = adam_scales(t, lr, adam_b1, adam_b2, adam_eps)
+        rate, eps_t = scales
         big, big_v = flush_constant(p.dtype), flush_constant(p.dtype, for_root=True)
         for at in range(0, p.size, work.size):
             pk, gk, mk, vk = (a[at : at + work.size] for a in (p, g, m, v))
@@ -503,6 +519,18 @@ class Ops:
             xp.divide(mk, s, out=s)
             xp.multiply(s, rate, out=s)
             xp.subtract(pk, s, out=pk)
+
+    def write(self, out: Array, *numbers: float) -> None:
+        """Write numbers of the host where work that is recorded reads them.
+
+        Parameters
+        ----------
+        out : ndarray of shape (2,)
+            Overwritten.
+        *numbers : float
+            Two of them.
+        """
+        out[...] = numbers
 
     def project_nonnegative(self, p: Array) -> None:
         """Compute ``p = max(p, 0)``, the nearest non-negative point."""

@@ -17,13 +17,14 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-from ddnmf_np.engine.graph_cupy import Recorder, TwoStreams
+from ddnmf_np.engine.graph_cupy import Recorder, Streams
 from ddnmf_np.engine.ops import (
     ACTIVATIONS,
     Array,
     Ops,
+    Rate,
+    Scales,
     Tap,
-    adam_scales,
     flush_constant,
     sigmoid_bound,
 )
@@ -265,19 +266,20 @@ class Kernel(NamedTuple):
 
 
 KERNELS = {  # equation 8
-    "descend": Kernel("T g, T lr", "T p", "p -= g * lr"),
+    "descend": Kernel("T g, raw T lr", "T p", "p -= g * lr[0]"),
     "momentum": Kernel(
-        "T g, T lr, T mu, T big", "T v, T p", "v = ((v * mu + g) + big) - big; p -= v * lr"
+        "T g, raw T lr, T mu, T big", "T v, T p", "v = ((v * mu + g) + big) - big; p -= v * lr[0]"
     ),
     "adam": Kernel(
-        "T g, T b1, T c1, T b2, T c2, T rate, T eps_t, T big, T big_v",
+        "T g, raw T scales, T b1, T c1, T b2, T c2, T big, T big_v",
         "T m, T v, T p",
         "m = ((m * b1 + g * c1) + big) - big;"
         " v = ((v * b2 + (g * g) * c2) + big_v) - big_v;"
-        " p -= (m / (sqrt(v) + eps_t)) * rate",
+        " p -= (m / (sqrt(v) + scales[1])) * scales[0]",
     ),
+    "write": Kernel("T a, T b", "raw T out", "out[0] = a; out[1] = b"),
 }
-"""The descent rules: one launch for all parameters of a network."""
+"""The descent rules, and what writes the numbers of a step where they read them."""
 
 NULL = np.uint64(0)
 """A null pointer, as a kernel's argument; CuPy takes None for no argument at all."""
@@ -297,8 +299,8 @@ class CupyOps(Ops):
     ----------
     xp : module
         CuPy.
-    products : sequence of two Products, optional
-        Matrix products for each of the two streams that may be recorded in a graph. CuPy's own,
+    products : sequence of Products, optional
+        Matrix products for each of the ``STREAMS`` that may be recorded in a graph. CuPy's own,
         if not given, may not; nothing is recorded then.
     """
 
@@ -308,7 +310,7 @@ class CupyOps(Ops):
     def __init__(self, xp: ModuleType, products: Sequence[Products] | None = None) -> None:
         super().__init__(xp)
         self._products = products
-        self._streams = TwoStreams(xp)
+        self._streams = Streams(xp)
         self._kernels: dict[str, Any] = {
             name: self.xp.ElementwiseKernel(*kernel, f"ddnmf_{name}")
             for name, kernel in KERNELS.items()
@@ -343,9 +345,11 @@ class CupyOps(Ops):
         """Compile every kernel, or read it from CuPy's cache on disk."""
         self.activate("identity", self.zeros((1, 1), dtype))  # the source is compiled as a whole
         p, g, m, v = (self.zeros((1,), dtype) for _ in range(4))
-        self.descend(p, g, 1.0, p)
-        self.momentum(p, g, v, 1.0, 0.0, p)
-        self.adam(p, g, m, v, 1, 1.0, 0.0, 0.0, 1.0, p)
+        scales = self.zeros((2,), dtype)
+        self.write(scales, 1.0, 1.0)
+        self.descend(p, g, scales, p)
+        self.momentum(p, g, v, scales, 0.0, p)
+        self.adam(p, g, m, v, scales, 0.0, 0.0, p)
 
     def device_name(self) -> str:
         """Return the name of the current device."""
@@ -381,7 +385,11 @@ class CupyOps(Ops):
         if self._products is None:
             super().matmul(a, b, out)
         else:
-            self._products[self._streams.lane].matmul(a, b, out)
+            self._products[self._streams.number].matmul(a, b, out)
+
+    def sum_outer(self, delta: Array, x: Array, out: Array) -> None:
+        """Compute ``dW`` beside the network, which goes on (equations 9 and 10)."""
+        self._streams.beside(lambda: self.matmul(delta.T, x, out))
 
     def activate(self, kind: str, z: Array, b: Array | None = None) -> None:
         """Overwrite ``z`` with ``f(z + b)`` (equations 1 and 3)."""
@@ -398,6 +406,7 @@ class CupyOps(Ops):
         """
         super().delta("identity", h, dh, taps[:-2], work, None)
         self._delta(_code(kind), h, dh, taps[-2:], db)
+        self._streams.mark()  # dW needs no more than this
 
     def squared_distance(self, a: Array, b: Array, work: Array, out: Array) -> None:
         """Compute ``out += ||a - b||^2`` (equations 4, 5 and 6), summed in float64."""
@@ -414,14 +423,15 @@ class CupyOps(Ops):
         refs += [NULL, h.dtype.type(0)] * (2 - len(taps))
         totals = [NULL if tap.total is None else tap.total for tap in taps]
         blocks = min(-(-width // COLUMNS), MOST_BLOCKS)
-        lane = self._streams.lane
+        network = self._streams.network
         self._raw["delta", h.dtype.name](
             (blocks,),
             (COLUMNS, ROWS),
             (
                 np.int32(code), np.int64(n), np.int64(width), self._read(h), *refs,
                 *(NULL if array is None else _written(array) for array in (dh, db)),
-                *(*totals, NULL, NULL)[:2], self._partial[lane], self._done[lane],
+                *(*totals, NULL, NULL)[:2], self._partial[network],
+                self._done[network],
             ),
         )  # fmt: skip
 
@@ -471,13 +481,15 @@ class CupyOps(Ops):
 
     # -- equation 8 -----------------------------------------------------------------------
 
-    def descend(self, p: Array, g: Array, lr: float, work: Array) -> None:
-        """Compute ``p -= lr g`` (equation 8)."""
-        self._kernels["descend"](g, lr, p)
+    # Inside of `both`, beside the network: after its product with W, which is about to change.
 
-    def momentum(self, p: Array, g: Array, v: Array, lr: float, mu: float, work: Array) -> None:
+    def descend(self, p: Array, g: Array, lr: Rate, work: Array) -> None:
+        """Compute ``p -= lr g`` (equation 8)."""
+        self._descend("descend", g, lr, p)
+
+    def momentum(self, p: Array, g: Array, v: Array, lr: Rate, mu: float, work: Array) -> None:
         """Compute ``v = mu v + g``, then ``p -= lr v``."""
-        self._kernels["momentum"](g, lr, mu, flush_constant(p.dtype), v, p)
+        self._descend("momentum", g, lr, mu, flush_constant(p.dtype), v, p)
 
     def adam(
         self,
@@ -485,18 +497,23 @@ class CupyOps(Ops):
         g: Array,
         m: Array,
         v: Array,
-        t: int,
-        lr: float,
+        scales: Scales,
         adam_b1: float,
         adam_b2: float,
-        adam_eps: float,
         work: Array,
     ) -> None:
-        """Do step ``t`` of Adam."""
-        rate, eps_t = adam_scales(t, lr, adam_b1, adam_b2, adam_eps)
+        """Do a step of Adam."""
         decays = (adam_b1, 1.0 - adam_b1, adam_b2, 1.0 - adam_b2)
         flushes = (flush_constant(p.dtype), flush_constant(p.dtype, for_root=True))
-        self._kernels["adam"](g, *decays, rate, eps_t, *flushes, m, v, p)
+        self._descend("adam", g, scales, *decays, *flushes, m, v, p)
+
+    def _descend(self, name: str, *arguments: Any) -> None:
+        self._streams.mark()
+        self._streams.beside(lambda: self._kernels[name](*arguments))
+
+    def write(self, out: Array, *numbers: float) -> None:
+        """Write two numbers of the host, as arguments of a launch: nothing is copied."""
+        self._kernels["write"](*numbers, out, size=1)
 
     # -- launches -------------------------------------------------------------------------
 

@@ -12,7 +12,7 @@ from typing import Any
 import numba
 import numpy as np
 
-from ddnmf_np.engine.ops import Array, Ops, Tap, adam_scales, flush_constant
+from ddnmf_np.engine.ops import Array, Ops, Rate, Scales, Tap, flush_constant
 from ddnmf_np.engine.philox import LOW_WORD, MULTIPLIERS, ROUNDS, WEYL, Words
 
 IDENTITY, RELU, SIGMOID, TANH = range(4)
@@ -214,7 +214,7 @@ class NumbaOps(Ops):
         self.activate("relu", a, flat)
         self.delta("relu", a, a.copy(), [Tap(a, 1.0, total)], a.copy(), flat)
         self.momentum(flat, flat.copy(), flat.copy(), 1.0, 0.0, flat)
-        self.adam(flat, flat.copy(), flat.copy(), flat.copy(), 1, 1.0, 0.0, 0.0, 1.0, flat)
+        self.adam(flat, flat.copy(), flat.copy(), flat.copy(), (1.0, 1.0), 0.0, 0.0, flat)
 
     def replace(
         self,
@@ -272,10 +272,10 @@ class NumbaOps(Ops):
             if tap.total is not None:
                 tap.total[0] += square
 
-    def momentum(self, p: Array, g: Array, v: Array, lr: float, mu: float, work: Array) -> None:
+    def momentum(self, p: Array, g: Array, v: Array, lr: Rate, mu: float, work: Array) -> None:
         """Compute ``v = mu v + g``, then ``p -= lr v``, in one pass."""
-        as_dtype = p.dtype.type
-        _momentum(p, g, v, as_dtype(lr), as_dtype(mu), as_dtype(flush_constant(p.dtype)))
+        rate = lr[0] if isinstance(lr, np.ndarray) else lr
+        _momentum(p, g, v, *map(p.dtype.type, (rate, mu, flush_constant(p.dtype))))
 
     def adam(
         self,
@@ -283,15 +283,12 @@ class NumbaOps(Ops):
         g: Array,
         m: Array,
         v: Array,
-        t: int,
-        lr: float,
+        scales: Scales,
         adam_b1: float,
         adam_b2: float,
-        adam_eps: float,
         work: Array,
     ) -> None:
-        """Do step ``t`` of Adam in one pass."""
-        rate, eps_t = adam_scales(t, lr, adam_b1, adam_b2, adam_eps)
+        """Do a step of Adam in one pass."""
         decays = (adam_b1, 1.0 - adam_b1, adam_b2, 1.0 - adam_b2)
         flushes = (flush_constant(p.dtype), flush_constant(p.dtype, for_root=True))
-        _adam(p, g, m, v, *map(p.dtype.type, (*decays, rate, eps_t, *flushes)))
+        _adam(p, g, m, v, *map(p.dtype.type, (*decays, *scales, *flushes)))

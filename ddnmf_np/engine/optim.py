@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from ddnmf_np.engine.arena import Arena
-from ddnmf_np.engine.ops import Array, Ops, optimizer_work
+from ddnmf_np.engine.ops import Array, Ops, adam_scales, optimizer_work
 from ddnmf_np.errors import UsageError
 
 
@@ -36,6 +36,8 @@ class Optimizer(ABC):
         self.t = 0
         self.lr = _positive("lr", lr)
         self.arenas = list(arenas)
+        # The numbers that change from step to step, where recorded work reads them.
+        self.scales = self.arenas[0].ops.empty((2,), self.arenas[0].params.dtype)
         self.work = [optimizer_work(a.ops, a.size, a.params.dtype) for a in self.arenas]
         for arena in self.arenas:
             for slot in self.slots:
@@ -50,6 +52,11 @@ class Optimizer(ABC):
     def begin(self) -> None:
         """Start the next step; after it, each parameter is to be moved once by `update`."""
         self.t += 1
+        self.arenas[0].ops.write(self.scales, *self._scales())
+
+    def _scales(self) -> tuple[float, float]:
+        """Return the numbers of step ``t``: the learning rate, and one more for `Adam`."""
+        return self.lr, 0.0
 
     def update(self, number: int, span: slice = slice(None)) -> None:
         """Do the current step on a part of one arena; different arenas may go at a time.
@@ -67,7 +74,7 @@ class Optimizer(ABC):
 
     @abstractmethod
     def _update(self, ops: Ops, p: Array, g: Array, slots: Sequence[Array], work: Array) -> None:
-        """Do step ``t`` on flat parameters ``p`` with gradients ``g``."""
+        """Do the step that `scales` is of on flat parameters ``p`` with gradients ``g``."""
 
 
 class GradientDescent(Optimizer):
@@ -82,7 +89,7 @@ class GradientDescent(Optimizer):
     """
 
     def _update(self, ops: Ops, p: Array, g: Array, slots: Sequence[Array], work: Array) -> None:
-        ops.descend(p, g, self.lr, work)  # equation 8
+        ops.descend(p, g, self.scales[:1], work)  # equation 8
 
 
 class Momentum(Optimizer):
@@ -106,7 +113,7 @@ class Momentum(Optimizer):
 
     def _update(self, ops: Ops, p: Array, g: Array, slots: Sequence[Array], work: Array) -> None:
         (v,) = slots
-        ops.momentum(p, g, v, self.lr, self.momentum, work)
+        ops.momentum(p, g, v, self.scales[:1], self.momentum, work)
 
 
 class Adam(Optimizer):
@@ -154,8 +161,10 @@ class Adam(Optimizer):
 
     def _update(self, ops: Ops, p: Array, g: Array, slots: Sequence[Array], work: Array) -> None:
         m, v = slots
-        decays = self.adam_b1, self.adam_b2
-        ops.adam(p, g, m, v, self.t, self.lr, *decays, self.adam_eps, work)
+        ops.adam(p, g, m, v, self.scales, self.adam_b1, self.adam_b2, work)
+
+    def _scales(self) -> tuple[float, float]:
+        return adam_scales(self.t, self.lr, self.adam_b1, self.adam_b2, self.adam_eps)
 
 
 def _positive(name: str, value: float) -> float:

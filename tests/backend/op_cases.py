@@ -142,7 +142,7 @@ def _project(ops, draw, shape):
 def _descend(ops, draw, size):
     p, g = draw((size,)), draw((size,))
     scale = _size(ops, p) + 0.0625 * _size(ops, g)
-    ops.descend(p, g, 0.0625, optimizer_work(ops, size, draw.dtype))
+    ops.descend(p, g, _scales(ops, draw, 0.0625)[:1], optimizer_work(ops, size, draw.dtype))
     return {"p": (p, scale)}
 
 
@@ -150,7 +150,8 @@ def _momentum(ops, draw, size):
     p, g, v = (draw((size,)) for _ in range(3))
     scale_v = 0.75 * _size(ops, v) + _size(ops, g)
     scale_p = _size(ops, p) + 0.0625 * scale_v
-    ops.momentum(p, g, v, 0.0625, 0.75, optimizer_work(ops, size, draw.dtype))
+    lr = _scales(ops, draw, 0.0625)[:1]
+    ops.momentum(p, g, v, lr, 0.75, optimizer_work(ops, size, draw.dtype))
     return {"p": (p, scale_p), "v": (v, scale_v)}
 
 
@@ -159,11 +160,17 @@ def _adam(ops, draw, size):
     v = draw((size,), 0.0, 9.0)
     scale_m = 0.75 * _size(ops, m) + 0.25 * _size(ops, g)
     scale_p = _size(ops, p)
-    t, lr, b1, b2, eps = 3, 0.0625, 0.75, 0.875, 1e-7
-    ops.adam(p, g, m, v, t, lr, b1, b2, eps, optimizer_work(ops, size, draw.dtype))
-    rate, eps_t = adam_scales(t, lr, b1, b2, eps)
+    rate, eps_t = adam_scales(3, 0.0625, 0.75, 0.875, 1e-7)
+    scales = _scales(ops, draw, rate, eps_t)
+    ops.adam(p, g, m, v, scales, 0.75, 0.875, optimizer_work(ops, size, draw.dtype))
     scale_p = scale_p + rate * scale_m / (np.sqrt(_size(ops, v)) + eps_t)
     return {"p": (p, scale_p), "m": (m, scale_m), "v": (v, np.zeros(size))}
+
+
+def _scales(ops, draw, rate, other=0.0):
+    scales = ops.empty((2,), draw.dtype)
+    ops.write(scales, rate, other)
+    return scales
 
 
 def _size(ops, array):

@@ -319,7 +319,8 @@ def run_rule(ops, rule, arrays, work, t=3):
         elif rule == "momentum":
             ops.momentum(p, g, s1, 1e-2, 0.9, work)
         else:
-            ops.adam(p, g, s1, s2, t, *ADAM.values(), work)
+            rate, b1, b2, eps = ADAM.values()
+            ops.adam(p, g, s1, s2, adam_scales(t, rate, b1, b2, eps), b1, b2, work)
     return p, g, s1, s2
 
 
@@ -600,7 +601,7 @@ class TestDenormals:
             if rule == "momentum":
                 ops.momentum(p, g, s1, 1e-2, 0.9, work)
             else:
-                ops.adam(p, g, s1, s2, t, 1e-3, 0.9, 0.9, 1e-7, work)
+                ops.adam(p, g, s1, s2, adam_scales(t, 1e-3, 0.9, 0.9, 1e-7), 0.9, 0.9, work)
             if t % 10 == 0 or t > steps - 20:
                 assert not self.is_denormal(s1).any(), f"step {t}"
                 assert not self.is_denormal(s2).any() or rule == "momentum", f"step {t}"

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from ddnmf_np.config import Config
 from ddnmf_np.data.noise import Noise
-from ddnmf_np.engine.ops import Ops
+from ddnmf_np.engine.ops import Ops, adam_scales
 from ddnmf_np.engine.optim import GradientDescent
 from ddnmf_np.model import Model
 from ddnmf_np.teaching.exercise import Exercise, Mistake
@@ -64,7 +64,7 @@ def _adam(
     eps: float,
 ) -> tuple[Floats, Floats, Floats]:
     theta, m, v = theta.copy(), m.copy(), v.copy()
-    Ops().adam(theta, g, m, v, t, lr, b1, b2, eps, np.empty_like(theta))
+    Ops().adam(theta, g, m, v, adam_scales(t, lr, b1, b2, eps), b1, b2, np.empty_like(theta))
     return theta, m, v
 
 
