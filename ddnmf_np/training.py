@@ -132,6 +132,10 @@ class Trainer:
         shape = (-(-batch_size // self.communicator.n_shares), model.n_features)
         self._clean, self._noisy = (self.ops.empty(shape, model.dtype) for _ in range(2))
         self._observed = self.ops.empty(shape, bool) if config.missing == "nan" else None
+        # Where a step that is recorded finds its samples, their numbers and the epoch.
+        self._index, self._numbers = (self.ops.empty(shape[:1], "int64") for _ in range(2))
+        self._epoch = self.ops.zeros((1,), "int64")
+        self._repeat = self.ops.recorder()
         self.position = Position()
         self.history: list[Record] = []
         self.stop_requested = False
@@ -336,22 +340,50 @@ class Trainer:
         Samples that are streamed must be the ones that `train` has just read.
         """
         mine = self.communicator.share(index.shape[0])
-        whole, index = index.shape[0], index[mine]
-        n = index.shape[0]
-        clean, noisy = self._clean[:n], self._noisy[:n]
-        if not self.streamed:
-            self.ops.gather(self.x, index, out=clean)
-        mask = () if self._observed is None else (self._observed[:n],)
-        for observed in mask:  # before the noise, which is of what the networks see
-            self.ops.set_aside_missing(clean, observed)
-        if self._shared is None or self._shared.sees_noise:
-            self.noise.apply(clean, index + self.first_index, self.position.epoch, noisy)
-        self.model.optimizer.lr = self.config.lr * rate(self.recipe.lr_schedule, self.progress)
+        whole, n = index.shape[0], mine.stop - mine.start
+        here = self._index[:n]
+        self.ops.xp.copyto(here, index[mine])
+        if self.noise.redraw:
+            self._epoch.fill(self.position.epoch)
+        optimizer = self.model.optimizer
+        optimizer.lr = self.config.lr * rate(self.recipe.lr_schedule, self.progress)
         with np.errstate(all="ignore"):  # train() itself looks for what is not finite
             if self._shared is None:
-                self.model.step(clean, noisy, *mask)
+                optimizer.begin()
+                self._repeat(self._iterate, here)
             else:
-                self._shared(clean, noisy, whole, self.stop_requested, *mask)
+                self._prepare(here, noise=self._shared.sees_noise)
+                self._shared(*self._batch(n), whole, self.stop_requested, *self._mask(n))
+
+    def _iterate(self, index: Array) -> None:
+        """Do what is the same at every step, and may be recorded."""
+        self._prepare(index)
+        n = index.shape[0]
+        self.model.iterate(*self._batch(n), *self._mask(n))
+
+    def _batch(self, n: int) -> tuple[Array, Array]:
+        """Return the clean and the noisy batch."""
+        return self._clean[:n], self._noisy[:n]
+
+    def _mask(self, n: int) -> tuple[Array, ...]:
+        """Return which entries are observed, where some are missing."""
+        return () if self._observed is None else (self._observed[:n],)
+
+    def _prepare(self, index: Array, *, noise: bool = True) -> None:
+        """Make the batch of some samples."""
+        n = index.shape[0]
+        clean, noisy = self._batch(n)
+        if not self.streamed:
+            self.ops.gather(self.x, index, out=clean)
+        for observed in self._mask(n):  # before the noise, which is of what the networks see
+            self.ops.set_aside_missing(clean, observed)
+        if not noise:
+            return
+        numbers = index
+        if self.first_index:
+            numbers = self._numbers[:n]
+            self.ops.xp.add(index, self.first_index, out=numbers)
+        self.noise.apply(clean, numbers, self._epoch, noisy)
 
     def check_finite(self, losses: dict[str, float] | None = None) -> None:
         """Raise `DivergedError` if a loss or a parameter is not finite.

@@ -6,7 +6,7 @@ the order or the process in which it is met, and no generator state needs saving
 """
 
 from ddnmf_np.data.affine import Affine
-from ddnmf_np.data.streams import check_epoch, stream_key
+from ddnmf_np.data.streams import read_epoch, stream_key
 from ddnmf_np.engine.ops import Array, Ops
 from ddnmf_np.engine.philox import Words
 from ddnmf_np.errors import UsageError
@@ -87,7 +87,7 @@ class Noise:
         self._key = stream_key(seed, _NOISE_STREAM)
         self._words = Words(self.ops.xp)
 
-    def apply(self, x: Array, index: Array, epoch: int, out: Array) -> None:
+    def apply(self, x: Array, index: Array, epoch: int | Array, out: Array) -> None:
         """Write the noisy copy of a batch (equation 2).
 
         See ``derivations/02-noise.md``.
@@ -98,8 +98,9 @@ class Noise:
             Clean rows; only read.
         index : (n,) int array
             Index in the data set of each row, 0 or more.
-        epoch : int
-            In [0, 2**32); without effect unless `redraw`.
+        epoch : int, or int array of shape (1,)
+            In [0, 2**32); without effect unless `redraw`. Recorded work reads an array anew at
+            every step.
         out : (n, D) float array of the dtype of `x`
             Overwritten; must not share memory with `x`.
 
@@ -113,7 +114,7 @@ class Noise:
                 f"Noise.apply: x {x.shape} {x.dtype}, index {index.shape}, "
                 f"out {out.shape} {out.dtype}; expected (n, D), (n,), (n, D), one dtype"
             )
-        check_epoch(epoch)
+        epoch = read_epoch(epoch, self.ops)
         if self.motion is not None:
             if self._moved is None or self._moved.dtype != x.dtype or len(self._moved) < len(x):
                 self._moved = self.ops.empty(x.shape, x.dtype)

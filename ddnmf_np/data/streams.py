@@ -2,6 +2,7 @@
 
 import operator
 
+from ddnmf_np.engine.ops import Array, Ops
 from ddnmf_np.engine.philox import LOW_WORD
 from ddnmf_np.errors import UsageError
 
@@ -37,3 +38,15 @@ def check_epoch(epoch: int) -> None:
     """Raise `UsageError` unless an epoch fits its word of the counter."""
     if not 0 <= epoch < 2**32:
         raise UsageError(f"epoch={epoch} is out of range; give an integer in [0, 2**32)")
+
+
+def read_epoch(epoch: int | Array, ops: Ops) -> int | Array:
+    """Return an epoch as a checked number, or as it is where reading it would be waiting."""
+    if not getattr(epoch, "ndim", 0):
+        check_epoch(epoch)
+        return epoch
+    if not ops.on_host:
+        return epoch
+    number = int(epoch[0])
+    check_epoch(number)
+    return number

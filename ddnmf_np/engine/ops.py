@@ -21,6 +21,9 @@ Array: TypeAlias = npt.NDArray[Any]
 """A NumPy array, or the array of another module with the same interface (CuPy)."""
 
 
+Epoch: TypeAlias = int | Array
+"""A number of an epoch; on a device, or an array of shape (1,) that holds it, in int64."""
+
 Rate: TypeAlias = float | Array
 """A learning rate, or an array of shape (1,) that holds it."""
 

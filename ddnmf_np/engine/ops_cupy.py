@@ -21,6 +21,7 @@ from ddnmf_np.engine.graph_cupy import Recorder, Streams
 from ddnmf_np.engine.ops import (
     ACTIVATIONS,
     Array,
+    Epoch,
     Ops,
     Rate,
     Scales,
@@ -191,11 +192,12 @@ __device__ void philox4x32(
 
 // equation 2, masking and salt-and-pepper: low0 below limit0, low1 below limit1, else x * scale
 extern "C" __global__ void ddnmf_replace(
-        Int n, Int width, unsigned int k0, unsigned int k1, unsigned int epoch,
+        Int n, Int width, unsigned int k0, unsigned int k1, unsigned int epoch, const Int* there,
         unsigned long long limit0, unsigned long long limit1, T value0, T value1, T scale,
         const T* x, const Int* index, T* out) {
     Int block = blockIdx.x * (Int)blockDim.x + threadIdx.x;
     if (4 * block >= width) return;
+    if (there) epoch = (unsigned int)*there;
     unsigned int word[4];
     for (Int i = blockIdx.y; i < n; i += gridDim.y) {
         philox4x32((unsigned int)block, index[i], epoch, k0, k1, word);
@@ -209,10 +211,11 @@ extern "C" __global__ void ddnmf_replace(
 
 // equation 2, gaussian: Box and Muller's transform, two deviates from each pair of words
 extern "C" __global__ void ddnmf_add_gaussian(
-        Int n, Int width, unsigned int k0, unsigned int k1, unsigned int epoch,
+        Int n, Int width, unsigned int k0, unsigned int k1, unsigned int epoch, const Int* there,
         double minus_two_variance, double radians, const T* x, const Int* index, T* out) {
     Int block = blockIdx.x * (Int)blockDim.x + threadIdx.x;
     if (4 * block >= width) return;
+    if (there) epoch = (unsigned int)*there;
     unsigned int word[4];
     for (Int i = blockIdx.y; i < n; i += gridDim.y) {
         philox4x32((unsigned int)block, index[i], epoch, k0, k1, word);
@@ -442,7 +445,7 @@ class CupyOps(Ops):
         x: Array,
         index: Array,
         key: tuple[int, int],
-        epoch: int,
+        epoch: Epoch,
         limits: tuple[int, int],
         values: tuple[float, float],
         scale: float,
@@ -450,23 +453,22 @@ class CupyOps(Ops):
         work: Words,
     ) -> None:
         """Write ``x`` times ``scale`` with the entries drawn set to ``values`` (equation 2)."""
-        words = (*map(np.uint32, (*key, epoch)), *map(np.uint64, limits))
-        numbers = map(out.dtype.type, (*values, scale))
-        self._add_noise("replace", x, index, out, *words, *numbers)
+        numbers = (*map(np.uint64, limits), *map(out.dtype.type, (*values, scale)))
+        self._add_noise("replace", x, index, key, epoch, out, *numbers)
 
     def add_gaussian(
         self,
         x: Array,
         index: Array,
         key: tuple[int, int],
-        epoch: int,
+        epoch: Epoch,
         sigma: float,
         out: Array,
         work: Words,
     ) -> None:
         """Write ``x`` plus normal deviates times ``sigma`` (equation 2), drawn in float64."""
         numbers = map(np.float64, (-2.0 * sigma**2, 2.0 * math.pi * 2.0**-32))
-        self._add_noise("add_gaussian", x, index, out, *map(np.uint32, (*key, epoch)), *numbers)
+        self._add_noise("add_gaussian", x, index, key, epoch, out, *numbers)
 
     def warp(self, x: Array, matrices: Array, shape: tuple[int, int], out: Array) -> None:
         """Write images seen through affine maps (equation 2, geometric noise)."""
@@ -475,9 +477,20 @@ class CupyOps(Ops):
         arguments = (*map(np.int64, shape), images, maps, _shaped(out, x.shape))
         self._by_row("warp", out, arguments)
 
-    def _add_noise(self, name: str, x: Array, index: Array, out: Array, *numbers: Any) -> None:
+    def _add_noise(
+        self,
+        name: str,
+        x: Array,
+        index: Array,
+        key: tuple[int, int],
+        epoch: Epoch,
+        out: Array,
+        *numbers: Any,
+    ) -> None:
+        number, there = (epoch, NULL) if isinstance(epoch, int) else (0, epoch)
+        counter = (*map(np.uint32, (*key, number)), there)
         arrays = (self._read(x), self._read(index, "int64"), out)
-        self._by_row(name, out, (*numbers, *arrays), each=4)  # four words at a time
+        self._by_row(name, out, (*counter, *numbers, *arrays), each=4)  # four words at a time
 
     # -- equation 8 -----------------------------------------------------------------------
 

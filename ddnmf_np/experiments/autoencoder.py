@@ -137,12 +137,14 @@ class Autoencoder:
 
     def step(self, x: Array, x_noisy: Array) -> None:
         """Do one step on a mini-batch, and add its loss to ``loss.sums``."""
-        self._repeat(self._differentiate, x, x_noisy)
-        self.optimizer.step()
+        self.optimizer.begin()
+        self._repeat(self.iterate, x, x_noisy)
 
-    def _differentiate(self, x: Array, x_noisy: Array) -> None:
+    def iterate(self, x: Array, x_noisy: Array) -> None:
+        """Do what is the same at every step, and may be recorded."""
         self.stack.forward(x_noisy)
         self.stack.backward(self.loss.taps(x, measure=True))
+        self.optimizer.update(0)
 
     # -- use ------------------------------------------------------------------------------
 

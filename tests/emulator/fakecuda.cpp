@@ -212,7 +212,7 @@ API int cudaDeviceEnablePeerAccess(int, unsigned) { return 0; }
 
 // -- memory ------------------------------------------------------------------------------------------
 
-static std::set<void*> blocks;
+static std::map<void*, size_t> blocks;
 static bool exact() { static bool on = getenv("FAKECUDA_EXACT"); return on; }  // for AddressSanitizer
 
 API int cudaMalloc(void** p, size_t n) {
@@ -221,7 +221,7 @@ API int cudaMalloc(void** p, size_t n) {
     if (!captured.empty()) complain("memory is allocated while a stream is captured");
     *p = exact() ? malloc(n ? n : 1) : aligned_alloc(512, (n + 511) / 512 * 512 + 512);
     memset(*p, 0xff, n);
-    blocks.insert(*p);
+    blocks[*p] = n;
     return 0;
 }
 API int cudaFree(void* p) {
@@ -232,6 +232,13 @@ API int cudaFree(void* p) {
     note("free");
     free(p);
     return 0;
+}
+static bool on_device(const void* p) {
+    std::lock_guard<std::recursive_mutex> lock(mutex);
+    auto after = blocks.upper_bound((void*)p);  // the last block that does not begin after p
+    if (after == blocks.begin()) return false;
+    auto& block = *--after;
+    return (char*)p < (char*)block.first + block.second;
 }
 API int cudaHostAlloc(void** p, size_t n, unsigned) {
     *p = aligned_alloc(512, (n + 511) / 512 * 512 + 512);
@@ -246,8 +253,8 @@ API int cudaPointerGetAttributes(cudaPointerAttributes* a, const void* p) {
     return 0;
 }
 API int cudaMemcpyAsync(void* d, const void* s, size_t n, int kind, void* stream) {
-    static const char* kinds[] = {"HtoH", "HtoD", "DtoH", "DtoD", "default"};
-    return submit(stream, std::string("memcpy_") + kinds[kind],
+    auto side = [](const void* p) { return on_device(p) ? "D" : "H"; };
+    return submit(stream, std::string("memcpy_") + side(s) + "to" + side(d),
                   {{(uintptr_t)s}, {(uintptr_t)d}}, [=] { memmove(d, s, n); });
 }
 API int cudaMemcpy(void* d, const void* s, size_t n, int kind) {
