@@ -271,18 +271,26 @@ class Kernel(NamedTuple):
 KERNELS = {  # equation 8
     "descend": Kernel("T g, raw T lr", "T p", "p -= g * lr[0]"),
     "momentum": Kernel(
-        "T g, raw T lr, T mu, T big", "T v, T p", "v = ((v * mu + g) + big) - big; p -= v * lr[0]"
+        "T g, raw T lr, T mu, T big",
+        "T v, T p",
+        "T vk = ((v * mu + g) + big) - big; T pk = p - vk * lr[0]; v = vk; p = pk",
     ),
     "adam": Kernel(
         "T g, raw T scales, T b1, T c1, T b2, T c2, T big, T big_v",
         "T m, T v, T p",
-        "m = ((m * b1 + g * c1) + big) - big;"
-        " v = ((v * b2 + (g * g) * c2) + big_v) - big_v;"
-        " p -= (m / (sqrt(v) + scales[1])) * scales[0]",
+        "T gk = g;"
+        " T mk = ((m * b1 + gk * c1) + big) - big;"
+        " T vk = ((v * b2 + (gk * gk) * c2) + big_v) - big_v;"
+        " T pk = p - (mk / (sqrt(vk) + scales[1])) * scales[0];"
+        " m = mk; v = vk; p = pk",
     ),
     "write": Kernel("T a, T b", "raw T out", "out[0] = a; out[1] = b"),
 }
-"""The descent rules, and what writes the numbers of a step where they read them."""
+"""The descent rules, and what writes the numbers of a step where they read them.
+
+CuPy's kernel writes at each assignment, and its arrays might overlap for all that the compiler
+knows: a load after a store waits for it. So every value is loaded before the first is stored.
+"""
 
 NULL = np.uint64(0)
 """A null pointer, as a kernel's argument; CuPy takes None for no argument at all."""

@@ -152,3 +152,12 @@ def test_the_compiler_keeps_what_flushes_denormals(nvrtc, name, moments):
         for k in (kernel, plain)
     ]
     assert subtractions[0] - subtractions[1] == moments
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize(("name", "loads"), [("descend", 2), ("momentum", 3), ("adam", 4)])
+def test_a_descent_rule_loads_each_value_once_before_it_stores(nvrtc, name, loads, dtype):
+    """A load after a store would wait for it, because the compiler cannot tell them apart."""
+    text = nvrtc.compile(nvrtc.source(name, KERNELS[name], dtype), "80", "ptx").decode()
+    accesses = re.findall(r"\b(ld|st)\.global\b", text[text.index(".entry") :])
+    assert accesses == ["ld"] * loads + ["st"] * (loads - 1)
