@@ -233,7 +233,7 @@ class Model:
 
     def n_parameters(self) -> int:
         """Return the number of weights and biases of both networks."""
-        return sum(net.arena.size for net in self.nets.values())
+        return sum(net.arena.n_parameters for net in self.nets.values())
 
     def all_finite(self) -> bool:
         """Return whether every parameter is finite."""

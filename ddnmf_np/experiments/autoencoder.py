@@ -167,7 +167,7 @@ class Autoencoder:
 
     def n_parameters(self) -> int:
         """Return the number of weights and biases."""
-        return self.stack.arena.size
+        return self.stack.arena.n_parameters
 
     def all_finite(self) -> bool:
         """Return whether every parameter is finite."""

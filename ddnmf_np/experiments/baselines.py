@@ -445,7 +445,8 @@ def compute(
         network = _network(spec.parent, x_train.shape[1])
         assert isinstance(network, Autoencoder)
         assert weights is not None
-        network.stack.arena.params[...] = network.ops.to_device(weights, network.dtype)
+        arena = network.stack.arena
+        arena.unpack(weights, arena.params)
         host = network.ops.to_host
         x_train, x_test = host(network.encode(x_train)), host(network.encode(x_test))
     return _factorize(x_train, x_test, spec.seed)
@@ -490,6 +491,7 @@ def _train(
     noisy = noisy_copy(trainer, x_test) if spec.noise_rate else None
     H = network.encode(x_test)
     H_noisy = None if noisy is None else network.encode(noisy)
+    weights = None
     if isinstance(network, Model):
         outputs = {"student_clean": network.decode(H), "supervisor": network.supervise(x_test)}
         if H_noisy is not None:
@@ -498,6 +500,7 @@ def _train(
         outputs = {"clean": network.reconstruct(x_test)}
         if noisy is not None:
             outputs["noisy"] = network.reconstruct(noisy)
+        weights = network.stack.arena.packed(network.stack.arena.params)
     content = {
         "options": config.resolved().to_dict(),
         "losses": trainer.history[-1] if trainer.history else {},
@@ -514,7 +517,7 @@ def _train(
         host(H),
         None if H_noisy is None else host(H_noisy),
         content,
-        host(network.stack.arena.params) if isinstance(network, Autoencoder) else None,
+        weights,
     )
 
 

@@ -40,7 +40,9 @@ class Slope:
         self.stack = stack
         self.x = x.astype("float64")
         self.goal = rng.uniform(size=(len(x), stack.widths[-1]))
-        self.u = rng.choice((-1.0, 1.0), stack.arena.size)
+        self.u = np.zeros(stack.arena.size)
+        for name, shape in stack.arena.shapes.items():
+            stack.arena.view(self.u, name)[...] = rng.choice((-1.0, 1.0), shape)
         twin = stack.copy(rows=len(x), dtype="float64")
         twin.forward(self.x)
         twin.backward({twin.depth: [Tap(self.goal, 2.0)]})

@@ -26,7 +26,7 @@ RULES = {
 
 
 def make_arena(ops, dtype, theta):
-    arena = Arena(ops, {"W": (5, 7), "b": (2,)}, dtype)
+    arena = Arena(ops, {"W": (SIZE,)}, dtype)
     arena.params[...] = theta
     return arena
 

@@ -351,3 +351,15 @@ def test_a_variant_may_move_images(monkeypatch, kind):
     made = baselines.compute(spec)
     assert made.H.shape == (360, 3)
     assert spec.identity["noise_shift"] == 1.0
+
+
+def test_stored_weights_have_no_gaps_and_give_the_same_codes(monkeypatch):
+    """The stored form is older than the gaps between the blocks in memory."""
+    small = {"widths": (11,), "rank": 3, "epochs": 1, "fast": "off"}
+    info = baselines.inspect(Source("mnist", "digits"), 200)
+    spec = Representation(info, "ae2", 0, make_config("ae2", small))
+    made = baselines.compute(spec)
+    assert made.weights.shape == (made.content["parameters"],)
+    monkeypatch.setattr(baselines, "_factorize", lambda x_train, x_test, seed: x_test)
+    above = Representation(info, "nmf", 0, None, parent=spec)
+    np.testing.assert_array_equal(baselines.compute(above, weights=made.weights), made.H)

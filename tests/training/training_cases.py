@@ -189,5 +189,6 @@ def poison(trainer):
     model.optimizer.t = -1
     for stack in model.nets.values():
         for flat in (stack.arena.params, *stack.arena.slots.values()):
-            flat.fill(np.nan)
+            for block in stack.arena.shapes:  # the gaps between them stay zero
+                stack.arena.view(flat, block).fill(np.nan)
     model.loss.sums.fill(np.nan)
