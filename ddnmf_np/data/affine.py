@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import math
 
-from ddnmf_np.data.streams import check_epoch, stream_key
-from ddnmf_np.engine.ops import Array, Ops
-from ddnmf_np.engine.philox import LOW_WORD, philox4x32
+from ddnmf_np.data.streams import read_epoch, stream_key
+from ddnmf_np.engine.ops import Array, Epoch, Motion, Ops
 from ddnmf_np.errors import UsageError
 
 _STREAM = b"affine  "
@@ -58,17 +57,18 @@ class Affine:
         redraw: bool = False,
         ops: Ops | None = None,
     ) -> None:
-        self.ranges = {"shift": shift, "rotation": rotation, "zoom": zoom, "shear": shear}
-        for name, value in self.ranges.items():
+        ranges = {"shift": shift, "rotation": rotation, "zoom": zoom, "shear": shear}
+        for name, value in ranges.items():
             check_range(f"noise_{name}", value, LIMITS[name])
         if len(image_shape) != 2 or min(image_shape) < 1:
             raise UsageError(f"image_shape is {image_shape}; expected height and width")
         self.image_shape = image_shape
+        self.motion = Motion(shift, math.radians(rotation), zoom, shear)
         self.redraw = redraw
         self.ops = ops or Ops()
         self._key = stream_key(seed, _STREAM)
 
-    def apply(self, x: Array, index: Array, epoch: int, out: Array) -> None:
+    def apply(self, x: Array, index: Array, epoch: Epoch, out: Array) -> None:
         """Write the moved copy of a batch of images (equation 2).
 
         Parameters
@@ -77,8 +77,8 @@ class Affine:
             Images, one a row; only read.
         index : (n,) int array
             Index in the data set of each row, 0 or more.
-        epoch : int
-            In [0, 2**32); without effect unless `redraw`.
+        epoch : int, or int array of shape (1,)
+            As for `ddnmf_np.data.noise.Noise.apply`.
         out : (n, height * width) float array of the dtype of `x`
             Overwritten; must not share memory with `x`.
 
@@ -94,46 +94,9 @@ class Affine:
                 f"Affine.apply: x {x.shape} {x.dtype}, index {index.shape}, out {out.shape} "
                 f"{out.dtype}; expected images of {height} x {width}, a row each, in one dtype"
             )
-        check_epoch(epoch)
-        self.ops.warp(x, self.matrices(index, epoch), self.image_shape, out)
-
-    def matrices(self, index: Array, epoch: int) -> Array:
-        """Return for each image the map from a pixel of the result to where its value comes from.
-
-        Parameters
-        ----------
-        index : (n,) int array
-            Index in the data set of each row.
-        epoch : int
-            As for `apply`.
-
-        Returns
-        -------
-        (n, 6) float64 array
-            ``a, b, c, d, s, t`` of ``row' = a row + b column + s``, ``column' = c row + d column +
-            t``, both measured from the centre of the image. With rows counted downwards, a positive
-            angle turns the image clockwise; positive shifts move it up and to the left.
-        """
-        xp = self.ops.xp
-        low = index.astype(xp.uint64)
-        counter = (
-            xp.arange(2, dtype=xp.uint64)[:, None],
-            (low & LOW_WORD)[None],
-            (low >> 32)[None],
-            epoch if self.redraw else 0,
-        )
-        words = philox4x32(counter, self._key, xp)  # (4, 2, n)
-        u = (words.astype(xp.float64) + 0.5) * 2.0**-31 - 1.0  # uniform on (-1, 1)
-        angle = u[0, 0] * math.radians(self.ranges["rotation"])
-        size = 1.0 + u[1, 0] * self.ranges["zoom"]
-        shear = u[2, 0] * self.ranges["shear"]
-        cos, sin = xp.cos(angle) / size, xp.sin(angle) / size
-        result: Array = xp.empty((index.shape[0], 6), xp.float64)
-        # Rotation times shear: columns move along with rows, then the image turns.
-        result[:, 0], result[:, 1] = cos - sin * shear, -sin
-        result[:, 2], result[:, 3] = sin + cos * shear, cos
-        result[:, 4], result[:, 5] = u[3, 0] * self.ranges["shift"], u[0, 1] * self.ranges["shift"]
-        return result
+        epoch = read_epoch(epoch, self.ops)
+        draw = (self._key, epoch if self.redraw else 0)
+        self.ops.warp(x, index, *draw, self.motion, self.image_shape, out)
 
 
 def check_range(name: str, value: float, limit: float) -> None:

@@ -7,7 +7,7 @@ the order or the process in which it is met, and no generator state needs saving
 
 from ddnmf_np.data.affine import Affine
 from ddnmf_np.data.streams import read_epoch, stream_key
-from ddnmf_np.engine.ops import Array, Ops
+from ddnmf_np.engine.ops import Array, Epoch, Ops
 from ddnmf_np.engine.philox import Words
 from ddnmf_np.errors import UsageError
 
@@ -87,7 +87,7 @@ class Noise:
         self._key = stream_key(seed, _NOISE_STREAM)
         self._words = Words(self.ops.xp)
 
-    def apply(self, x: Array, index: Array, epoch: int | Array, out: Array) -> None:
+    def apply(self, x: Array, index: Array, epoch: Epoch, out: Array) -> None:
         """Write the noisy copy of a batch (equation 2).
 
         See ``derivations/02-noise.md``.

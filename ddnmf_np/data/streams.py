@@ -2,7 +2,7 @@
 
 import operator
 
-from ddnmf_np.engine.ops import Array, Ops
+from ddnmf_np.engine.ops import Epoch, Ops
 from ddnmf_np.engine.philox import LOW_WORD
 from ddnmf_np.errors import UsageError
 
@@ -40,7 +40,7 @@ def check_epoch(epoch: int) -> None:
         raise UsageError(f"epoch={epoch} is out of range; give an integer in [0, 2**32)")
 
 
-def read_epoch(epoch: int | Array, ops: Ops) -> int | Array:
+def read_epoch(epoch: Epoch, ops: Ops) -> Epoch:
     """Return an epoch as a checked number, or as it is where reading it would be waiting."""
     if not getattr(epoch, "ndim", 0):
         check_epoch(epoch)

@@ -1,8 +1,8 @@
 """Arithmetic of the engine: the readable form, and the truth that every faster form must equal.
 
 Every operation writes into memory that the caller owns (``out``, or the argument that its
-summary names), allocates nothing on NumPy (but for `Ops.warp`), and runs on any array module ``xp``
-with its interface.
+summary names), allocates nothing on NumPy (except `Ops.warp` and its parts), and runs on any array
+module ``xp`` with its interface.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from ddnmf_np.engine.philox import Words
+from ddnmf_np.engine.philox import LOW_WORD, Words, philox4x32
 
 Array: TypeAlias = npt.NDArray[Any]
 """A NumPy array, or the array of another module with the same interface (CuPy)."""
@@ -47,6 +47,27 @@ class Tap(NamedTuple):
     ref: Array
     c: float
     total: Array | None = None
+
+
+class Motion(NamedTuple):
+    """Ranges of the random motion of images; see `ddnmf_np.data.affine.Affine`.
+
+    Attributes
+    ----------
+    shift : float
+        Largest shift along each axis, in pixels.
+    rotation : float
+        Largest angle in either direction, in radians.
+    zoom : float
+        Largest change of size, as a share of it.
+    shear : float
+        Largest shear: columns by which a row moves for each row that it is off the centre.
+    """
+
+    shift: float
+    rotation: float
+    zoom: float
+    shear: float
 
 
 ACTIVATIONS = ("identity", "relu", "sigmoid", "tanh", "softplus")
@@ -215,7 +236,71 @@ class Ops:
         work.normal(sigma, work.draw(index, x.shape[1], key, epoch), out)
         self.xp.add(out, x, out=out)  # equation 2: x + noise
 
-    def warp(self, x: Array, matrices: Array, shape: tuple[int, int], out: Array) -> None:
+    def warp(
+        self,
+        x: Array,
+        index: Array,
+        key: tuple[int, int],
+        epoch: int,
+        motion: Motion,
+        shape: tuple[int, int],
+        out: Array,
+    ) -> None:
+        """Write images moved at random (equation 2, geometric noise).
+
+        See ``derivations/02-noise.md``.
+
+        Parameters
+        ----------
+        x : ndarray of shape (n, height * width)
+            Images, one a row.
+        index : ndarray of shape (n,), int64
+            Index in the data set of each row; with key and epoch it determines the motion.
+        key : tuple of two ints
+            Of the generator, each below 2**32.
+        epoch : int
+            Part of the counter.
+        motion : Motion
+            Ranges of the motion.
+        shape : tuple of two ints
+            Height and width.
+        out : ndarray of shape (n, height * width)
+            Overwritten; must not share memory with `x`.
+        """
+        self.interpolate(x, self.maps(index, key, epoch, motion), shape, out)
+
+    def maps(self, index: Array, key: tuple[int, int], epoch: int, motion: Motion) -> Array:
+        """Return for each image the map from a pixel of the result to where its value comes from.
+
+        Parameters
+        ----------
+        index, key, epoch, motion
+            As for `warp`.
+
+        Returns
+        -------
+        ndarray of shape (n, 6), float64
+            ``a, b, c, d, s, t`` of ``row' = a row + b column + s``, ``column' = c row + d column +
+            t``, both measured from the centre of the image. With rows counted downwards, a positive
+            angle turns the image clockwise; positive shifts move it up and to the left.
+        """
+        xp = self.xp
+        low = index.astype(xp.uint64)
+        block = xp.arange(2, dtype=xp.uint64)[:, None]
+        words = philox4x32((block, (low & LOW_WORD)[None], (low >> 32)[None], epoch), key, xp)
+        u = (words.astype(xp.float64) + 0.5) * 2.0**-31 - 1.0  # (4, 2, n), uniform on (-1, 1)
+        angle = u[0, 0] * motion.rotation
+        size = 1.0 + u[1, 0] * motion.zoom
+        shear = u[2, 0] * motion.shear
+        cos, sin = xp.cos(angle) / size, xp.sin(angle) / size
+        result: Array = xp.empty((index.shape[0], 6), xp.float64)
+        # Rotation times shear: columns move along with rows, then the image turns.
+        result[:, 0], result[:, 1] = cos - sin * shear, -sin
+        result[:, 2], result[:, 3] = sin + cos * shear, cos
+        result[:, 4], result[:, 5] = u[3, 0] * motion.shift, u[0, 1] * motion.shift
+        return result
+
+    def interpolate(self, x: Array, maps: Array, shape: tuple[int, int], out: Array) -> None:
         """Write images seen through affine maps (equation 2, geometric noise).
 
         A pixel of the result has the value that the image has at the mapped place, interpolated
@@ -226,8 +311,8 @@ class Ops:
         ----------
         x : ndarray of shape (n, height * width)
             Images, one a row.
-        matrices : ndarray of shape (n, 6), float64
-            See `ddnmf_np.data.affine.Affine.matrices`; places and weights are computed in float64.
+        maps : ndarray of shape (n, 6), float64
+            As `maps` returns them; places and weights are computed in float64.
         shape : tuple of two ints
             Height and width.
         out : ndarray of shape (n, height * width)
@@ -243,7 +328,7 @@ class Ops:
         place = xp.arange(size)
         row = place // width - (height - 1) / 2
         column = place % width - (width - 1) / 2
-        a, b, c, d, s, t = (matrices[:, k, None] for k in range(6))
+        a, b, c, d, s, t = (maps[:, k, None] for k in range(6))
         y = a * row + b * column + s + (height - 1) / 2
         z = c * row + d * column + t + (width - 1) / 2
         top, left = xp.floor(y), xp.floor(z)

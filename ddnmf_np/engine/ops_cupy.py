@@ -11,7 +11,7 @@ graph (`ddnmf_np.engine.graph_cupy`).
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from types import ModuleType
 from typing import Any, NamedTuple, Protocol
 
@@ -22,6 +22,7 @@ from ddnmf_np.engine.ops import (
     ACTIVATIONS,
     Array,
     Epoch,
+    Motion,
     Ops,
     Rate,
     Scales,
@@ -230,17 +231,29 @@ extern "C" __global__ void ddnmf_add_gaussian(
     }
 }
 
+__device__ double centred(unsigned int word) {  // uniform on (-1, 1)
+    return ((double)word + 0.5) * (1.0 / 2147483648.0) - 1.0;
+}
+
 // equation 2, geometric: each pixel from the four nearest to where its image's map leads
 extern "C" __global__ void ddnmf_warp(
-        Int n, Int size, Int height, Int width, const T* x, const double* matrices, T* out) {
+        Int n, Int size, unsigned int k0, unsigned int k1, unsigned int epoch, const Int* there,
+        Int height, Int width, double shift, double rotation, double zoom, double shear,
+        const T* x, const Int* index, T* out) {
     Int j = blockIdx.x * (Int)blockDim.x + threadIdx.x;
     if (j >= size) return;
-    double row = (double)(j / width) - (double)(height - 1) / 2;
-    double column = (double)(j % width) - (double)(width - 1) / 2;
+    if (there) epoch = (unsigned int)*there;
+    double middle = (double)(height - 1) / 2, centre = (double)(width - 1) / 2;
+    double row = (double)(j / width) - middle, column = (double)(j % width) - centre;
+    unsigned int word[8];
     for (Int i = blockIdx.y; i < n; i += gridDim.y) {
-        const double* m = matrices + 6 * i;
-        double y = m[0] * row + m[1] * column + m[4] + (double)(height - 1) / 2;
-        double z = m[2] * row + m[3] * column + m[5] + (double)(width - 1) / 2;
+        // Each thread draws its image's map anew: that costs less than to wait for another's.
+        philox4x32(0, index[i], epoch, k0, k1, word);
+        philox4x32(1, index[i], epoch, k0, k1, word + 4);
+        double angle = centred(word[0]) * rotation, scale = 1 + centred(word[1]) * zoom;
+        double skew = centred(word[2]) * shear, c = cos(angle) / scale, s = sin(angle) / scale;
+        double y = (c - s * skew) * row - s * column + centred(word[3]) * shift + middle;
+        double z = (s + c * skew) * row + c * column + centred(word[4]) * shift + centre;
         double top = floor(y), left = floor(z), down = y - top, right = z - left, value = 0;
         for (int k = 0; k < 4; ++k) {
             double y1 = top + k / 2, z1 = left + k % 2;
@@ -462,7 +475,7 @@ class CupyOps(Ops):
     ) -> None:
         """Write ``x`` times ``scale`` with the entries drawn set to ``values`` (equation 2)."""
         numbers = (*map(np.uint64, limits), *map(out.dtype.type, (*values, scale)))
-        self._add_noise("replace", x, index, key, epoch, out, *numbers)
+        self._add_noise("replace", x, index, key, epoch, out, numbers)
 
     def add_gaussian(
         self,
@@ -476,14 +489,22 @@ class CupyOps(Ops):
     ) -> None:
         """Write ``x`` plus normal deviates times ``sigma`` (equation 2), drawn in float64."""
         numbers = map(np.float64, (-2.0 * sigma**2, 2.0 * math.pi * 2.0**-32))
-        self._add_noise("add_gaussian", x, index, key, epoch, out, *numbers)
+        self._add_noise("add_gaussian", x, index, key, epoch, out, numbers)
 
-    def warp(self, x: Array, matrices: Array, shape: tuple[int, int], out: Array) -> None:
-        """Write images seen through affine maps (equation 2, geometric noise)."""
-        images = self._read(_shaped(x, (out.shape[0], shape[0] * shape[1])), out.dtype)
-        maps = self._read(_shaped(matrices, (out.shape[0], 6)), "float64")
-        arguments = (*map(np.int64, shape), images, maps, _shaped(out, x.shape))
-        self._by_row("warp", out, arguments)
+    def warp(
+        self,
+        x: Array,
+        index: Array,
+        key: tuple[int, int],
+        epoch: Epoch,
+        motion: Motion,
+        shape: tuple[int, int],
+        out: Array,
+    ) -> None:
+        """Write images moved at random (equation 2, geometric noise)."""
+        _shaped(x, (out.shape[0], shape[0] * shape[1]))
+        numbers = (*map(np.int64, shape), *map(np.float64, motion))
+        self._add_noise("warp", x, index, key, epoch, out, numbers, each=1)
 
     def _add_noise(
         self,
@@ -493,12 +514,14 @@ class CupyOps(Ops):
         key: tuple[int, int],
         epoch: Epoch,
         out: Array,
-        *numbers: Any,
+        numbers: Iterable[Any],
+        each: int = 4,
     ) -> None:
+        rows = self._read(_shaped(x, out.shape), out.dtype)
+        index = self._read(_shaped(index, out.shape[:1]), "int64")
         number, there = (epoch, NULL) if isinstance(epoch, int) else (0, epoch)
         counter = (*map(np.uint32, (*key, number)), there)
-        arrays = (self._read(x), self._read(index, "int64"), out)
-        self._by_row(name, out, (*counter, *numbers, *arrays), each=4)  # four words at a time
+        self._by_row(name, out, (*counter, *numbers, rows, index, out), each=each)
 
     # -- equation 8 -----------------------------------------------------------------------
 

@@ -73,9 +73,9 @@ def _replace(
 
 
 @_loop
-def _warp(x: Any, matrices: Any, height: int, width: int, out: Any) -> None:
+def _interpolate(x: Any, maps: Any, height: int, width: int, out: Any) -> None:
     for i in range(x.shape[0]):
-        a, b, c, d, s, t = matrices[i]
+        a, b, c, d, s, t = maps[i]
         for j in range(height * width):
             row, column = j // width - (height - 1) / 2, j % width - (width - 1) / 2
             y = a * row + b * column + s + (height - 1) / 2
@@ -210,7 +210,7 @@ class NumbaOps(Ops):
         a, flat, total = np.zeros((1, 4), dtype), np.zeros(4, dtype), np.zeros(1)
         index, key = np.zeros(1, np.int64), (0, 0)
         self.replace(a, index, key, 0, (0, 0), (0.0, 0.0), 1.0, a.copy(), Words())
-        self.warp(a, np.zeros((1, 6)), (2, 2), a.copy())
+        self.interpolate(a, np.zeros((1, 6)), (2, 2), a.copy())
         self.activate("relu", a, flat)
         self.delta("relu", a, a.copy(), [Tap(a, 1.0, total)], a.copy(), flat)
         self.momentum(flat, flat.copy(), flat.copy(), 1.0, 0.0, flat)
@@ -232,9 +232,9 @@ class NumbaOps(Ops):
         as_dtype = x.dtype.type
         _replace(x, index, key, epoch, limits, *map(as_dtype, (*values, scale)), out)
 
-    def warp(self, x: Array, matrices: Array, shape: tuple[int, int], out: Array) -> None:
+    def interpolate(self, x: Array, maps: Array, shape: tuple[int, int], out: Array) -> None:
         """Write images seen through affine maps (equation 2, geometric noise), in one pass."""
-        _warp(x, matrices, *shape, out)
+        _interpolate(x, maps, *shape, out)
 
     def activate(self, kind: str, z: Array, b: Array | None = None) -> None:
         """Overwrite ``z`` with ``f(z + b)`` (equations 1 and 3), for ReLU with bias in one pass.

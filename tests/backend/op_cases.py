@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ddnmf_np.engine.ops import ACTIVATIONS, Ops, Tap, adam_scales, optimizer_work
+from ddnmf_np.engine.ops import ACTIVATIONS, Motion, Ops, Tap, adam_scales, optimizer_work
 from ddnmf_np.engine.philox import Words
 
 ULPS = 16
@@ -250,14 +250,16 @@ float32 the result is rounded to 6e-8."""
 
 
 def _warp(ops, draw, shape):
-    """Images of as many shapes as the size allows, each row through a map of its own."""
-    written, (n, size) = {}, shape
+    """Images of as many shapes as the size allows, each moved by less than a pixel at its centre.
+
+    So the centre of an image is never all zero.
+    """
+    written, size = {}, shape[1]
     for height in [k for k in (1, 2, 5, 13, size) if size % k == 0]:
-        maps = draw.rng.normal(size=(n, 6)) * [0.5, 0.2, 0.2, 0.5, 2.0, 2.0] + [1, 0, 0, 1, 0, 0]
-        maps[0] = (0.9, 0.2, -0.1, 1.1, 0.25, -0.25)  # leads nowhere so far that all is 0
-        out = ops.empty(shape, draw.dtype)
-        images = draw(shape, 0.5, 1.0, special=False)
-        ops.warp(images, ops.to_device(maps), (height, size // height), out)
+        index = ops.to_device(draw.rng.integers(0, 2**40, shape[0]))
+        images, out = draw(shape, 0.5, 1.0, special=False), ops.empty(shape, draw.dtype)
+        motion, image = Motion(0.9, 0.5, 0.3, 0.4), (height, size // height)
+        ops.warp(images, index, KEY, 2**32 - 1, motion, image, out)
         written[f"{height} rows"] = (out, WARP[draw.dtype.name])
     return written
 

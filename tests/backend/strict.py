@@ -646,6 +646,14 @@ def take(a, indices, axis=None, out=None):
     return out
 
 
+def take_along_axis(a, indices, axis):
+    return _new(np.take_along_axis(_array(a), _array(indices, "indices"), axis))
+
+
+def where(condition, x=None, y=None):
+    return _new(np.where(_array(condition, "condition"), _operand(x), _operand(y)))
+
+
 def matmul(
     *args, axes=None, axis=None, keepdims=False, casting="same_kind", dtype=None, signature=None,
     order="K", out=None
@@ -897,6 +905,8 @@ FUNCTIONS = {
     "get_default_memory_pool": get_default_memory_pool,
     "copyto": copyto,
     "take": take,
+    "take_along_axis": take_along_axis,
+    "where": where,
     "matmul": matmul,
     "sum": sum_,
     "vdot": vdot,

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import op_cases
 import pytest
+import strict as stand_in
 from strict import ElementwiseKernel, RawKernel, strict
 from tolerances import GOLDEN64, assert_close, assert_same_bits
 
@@ -23,7 +24,8 @@ from ddnmf_np.data.rows import Rows
 from ddnmf_np.data.sources import stream
 from ddnmf_np.engine import backend, ops_cupy
 from ddnmf_np.engine.gradcheck import gradcheck
-from ddnmf_np.engine.ops import Ops, Tap
+from ddnmf_np.engine.ops import Motion, Ops, Tap
+from ddnmf_np.engine.ops_cupy import CupyOps
 from ddnmf_np.estimator import DDNMF
 from ddnmf_np.model import Model
 from ddnmf_np.train import main
@@ -99,7 +101,7 @@ PLANTED_IN_SOURCE = {
     "replace": ("round < 10", "round < 9"),
     "replace all": ("w < limit1", "(unsigned int)w < (unsigned int)limit1"),
     "add_gaussian": ("lane % 2 ? sin", "lane % 2 ? cos"),
-    "warp": ("m[2] * row + m[3] * column", "m[3] * row + m[2] * column"),
+    "warp": ("(s + c * skew) * row + c * column", "(s + c * skew) * column + c * row"),
 }
 
 
@@ -183,45 +185,92 @@ def test_noise_is_the_same(device, kind, dtype, redraw):
 MOTION = {"shift": 1.5, "rotation": 20.0, "zoom": 0.2, "shear": 0.3}
 
 
+class Plain(CupyOps):
+    """The plain form of the motion on a device."""
+
+    warp = Ops.warp
+
+
+def moved(ops, x, index, shape, **options):
+    """Return images moved at random, on the host."""
+    out = ops.empty(x.shape, x.dtype)
+    motion = Affine(shape, **options, ops=ops)
+    motion.apply(ops.to_device(x), ops.to_device(index), 3, out)
+    return ops.to_host(out)
+
+
 @pytest.mark.parametrize("redraw", [False, True])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("shape", [(1, 13), (13, 1), (28, 28)])
 def test_motion_is_the_same(device, shape, dtype, redraw):
     index = np.random.default_rng(1).integers(0, 2**40, SAMPLES)
     x = np.random.default_rng(2).uniform(0.5, 1.0, (SAMPLES, shape[0] * shape[1])).astype(dtype)
-    maps, images = [], []
-    for ops in (Ops(), device.ops):
-        motion = Affine(shape, **MOTION, seed=2**63 - 1, redraw=redraw, ops=ops)
-        there, out = ops.to_device(index), ops.empty(x.shape, dtype)
-        maps.append(ops.to_host(motion.matrices(there, 3)))
-        motion.apply(ops.to_device(x), there, 3, out)
-        images.append(ops.to_host(out))
-    assert_close(maps[1], maps[0], op_cases.NORMAL["float64"], "maps")
-    assert_close(images[1], images[0], op_cases.WARP[dtype], "images")
-    assert (images[0] != x).any(axis=1).all()
+    options = MOTION | {"seed": 2**63 - 1, "redraw": redraw}
+    expected, found, plain = (
+        moved(ops, x, index, shape, **options) for ops in (Ops(), device.ops, Plain(device.ops.xp))
+    )
+    assert_close(found, expected, op_cases.WARP[dtype], "one launch")
+    assert_close(plain, expected, op_cases.WARP[dtype], "the plain form on a device")
+    assert (expected != x).any(axis=1).all()
 
 
-def test_maps_that_are_no_numbers_lead_nowhere(device):
-    """Nor out of the memory; whole numbers lead to the same bits."""
-    maps = np.tile([1.0, 0.0, 0.0, 1.0, 0.0, 0.0], (40, 1))
-    for k, bad in enumerate((np.nan, np.inf, -np.inf, 1e300, -1e300, 2.0**62)):
-        maps[range(6 * k, 6 * k + 6), range(6)] = bad
-    maps[36:, 4:] = [[1.0, 0.0], [0.0, -2.0], [3.0, 1.0], [30.0, 0.0]]
-    x = np.random.default_rng(2).uniform(0.5, 1.0, (40, 35))
-    images = []
-    for ops in (Ops(), device.ops):
-        out = ops.empty(x.shape, "float64")
-        with np.errstate(all="ignore"):
-            ops.warp(ops.to_device(x), ops.to_device(maps), (5, 7), out)
-        images.append(ops.to_host(out))
-    assert_same_bits(images[1], images[0])
+def test_motion_is_one_launch_and_takes_no_memory(device, monkeypatch):
+    """The map of each image is drawn where it is used, not by a launch for each step of Philox."""
+    if device.ops.xp is not strict:
+        pytest.skip("only the stand-in counts launches")
+    launched, submit = [], stand_in.submit
+    monkeypatch.setattr(
+        stand_in, "submit", lambda name, *what: launched.append(name) or submit(name, *what)
+    )
+    x, out = device.ops.zeros((9, 35), "float32"), device.ops.empty((9, 35), "float32")
+    index = device.ops.zeros((9,), "int64")
+    motion = Affine((5, 7), **MOTION, seed=5, ops=device.ops)
+    with device.crossings() as counted:
+        motion.apply(x, index, 0, out)
+    assert launched == ["ddnmf_warp"]
+    assert (counted.allocations, counted.to_device, counted.to_host) == (0, 0, 0)
 
 
-def test_images_and_maps_of_other_shapes_are_refused(device):
-    x, maps, out = (device.ops.zeros(shape, "float64") for shape in ((4, 35), (4, 6), (4, 35)))
-    for wrong in ((x[:3], maps, (5, 7), out), (x, maps[:3], (5, 7), out), (x, maps, (5, 8), out)):
+@pytest.mark.parametrize("shape", [(5, 7), (4, 6)])
+def test_no_motion_is_a_copy_on_the_device(device, shape):
+    x = np.random.default_rng(2).uniform(0.5, 1.0, (40, shape[0] * shape[1]))
+    assert_same_bits(moved(device.ops, x, np.arange(40), shape, seed=5), x)
+
+
+@pytest.mark.parametrize(
+    "ranges",
+    [
+        {"shift": 1e300},
+        {"shift": 2.0**62, "shear": 2.0**62},
+        {"shear": 1.7e308, "zoom": 1.0 - 2.0**-53},  # infinite, and no number in the middle row
+        {"shift": 1.7e308, "rotation": 179.0, "shear": 1.7e308},
+    ],
+    ids=["far", "no index", "no number", "all"],
+)
+def test_a_map_out_of_the_image_leads_to_zeros(device, ranges):
+    """And not out of the memory, wherever it leads."""
+    x = np.random.default_rng(2).uniform(0.5, 1.0, (300, 35))
+    with np.errstate(all="ignore"):
+        expected, found = (
+            moved(ops, x, np.arange(300), (5, 7), seed=5, **ranges) for ops in (Ops(), device.ops)
+        )
+    assert (expected == 0.0).any()
+    assert_close(found, expected, op_cases.WARP["float64"])
+
+
+def test_images_of_other_shapes_are_refused(device):
+    ops, motion = device.ops, Motion(1.0, 0.0, 0.0, 0.0)
+    x, out = ops.zeros((4, 35), "float64"), ops.zeros((4, 35), "float64")
+    index = ops.zeros((4,), "int64")
+    for wrong in (
+        (x[:3], index, (5, 7), out),
+        (x, index[:3], (5, 7), out),
+        (x, index, (5, 8), out),
+        (x, index, (5, 7), out[:3]),
+    ):
+        images, rows, shape, result = wrong
         with pytest.raises(ValueError, match=r"an array of shape .* where .* is expected"):
-            device.ops.warp(*wrong)
+            ops.warp(images, rows, op_cases.KEY, 0, motion, shape, result)
 
 
 def test_order_of_an_epoch_is_the_same(device):

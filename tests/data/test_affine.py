@@ -13,6 +13,7 @@ from ddnmf_np.data import affine as affine_module
 from ddnmf_np.data import noise as noise_module
 from ddnmf_np.data.affine import LIMITS, Affine
 from ddnmf_np.data.noise import NOISE_KINDS, Noise
+from ddnmf_np.engine.ops import Ops
 from ddnmf_np.errors import UsageError
 
 DTYPES = ("float32", "float64")
@@ -36,7 +37,7 @@ def images(n, shape, dtype="float64", seed=0):
 def warped(ops, image, a=1.0, b=0.0, c=0.0, d=1.0, s=0.0, t=0.0):
     """Return one image (height, width) through one map, written over NaN."""
     out = np.full((1, image.size), np.nan, image.dtype)
-    ops.warp(image.reshape(1, -1), np.array([[a, b, c, d, s, t]]), image.shape, out)
+    ops.interpolate(image.reshape(1, -1), np.array([[a, b, c, d, s, t]]), image.shape, out)
     return out.reshape(image.shape)
 
 
@@ -58,6 +59,20 @@ def moved(x, shape, *, index=None, epoch=0, seed=3, **options):
     out = np.full_like(x, np.nan)
     Affine(shape, **({**RANGES, "seed": seed} | options)).apply(x, index, epoch, out)
     return out
+
+
+class Watched(Ops):
+    """The plain operations, which keep the maps that they draw."""
+
+    def interpolate(self, x, maps, shape, out):
+        self.drawn = maps
+
+
+def maps_of(index, epoch=0, *, seed=5, **options):
+    """Return the maps that images of a data set are moved by, a row each."""
+    ops, x = Watched(), np.zeros((len(index), 40))
+    Affine((8, 5), **options, seed=seed, ops=ops).apply(x, index, epoch, np.zeros_like(x))
+    return ops.drawn
 
 
 # -- one image through one map ------------------------------------------------------------------
@@ -155,7 +170,7 @@ def test_any_map_beside_scipy(ops, shape):
     rng, n = np.random.default_rng(4), 60
     x, out = images(n, shape), np.full((n, math.prod(shape)), np.nan)
     maps = rng.normal(0.0, 1.0, (n, 6)) * [1, 1, 1, 1, 3, 3]
-    ops.warp(x, maps, shape, out)
+    ops.interpolate(x, maps, shape, out)
     centre = (np.array(shape) - 1) / 2
     for image, (a, b, c, d, s, t), found in zip(x, maps, out, strict=True):
         turn = np.array([[a, b], [c, d]])
@@ -183,7 +198,7 @@ def test_map_by_map(redraw):
     """Every map against the scalar generator: the layout of counter and words is pinned."""
     index = np.array([0, 59_999, 2**32 + 5, 3])
     seed, epoch = 2**63 + 12345, 6
-    maps = Affine((8, 5), **RANGES, seed=seed, redraw=redraw).matrices(index, epoch)
+    maps = maps_of(index, epoch, **RANGES, seed=seed, redraw=redraw)
 
     key = seed ^ int.from_bytes(b"affine  ", "big")
     for sample, found in zip(index.tolist(), maps, strict=True):
@@ -201,7 +216,7 @@ def test_map_by_map(redraw):
 
 def drawn(n=20_000, **ranges):
     """Return what was drawn for n images: angle (degrees), size, shear, and the two shifts."""
-    a, b, c, d, s, t = Affine((8, 8), **ranges, seed=5).matrices(np.arange(n), 0).T
+    a, b, c, d, s, t = maps_of(np.arange(n), **ranges).T
     angle, size = np.arctan2(-b, d), 1.0 / np.hypot(b, d)
     shear = (c * size - np.sin(angle)) / np.cos(angle)
     np.testing.assert_allclose(a * size, np.cos(angle) - np.sin(angle) * shear, atol=1e-14)
@@ -227,7 +242,7 @@ def test_each_motion_alone_fills_its_range(name):
 @pytest.mark.equation(2)
 def test_a_range_of_its_own_for_each_motion():
     for name, limit in RANGES.items():
-        maps = Affine((8, 8), **{name: limit}, seed=5).matrices(np.arange(300), 0)
+        maps = maps_of(np.arange(300), **{name: limit})
         changed = (maps != [1.0, 0.0, 0.0, 1.0, 0.0, 0.0]).any(axis=0).tolist()
         expected = {
             "shift": [False] * 4 + [True] * 2,
@@ -366,7 +381,7 @@ def test_range_that_cannot_be_used(name):
         assert str(caught.value) == f"noise_{name} is {value}; expected a {words[name]}"
     largest = math.nextafter(LIMITS[name], 0.0) if LIMITS[name] < math.inf else 1e6
     for value in (0, largest):
-        maps = Affine((8, 8), **{name: value}, seed=0).matrices(np.arange(2000), 0)
+        maps = maps_of(np.arange(2000), **{name: value})
         assert np.isfinite(maps).all()
 
 

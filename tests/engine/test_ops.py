@@ -489,12 +489,12 @@ class TestLayerTwin:
                 twin.activate(kind, z2, b)
             np.testing.assert_array_equal(z2, z)
 
-    def check_warp(self, twin, x, maps, shape):
+    def check_interpolation(self, twin, x, maps, shape):
         found = []
         for ops in (Ops(), twin):
             out = np.full_like(x, 3.0)
             with np.errstate(all="ignore"):  # overflow and NaN are inputs here
-                ops.warp(x, maps, shape, out)
+                ops.interpolate(x, maps, shape, out)
             found.append(out)
         expected, actual = found
         np.testing.assert_array_equal(np.isnan(actual), np.isnan(expected))
@@ -504,19 +504,19 @@ class TestLayerTwin:
 
     @pytest.mark.parametrize("shape", IMAGES)
     @pytest.mark.parametrize("dtype", DTYPES)
-    def test_warp(self, twin, dtype, shape):
+    def test_interpolation(self, twin, dtype, shape):
         rng, size = np.random.default_rng(7), shape[0] * shape[1]
         x = rng.uniform(size=(50, size)).astype(dtype)
         maps = rng.normal(size=(50, 6)) * [1.0, 0.5, 0.5, 1.0, 2.0, 2.0]
         maps[:20] = np.rint(maps[:20] * 2.0) / 2.0  # pixels and the middle between two, exactly
         if size > 1:
-            assert 0 < np.count_nonzero(self.check_warp(twin, x, maps, shape)) < x.size
+            assert 0 < np.count_nonzero(self.check_interpolation(twin, x, maps, shape)) < x.size
         else:
-            self.check_warp(twin, x, maps, shape)
+            self.check_interpolation(twin, x, maps, shape)
 
     @pytest.mark.parametrize("shape", IMAGES)
     @pytest.mark.parametrize("dtype", DTYPES)
-    def test_warp_at_the_edges(self, twin, dtype, shape):
+    def test_interpolation_at_the_edges(self, twin, dtype, shape):
         """Edge values as pixels, and as each number of the map: no place is out of the memory."""
         rng, size = np.random.default_rng(8), shape[0] * shape[1]
         numbers = edges("float64")
@@ -524,19 +524,19 @@ class TestLayerTwin:
         for k in range(6):
             maps[k * numbers.size : (k + 1) * numbers.size, k] = numbers
         ordinary = rng.uniform(size=(len(maps), size)).astype(dtype)
-        self.check_warp(twin, ordinary, maps, shape)
+        self.check_interpolation(twin, ordinary, maps, shape)
         extreme = rng.choice(edges(dtype), (len(maps), size)).astype(dtype)
-        self.check_warp(twin, extreme, maps, shape)
+        self.check_interpolation(twin, extreme, maps, shape)
         still = np.tile([1.0, 0.0, 0.0, 1.0, 0.0, 0.0], (len(maps), 1))
-        self.check_warp(twin, extreme, still, shape)
-        self.check_warp(twin, ordinary, rng.choice(numbers, maps.shape), shape)
+        self.check_interpolation(twin, extreme, still, shape)
+        self.check_interpolation(twin, ordinary, rng.choice(numbers, maps.shape), shape)
 
     @settings(max_examples=60, deadline=None, derandomize=True, database=None)
     @given(data=st.data(), height=st.integers(1, 6), width=st.integers(1, 6))
-    def test_warp_of_any_numbers(self, twin, data, height, width):
+    def test_interpolation_of_any_numbers(self, twin, data, height, width):
         pixels = hnp.arrays("float64", (3, height * width), elements=hnp.from_dtype(np.dtype("f8")))
         maps = hnp.arrays("float64", (3, 6), elements=st.floats(-3, 3) | st.floats())
-        self.check_warp(twin, data.draw(pixels), data.draw(maps), (height, width))
+        self.check_interpolation(twin, data.draw(pixels), data.draw(maps), (height, width))
 
     def test_warm_up_compiles_everything(self, twin):
         from ddnmf_np.engine import ops_numba
