@@ -1,17 +1,13 @@
-"""Fixtures of the backend's tests; makes this folder importable (``strict``, ``op_cases``)."""
+"""Fixtures of the backend's tests; makes this folder importable (``op_cases``, ``emulated``)."""
 
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
-from typing import Any
 
+import emulated as emulation
 import pytest
-import strict as stand_in
 from availability import unavailable
-from cuda_on_host import COMPILER
-from fake_cublas import FakeCublas, importer
 
-from ddnmf_np.engine import cublas
 from ddnmf_np.engine.backend import get_ops, load_cupy, why_not_cupy
 from ddnmf_np.engine.ops_cupy import CupyOps
 
@@ -27,61 +23,68 @@ def cupy():
 
 
 @dataclass
+class Crossings:
+    """What was moved from the device to the host."""
+
+    to_host: int = 0
+
+
+@dataclass
 class Device:
-    """CuPy's operations, and how to count what crosses from the device to the host."""
+    """CuPy's operations on a device, real or emulated."""
 
     ops: CupyOps
-    crossings: Any
 
     def plain(self):
         """Return operations whose products are CuPy's own, so that nothing is recorded."""
         return CupyOps(self.ops.xp)
 
-
-@pytest.fixture(autouse=True)
-def fake_cublas(request, monkeypatch):
-    """NVIDIA's bindings, faked unless a test has a real device: the real ones would take the
-    stand-in's host addresses for a device's.
-    """
-    if request.node.get_closest_marker("gpu") is not None:
-        return None
-    blas = FakeCublas()
-    monkeypatch.setattr(cublas, "import_module", importer(blas))
-    monkeypatch.setattr(cublas, "WORKSPACE", 4096)
-    return blas
-
-
-why_no_device = cache(why_not_cupy)
-
-
-@pytest.fixture(params=["strict", pytest.param("cuda", marks=pytest.mark.gpu)])
-def device(request):
-    """The stand-in everywhere; with ``-m gpu`` a CUDA device instead."""
-    if request.param == "strict":
-        if COMPILER is None:
-            pytest.skip("no C++ compiler, which the stand-in's kernels need")
-        products = [cublas.Cublas(stand_in.strict) for _ in range(2)]
-        return Device(CupyOps(stand_in.strict, products), stand_in.crossings)
-    if why_no_device() is not None:
-        unavailable("DDNMF_REQUIRE_GPU", why_no_device())
-    return Device(get_ops("cupy"), crossings_of(load_cupy()))
-
-
-def crossings_of(cupy):
-    """Return a counter of CuPy's copies to the host: every one of them goes through ``get``."""
-
     @contextmanager
-    def crossings():
-        counted, get = stand_in.Crossings(), cupy.ndarray.get
+    def crossings(self):
+        """Count CuPy's copies to the host: every one of them goes through ``get``."""
+        ndarray, counted = load_cupy().ndarray, Crossings()
+        get = ndarray.get
 
         def counting_get(self, *args, **kwargs):
             counted.to_host += 1
             return get(self, *args, **kwargs)
 
-        cupy.ndarray.get = counting_get
+        ndarray.get = counting_get
         try:
             yield counted
         finally:
-            cupy.ndarray.get = get
+            ndarray.get = get
 
-    return crossings
+
+why_no_device = cache(why_not_cupy)
+
+
+@pytest.fixture
+def device():
+    """A CUDA device, or the emulated one; its tests are marked ``gpu``."""
+    if why_no_device() is not None:
+        unavailable("DDNMF_REQUIRE_GPU", why_no_device())
+    return Device(get_ops("cupy"))
+
+
+@pytest.fixture
+def emulated(device):
+    """The emulated device, which counts and complains."""
+    if emulation.ROOT is None:
+        pytest.skip("only the emulated device counts what it is asked for")
+    return emulation.Emulated()
+
+
+@pytest.fixture(autouse=True)
+def _no_complaints():
+    """Fail a test in which the emulated device has seen a race, or a wait in a recording, say.
+
+    A test that means it takes the complaints itself.
+    """
+    if emulation.ROOT is None:
+        yield
+        return
+    found = emulation.Emulated()
+    found.complaints()
+    yield
+    assert found.complaints() == []

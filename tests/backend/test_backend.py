@@ -11,7 +11,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from availability import unavailable
-from strict import strict
+from fake_cupy import CUDARuntimeError, fake_cupy, raising
 
 from ddnmf_np.engine import backend, cublas
 from ddnmf_np.engine.backend import (
@@ -24,40 +24,11 @@ from ddnmf_np.engine.backend import (
     why_not_cupy,
     why_not_numba,
 )
+from ddnmf_np.engine.graph_cupy import STREAMS
 from ddnmf_np.errors import BackendError, UsageError
 
 ROOT = Path(__file__).parents[2]
 CUDA12, CUDA13 = "pip install 'cupy-cuda12x[ctk]'", "pip install 'cupy-cuda13x[ctk]'"
-
-
-class CUDARuntimeError(RuntimeError):
-    """Named as CuPy's own."""
-
-
-def raising(error):
-    def fail(*args, **kwargs):
-        raise error
-
-    return fail
-
-
-def fake_cupy(*, count=1, driver=12090, runtime=12090, ones=None):
-    """Return a module like CuPy whose parts can be made to fail."""
-    reads = {"getDeviceCount": count, "driverGetVersion": driver, "runtimeGetVersion": runtime}
-    functions = {
-        name: raising(value) if isinstance(value, Exception) else lambda value=value: value
-        for name, value in reads.items()
-    }
-    return SimpleNamespace(
-        __version__="14.0.0",
-        ElementwiseKernel=strict.ElementwiseKernel,
-        ones=ones or strict.ones,
-        cuda=SimpleNamespace(
-            runtime=SimpleNamespace(
-                **functions, getDeviceProperties=strict.cuda.runtime.getDeviceProperties
-            )
-        ),
-    )
 
 
 @pytest.fixture
@@ -217,7 +188,7 @@ def test_description_never_raises(cupy_is, name):
     cupy_is(module, installed)
     found = describe_cuda()
     assert set(found) == {"cupy", "driver", "runtime", "devices", "problem"}
-    works_so_far = getattr(module, "ones", strict.ones) is not strict.ones
+    works_so_far = getattr(module, "ones", np.ones) is not np.ones
     assert (found["problem"] is None) == works_so_far
     assert len(found["devices"]) == works_so_far
 
@@ -229,37 +200,37 @@ def test_a_device_that_cannot_be_asked_is_a_problem(cupy_is):
     assert describe_cuda()["problem"] == "CUDARuntimeError: cudaErrorUnknown"
 
 
-def test_a_cupy_that_works_is_used(cupy_is):
-    cupy_is(strict)
-    assert load_cupy() is strict
+@pytest.mark.gpu
+def test_a_cupy_that_works_is_used(device):
+    assert load_cupy() is device.ops.xp
     assert why_not_cupy() is None
     assert why_no_graphs() is None
     for ops in (get_ops("cupy"), get_ops("auto"), ops_by_name("cupy")):
         assert ops.name == "cupy"
-        assert ops.xp is strict
-    assert describe_cuda()["devices"] == [
-        {"name": "strict", "compute_capability": "9.0", "memory_bytes": 2**30}
-    ]
+        assert ops.xp is device.ops.xp
+    (found, *_) = describe_cuda()["devices"]
+    assert found["name"] == device.ops.device_name()
+    assert found["memory_bytes"] >= 2**30
 
 
+@pytest.mark.gpu
 @pytest.mark.parametrize(
     ("precision", "major", "compute"),
     [("highest", 9, "COMPUTE_32F"), ("high", 9, "COMPUTE_32F_FAST_TF32"),
      ("high", 8, "COMPUTE_32F_FAST_TF32"), ("high", 7, "COMPUTE_32F")],
 )  # fmt: skip
-def test_precision_of_products(cupy_is, monkeypatch, fake_cublas, precision, major, compute):
+def test_precision_of_products(device, monkeypatch, precision, major, compute):
     """TF32 where it is asked for and the card has it: from compute capability 8.0 on."""
-    cupy_is(strict)
-    properties = strict.cuda.runtime.getDeviceProperties(0) | {"major": major}
-    monkeypatch.setattr(strict.cuda.runtime, "getDeviceProperties", lambda number: properties)
+    runtime = device.ops.xp.cuda.runtime
+    properties = runtime.getDeviceProperties(0) | {"major": major}
+    monkeypatch.setattr(runtime, "getDeviceProperties", lambda number: properties)
     for ops in (get_ops("cupy", matmul_precision=precision),
                 ops_by_name("cupy", matmul_precision=precision)):  # fmt: skip
-        a, out = strict.ones((2, 2), "float32"), strict.empty((2, 2), "float32")
-        for lane in (0, 1):
-            fake_cublas.computed.clear()
-            ops._streams.lane = lane
-            ops.matmul(a, a, out)
-            assert [kind.name for kind in fake_cublas.computed] == [compute]
+        assert len(ops._products) == STREAMS
+        for products in ops._products:
+            kind = products._blas.ComputeType
+            assert products._types["float32"][1] == kind[compute]
+            assert products._types["float64"][1] == kind.COMPUTE_64F
 
 
 def test_precision_means_nothing_on_numpy():
@@ -269,20 +240,20 @@ def test_precision_means_nothing_on_numpy():
     np.testing.assert_array_equal(out, a @ a)
 
 
+@pytest.mark.gpu
 @pytest.mark.parametrize(
     "error",
     [ModuleNotFoundError("No module named 'nvmath'"), RuntimeError("libcublas.so.12 is not found"),
      AttributeError("module has no attribute 'gemm_ex'")],
 )  # fmt: skip
 def test_without_the_bindings_cupy_multiplies_and_the_log_says_so_once(
-    cupy_is, monkeypatch, caplog, error
+    device, monkeypatch, caplog, error
 ):
-    cupy_is(strict)
     monkeypatch.setattr(cublas, "import_module", raising(error))
     backend._warn_once.cache_clear()
     for _ in range(2):
         ops = get_ops("cupy")
-        a, out = strict.ones((2, 2), "float32"), strict.empty((2, 2), "float32")
+        a, out = ops.xp.ones((2, 2), "float32"), ops.xp.empty((2, 2), "float32")
         ops.matmul(a, a, out)
         assert (out.get() == 2.0).all()
     (record,) = caplog.records
@@ -291,9 +262,9 @@ def test_without_the_bindings_cupy_multiplies_and_the_log_says_so_once(
     assert str(error) in why_no_graphs()
 
 
-def test_products_that_are_wrong_are_not_used(cupy_is, fake_cublas, monkeypatch, caplog):
-    cupy_is(strict)
-    monkeypatch.setattr(fake_cublas, "gemm_ex", lambda *args: None)  # leaves NaN
+@pytest.mark.gpu
+def test_products_that_are_wrong_are_not_used(device, monkeypatch, caplog):
+    monkeypatch.setattr(cublas.Cublas, "matmul", lambda self, a, b, out: out.fill(0.0))
     backend._warn_once.cache_clear()
     assert get_ops("cupy")._products is None
     assert "multiplied wrongly" in caplog.text
@@ -372,7 +343,8 @@ def test_numba_that_is_missing_or_broken(monkeypatch, error):
 def test_backend_of_an_array():
     assert backend_of(np.zeros(3)) == "numpy"
     assert backend_of([1.0]) == "numpy"
-    assert backend_of(strict.zeros(3)) == "cupy"
+    made_by_cupy = type("ndarray", (), {"__module__": "cupy"})
+    assert backend_of(made_by_cupy()) == "cupy"
 
 
 def test_installed_distributions_are_read():

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from strict import strict
+from fake_cupy import fake_cupy
 
 import ddnmf_np
 from ddnmf_np import doctor, environment
@@ -99,21 +99,30 @@ def test_what_is_not_installed_is_said(monkeypatch):
 
 
 def test_a_device_is_described(monkeypatch):
-    monkeypatch.setattr(backend, "import_module", lambda name: strict)
+    monkeypatch.setattr(backend, "import_module", lambda name: fake_cupy())
     found = doctor.examine()
     assert found["cuda"]["problem"] is None
     lines = doctor.report(json.loads(json.dumps(found)))
-    assert found["cuda"]["no_graphs"] is None
     assert "CUDA: driver 12.9, runtime 12.9" in lines
-    assert "device 0: strict, compute capability 9.0, 1.0 GiB" in lines
+    assert "device 0: a device, compute capability 9.0, 1.0 GiB" in lines
     assert "backend 'cupy': works" in lines
+
+
+@pytest.mark.gpu
+def test_the_doctor_finds_the_device_and_its_graphs(device):
+    found = doctor.examine()
+    assert found["cuda"]["problem"] is None
+    assert found["cuda"]["no_graphs"] is None
+    lines = doctor.report(json.loads(json.dumps(found)))
+    assert "backend 'cupy': works" in lines
+    assert any(line.startswith(f"device 0: {device.ops.device_name()}, ") for line in lines)
 
 
 def test_the_doctor_says_what_a_device_lacks_for_graphs(monkeypatch):
     def absent(name):
         raise ModuleNotFoundError(f"No module named {name!r}")
 
-    monkeypatch.setattr(backend, "import_module", lambda name: strict)
+    monkeypatch.setattr(backend, "import_module", lambda name: fake_cupy())
     monkeypatch.setattr(cublas, "import_module", absent)
     lines = doctor.report(doctor.examine())
     assert "backend 'cupy': works" in lines
@@ -126,19 +135,19 @@ def test_the_doctor_lets_a_device_compute(monkeypatch):
     def fail(cupy):
         raise BackendError("backend 'cupy': cannot compute, why and remedy")
 
-    monkeypatch.setattr(backend, "import_module", lambda name: strict)
+    monkeypatch.setattr(backend, "import_module", lambda name: fake_cupy())
     monkeypatch.setattr(backend, "_try_arithmetic", fail)
     lines = doctor.report(doctor.examine())
     assert "backend 'cupy': cannot compute, why and remedy" in lines
-    assert any(line.startswith("device 0: strict") for line in lines)
+    assert any(line.startswith("device 0: a device") for line in lines)
 
 
 def test_the_environment_of_a_run_asks_no_device_to_compute(monkeypatch):
-    monkeypatch.setattr(backend, "import_module", lambda name: strict)
+    monkeypatch.setattr(backend, "import_module", lambda name: fake_cupy())
     monkeypatch.setattr(backend, "_try_arithmetic", None)
     found = json.loads(json.dumps(environment.environment()))
-    assert found["cuda"]["devices"][0]["name"] == "strict"
-    assert found["versions"]["cupy"] == strict.__version__
+    assert found["cuda"]["devices"][0]["name"] == "a device"
+    assert found["versions"]["cupy"] == "14.0.0"
 
 
 def test_memory_where_the_system_says_nothing(monkeypatch, tmp_path):

@@ -1,24 +1,26 @@
-"""Two streams and recorded steps: the same numbers as one launch after the other.
+"""Streams and recorded steps: the same numbers as one launch after the other.
 
-Like ``test_gpu.py``, each test runs on the stand-in everywhere, and on a device with ``-m gpu``.
-The stand-in computes nothing while it records, refuses what a recording must not do, and finds
-races between the two streams (see ``strict.py``).
+As those of ``test_gpu.py``, the tests need a device, real or emulated (``-m gpu``). The emulated one
+does a graph's work in any order that its events allow, and finds races between its streams.
 """
 
 import logging
+from collections import Counter
 
 import numpy as np
 import pytest
 from availability import unavailable
-from strict import Event, Graph, Stream, StrictError, strict
 from tolerances import assert_same_bits
 
+import ddnmf_np.model as model_module
 from ddnmf_np.config import Config
 from ddnmf_np.engine import graph_cupy
 from ddnmf_np.engine.backend import why_no_graphs
-from ddnmf_np.engine.graph_cupy import MOST, WARM
+from ddnmf_np.engine.graph_cupy import MOST, STREAMS, WARM
 from ddnmf_np.model import Model
 from ddnmf_np.training import Trainer
+
+pytestmark = pytest.mark.gpu
 
 FEATURES, SAMPLES, BATCH = 13, 43, 16  # the last batch of an epoch is short: 11
 
@@ -79,8 +81,7 @@ def test_two_streams_are_the_same_bits_as_one(device, without_graphs, monkeypatc
 
 def test_every_batch_size_has_its_graph(device):
     trainer = trained(device.ops, WARM + 1)
-    recorder = trainer.model._repeat
-    assert sorted(key[0][1] for key in recorder._graphs) == [(11, FEATURES), (BATCH, FEATURES)]
+    assert sorted(key[0][1] for key in trainer._repeat._graphs) == [(11,), (BATCH,)]
 
 
 def test_a_run_goes_on_where_it_stopped(device):
@@ -142,13 +143,13 @@ def test_arrays_that_come_and_go_are_not_recorded(device):
 def faulty(ops, fault):
     """Return a trained model's state whose work does something that cannot be recorded."""
     trainer = Trainer(Model(FEATURES, config(), ops), data())
-    model, differentiate = trainer.model, trainer.model._differentiate
+    iterate = trainer._iterate
 
-    def work(x, x_noisy):
-        differentiate(x, x_noisy)
-        fault(ops, x)
+    def work(index):
+        iterate(index)
+        fault(ops, trainer._clean[: index.shape[0]])
 
-    model._differentiate = work
+    trainer._iterate = work
     trainer.train(WARM + 3)
     return trainer
 
@@ -174,7 +175,7 @@ def test_what_cannot_be_recorded_is_done_by_launches(device, without_graphs, fau
     with caplog.at_level(logging.WARNING, logger="ddnmf_np"):
         trainer = faulty(device.ops, action)
     assert_same_run(expected, trainer)
-    assert trainer.model._repeat._graphs == {}
+    assert trainer._repeat._graphs == {}
     (record,) = caplog.records  # once
     assert "cannot be recorded as a CUDA graph" in record.message
     # the next recording, of another model, is none the worse for it
@@ -183,17 +184,18 @@ def test_what_cannot_be_recorded_is_done_by_launches(device, without_graphs, fau
 
 def test_an_interruption_is_not_swallowed(device):
     trainer = trained(device.ops, WARM)
-    differentiate = trainer.model._differentiate
+    iterate = trainer._iterate
 
-    def work(x, x_noisy):
-        differentiate(x, x_noisy)
+    def work(index):
+        iterate(index)
         if device.ops.xp.cuda.get_current_stream().is_capturing():
             raise KeyboardInterrupt
 
-    trainer.model._differentiate = work
+    trainer._iterate = work
     with pytest.raises(KeyboardInterrupt):
         trainer.train(WARM + 1)
-    trainer.model._differentiate = differentiate
+    trainer._iterate = iterate
+    trainer.model.optimizer.t -= 1  # that step was begun, and nothing of it was done
     trainer.train(WARM + 1)
     assert_same_run(trained(device.ops, WARM + 1), trainer)
 
@@ -203,173 +205,107 @@ def test_an_error_in_one_lane_leaves_the_streams_joined(device):
     for one, two in ((lambda: 1 / 0, lambda: None), (lambda: None, lambda: 1 / 0)):
         with pytest.raises(ZeroDivisionError):
             device.ops.both(one, two)
-        assert streams.lane == 0
+        assert (streams.network, streams.number) == (0, 0)
     assert_same_run(trained(device.ops, 4), trained(device.ops, 4))
 
 
 def test_without_the_bindings_nothing_is_recorded(device):
     trainer = trained(device.plain(), WARM + 3)
-    assert not isinstance(trainer.model._repeat, graph_cupy.Recorder)
-    if device.ops.xp is strict:  # the same library there, other algorithms perhaps on a device
-        assert_same_run(trainer, trained(device.ops, WARM + 3))
+    assert not isinstance(trainer._repeat, graph_cupy.Recorder)
 
 
-# -- only the stand-in can tell ------------------------------------------------------------------
+# -- what the emulated device counts -------------------------------------------------------------
 
 
-@pytest.fixture
-def on_strict(device):
-    if device.ops.xp is not strict:
-        pytest.skip("only the stand-in looks into a recording")
-    return device
-
-
-def test_a_recorded_step_is_one_launch_and_asks_for_no_memory(on_strict):
-    trainer = trained(on_strict.ops, WARM + 1)
-    order = on_strict.ops.to_device(np.arange(BATCH))
-    before = Graph.launches
-    with on_strict.crossings() as counted:
-        trainer.step(order)
-    assert Graph.launches == before + 1
-    # ``index + first_index`` is the one array that a step makes
-    assert (counted.waits, counted.to_host, counted.to_device) == (0, 0, 0)
-    assert counted.allocations <= 1
-
-
-def test_an_epoch_waits_for_nothing(on_strict):
-    trainer = trained(on_strict.ops, WARM + 1)
-    with on_strict.crossings() as counted:
-        trainer.train(WARM + 2)
-    assert counted.waits == 0
-
-
-def launches(trainer):
-    (graph,) = (g for k, g in trainer.model._repeat._graphs.items() if k[0][1][0] == BATCH)
-    return [operation.name for operation in graph.operations]
+SEEDS = (1, 2, 3)
+"""Of the orders in which a graph's work is done: any that its events allow gives the same bits."""
 
 
 @pytest.mark.parametrize("objective", ["paper", "demo"])
-def test_a_graph_has_the_launches_of_the_layers(on_strict, objective):
+def test_any_order_that_the_events_allow_gives_the_same_bits(emulated, device, layers, objective):
+    expected = trained(device.ops, WARM + 2, objective=objective)
+    for seed in SEEDS:
+        with emulated.order(seed):
+            assert_same_run(expected, trained(device.ops, WARM + 2, objective=objective))
+
+
+@pytest.fixture(params=["each layer by itself", "all layers at once"])
+def layers(request, monkeypatch):
+    """How the optimizer goes: large networks move layer by layer, small ones as a whole."""
+    if request.param == "each layer by itself":
+        monkeypatch.setattr(model_module, "_CACHED", 0)
+    return request.param
+
+
+@pytest.mark.parametrize("objective", ["paper", "demo"])
+def test_a_graph_has_the_launches_of_the_layers(emulated, device, layers, objective):
     """Forward a product and a launch a layer; backward a launch and two products, the lowest one.
 
     The last layer of each network starts from zero.
     """
-    names = launches(trained(on_strict.ops, WARM + 1, objective=objective))
-    layers = 6 + 8
-    assert {name: names.count(name) for name in set(names)} == {
-        "gemm": 3 * layers - 2,
-        "ddnmf_activate": layers,
-        "ddnmf_delta": layers,
-        "fill": 2,
+    trained(device.ops, WARM + 2, objective=objective)
+    names = Counter(work.name.split()[0] for work in emulated.graph())
+    count = 6 + 8
+    assert names == {
+        "gemm": 3 * count - 2,
+        "ddnmf_activate": count,
+        "ddnmf_delta": count,
+        "memset": 2,
+        "ddnmf_gather": 1,
+        "ddnmf_replace": 1,
+        "ddnmf_adam": count if layers == "each layer by itself" else 2,
     }
 
 
-def test_a_missing_event_is_a_race(on_strict, monkeypatch, caplog):
-    """The test of the test: without the wait for both, the taps would read too early."""
-    monkeypatch.setattr(graph_cupy.TwoStreams, "both", unjoined)
-    trained(on_strict.ops, WARM + 1)
-    assert "race between" in caplog.text
+def test_gradients_of_weights_keep_nobody_waiting(emulated, device, monkeypatch):
+    """The longest row of a step is the student's layers: dW and the descent lie beside it."""
+    monkeypatch.setattr(model_module, "_CACHED", 0)
+    trained(device.ops, WARM + 2)
+    work = emulated.graph()
+    assert len({piece.stream for piece in work}) == STREAMS
+    forward, backward = 2 * 8, 2 * 8 - 1
+    ends = 1 + 2  # the signal of the last layer starts from zero; the lowest layer has dW and Adam
+    assert max(piece.row for piece in work) == 2 + forward + backward + ends
 
 
-def unjoined(self, one, two):
-    """Like `both`, but the second stream is waited for at the very end alone, by the caller."""
-    first = self.xp.cuda.get_current_stream()
-    if not self.__dict__.get("_begun"):
-        self._before.record(first)
-        self._second.wait_event(self._before)
-    self._begun = not self.__dict__.get("_begun", False)
-    one()
-    self.lane = 1
-    with self._second:
-        two()
-    self.lane = 0
-    if not self._begun:
-        self._after.record(self._second)
-        first.wait_event(self._after)
+class Deaf:
+    """An event that is never recorded: nobody waits for anything."""
+
+    def __init__(self, event):
+        self.event, self.ptr = event, event.ptr
+
+    def record(self, stream):
+        pass
 
 
-def test_what_two_kernels_would_share_is_a_race(on_strict, caplog):
-    on_strict.ops._done[1] = on_strict.ops._done[0]
-    trained(on_strict.ops, WARM + 1)
-    assert "race between ddnmf_delta and ddnmf_delta" in caplog.text
+@pytest.mark.parametrize("name", ["_before", "_after", "_marks"])
+@pytest.mark.parametrize("epochs", [1, WARM + 1])
+def test_a_missing_event_is_a_race(emulated, device, name, epochs):
+    """The test of the tests above: each kind of event is left out once."""
+    ops = type(device.ops)(device.ops.xp, device.ops._products)
+    events = getattr(ops._streams, name)
+    deaf = [Deaf(event) for event in events] if isinstance(events, list) else Deaf(events)
+    setattr(ops._streams, name, deaf)
+    trained(ops, epochs)
+    assert any("race between" in text for text in emulated.complaints())
 
 
-def test_one_workspace_for_two_streams_is_a_race(on_strict, caplog):
-    on_strict.ops._products[1] = on_strict.ops._products[0]
-    trained(on_strict.ops, WARM + 1)
-    assert "race between gemm and gemm" in caplog.text
+def test_what_two_kernels_would_share_is_a_race(emulated, device, without_graphs):
+    without_graphs._done[1] = without_graphs._done[0]
+    trained(without_graphs, 1)
+    assert any("ddnmf_delta and ddnmf_delta" in text for text in emulated.complaints())
 
 
-def test_the_stand_in_refuses_what_cuda_refuses():
-    stream, other = Stream(non_blocking=True), Stream(non_blocking=True)
-    a = strict.ones(3)
-    for refused in (
-        lambda: Stream.null.begin_capture(),
-        lambda: Stream().begin_capture(),
-        lambda: stream.end_capture(),
-    ):
-        with pytest.raises(StrictError):
-            refused()
-    for refused in (
-        lambda: stream.synchronize(),
-        lambda: Event().synchronize(),
-        lambda: a.get(),
-        lambda: bool(a[0]),
-        lambda: strict.empty(3),
-        lambda: a + a,
-        lambda: strict.asarray(np.ones(3)),
-        lambda: strict.matmul(a, a),
-        lambda: stream.begin_capture(),
-        lambda: Graph().launch(),
-        lambda: on(Stream.null, a),
-        lambda: on(other, a),
-        lambda: stream.wait_event(Stream.null.record()),
-        lambda: Stream.null.wait_event(stream.record()),
-    ):
-        with stream:
-            stream.begin_capture()
-            with pytest.raises(StrictError):
-                refused()
-            stream.end_capture()
+def test_one_workspace_for_two_streams_is_a_race(emulated, device):
+    products = list(device.ops._products)
+    products[1] = products[0]
+    trained(type(device.ops)(device.ops.xp, products), WARM + 1)
+    assert any("race between gemm" in text for text in emulated.complaints())
 
 
-def on(stream, a):
-    with stream:
-        strict.add(a, a, out=a)
+# -- what CuPy does, which this relies on ----------------------------------------------------------
 
 
-def test_unjoined_work_cannot_be_recorded():
-    stream, other, a = Stream(non_blocking=True), Stream(non_blocking=True), strict.ones(3)
-    with stream:
-        stream.begin_capture()
-        other.wait_event(stream.record())
-        on(other, a)
-        with pytest.raises(StrictError, match="unjoined"):
-            stream.end_capture()
-    with stream:
-        stream.begin_capture()
-        strict.add(a, a, out=a)
-        other.wait_event(stream.record())
-        on(other, a)
-        stream.wait_event(other.record())
-        graph = stream.end_capture()
-    assert (a.get() == 1.0).all()
-    graph.launch()
-    graph.launch()
-    assert (a.get() == 16.0).all()
-
-
-@pytest.mark.cupy
-def test_cupy_has_what_the_stand_in_has_of_streams(cupy):
-    for ours, theirs in ((Stream, cupy.cuda.Stream), (Event, cupy.cuda.Event)):
-        for name in vars(ours):
-            if name[0] != "_" and callable(vars(ours)[name]):
-                assert callable(getattr(theirs, name)), name
-    assert callable(cupy.cuda.Graph.launch)
-    assert callable(cupy.cuda.using_allocator)
-
-
-@pytest.mark.cupy
 def test_an_allocation_goes_through_the_allocator_of_the_block(cupy):
     """So that a recording is given up before an array of the pool can be part of it."""
     with cupy.cuda.using_allocator(graph_cupy._refuse):

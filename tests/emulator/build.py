@@ -168,7 +168,11 @@ def kernels(root: Path, cupy: Path) -> None:
 
     for name in ("carray.cuh", "math_constants.h"):
         shutil.copy(cupy / "_core/include/cupy" / name, root / "include/cupy")
-    for name in ("include/cupy/complex.cuh", "include/cupy/atomics.cuh", "cuda/include/cuda_runtime.h"):
+    for name in (
+        "include/cupy/complex.cuh",
+        "include/cupy/atomics.cuh",
+        "cuda/include/cuda_runtime.h",
+    ):
         (root / name).write_text("", "utf-8")
     for name in ("compile.py", "device.hpp"):
         shutil.copy(HERE / name, root)

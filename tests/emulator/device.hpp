@@ -24,7 +24,6 @@
 #define __constant__ static
 #define __forceinline__ inline
 #define __noinline__
-#define __launch_bounds__(...)
 #define __align__(n) alignas(n)
 
 using std::ceil; using std::copysign; using std::cos; using std::exp; using std::expm1; using std::fabs;
@@ -95,7 +94,7 @@ static int block(int n, bool backwards) {
     }
 }
 static int run(const unsigned* grid, const unsigned* size, bool together, std::function<void()> kernel) {
-    static const bool backwards = getenv("FAKECUDA_BACKWARDS") != 0;
+    bool backwards = getenv("FAKECUDA_BACKWARDS") != 0;
     gridDim = {grid[0], grid[1], grid[2]};
     blockDim = {size[0], size[1], size[2]};
     body = &kernel;

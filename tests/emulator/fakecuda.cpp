@@ -388,10 +388,13 @@ static std::vector<const Work*> ordered(const Graph& graph) {
     }
     return result;
 }
+static std::shared_ptr<Graph> last_graph = std::make_shared<Graph>();
+
 API int cudaGraphLaunch(void* gp, void* sp) {
     Stream* s = stream_of(sp);
     if (s->capture) return fail(900);
     Graph* graph = (Graph*)gp;
+    if (!dry) *last_graph = *graph;
     Touched touched;
     if (!dry)
         for (auto& work : graph->work) {
@@ -401,14 +404,18 @@ API int cudaGraphLaunch(void* gp, void* sp) {
         }
     return submit(sp, "graph_launch", touched, [=] { for (auto work : ordered(*graph)) work->run(); });
 }
-API int fake_graph_size(void* g) { return (int)((Graph*)g)->work.size(); }
-API const char* fake_graph_work(void* g) {  // a line for each piece of work: its stream and its name
+API const char* fake_graph() {  // of the last graph that was launched: stream, place in a row, name
     static std::string all;
     all.clear();
     std::map<Stream*, int> numbers;
-    for (auto& work : ((Graph*)g)->work) {
+    std::vector<int> rows;  // how many follow one another up to each
+    for (auto& work : last_graph->work) {
+        int row = 1;
+        for (size_t k = 0; k < rows.size(); ++k)
+            if (work.follows(last_graph->work[k]) && row <= rows[k]) row = rows[k] + 1;
+        rows.push_back(row);
         int number = numbers.emplace(work.stream, (int)numbers.size()).first->second;
-        all += std::to_string(number) + " " + work.name + "\n";
+        all += std::to_string(number) + "\t" + std::to_string(row) + "\t" + work.name + "\n";
     }
     return all.c_str();
 }
@@ -529,6 +536,7 @@ API int cublasCreate_v2(void** h) {
 }
 API int cublasDestroy_v2(void* h) {
     if (!captured.empty()) complain("a cuBLAS handle is destroyed while a stream is captured");
+    note("cublas_destroy");
     delete (Blas*)h;
     return 0;
 }
