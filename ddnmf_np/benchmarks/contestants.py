@@ -66,6 +66,10 @@ CONTESTANTS = {
             "max-autotune", ("cuda",),
         ),
         Contestant(
+            "torch-captured", "PyTorch eager, whole step captured", "torch_peer", "TorchPeer",
+            "captured", ("cuda",),
+        ),
+        Contestant(
             "torch-whole-graphs", "PyTorch compile, whole step, reduce-overhead", "torch_peer",
             "TorchPeer", "whole-step-graphs", ("cuda",),
         ),

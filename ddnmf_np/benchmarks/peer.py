@@ -65,6 +65,10 @@ class Timed(ABC):
         """Return the most memory taken on the device, or None where it has none of its own."""
         return None
 
+    def note(self) -> str | None:
+        """Return what the reader must know about the steps done, or None."""
+        return None
+
     def close(self) -> None:  # noqa: B027
         """Give back what is not given back by itself."""
 

@@ -2,6 +2,8 @@
 
 import os
 import sys
+from contextlib import contextmanager, nullcontext
+from types import SimpleNamespace
 
 import pytest
 from benchmark_cases import odd_problem
@@ -81,6 +83,114 @@ class TestTorch:
 
     def test_learns(self, kind):
         learns(kind, "eager")
+
+    @pytest.mark.parametrize("mode", ["whole-step-graphs", "reduce-overhead"])
+    def test_inductor_has_no_reason_to_skip_a_cuda_graph(self, kind, mode, monkeypatch):
+        """Inductor skips a graph that changes an input without a fixed address, and copies others.
+
+        This is what its check_for_mutation compares, and it can be seen without a device.
+        """
+        import torch
+        from torch._dynamo.backends.common import aot_autograd
+        from torch._functorch.aot_autograd import make_boxed_func
+        from torch._guards import TracingContext
+
+        found = []
+
+        def look(graph, inputs):
+            metadata = TracingContext.get().fw_metadata
+            changed = [i for i, info in enumerate(metadata.input_info) if info.mutates_data]
+            found.append((len(metadata.input_info), changed, metadata.static_input_indices))
+            return make_boxed_func(graph.forward)
+
+        real, backend = torch.compile, aot_autograd(fw_compiler=look, bw_compiler=look)
+        monkeypatch.setattr(
+            torch, "compile", lambda step, mode, dynamic: real(step, backend=backend, dynamic=False)
+        )
+        torch._dynamo.reset()
+        agrees(kind, mode, "paper")
+        assert found
+        for inputs, changed, fixed in found:
+            assert bool(changed) == (mode == "whole-step-graphs")
+            assert sorted(fixed) == list(range(inputs))
+
+    def test_batches_of_an_epoch_stay_at_their_addresses(self, kind):
+        problem = odd_problem()
+        peer = kind(problem, Settings(mode="eager"))
+        peer.start_epochs(problem.clean.reshape(-1, problem.case.n_features)[:-2])
+        seen = []
+        peer.train = lambda *batch: seen.append((len(batch[0]), *(t.data_ptr() for t in batch)))
+        peer.epoch()
+        peer.epoch()
+        assert len(seen) == 8
+        assert len(set(seen)) == 2  # full batches, and the short last one
+
+    def test_a_captured_step_is_done_once_for_each_call(self, kind, monkeypatch):
+        """CUDA's own calls are stood in for; nothing asked for while it records is done."""
+        import torch
+
+        from ddnmf_np.benchmarks.torch_peer import WARM, Captured
+
+        done, recording = [], []
+
+        class Graph:
+            def replay(self):
+                done.extend(self.work)
+
+        @contextmanager
+        def record(graph, pool, stream):
+            recording.append(graph)
+            graph.work = []
+            yield
+            recording.pop()
+
+        def step(x, x_noisy):
+            (recording[-1].work if recording else done).append((x, x_noisy))
+
+        stream = SimpleNamespace(wait_stream=lambda other: None)
+        for name, stand_in in {
+            "Stream": lambda: stream,
+            "current_stream": lambda: stream,
+            "stream": lambda stream: nullcontext(),
+            "graph_pool_handle": lambda: None,
+            "CUDAGraph": Graph,
+            "graph": record,
+        }.items():
+            monkeypatch.setattr(torch.cuda, name, stand_in)
+        captured = Captured(step)
+        batches = [(torch.zeros(n), torch.zeros(n)) for n in (5, 5, 3)]
+        for k in range(12):
+            captured(*batches[k % 3])
+            assert len(done) == k + 1
+            assert all(a is b for a, b in zip(done[-1], batches[k % 3], strict=True))
+        assert captured.steps == {5: WARM, 3: WARM}
+        assert len(captured.graphs) == 3
+
+    def test_a_step_to_be_captured_agrees(self, kind, monkeypatch):
+        from ddnmf_np.benchmarks import torch_peer
+
+        monkeypatch.setattr(torch_peer, "Captured", lambda step: step)
+        agrees(kind, "captured", "paper")
+
+    def test_a_skipped_graph_is_told(self, kind, monkeypatch):
+        import torch
+        from torch._inductor import cudagraph_trees
+
+        peer = kind(odd_problem(), Settings(mode="whole-step-graphs"))
+        assert peer.note() is None  # on a CPU there are no graphs
+        peer.device = torch.device("cuda")
+        counters = {"cudagraph_skips": 2}
+        managers = {0: SimpleNamespace(roots={"step": ["graph"]})}
+        monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
+        monkeypatch.setattr(torch._dynamo.utils, "counters", {"inductor": counters})
+        monkeypatch.setattr(cudagraph_trees, "get_manager", lambda k, make: managers.get(k))
+        assert peer.note() == "the compiler skipped 2 CUDA graphs"
+        counters["cudagraph_skips"] = 0
+        assert peer.note() is None
+        managers[0].roots["step"].clear()
+        assert peer.note() == "the compiler recorded no CUDA graph"
+        managers.clear()
+        assert peer.note() == "the compiler recorded no CUDA graph"
 
 
 @pytest.mark.filterwarnings("default")
