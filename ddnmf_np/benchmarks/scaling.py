@@ -8,6 +8,7 @@ the student's like ones is one D x D product; the NMF module in between is thin.
 
 from __future__ import annotations
 
+import gc
 import json
 import time
 import tracemalloc
@@ -173,16 +174,19 @@ def epoch_seconds(point: Point, options: Options, ops: Ops) -> float:
 
 
 def memory(point: Point, options: Options, ops: Ops) -> int:
-    """Return the bytes that an epoch needs at most, the data themselves left out."""
+    """Return the bytes that an epoch needs at most, without data and the backend's workspaces."""
     trainer = make_trainer(point, options, ops)
     trainer.train(1)
     del trainer
     if not ops.on_host:
         pool = ops.xp.get_default_memory_pool()
+        gc.collect()
         pool.free_all_blocks()
+        # The backend's own memory, mostly cuBLAS's workspaces, is the same for every point.
+        held = pool.total_bytes()
         trainer = make_trainer(point, options, ops)
         trainer.train(1)
-        return int(pool.total_bytes() - trainer.x.nbytes)
+        return int(pool.total_bytes() - held - trainer.x.nbytes)
     tracemalloc.start()
     try:
         trainer = make_trainer(point, options, ops)

@@ -1,11 +1,13 @@
 """``python -m ddnmf_np.bench scaling``."""
 
 import json
+from types import SimpleNamespace
 
 import pytest
 from matplotlib import image
 
 from ddnmf_np.bench import main
+from ddnmf_np.benchmarks import scaling
 from ddnmf_np.benchmarks.scaling import (
     BASE,
     SIZES,
@@ -78,6 +80,23 @@ def test_memory_counts_parameters_and_not_the_data():
     # p, g, m and v of four bytes each, and the buffers
     assert 16 * parameters <= small <= 24 * parameters
     assert large - small < 0.5 * (512 - 64) * 256 * 4
+
+
+def test_memory_on_a_device_leaves_out_what_the_backend_holds(monkeypatch):
+    """Such as cuBLAS's workspaces, 32 MiB for each stream, which hide how memory grows."""
+    held, needed = 4 * 32 * 2**20, 12_345
+    pool = SimpleNamespace(taken=held, total_bytes=lambda: pool.taken)
+    pool.free_all_blocks = lambda: setattr(pool, "taken", held)
+
+    class Trainer:
+        x = SimpleNamespace(nbytes=700)
+
+        def train(self, epochs):
+            pool.taken = held + needed + self.x.nbytes
+
+    ops = SimpleNamespace(on_host=False, xp=SimpleNamespace(get_default_memory_pool=lambda: pool))
+    monkeypatch.setattr(scaling, "make_trainer", lambda *point: Trainer())
+    assert memory(BASE["tiny"], Options(), ops) == needed
 
 
 def test_the_picture_has_a_panel_for_each_claim():
