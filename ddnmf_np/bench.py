@@ -15,8 +15,9 @@ from typing import Any
 from ddnmf_np import kernels as kernels  # before anything that loads NumPy
 from ddnmf_np.benchmarks import measure, report, scaling
 from ddnmf_np.benchmarks.contestants import CONTESTANTS, available
-from ddnmf_np.benchmarks.digest import digest
+from ddnmf_np.benchmarks.digest import Results, digest
 from ddnmf_np.benchmarks.problem import CASES
+from ddnmf_np.benchmarks.reference import BenchmarkError
 from ddnmf_np.engine.backend import load_cupy, why_not_cupy
 from ddnmf_np.engine.objective import PRESETS
 from ddnmf_np.errors import DDNMFError, OutputError, UsageError, printable
@@ -27,10 +28,13 @@ from ddnmf_np.signals import interrupt_on_sigterm
 INTERRUPTED = 130
 
 EPILOG = """\
-Before anything is timed, each contestant's losses are compared with those of plain NumPy, before
-the first step and after a few; if they differ there are no results (exit code 1). What is not
-installed or cannot run is shown as such. The peers are the extra 'bench'.
-Exit codes: 0 done, 1 wrong results, 2 usage, 3 no CUDA device, 4 data or files, 130 interrupted."""
+We compare each contestant's losses, before the first step and after a few, with those of plain
+NumPy. If they differ, or if the contestant fails, the table shows the reason instead of times. The
+others are measured all the same, and the exit code is 1. A contestant that is not installed is
+shown as such and is no failure; the extra 'bench' installs the peers. We write the files after each
+measurement, so an interrupted run leaves the rows that it has.
+Exit codes: 0 done, 1 a contestant failed or computes something else, 2 usage, 3 no CUDA device,
+4 data or files, 130 interrupted."""
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -183,12 +187,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stdout = None  # or Python would complain about it once more at its end
         return OutputError.exit_code
     except KeyboardInterrupt:
-        print("interrupted; there are no new results", file=sys.stderr)
+        kept = "there are no new results" if argv[:1] == ["scaling"] else "finished rows are kept"
+        print(f"interrupted; {kept}", file=sys.stderr)
         return INTERRUPTED
 
 
 def run_comparison(flags: argparse.Namespace) -> None:
-    """Compare, write and print."""
+    """Compare, write and print; raise `BenchmarkError` at the end if a contestant failed."""
     options: dict[str, Any] = vars(flags)
     folder, device = options.pop("output"), options.pop("device")
     if device == "cuda":
@@ -202,8 +207,18 @@ def run_comparison(flags: argparse.Namespace) -> None:
     names = tuple(dict.fromkeys(names))
     make_folder(folder)
     plan = measure.Plan(cases=cases, contestants=names, device=device, **options)
-    print(report.write(digest(measure.compare(plan, say=say)), folder))
+    results = measure.compare(plan, say=say, save=lambda so_far: save(so_far, folder))
+    print(save(results, folder))
     say(f"written: {', '.join(str(folder / f'bench.{kind}') for kind in ('json', 'md', 'png'))}")
+    if failed := measure.failures(results):
+        raise BenchmarkError(
+            f"no result from {', '.join(failed)}; {folder / 'bench.md'} has the reasons"
+        )
+
+
+def save(results: Results, folder: Path) -> str:
+    """Write the results so far and return the tables."""
+    return report.write(digest(results), folder)
 
 
 def run_scaling(flags: argparse.Namespace) -> None:

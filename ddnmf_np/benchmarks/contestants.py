@@ -10,6 +10,9 @@ from dataclasses import dataclass
 CHECKED_STEPS = 3
 """Steps after which the losses of all contestants are compared once more."""
 
+NOT_INSTALLED = "not installed"
+"""How the reason of a gap begins that is no failure."""
+
 
 @dataclass(frozen=True)
 class Contestant:

@@ -52,6 +52,7 @@ def _steps(rounds: list[Results]) -> dict[str, Any]:
         "cached_first_step_seconds": min(r["first_step_seconds"] for r in rounds),
         "peak_memory_mib": max(peaks) if peaks else None,
         "device_memory_mib": max(device) / 2**20 if device else None,
+        "note": _note(rounds),
     }
 
 
@@ -63,7 +64,12 @@ def _epochs(rounds: list[Results]) -> dict[str, Any]:
         "epoch_seconds": settled,
         "samples_per_second": rounds[0]["samples"] / settled,
         "last_over_second": seconds[-1] / seconds[min(1, len(seconds) - 1)],
+        "note": _note(rounds),
     }
+
+
+def _note(rounds: list[Results]) -> str | None:
+    return next((r["note"] for r in rounds if r["note"]), None)
 
 
 def seconds_of(table: Results, name: str) -> float | None:
@@ -136,7 +142,7 @@ def _on_a_gpu(results: Results) -> list[Verdict]:
     if table and (ours := seconds_of(table, "cupy")):
         compiled = best_of(table, lambda name: name.startswith("torch-"))
         if compiled:
-            what = f"paper-128: cupy / best torch.compile ({compiled[0]})"
+            what = f"paper-128: cupy / best PyTorch, compiled or captured ({compiled[0]})"
             found.append(Verdict(what, ours / compiled[1], 0.9))
         floors = [floor for floor in (product_floor(table), adam_floor(table)) if floor]
         if floors:

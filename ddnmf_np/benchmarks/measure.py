@@ -8,14 +8,15 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from ddnmf_np.benchmarks.contestants import CONTESTANTS, FLOORS
+from ddnmf_np.benchmarks.contestants import CONTESTANTS, FLOORS, NOT_INSTALLED
 from ddnmf_np.benchmarks.problem import CASES, Case
 from ddnmf_np.benchmarks.reference import (
+    BenchmarkError,
     check_agreement,
     check_training,
     make_problem,
@@ -31,8 +32,14 @@ from ddnmf_np.errors import DataError
 TIMEOUT_SECONDS = 1800
 """A contestant that takes longer is a gap; compilation with all tuning can take minutes."""
 
+WAITING = "not measured yet"
+"""The gap of a contestant that has not been visited."""
+
 Run = Callable[[Request], dict[str, Any]]
 """Answers a request; `in_own_process` but in tests."""
+
+Save = Callable[[dict[str, Any]], object]
+"""Takes the results so far, after each visit."""
 
 
 @dataclass(frozen=True)
@@ -83,7 +90,20 @@ class Plan:
     data_dir: str | None = None
 
 
-def compare(plan: Plan, run: Run | None = None, say: Say = print) -> dict[str, Any]:
+@dataclass(frozen=True)
+class _Context:
+    """A comparison under way: the plan, where problems lie, and who is told what."""
+
+    plan: Plan
+    folder: Path
+    run: Run
+    say: Say
+    save: Callable[[], object]
+
+
+def compare(
+    plan: Plan, run: Run | None = None, say: Say = print, save: Save | None = None
+) -> dict[str, Any]:
     """Measure everything that is asked for.
 
     Parameters
@@ -94,152 +114,184 @@ def compare(plan: Plan, run: Run | None = None, say: Say = print) -> dict[str, A
         Who answers a request; a process of its own for each by default.
     say : callable
         Takes lines that tell how far it is.
+    save : callable, optional
+        Takes the results so far after each visit, so that whoever is stopped keeps them.
 
     Returns
     -------
     dict
         Plain JSON types: ``plan``, what `surroundings` returns, ``cases`` by name and, if asked
         for, ``epochs`` and ``late_epochs``. Each contestant has either ``rounds`` (the worker's
-        answers) or ``gap``, the reason why it has none.
-
-    Raises
-    ------
-    BenchmarkError
-        If a contestant computes other losses than plain NumPy; then there are no results.
+        answers) or ``gap``, the reason why it has none: it failed, or it computes other losses
+        than plain NumPy. The others are measured all the same.
     """
-    run = run or in_own_process
     # A folder of this machine is nobody's business, and says nothing elsewhere.
     shown = {name: value for name, value in asdict(plan).items() if name != "data_dir"}
-    results: dict[str, Any] = {"plan": shown, **surroundings()}
+    results: dict[str, Any] = {"plan": shown, **surroundings(), "cases": {}}
     with tempfile.TemporaryDirectory(prefix="ddnmf-bench-") as folder:
-        results["cases"] = _compare_steps(plan, Path(folder), run, say)
+        context = _Context(
+            plan,
+            Path(folder),
+            run or in_own_process,
+            say,
+            (lambda: save(results)) if save else (lambda: None),
+        )
+        _compare_steps(context, results)
         if plan.epochs:
-            results["epochs"] = _compare_epochs(plan, Path(folder), run, say)
+            _compare_epochs(context, results)
         if plan.late_epochs:
-            results["late_epochs"] = _late_epochs(plan, Path(folder), run, say)
+            _late_epochs(context, results)
     return results
 
 
-def _compare_steps(plan: Plan, folder: Path, run: Run, say: Say) -> dict[str, Any]:
-    tables = {case.name: _Table(plan, case, folder, run, say) for case in plan.cases}
+def failures(results: dict[str, Any]) -> list[str]:
+    """Return who failed or differed, and in what; to be not installed is no failure."""
+    tables = results["cases"] | {k: results.get(k, {}) for k in ("epochs", "late_epochs")}
+    return [
+        f"{name} ({where})"
+        for where, table in tables.items()
+        for part in ("contestants", "floors")
+        for name, entry in table.get(part, {}).items()
+        if entry["gap"] is not None and not entry["gap"].startswith(NOT_INSTALLED)
+    ]
+
+
+def _compare_steps(context: _Context, results: dict[str, Any]) -> None:
+    plan = context.plan
     floors = [name for name, floor in FLOORS.items() if plan.device in floor.devices]
     names = [*plan.contestants, *floors]
+    tables = [_Table(context, case, names) for case in plan.cases]
+    results["cases"] = {table.problem.case.name: table.content for table in tables}
     for number in range(plan.rounds):
         # Each round starts with another one, so that no one always comes after the same.
         turn = number * max(1, len(names) // plan.rounds) % len(names)
-        for table in tables.values():
+        for table in tables:
             for name in names[turn:] + names[:turn]:
                 table.visit(name, f"round {number + 1} of {plan.rounds}")
-    return {name: table.content() for name, table in tables.items()}
 
 
-def _compare_epochs(plan: Plan, folder: Path, run: Run, say: Say) -> dict[str, Any]:
+def _compare_epochs(context: _Context, results: dict[str, Any]) -> None:
+    plan = context.plan
     try:
-        x = load(plan.dataset, data_dir=plan.data_dir).x_train
+        table = _epoch_table(context, "epochs", plan.contestants)
     except DataError as error:
-        say(f"epochs: {error}")
-        return {"gap": str(error)}
-    case = CASES["paper-128"]._replace(name=f"epochs of {plan.dataset}", n_features=x.shape[1])
-    table = _Table(plan, case, folder, run, say, x)
+        context.say(f"epochs: {error}")
+        results["epochs"] = {"gap": str(error)}
+        return
+    results["epochs"] = table.content
     for name in plan.contestants:
         table.visit(name, "epochs", epochs=plan.epochs)
-    return table.content()
 
 
-def _late_epochs(plan: Plan, folder: Path, run: Run, say: Say) -> dict[str, Any]:
-    """Return what late epochs of the fastest engine take: no value may slow the arithmetic."""
+def _late_epochs(context: _Context, results: dict[str, Any]) -> None:
+    """Measure what late epochs of the fastest engine take: no value may slow the arithmetic."""
+    plan = context.plan
     try:
-        x = load(plan.dataset, data_dir=plan.data_dir).x_train
+        table = _epoch_table(context, "late epochs", ())
     except DataError as error:
-        return {"gap": str(error)}
-    case = CASES["paper-128"]._replace(name=f"late epochs of {plan.dataset}", n_features=x.shape[1])
-    table = _Table(plan, case, folder, run, say, x)
+        results["late_epochs"] = {"gap": str(error)}
+        return
+    results["late_epochs"] = table.content
     # The fastest comes last in the list of all; where it cannot run, the one before it is asked.
     for name in reversed(CONTESTANTS):
         if CONTESTANTS[name].ours and name in plan.contestants:
             table.visit(name, "late epochs", epochs=plan.late_epochs)
             if table.entries[name]["gap"] is None:
                 break
-    return table.content()
+
+
+def _epoch_table(context: _Context, what: str, names: Sequence[str]) -> _Table:
+    plan = context.plan
+    x = load(plan.dataset, data_dir=plan.data_dir).x_train
+    case = CASES["paper-128"]._replace(name=f"{what} of {plan.dataset}", n_features=x.shape[1])
+    return _Table(context, case, names, x)
 
 
 class _Table:
-    """The answers for one case."""
+    """The answers for one case.
 
-    def __init__(
-        self, plan: Plan, case: Case, folder: Path, run: Run, say: Say, x: Any = None
-    ) -> None:
-        self.plan, self.run, self.say = plan, run, say
-        self.problem = make_problem(case, Config(objective=plan.objective), x)
-        self.path = folder / f"{case.name.replace(' ', '-')}.npz"
+    Attributes
+    ----------
+    content : dict
+        Everything as plain JSON types, up to date after each visit.
+    entries : dict
+        Its contestants and floors by name.
+    """
+
+    def __init__(self, context: _Context, case: Case, names: Sequence[str], x: Any = None) -> None:
+        self.context = context
+        self.problem = make_problem(case, Config(objective=context.plan.objective), x)
+        self.path = context.folder / f"{case.name.replace(' ', '-')}.npz"
         self.problem.save(self.path)
-        self.expected = reference_losses(self.problem)
         self.entries: dict[str, dict[str, Any]] = {}
+        self.content: dict[str, Any] = {
+            "shape": [case.n_features, *case.widths, case.rank],
+            "batch": case.batch,
+            "parameters": self.problem.n_parameters(),
+            "flop_per_step": self.problem.flop(),
+            "losses": reference_losses(self.problem),
+            "contestants": {},
+            "floors": {},
+        }
+        for name in names:
+            self._enter(name)
+
+    def _enter(self, name: str) -> None:
+        part, known = ("contestants", CONTESTANTS) if name in CONTESTANTS else ("floors", FLOORS)
+        entry = {"label": known[name].label, "gap": WAITING, "rounds": []}
+        self.entries[name] = self.content[part][name] = entry
 
     def visit(self, name: str, when: str, epochs: int = 0) -> None:
         """Ask a contestant once more, unless it could not answer before."""
-        contestant = (CONTESTANTS | FLOORS)[name]
-        entry = self.entries.setdefault(
-            name, {"label": contestant.label, "gap": None, "rounds": []}
-        )
-        if entry["gap"] is not None:
+        if name not in self.entries:
+            self._enter(name)
+        entry, context = self.entries[name], self.context
+        if entry["gap"] not in (None, WAITING):
             return
-        plan = self.plan
         start = time.perf_counter()
-        reply = self.run(
-            Request(
-                name,
-                str(self.path),
-                {
-                    "threads": plan.threads,
-                    "device": plan.device,
-                    "matmul_precision": plan.matmul_precision,
-                },
-                plan.warm_up,
-                plan.least_steps,
-                plan.seconds,
-                epochs,
-                plan.dataset,
-                plan.data_dir,
-            )
-        )
+        reply = context.run(self._request(name, epochs))
+        entry["gap"] = self._why_not(reply)
         where = f"{self.problem.case.name}, {when}, {name}"
-        if "gap" in reply:
-            entry["gap"] = reply["gap"]
-            self.say(f"{where}: no result: {reply['gap']}")
-            return
-        if "losses" in reply:
-            check_agreement(
-                f"{contestant.label} ({name})",
-                reply["losses"],
-                self.expected,
-                plan.matmul_precision,
-            )
-        if "trained_losses" in reply:
-            check_training(
-                f"{contestant.label} ({name})", reply["trained_losses"], self.expected[0]
-            )
-        entry["rounds"].append(reply)
-        times = sorted(reply["epoch_seconds" if epochs else "step_seconds"])
-        shown = times[len(times) // 2]
-        self.say(
-            f"{where}: {f'{shown:.2f} s an epoch' if epochs else f'{shown * 1e3:.3f} ms a step'}"
-            f" ({time.perf_counter() - start:.0f} s)"
+        if entry["gap"] is None:
+            entry["rounds"].append(reply)
+            times = sorted(reply["epoch_seconds" if epochs else "step_seconds"])
+            shown = times[len(times) // 2]
+            text = f"{shown:.2f} s an epoch" if epochs else f"{shown * 1e3:.3f} ms a step"
+            context.say(f"{where}: {text} ({time.perf_counter() - start:.0f} s)")
+        else:
+            context.say(f"{where}: no result: {entry['gap']}")
+        context.save()
+
+    def _request(self, name: str, epochs: int) -> Request:
+        plan = self.context.plan
+        return Request(
+            name,
+            str(self.path),
+            {
+                "threads": plan.threads,
+                "device": plan.device,
+                "matmul_precision": plan.matmul_precision,
+            },
+            plan.warm_up,
+            plan.least_steps,
+            plan.seconds,
+            epochs,
+            plan.dataset,
+            plan.data_dir,
         )
 
-    def content(self) -> dict[str, Any]:
-        """Return everything as plain JSON types."""
-        problem = self.problem
-        case = problem.case
-        return {
-            "shape": [case.n_features, *case.widths, case.rank],
-            "batch": case.batch,
-            "parameters": problem.n_parameters(),
-            "flop_per_step": problem.flop(),
-            "losses": self.expected,
-            "contestants": {k: v for k, v in self.entries.items() if k in CONTESTANTS},
-            "floors": {k: v for k, v in self.entries.items() if k in FLOORS},
-        }
+    def _why_not(self, reply: dict[str, Any]) -> str | None:
+        """Return why an answer is no result, or None if it is one."""
+        expected = self.content["losses"]
+        try:
+            if "losses" in reply:
+                check_agreement(reply["losses"], expected, self.context.plan.matmul_precision)
+            if "trained_losses" in reply:
+                check_training(reply["trained_losses"], expected[0])
+        except BenchmarkError as error:
+            return str(error)
+        gap: str | None = reply.get("gap")
+        return gap
 
 
 def in_own_process(request: Request) -> dict[str, Any]:

@@ -90,7 +90,6 @@ def reference_losses(problem: Problem) -> list[dict[str, float]]:
 
 
 def check_agreement(
-    name: str,
     found: list[dict[str, float]],
     expected: list[dict[str, float]],
     matmul_precision: str = "highest",
@@ -99,8 +98,6 @@ def check_agreement(
 
     Parameters
     ----------
-    name : str
-        Who it is.
     found, expected : list of dict
         Losses of the first steps as `reference_losses` returns them.
     matmul_precision : {"highest", "high"}
@@ -115,26 +112,23 @@ def check_agreement(
     for step, (theirs, ours) in enumerate(zip(found, expected, strict=True)):
         if theirs.keys() != ours.keys():
             raise BenchmarkError(
-                f"{name} computes {', '.join(sorted(theirs))}; expected {', '.join(sorted(ours))}"
+                f"computes {', '.join(sorted(theirs))}; expected {', '.join(sorted(ours))}"
             )
         for loss, value in ours.items():
             # Written so that a NaN is refused.
             if not abs(theirs[loss] - value) <= rtol * abs(value):
                 raise BenchmarkError(
-                    f"{name} computes something else: {loss} after {step} steps is "
+                    f"computes something else: {loss} after {step} steps is "
                     f"{theirs[loss]:.8g}, plain NumPy has {value:.8g}; a relative difference of "
-                    f"{abs(theirs[loss] / value - 1.0):.1e}, {rtol:g} is allowed. Nothing was "
-                    "reported"
+                    f"{abs(theirs[loss] / value - 1.0):.1e}, {rtol:g} is allowed"
                 )
 
 
-def check_training(name: str, trained: dict[str, float], untrained: dict[str, float]) -> None:
+def check_training(trained: dict[str, float], untrained: dict[str, float]) -> None:
     """Refuse a contestant whose epochs have not trained: another path than its steps.
 
     Parameters
     ----------
-    name : str
-        Who it is.
     trained, untrained : dict
         Losses of one batch, after the epochs and with the first weights.
 
@@ -145,6 +139,6 @@ def check_training(name: str, trained: dict[str, float], untrained: dict[str, fl
     """
     if not trained["loss_sym"] < 0.5 * untrained["loss_sym"]:
         raise BenchmarkError(
-            f"{name} does not train in its epochs: loss_sym is {trained['loss_sym']:.4g} after "
-            f"them and was {untrained['loss_sym']:.4g} before. Nothing was reported"
+            f"does not train in its epochs: loss_sym is {trained['loss_sym']:.4g} after them and "
+            f"was {untrained['loss_sym']:.4g} before"
         )

@@ -130,7 +130,7 @@ def _step_table(table: Results) -> str:
         is_floor = entry in table["floors"].values()
         first, again = s["first_step_seconds"], s["cached_first_step_seconds"]
         cells = [
-            entry["label"],
+            label(entry),
             ms(s["median"]),
             f"{ms(s['q1'])}-{ms(s['q3'])}",
             f"{ms(s['low'])}-{ms(s['high'])}",
@@ -159,7 +159,7 @@ def _epoch_table(epochs: Results) -> str:
         lines.append(
             row(
                 [
-                    entry["label"],
+                    label(entry),
                     f"{s['samples_per_second']:.0f}",
                     f"{s['epoch_seconds']:.2f}",
                     each,
@@ -196,10 +196,15 @@ def row(cells: Iterable[str]) -> str:
     return "| " + " | ".join(cells) + " |"
 
 
+def label(entry: Results) -> str:
+    """Return the name of a measured contestant, with its note."""
+    name, note = str(entry["label"]), entry["summary"].get("note")  # older results have none
+    return f"{name} (note: {note.replace('|', '/')})" if note else name
+
+
 def cell(text: str) -> str:
     """Return a reason as it fits a cell."""
-    text = text.replace("|", "/")
-    return f"no result: {text if len(text) <= 100 else text[:97] + '...'}"
+    return f"no result: {text.replace('|', '/')}"
 
 
 def ms(seconds: float) -> str:

@@ -134,8 +134,8 @@ class WholeStep:
         )
         self.t = torch.zeros((), device=sums.device)
         self.sums = sums
-        # Inductor makes no CUDA graph of a function that changes its inputs, unless they are marked:
-        # it would copy each input to a place of its own and change the copy
+        # Inductor copies the inputs of a CUDA graph to memory of its own, unless they are marked.
+        # The graph would change the copies, so Inductor skips it if one that changes is not marked
         # (check_for_mutation in torch/_inductor/cudagraph_utils.py).
         blocks = (self.weights, self.m, self.v)
         for tensor in (self.t, self.sums, *(t for block in blocks for t in block.values())):
@@ -169,7 +169,7 @@ class Captured:
     def __init__(self, step: Step) -> None:
         self.step = step
         self.graphs: dict[tuple[int, int, int], Any] = {}
-        self.steps: Counter[int] = Counter()  # by batch size: each has kernels of its own to load
+        self.steps: Counter[int] = Counter()  # by batch size: each loads other kernels
         self.stream, self.pool = torch.cuda.Stream(), torch.cuda.graph_pool_handle()
 
     def __call__(self, x: Any, x_noisy: Any) -> None:

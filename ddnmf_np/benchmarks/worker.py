@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ddnmf_np import kernels as kernels  # as the commands of this package do; before NumPy
-from ddnmf_np.benchmarks.contestants import CHECKED_STEPS, CONTESTANTS, FLOORS
+from ddnmf_np.benchmarks.contestants import CHECKED_STEPS, CONTESTANTS, FLOORS, NOT_INSTALLED
 from ddnmf_np.memory import peak_memory_mib
 
 if TYPE_CHECKING:  # what is imported before the clock starts would be nobody's
@@ -80,8 +80,9 @@ def measure(request: Request) -> dict[str, Any]:
         ``import_seconds``, ``build_seconds`` (networks and batches), ``first_step_seconds`` (with
         compilation), ``losses`` of the first steps, ``block_steps`` and ``step_seconds`` (of each
         block), ``peak_memory_mib``, ``import_memory_mib`` (before anything is built),
-        ``device_memory_bytes``, ``device``; with epochs, ``epoch_seconds`` and ``samples`` in
-        place of the steps, and ``trained_losses`` of the first batch after them.
+        ``device_memory_bytes``, ``device``, ``note`` (what the reader must know, or None); with
+        epochs, ``epoch_seconds`` and ``samples`` in place of the steps, and ``trained_losses`` of
+        the first batch after them.
     """
     contestant = (CONTESTANTS | FLOORS)[request.contestant]
     pin(request.settings["threads"])
@@ -117,6 +118,7 @@ def measure(request: Request) -> dict[str, Any]:
         result["peak_memory_mib"] = peak_memory_mib()
         result["device_memory_bytes"] = timed.device_memory_bytes()
         result["device"] = timed.device_name()
+        result["note"] = timed.note()
     finally:
         timed.close()
     return result
@@ -188,7 +190,7 @@ def describe(error: BaseException) -> str:
         if isinstance(cause, ModuleNotFoundError):
             name = (cause.name or "").partition(".")[0]
             if name in OPTIONAL:
-                return f"not installed: {name}"
+                return f"{NOT_INSTALLED}: {name}"
         cause = cause.__cause__
     text = " ".join(f"{type(error).__name__}: {error}".split())
     return text if len(text) <= 300 else text[:297] + "..."

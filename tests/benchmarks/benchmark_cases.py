@@ -25,6 +25,7 @@ def reply(losses=None, seconds=0.01, **changes):
         "peak_memory_mib": 100.0,
         "device_memory_bytes": None,
         "device": "CPU",
+        "note": None,
     }
     return found | ({} if losses is None else {"losses": losses}) | changes
 

@@ -16,7 +16,7 @@ from ddnmf_np.benchmarks.measure import Plan, compare
 from ddnmf_np.benchmarks.problem import CASES
 from ddnmf_np.benchmarks.reference import BenchmarkError
 from ddnmf_np.benchmarks.report import draw, to_markdown
-from ddnmf_np.errors import DataError
+from ddnmf_np.errors import BackendError, DataError
 
 FILES = ["bench.json", "bench.md", "bench.png"]
 QUICK = [
@@ -76,14 +76,88 @@ def tiny_cases(monkeypatch):
     monkeypatch.setitem(CASES, "small", ODD)
 
 
-def test_wrong_results_end_it_with_an_error(tmp_path, capsys, monkeypatch, tiny_cases):
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [("torch", "RuntimeError: Triton is missing"), ("jax", "loss_nc after 3 steps"),
+     ("products", "MemoryError")],
+)  # fmt: skip
+def test_one_that_fails_is_a_row_and_the_exit_code(
+    name, why, tmp_path, capsys, monkeypatch, tiny_cases
+):
     workers = Workers()
-    workers.answers["jax"] = reply(wrong(workers.right, 3, "loss_nc", 1.1))
-    monkeypatch.setattr(measure, "in_own_process", workers)
-    flags = ["--cases", "small", "--contestants", "numpy", "jax", *QUICK]
+    workers.answers["torch"] = reply(workers.right)
+    if name == "jax":
+        workers.answers[name] = reply(wrong(workers.right, 3, "loss_nc", 1.1))
+    monkeypatch.setattr(
+        measure,
+        "in_own_process",
+        lambda r: {"gap": why} if r.contestant == name != "jax" else workers(r),
+    )
+    flags = ["--cases", "small", "--contestants", "numpy", "torch", "jax", "keras", *QUICK]
     assert main([*flags, "--output", str(tmp_path)]) == BenchmarkError.exit_code == 1
-    one_error(capsys, "JAX jit (jax)", "loss_nc after 3 steps")
-    assert list(tmp_path.iterdir()) == []
+    one_error(capsys, f"no result from {name} (odd);", "bench.md")
+    assert sorted(path.name for path in tmp_path.iterdir()) == FILES
+    table = json.loads((tmp_path / "bench.json").read_text())["cases"]["odd"]
+    gaps = {k: e["gap"] for part in ("contestants", "floors") for k, e in table[part].items()}
+    assert why in gaps.pop(name)
+    assert set(gaps.values()) == {None}
+    rows = re.findall(
+        r"^\| (?:engine|PyTorch|JAX|Keras|matrix|copy).*", (tmp_path / "bench.md").read_text(), re.M
+    )
+    assert len(rows) == 2 * 7  # the overview and the case, each with all contestants and floors
+    assert sum("| no result: " in row and why in row for row in rows) == 1
+
+
+def test_what_is_not_installed_is_no_failure(tmp_path, monkeypatch, tiny_cases):
+    workers = Workers(jax={"gap": "not installed: jax"})
+    monkeypatch.setattr(measure, "in_own_process", workers)
+    flags = ["--cases", "small", "--contestants", "jax", *QUICK, "--output", str(tmp_path)]
+    assert main(flags) == 0
+    assert "no result: not installed: jax" in (tmp_path / "bench.md").read_text()
+
+
+def test_a_run_that_is_stopped_leaves_the_rows_so_far(tmp_path, capsys, monkeypatch, tiny_cases):
+    workers = Workers()
+
+    def run(request):
+        if request.contestant == "keras":
+            raise KeyboardInterrupt
+        return workers(request)
+
+    monkeypatch.setattr(measure, "in_own_process", run)
+    flags = ["--cases", "small", "--contestants", "numpy", "jax", "keras", *QUICK]
+    assert main([*flags, "--output", str(tmp_path)]) == 130
+    assert "finished rows are kept" in capsys.readouterr().err
+    assert sorted(path.name for path in tmp_path.iterdir()) == FILES
+    found = json.loads((tmp_path / "bench.json").read_text())["cases"]["odd"]
+    gaps = {k: e["gap"] for k, e in found["contestants"].items()}
+    assert gaps == {"numpy": None, "jax": None, "keras": "not measured yet"}
+    text = (tmp_path / "bench.md").read_text()
+    assert "| Keras (TensorFlow) | no result: not measured yet |" in text
+    assert re.search(r"^\| JAX jit \| 20 \|", text, re.M)
+
+
+def test_no_device_is_said_before_anything_is_measured(tmp_path, capsys, monkeypatch):
+    """As a script for a GPU asks, where there is none."""
+    monkeypatch.setattr(
+        ddnmf_np.bench, "load_cupy", lambda: (_ for _ in ()).throw(BackendError("no CUDA device"))
+    )
+    monkeypatch.setattr(measure, "in_own_process", None)
+    for name in ("cupy", "torch", "torch-graphs", "torch-autotune", "torch-captured", "jax"):
+        flags = ["--device", "cuda", "--cases", "paper-128", "--epochs", "0", "--rounds", "1",
+                 "--seconds", "1", "--threads", "8", "--output", str(tmp_path / name),
+                 "--contestants", name, "--matmul-precision", "high"]  # fmt: skip
+        assert main(flags) == BackendError.exit_code == 3
+        one_error(capsys, "no CUDA device")
+
+
+def test_a_note_is_part_of_the_row():
+    workers = Workers()
+    workers.answers["jax"] = reply(workers.right, note="2 graphs | skipped")
+    plan = Plan(cases=(ODD,), contestants=("numpy", "jax"))
+    text = to_markdown(digest(compare(plan, workers, quiet)))
+    assert "| JAX jit (note: 2 graphs / skipped) | 20 |" in text
+    assert "| engine, NumPy | 20 |" in text
 
 
 @pytest.mark.parametrize(
@@ -179,13 +253,15 @@ def test_the_worker_names_what_is_missing(monkeypatch):
 
     monkeypatch.setattr(worker, "import_module", missing)
     monkeypatch.setattr(worker, "pin", lambda threads: None)
-    request = worker.Request("torch", "nowhere.npz", {"threads": 1})
+    request = worker.Request("torch", "nowhere.npz", {"threads": 1, "device": "cpu"})
     assert worker.answer(request) == {"gap": "not installed: torch"}
 
 
 def test_the_worker_turns_any_failure_into_a_gap(monkeypatch):
     monkeypatch.setattr(worker, "pin", lambda threads: None)
-    [gap] = worker.answer(worker.Request("numpy", "nowhere.npz", {"threads": 1})).values()
+    [gap] = worker.answer(
+        worker.Request("numpy", "nowhere.npz", {"threads": 1, "device": "cpu"})
+    ).values()
     assert gap.startswith("FileNotFoundError")
 
 
@@ -242,8 +318,12 @@ def test_ratios_and_targets():
 
 def test_epochs_are_summarised_without_the_first():
     plan = Plan(cases=(), contestants=("numpy",), epochs=3, late_epochs=3, dataset="digits")
-    summary = {"epoch_seconds": 1.5, "samples_per_second": 50 / 1.5, "last_over_second": 2.0}
-
+    summary = {
+        "epoch_seconds": 1.5,
+        "samples_per_second": 50 / 1.5,
+        "last_over_second": 2.0,
+        "note": None,
+    }
     results = digest(compare(plan, Workers(), quiet))
     for part in ("epochs", "late_epochs"):
         assert results[part]["contestants"]["numpy"]["summary"] == summary

@@ -27,7 +27,7 @@ def _denormals_are_numbers_again():
 def agrees(kind, mode, objective):
     problem = odd_problem(objective)
     peer = kind(problem, Settings(mode=mode))
-    check_agreement(mode, losses_of(peer), reference_losses(problem))
+    check_agreement(losses_of(peer), reference_losses(problem))
 
 
 def learns(kind, mode):
