@@ -72,7 +72,8 @@ def make_parser() -> argparse.ArgumentParser:
         type=_count(1),
         default=min(2, usable_processors()),
         metavar="N",
-        help="threads of each contestant (default: %(default)s)",
+        help="threads of each contestant; on cuda, compilers use all processors "
+        "(default: %(default)s)",
     )
     add("--objective", choices=tuple(PRESETS), default="paper", help="default: %(default)s")
     add(

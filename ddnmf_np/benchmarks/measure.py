@@ -55,7 +55,7 @@ class Plan:
     device : {"cpu", "cuda"}
         Where.
     threads : int
-        Threads of each contestant.
+        Threads of each contestant; on a GPU its compiler may use all processors.
     objective : {"paper", "demo"}
         Which losses.
     matmul_precision : {"highest", "high"}

@@ -85,7 +85,8 @@ def measure(request: Request) -> dict[str, Any]:
         the first batch after them.
     """
     contestant = (CONTESTANTS | FLOORS)[request.contestant]
-    pin(request.settings["threads"])
+    if request.settings["device"] == "cpu":  # on a GPU only compilers use many threads
+        pin(request.settings["threads"])
     start = time.perf_counter()
     kind = getattr(import_module(f"ddnmf_np.benchmarks.{contestant.module}"), contestant.kind)
     kind.load(contestant.mode)

@@ -41,6 +41,17 @@ def test_a_worker_is_told_its_threads_before_anything_is_loaded(monkeypatch):
     assert "JAX_PLATFORMS" not in environment({"threads": 3, "device": "cuda"})
 
 
+@pytest.mark.parametrize(("device", "pinned"), [("cpu", [2]), ("cuda", [])])
+def test_only_on_a_cpu_is_a_worker_kept_on_some_processors(monkeypatch, device, pinned):
+    """On a GPU it would slow compilers down: Inductor and XLA count the processors they may use."""
+    found = []
+    monkeypatch.setattr(worker, "pin", found.append)
+    monkeypatch.setattr(worker, "import_module", lambda name: pytest.fail("reached"))
+    with pytest.raises(pytest.fail.Exception, match="reached"):
+        worker.measure(Request("jax", "", {"threads": 2, "device": device}))
+    assert found == pinned
+
+
 @pytest.mark.parametrize(("mode", "share"), [("serial", 2), ("two-threads", 1)])
 def test_the_floor_has_the_threads_of_its_mode(mode, share):
     problem = make_problem(ODD, Config())
