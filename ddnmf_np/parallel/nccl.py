@@ -63,8 +63,9 @@ class NcclCommunicator(Communicator):
         self.rank, self.size = host.rank, host.size
         self.local_rank, self.local_size = host.local_rank, host.local_size
         self.name = f"NCCL {nccl.get_version()}, {host.name}"
+        # The id is bytes (since CuPy 14), which JSON cannot say; a list of numbers it can.
         ident = host.broadcast_object(list(nccl.get_unique_id()) if self.rank == 0 else None)
-        self._comm = nccl.NcclCommunicator(self.size, tuple(ident), self.rank)
+        self._comm = nccl.NcclCommunicator(self.size, bytes(ident), self.rank)
         self._stream = xp.cuda.Stream(non_blocking=True)
         self._types = {"float32": nccl.NCCL_FLOAT32, "float64": nccl.NCCL_FLOAT64}
 

@@ -1,11 +1,18 @@
 """The order of calls to NCCL, with a stand-in for CuPy: nothing here has more than one GPU."""
 
+import inspect
+
 import numpy as np
 import pytest
 from parallel_cases import in_ranks
 
+from ddnmf_np.engine.backend import load_nccl
 from ddnmf_np.errors import BackendError
+from ddnmf_np.parallel.communicator import SerialCommunicator
 from ddnmf_np.parallel.nccl import NcclCommunicator, take_device
+
+IDENT = bytes([3, 255, 0]) + bytes(125)
+"""An id of NCCL, as CuPy gives it: 128 bytes."""
 
 
 class DeviceArray:
@@ -50,18 +57,22 @@ class FakeCupy:
         current.name = "current"
 
         class Communicator:
-            def __init__(self, size, ident, rank):
-                log.append(f"connect {rank} of {size} by {ident}")
+            def __init__(self, ndev: int, commId: bytes, rank: int):
+                if type(commId) is not bytes:
+                    raise TypeError(f"expected bytes, got {type(commId).__name__}")
+                if len(commId) != len(IDENT):
+                    raise ValueError(f"commId length {len(commId)} != {len(IDENT)}.")
+                log.append(f"connect {rank} of {ndev} by {commId[:3]}")
 
-            def allReduce(self, send, receive, count, kind, operation, stream):
-                assert send == receive
-                log.append(f"sum of {count} {kind} on {stream}: {operation}")
+            def allReduce(self, sendbuf, recvbuf, count, datatype, op, stream):
+                assert sendbuf == recvbuf
+                log.append(f"sum of {count} {datatype} on {stream}: {op}")
 
         class Nccl:
             NCCL_FLOAT32, NCCL_FLOAT64, NCCL_SUM = "float", "double", "plus"
             NcclCommunicator = Communicator
             get_version = staticmethod(lambda: 22000)
-            get_unique_id = staticmethod(lambda: (3, -1, 4))
+            get_unique_id = staticmethod(lambda: IDENT)
 
         class Runtime:
             getDeviceCount = staticmethod(lambda: devices)
@@ -100,7 +111,7 @@ def test_sum_comes_after_the_gradient_and_before_the_update():
 
     for rank, log in enumerate(in_ranks(2, work)):
         assert log == [
-            f"connect {rank} of 2 by (3, -1, 4)",  # the same id
+            f"connect {rank} of 2 by {IDENT[:3]}",  # the same id
             "current: record a",
             "side: wait a",
             "sum of 5 float on 77: plus",
@@ -126,3 +137,40 @@ def test_each_rank_takes_its_own_gpu():
     assert xp.log == ["device 1"]
     with pytest.raises(BackendError, match=r"3 ranks on this machine, but it has 2 CUDA device"):
         take_device(xp, 0, 3)
+
+
+# -- the stand-in against CuPy's own binding, which needs NCCL's library but no device -------------
+
+
+@pytest.fixture
+def nccl():
+    try:
+        return load_nccl()
+    except (ImportError, BackendError) as error:
+        pytest.skip(f"CuPy's binding of NCCL cannot be loaded: {error}")
+
+
+def parameters(function, typed=False):
+    """Return the parameters of a method of the stand-in, as Cython would write them."""
+    _, *found = inspect.signature(function).parameters.values()
+    return ", ".join(f"{p.annotation.__name__} {p.name}" if typed else p.name for p in found)
+
+
+@pytest.mark.cupy
+def test_the_stand_in_is_like_the_real_binding(nccl):
+    real, fake = nccl.NcclCommunicator, FakeCupy().cuda.nccl.NcclCommunicator
+    first = real.__doc__.splitlines()[0]  # Cython puts the signature there
+    assert first.startswith(f"NcclCommunicator({parameters(fake.__init__, typed=True)}, ")
+    first = real.allReduce.__doc__.splitlines()[0]
+    names = [parameter.split()[-1] for parameter in first.partition("(")[2].rstrip(")").split(", ")]
+    assert names == ["self", *parameters(fake.allReduce).split(", ")]
+    ident = nccl.get_unique_id()
+    assert (type(ident), len(ident)) == (bytes, len(IDENT))
+
+
+@pytest.mark.cupy
+def test_the_real_binding_takes_the_id_that_it_is_given(nccl):
+    try:
+        assert NcclCommunicator(FakeCupy(), nccl, SerialCommunicator()).size == 1
+    except nccl.NcclError as error:  # the arguments were in order; there is no device
+        assert "CUDA" in str(error)
