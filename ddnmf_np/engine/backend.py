@@ -104,8 +104,8 @@ def backend_of(array: Any) -> str:
 # -- CuPy: import, device, arithmetic; what can go wrong at each, and what mends it ------------
 
 
-def load_cupy() -> ModuleType:
-    """Return CuPy after it has proved that it can compute here.
+def find_cupy() -> ModuleType:
+    """Return CuPy if it sees a device; nothing is put on a device, so that one can be chosen.
 
     Raises
     ------
@@ -114,6 +114,18 @@ def load_cupy() -> ModuleType:
     """
     cupy: ModuleType = _import_cupy()
     _count_devices(cupy)
+    return cupy
+
+
+def load_cupy() -> ModuleType:
+    """Return CuPy after it has proved that it can compute on the current device.
+
+    Raises
+    ------
+    BackendError
+        With the original cause and the command that mends it.
+    """
+    cupy = find_cupy()
     _try_arithmetic(cupy)
     return cupy
 

@@ -7,14 +7,15 @@ import sys
 import time
 import traceback
 from collections.abc import Callable
+from contextlib import suppress
 
 from ddnmf_np.config import Config
-from ddnmf_np.engine.backend import get_ops, load_cupy, load_nccl, why_not_cupy
+from ddnmf_np.engine.backend import find_cupy, get_ops, load_nccl
 from ddnmf_np.engine.ops import Ops
 from ddnmf_np.errors import BackendError, printable
 from ddnmf_np.parallel.communicator import Communicator, SerialCommunicator
 from ddnmf_np.parallel.mpi import MpiCommunicator, load_mpi, started_by_mpi
-from ddnmf_np.parallel.nccl import NcclCommunicator, take_device
+from ddnmf_np.parallel.nccl import NcclCommunicator, check_devices, take_device
 
 PATIENCE = 1.0
 """Seconds that the others leave to rank 0 to say what is wrong: an error that all have, such as a
@@ -75,8 +76,9 @@ def get_ops_together(config: Config, communicator: Communicator) -> tuple[Ops, C
         If the backend cannot run, or a machine has fewer GPUs than ranks.
     """
     several = communicator.size > 1
-    if several and (config.backend == "cupy" or (config.backend == "auto" and not why_not_cupy())):
-        take_device(load_cupy(), communicator.local_rank, communicator.local_size)
+    if several and config.backend != "numpy":
+        with suppress(BackendError):  # whether that is one, get_ops says
+            take_device(find_cupy(), communicator.local_rank)
     ops = get_ops(config.backend, fast=config.fast, matmul_precision=config.matmul_precision)
     if several and (there := communicator.broadcast_object(ops.name)) != ops.name:
         raise BackendError(
@@ -84,6 +86,7 @@ def get_ops_together(config: Config, communicator: Communicator) -> tuple[Ops, C
             "rank 0; choose one that all machines have with --backend and --fast"
         )
     if several and not ops.on_host:
+        check_devices(ops.xp, communicator.local_size)
         communicator = NcclCommunicator(ops.xp, load_nccl(), communicator)
     return ops, communicator
 

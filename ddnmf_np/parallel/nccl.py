@@ -13,28 +13,31 @@ from ddnmf_np.errors import BackendError
 from ddnmf_np.parallel.communicator import Communicator, Request
 
 
-def take_device(xp: Any, local_rank: int, local_size: int) -> None:
+def take_device(xp: Any, local_rank: int) -> None:
     """Make this rank's GPU the current one; each rank of a machine has its own.
+
+    Call it before anything is allocated: a first allocation makes a context of some hundred MB on
+    whichever device is current. A rank without a GPU takes none, see `check_devices`.
 
     Parameters
     ----------
     xp : module
         CuPy.
-    local_rank, local_size : int
-        Which rank of this machine this is, and how many there are.
-
-    Raises
-    ------
-    BackendError
-        If the machine has fewer GPUs than ranks.
+    local_rank : int
+        Which rank of this machine this is.
     """
+    if local_rank < xp.cuda.runtime.getDeviceCount():
+        xp.cuda.Device(local_rank).use()
+
+
+def check_devices(xp: Any, local_size: int) -> None:
+    """Raise `BackendError` if this machine has fewer GPUs than ranks."""
     devices = xp.cuda.runtime.getDeviceCount()
     if devices < local_size:
         raise BackendError(
             f"{local_size} ranks on this machine, but it has {devices} CUDA device(s), and NCCL "
             f"needs one for each; start {devices} rank(s) here, or choose --backend numpy"
         )
-    xp.cuda.Device(local_rank).use()
 
 
 class NcclCommunicator(Communicator):

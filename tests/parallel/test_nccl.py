@@ -1,15 +1,20 @@
 """The order of calls to NCCL, with a stand-in for CuPy: nothing here has more than one GPU."""
 
 import inspect
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from parallel_cases import in_ranks
 
+from ddnmf_np.config import Config
+from ddnmf_np.engine import backend
 from ddnmf_np.engine.backend import load_nccl
 from ddnmf_np.errors import BackendError
+from ddnmf_np.parallel import launch
 from ddnmf_np.parallel.communicator import SerialCommunicator
-from ddnmf_np.parallel.nccl import NcclCommunicator, take_device
+from ddnmf_np.parallel.launch import get_ops_together
+from ddnmf_np.parallel.nccl import NcclCommunicator
 
 IDENT = bytes([3, 255, 0]) + bytes(125)
 """An id of NCCL, as CuPy gives it: 128 bytes."""
@@ -131,12 +136,52 @@ def test_what_is_on_the_host_goes_the_hosts_way():
     assert in_ranks(2, work) == [([3.0] * 3, [0.0, 0.0], 0)] * 2
 
 
-def test_each_rank_takes_its_own_gpu():
+def rank_of(size, rank):
+    host = SerialCommunicator()
+    host.rank = host.local_rank = rank
+    host.size = host.local_size = size
+    return host
+
+
+@pytest.fixture
+def xp(monkeypatch):
+    """Two GPUs, on neither of which anything can be allocated."""
     xp = FakeCupy()
-    take_device(xp, 1, 2)
-    assert xp.log == ["device 1"]
+
+    def ones(*shape_and_dtype):
+        xp.log.append("allocate")
+        raise MemoryError("out of memory")
+
+    xp.__version__, xp.ElementwiseKernel, xp.ones = "14.2.0", None, ones
+    monkeypatch.setattr(backend, "import_module", lambda name: xp)
+    return xp
+
+
+@pytest.mark.parametrize("name", ["cupy", "auto"])
+def test_a_rank_takes_its_gpu_before_it_puts_anything_on_one(xp, name):
+    """Otherwise every rank would have a context on the first GPU too."""
+    if name == "cupy":
+        with pytest.raises(BackendError, match="out of memory"):
+            get_ops_together(Config(backend=name), rank_of(2, 1))
+    else:
+        ops, _ = get_ops_together(Config(backend=name), rank_of(2, 1))
+        assert ops.on_host
+    assert xp.log == ["device 1", "allocate"]
+
+
+def test_one_process_and_ranks_on_the_host_take_no_gpu(xp):
+    with pytest.raises(BackendError):
+        get_ops_together(Config(backend="cupy"), SerialCommunicator())
+    get_ops_together(Config(backend="numpy"), rank_of(2, 1))
+    assert xp.log == ["allocate"]
+
+
+@pytest.mark.parametrize("rank", [0, 2])
+def test_more_ranks_than_gpus_are_refused(xp, rank, monkeypatch):
+    on_gpu = SimpleNamespace(name="cupy", on_host=False, xp=xp)
+    monkeypatch.setattr(launch, "get_ops", lambda *args, **kwargs: on_gpu)
     with pytest.raises(BackendError, match=r"3 ranks on this machine, but it has 2 CUDA device"):
-        take_device(xp, 0, 3)
+        get_ops_together(Config(backend="cupy"), rank_of(3, rank))
 
 
 # -- the stand-in against CuPy's own binding, which needs NCCL's library but no device -------------
