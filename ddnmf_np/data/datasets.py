@@ -14,11 +14,11 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import platformdirs
 from numpy.typing import NDArray
 
 from ddnmf_np.archives import ArchiveError, NpzArchive, read_npy
@@ -376,11 +376,16 @@ def _archive_errors(path: str) -> Iterator[None]:
 
 def _named(name: str, data_dir: str | Path | None) -> tuple[dict[str, NDArray[Any]], str]:
     """Find, verify and read a named set; return it with its source."""
-    cache = Path(platformdirs.user_cache_dir("ddnmf_np")) / name
     roots = [Path(root).expanduser() for root in (data_dir, os.environ.get("DDNMF_DATA")) if root]
     places = [place for root in roots for place in (root / name, root)]
     tried: list[str] = []
-    for folder in (*places, cache, DEBIAN_FOLDER / name):
+
+    def folders() -> Iterator[Path]:
+        yield from places
+        yield cache_folder(name)
+        yield DEBIAN_FOLDER / name
+
+    for folder in folders():
         paths = _idx_files(folder)
         if len(paths) == len(FILES):
             break
@@ -389,11 +394,35 @@ def _named(name: str, data_dir: str | Path | None) -> tuple[dict[str, NDArray[An
             f"{folder}: has no {lacking}" if os.path.isdir(folder) else f"{folder}: no such folder"
         )
     else:
-        folder, paths = cache, _download(name, cache, tried)
+        folder = cache_folder(name)
+        paths = _download(name, folder, tried)
     source = str(folder)
     if data_dir and folder not in places[:2]:
         source += f" (not found in {data_dir})"
     return {key: _read_verified(name, key, paths[key]) for key in FILES}, source
+
+
+def cache_folder(name: str) -> Path:
+    """Return the folder of a named set in the user's cache.
+
+    Raises
+    ------
+    DataError
+        If platformdirs, which knows where a system keeps its caches, is not installed.
+    """
+    return Path(_import_late("platformdirs").user_cache_dir("ddnmf_np")) / name
+
+
+def _import_late(package: str) -> Any:
+    """Import what only named data sets need, so that all else works without it."""
+    try:
+        return import_module(package)
+    except ImportError as error:
+        raise DataError(
+            f"mnist and fashion-mnist need the package {package}, which cannot be imported "
+            f"({error}); pip install {package}, or name the folder that has the set's files with "
+            "--data-dir (data_dir) or the environment variable DDNMF_DATA"
+        ) from error
 
 
 def _read_verified(name: str, key: str, path: Path) -> NDArray[Any]:
@@ -439,9 +468,7 @@ def _download(name: str, folder: Path, tried: list[str]) -> dict[str, Path]:
 
 def _fetch(url: str, path: Path, sha256: str, tried: list[str]) -> bool:
     """Download and verify one file; add to `tried` why it failed."""
-    import pooch  # late: needed by few runs
-
-    get = pooch.HTTPDownloader(progressbar=sys.stderr.isatty(), timeout=_TIMEOUT_S)
+    get = _import_late("pooch").HTTPDownloader(progressbar=sys.stderr.isatty(), timeout=_TIMEOUT_S)
     try:
         get(url, str(path), None)
         found = sha256_of_decompressed(path)

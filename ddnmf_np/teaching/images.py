@@ -9,9 +9,8 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-import platformdirs
 
-from ddnmf_np.data.datasets import DEBIAN_FOLDER, FILES, NAMES, Dataset, load
+from ddnmf_np.data.datasets import DEBIAN_FOLDER, FILES, NAMES, Dataset, cache_folder, load
 from ddnmf_np.errors import UsageError
 
 
@@ -94,7 +93,7 @@ def _on_disk(name: str) -> bool:
     """Return whether `load` would find the set without a download."""
     root = os.environ.get("DDNMF_DATA")
     folders = [Path(root).expanduser() / name, Path(root).expanduser()] if root else []
-    folders += [Path(platformdirs.user_cache_dir("ddnmf_np")) / name, DEBIAN_FOLDER / name]
+    folders += [cache_folder(name), DEBIAN_FOLDER / name]
     return any(
         all(
             any(os.path.isfile(folder / f"{file}{end}") for end in ("", ".gz"))

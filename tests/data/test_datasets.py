@@ -6,6 +6,7 @@ import http.server
 import os
 import socket
 import struct
+import sys
 import threading
 import tracemalloc
 from dataclasses import FrozenInstanceError
@@ -42,7 +43,7 @@ def places(tmp_path, monkeypatch):
     known = {key: hashlib.sha256(content).hexdigest() for key, content in CONTENT.items()}
     monkeypatch.setattr(datasets, "SHA256", {"mnist": known, "fashion-mnist": known})
     cache, debian = tmp_path / "cache", tmp_path / "debian"
-    monkeypatch.setattr(datasets.platformdirs, "user_cache_dir", lambda name: str(cache / name))
+    monkeypatch.setattr("platformdirs.user_cache_dir", lambda name: str(cache / name))
     monkeypatch.setattr(datasets, "DEBIAN_FOLDER", debian)
     monkeypatch.setenv("DDNMF_DATA", str(tmp_path / "env"))
     monkeypatch.setenv("no_proxy", "127.0.0.1")
@@ -97,6 +98,14 @@ def test_order_of_places(places):
         note = "" if place.startswith("mine") else f" (not found in {places / 'mine'})"
         assert data.source == str(places / place) + note
     assert load("mnist").source == str(places / "env/mnist")
+
+
+@pytest.mark.parametrize("package", ["platformdirs", "pooch"])
+def test_only_a_download_needs_the_package_that_the_error_names(places, package, monkeypatch):
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(DataError, match=f"; pip install {package}, or name the folder that has"):
+        load("mnist")
+    assert_is_the_small_set(load("mnist", data_dir=put(places / "mine")))
 
 
 def test_incomplete_place_is_passed_over(places):
