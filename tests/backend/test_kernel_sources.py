@@ -4,6 +4,7 @@ The source is the one that CuPy itself generates for its launch, the options are
 compiler is NVRTC. Only loading and running the result takes a device.
 """
 
+import io
 import re
 
 import numpy as np
@@ -14,8 +15,9 @@ from ddnmf_np.engine.ops_cupy import COLUMNS, KERNELS, MOST_BLOCKS, RAW_KERNELS,
 
 pytestmark = pytest.mark.cupy
 
-ARCHITECTURES = ("70", "75", "80", "90")
-"""V100, T4, A100 and H100; a device in between runs what was compiled for the one before."""
+ARCHITECTURES = ("70", "75", "80", "90", "100", "120")
+"""V100, T4, A100, H100, B200 and RTX 5090; a device in between runs what was compiled for the one
+before."""
 
 ARRAYS = {"g", "lr", "scales"}
 """Inputs of elementwise kernels that are arrays; the others are scalars."""
@@ -32,6 +34,8 @@ class Compiler:
 
         self.cupy, self.kernel = cupy, _kernel
         self.indexer, self.scalar, self.compiler = _carray.Indexer, _scalar.CScalar, compiler
+        known = sorted(cupy.cuda.nvrtc.getSupportedArchs())
+        self.architectures = [str(number) for number in known]
         self.headers = "".join(f"#include <{name}>\n" for name in core._cupy_header_list)
         self.options = (
             *core.assemble_cupy_compiler_options(()),
@@ -66,8 +70,13 @@ class Compiler:
     def compile(self, source, architecture, method="cubin", options=()):
         """Return machine code for one generation of devices (or PTX, readable)."""
         program = self.compiler._NVRTCProgram(source, "kernel.cu", method=method)
-        prefix = {"cubin": "sm", "ptx": "compute"}[method]
-        return program.compile((*self.options, *options, f"-arch={prefix}_{architecture}"))[0]
+        prefix, log = {"cubin": "sm", "ptx": "compute"}[method], io.StringIO()
+        options = (*self.options, *options, f"-arch={prefix}_{architecture}")
+        binary = program.compile(options, log)[0]
+        # NVRTC 12 says that CUDA 13 will drop sm_70, which is about no kernel.
+        lines = [line for line in log.getvalue().splitlines() if "Architectures prior" not in line]
+        assert not lines, "the compiler warns"
+        return binary
 
     def source(self, name, kernel, dtype):
         """Return the whole text of an elementwise kernel, CuPy's headers included."""
@@ -90,9 +99,10 @@ def nvrtc(cupy):
 
 @pytest.fixture
 def architecture(nvrtc, request):
-    major = nvrtc.cupy.cuda.nvrtc.getVersion()[0]
-    if request.param == "70" and major >= 13:
-        pytest.skip(f"CUDA {major} has no sm_70 (V100): such devices need cupy-cuda12x")
+    if request.param not in nvrtc.architectures:
+        version = ".".join(map(str, nvrtc.cupy.cuda.nvrtc.getVersion()))
+        remedy = "; such devices need cupy-cuda12x" if request.param == "70" else ""
+        pytest.skip(f"NVRTC {version} has no sm_{request.param}{remedy}")
     return request.param
 
 
@@ -123,7 +133,8 @@ def test_a_block_has_a_thread_for_each_block():
 @pytest.mark.parametrize("real", ["float", "double"])
 def test_no_thread_spills_and_shared_memory_fits(nvrtc, real):
     """What ptxas found out: 48 KiB of shared memory is what every device gives a block."""
-    text = nvrtc.compile(SOURCE, "70", "ptx", (f"-DREAL={real}",)).decode()
+    oldest = next(a for a in ARCHITECTURES if a in nvrtc.architectures)
+    text = nvrtc.compile(SOURCE, oldest, "ptx", (f"-DREAL={real}",)).decode()
     body = text[text.index(".entry ddnmf_delta") :]
     shared = [int(n) for n in re.findall(r"\.shared \.align \d+ \.b8 \S+\[(\d+)\]", body)]
     assert 0 < sum(shared) <= 48 * 1024
@@ -139,6 +150,13 @@ def test_a_fault_in_a_formula_does_not_compile(nvrtc, formula):
     source = nvrtc.source("descend", KERNELS["descend"]._replace(formula=formula), "float32")
     with pytest.raises(nvrtc.compiler.CompileException):
         nvrtc.compile(source, "80")
+
+
+def test_a_warning_of_the_compiler_is_a_failure(nvrtc):
+    kernel = KERNELS["descend"]
+    kernel = kernel._replace(formula=f"int unused; {kernel.formula}")
+    with pytest.raises(AssertionError, match="unused"):
+        nvrtc.compile(nvrtc.source("descend", kernel, "float32"), "80")
 
 
 @pytest.mark.parametrize(("name", "moments"), [("momentum", 1), ("adam", 2)])
