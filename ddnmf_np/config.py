@@ -255,8 +255,13 @@ class Config:
     batch_size: int = option(128, "training", "samples a step", kind=int)
     seed: int = option(0, "training", "of weights, order of samples, and noise", kind=int)
     dtype: str = option("float32", "training", "precision", choices=DTYPES)
-    checkpoint_every: int = option(
-        1, "training", "epochs between checkpoints", kind=int, resumable=True
+    checkpoint_every: float = option(
+        30.0,
+        "training",
+        "least seconds between two checkpoints, also in the middle of an epoch; 0 saves one after "
+        "every epoch",
+        kind=float,
+        resumable=True,
     )
 
     backend: str = option(
@@ -327,7 +332,6 @@ class Config:
             "stream_window": 1,
             "batch_size": 1,
             "seed": 0,
-            "checkpoint_every": 1,
             "threads": 1,
             "clusters": 1,
             "starts": 1,
@@ -357,6 +361,11 @@ class Config:
             value = getattr(self, name)
             if not (0.0 < value < math.inf):
                 raise UsageError(f"{name} is {value}; expected a finite number > 0")
+        if not (0.0 <= self.checkpoint_every < math.inf):
+            raise UsageError(
+                f"checkpoint_every is {self.checkpoint_every}; expected a finite number of seconds "
+                ">= 0"
+            )
         # scikit-learn takes no larger seeds, and OpenMP ends the process for want of memory.
         for name, most in (("seed", 2**32 - 1), ("threads", 1024)):
             value = getattr(self, name)

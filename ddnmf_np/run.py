@@ -222,20 +222,38 @@ def _with_shape(dataset: Dataset, image_shape: tuple[int, ...] | None) -> Datase
 def _train(trainer: Trainer, epochs: int, folder: RunFolder, data_sha256: str) -> bool:
     """Train, keeping metrics and checkpoint up to date; return whether it came to its end."""
     progress = Progress(trainer, epochs)
+    every, saved = trainer.config.checkpoint_every, time.monotonic()
+    # Whether several ranks still have the same parameters is known at the end of an epoch only.
+    within_epochs = every > 0 and trainer.communicator.size == 1
+
+    def save() -> None:
+        nonlocal saved
+        save_checkpoint(folder.checkpoint, trainer, data_sha256)
+        saved = time.monotonic()
+
+    def is_due() -> bool:
+        return time.monotonic() - saved >= every
+
+    def on_step(trainer: Trainer) -> None:
+        progress.on_step(trainer)
+        # An epoch is complete with its record, which it has when `on_epoch` is called.
+        complete = trainer.position.batch == len(trainer.batches)
+        if within_epochs and not complete and is_due():
+            trainer.check_finite()  # what has diverged must not replace the last checkpoint
+            save()
 
     def on_epoch(trainer: Trainer) -> None:
         folder.append_metrics(trainer.history[-1])
-        done = trainer.position.epoch
-        if done % trainer.config.checkpoint_every == 0 or done == epochs:
-            save_checkpoint(folder.checkpoint, trainer, data_sha256)
+        if is_due() or trainer.position.epoch == epochs:
+            save()
         progress.on_epoch(trainer)
 
     try:
         with stop_on_signal(trainer):
-            finished = trainer.train(epochs, on_step=progress.on_step, on_epoch=on_epoch)
+            finished = trainer.train(epochs, on_step=on_step, on_epoch=on_epoch)
         if not finished:
-            trainer.check_finite()  # what has diverged must not replace the last checkpoint
-            save_checkpoint(folder.checkpoint, trainer, data_sha256)
+            trainer.check_finite()
+            save()
     except DivergedError as error:
         raise DivergedError(f"{error} {folder.checkpoint} holds the last good state.") from error
     finally:

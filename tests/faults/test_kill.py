@@ -34,6 +34,9 @@ run while it scores. The others are killed in training."""
 EPOCHS = 120
 """Training takes seconds, and saves a checkpoint each epoch: a kill finds it anywhere."""
 
+CHECKPOINTS = ["--checkpoint-every", "0"], ["--checkpoint-every", "1e-9"]
+"""One after each epoch, and one after each step."""
+
 DIE = """
 import os, signal
 def die(*arguments, **options):
@@ -139,6 +142,7 @@ def kill_at(moment, output, flags, rng):
 def test_killed_at_random_moments(tmp_path, images, long_run, tally, number):
     rng, output, fell = random.Random(number), tmp_path / "run", Counter()
     flags, expected = long_run
+    flags = [*flags, *CHECKPOINTS[number // 2 % 2]]
     last = ["after"] if number % 2 else []
     moments = ["before", *["training"] * (SHARE - 1 - len(last))]
     rng.shuffle(moments)

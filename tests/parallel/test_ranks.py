@@ -9,11 +9,13 @@ from tolerances import relative_error
 from training_cases import SMALL, assert_same_state, draw, losses_of, snapshot
 
 import ddnmf_np.lanes as lanes
+from ddnmf_np import run
 from ddnmf_np.config import Config
 from ddnmf_np.errors import BackendError, DataError, DivergedError
 from ddnmf_np.model import Model
 from ddnmf_np.parallel.communicator import STUDENT, SUPERVISOR, SerialCommunicator
 from ddnmf_np.parallel.launch import threads_of_rank, together
+from ddnmf_np.runfolder import RunFolder
 from ddnmf_np.training import Trainer
 
 SPLIT = 1e-11
@@ -228,6 +230,24 @@ def test_all_begin_where_rank_0_is():
     for rank in in_ranks(2, work):
         assert_close_state(rank, alone)
         assert [record["epoch"] for record in rank.history] == [1, 2, 3]
+
+
+def test_rank_0_saves_only_where_replicas_have_been_compared(tmp_path, monkeypatch):
+    """At the end of an epoch, however often a checkpoint is due."""
+    saved = []
+
+    def note(path, trainer, data_sha256):
+        saved.append((trainer.position.epoch, trainer.position.batch))
+
+    def work(communicator):
+        trainer = make(communicator, checkpoint_every=1e-9)
+        if communicator.rank == 0:
+            return run._train(trainer, 3, RunFolder(tmp_path), "")
+        return trainer.train(3)
+
+    monkeypatch.setattr(run, "save_checkpoint", note)
+    assert in_ranks(2, work) == [True, True]
+    assert saved == [(1, 0), (2, 0), (3, 0)]
 
 
 @pytest.mark.parametrize("asked", [False, True])

@@ -277,9 +277,7 @@ def test_wrong_kind_of_one_of_many(name, value, item):
 
 
 LIMITS = {
-    **dict.fromkeys(
-        ("rank", "batch_size", "checkpoint_every", "starts", "stream_window"), (1, None)
-    ),
+    **dict.fromkeys(("rank", "batch_size", "starts", "stream_window"), (1, None)),
     **dict.fromkeys(("epochs",), (0, None)),
     "seed": (0, 2**32 - 1),
     "threads": (1, 1024),
@@ -302,7 +300,7 @@ BAD_SIZE = [
         for name in ("lr", "adam_eps", "nmf_spread")
         for value in (0.0, -1e-3, NAN, INF, -INF)
     ),
-    *((name, value) for name in WEIGHTS for value in (-1e-9, NAN, INF)),
+    *((name, value) for name in (*WEIGHTS, "checkpoint_every") for value in (-1e-9, NAN, INF)),
     *((name, value) for name in MOTIONS for value in (-1e-9, NAN, INF, -INF)),
     *((name, limit) for name, limit in MOTIONS.items() if limit),
     *(("widths", value) for value in ((), [], (0,), (5, 0), (-3,), 0)),
@@ -329,7 +327,7 @@ def test_limits_themselves_are_good(name):
         assert getattr(Config(**{name: high}), name) == high
 
 
-@pytest.mark.parametrize("name", [*FRACTIONS, *WEIGHTS, *MOTIONS])
+@pytest.mark.parametrize("name", [*FRACTIONS, *WEIGHTS, *MOTIONS, "checkpoint_every"])
 def test_zero_is_good(name):
     assert getattr(Config(**{name: 0}), name) == 0.0
 

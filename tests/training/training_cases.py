@@ -61,7 +61,7 @@ OTHER = {
     "batch_size": 9,
     "seed": 6,
     "dtype": "float64",
-    "checkpoint_every": 2,
+    "checkpoint_every": 2.5,
     "backend": "auto",
     "fast": "off",
     "threads": 1,
