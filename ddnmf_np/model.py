@@ -240,12 +240,20 @@ class Model:
         isfinite = self.ops.xp.isfinite
         return all(bool(isfinite(net.arena.params).all()) for net in self.nets.values())
 
-    def first_nonfinite(self) -> str | None:
+    def first_nonfinite(self, *batch: Array) -> str | None:
         """Return where the first value that is not finite sits, lowest layer first, or None.
 
-        Activations of the last batch are looked at before parameters: they come first in time.
+        Activations are looked at before parameters: they come first in time.
+
+        Parameters
+        ----------
+        *batch : ndarray of shape (n, n_features)
+            The clean and the noisy batch of the last step, if it was recorded: what repeats a
+            recording leaves ``h`` as it was then.
         """
         xp = self.ops.xp
+        for stack, x in zip(self.nets.values(), batch, strict=False):
+            stack.expect(x)
         for net, stack in self.nets.items():
             for number, h in enumerate(stack.h):
                 if not bool(xp.isfinite(h).all()):

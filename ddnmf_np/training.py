@@ -135,6 +135,7 @@ class Trainer:
         # Where a step that is recorded finds its samples, their numbers and the epoch.
         self._index, self._numbers = (self.ops.empty(shape[:1], "int64") for _ in range(2))
         self._epoch = self.ops.zeros((1,), "int64")
+        self._rows = 0  # of the last batch
         self._repeat = self.ops.recorder()
         self.position = Position()
         self.history: list[Record] = []
@@ -341,7 +342,7 @@ class Trainer:
         """
         mine = self.communicator.share(index.shape[0])
         whole, n = index.shape[0], mine.stop - mine.start
-        here = self._index[:n]
+        here, self._rows = self._index[:n], n
         self.ops.xp.copyto(here, index[mine])
         if self.noise.redraw:
             self._epoch.fill(self.position.epoch)
@@ -396,7 +397,7 @@ class Trainer:
         losses = losses or self.model.loss.values(self.x.shape[0])
         bad = [name for name, value in losses.items() if not math.isfinite(value)]
         if bad or not self.model.all_finite():
-            where = self.model.first_nonfinite()
+            where = self.model.first_nonfinite(*self._batch(self._rows))
             terms = f"{', '.join(bad)} not finite" if bad else "the losses are still finite"
             raise DivergedError(
                 f"training diverged in epoch {position.epoch + 1}, step {position.batch}: {terms}; "

@@ -161,7 +161,7 @@ class Stack:
             layer.h = h
 
     def expect(self, x: Array) -> None:
-        """Set `h` to where another process writes what `forward` of a batch would."""
+        """Set `h` as `forward` of a batch would, where another process or a graph does its work."""
         n = x.shape[0]
         self.h = [x, *(layer.h[:n] for layer in self.layers)]
 

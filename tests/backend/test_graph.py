@@ -17,6 +17,8 @@ from ddnmf_np.config import Config
 from ddnmf_np.engine import graph_cupy
 from ddnmf_np.engine.backend import why_no_graphs
 from ddnmf_np.engine.graph_cupy import MOST, STREAMS, WARM
+from ddnmf_np.errors import DivergedError
+from ddnmf_np.experiments.autoencoder import Autoencoder
 from ddnmf_np.model import Model
 from ddnmf_np.training import Trainer
 
@@ -77,6 +79,19 @@ def test_two_streams_are_the_same_bits_as_one(device, without_graphs, monkeypatc
     expected = trained(without_graphs)
     monkeypatch.setattr(without_graphs, "both", lambda one, two: (one(), two()))
     assert_same_run(expected, trained(without_graphs))
+
+
+@pytest.mark.parametrize(
+    ("make", "where"), [(Model, "input of supervisor"), (Autoencoder, "input")]
+)
+def test_what_is_not_finite_is_found_in_the_batch_that_was_replayed(device, make, where):
+    """Not in the rows of the batch that was recorded last, the short one."""
+    trainer = Trainer(make(FEATURES, config(noise_rate=0.0), ops=device.ops), data())
+    trainer.train(4)
+    trainer.x[BATCH - 1] = np.nan
+    trainer.step(device.ops.xp.arange(BATCH))
+    with pytest.raises(DivergedError, match=f"not finite: {where}\\."):
+        trainer.check_finite()
 
 
 def test_every_batch_size_has_its_graph(device):
