@@ -2,6 +2,8 @@
 
 import operator
 
+import numpy as np
+
 from ddnmf_np.engine.ops import Epoch, Ops
 from ddnmf_np.engine.philox import LOW_WORD
 from ddnmf_np.errors import UsageError
@@ -42,11 +44,11 @@ def check_epoch(epoch: int) -> None:
 
 def read_epoch(epoch: Epoch, ops: Ops) -> Epoch:
     """Return an epoch as a checked number, or as it is where reading it would be waiting."""
-    if not getattr(epoch, "ndim", 0):
-        check_epoch(epoch)
+    if isinstance(epoch, (int, np.integer)):
+        number = int(epoch)
+    elif ops.on_host:
+        number = int(epoch[0])
+    else:
         return epoch
-    if not ops.on_host:
-        return epoch
-    number = int(epoch[0])
     check_epoch(number)
     return number

@@ -22,7 +22,8 @@ Array: TypeAlias = npt.NDArray[Any]
 
 
 Epoch: TypeAlias = int | Array
-"""A number of an epoch; on a device, or an array of shape (1,) that holds it, in int64."""
+"""Number of an epoch; on a device, or an int64 array of shape (1,) that holds it, which recorded
+work reads anew at every step."""
 
 Rate: TypeAlias = float | Array
 """A learning rate, or an array of shape (1,) that holds it."""
@@ -179,7 +180,7 @@ class Ops:
         x: Array,
         index: Array,
         key: tuple[int, int],
-        epoch: int,
+        epoch: Epoch,
         limits: tuple[int, int],
         values: tuple[float, float],
         scale: float,
@@ -201,7 +202,7 @@ class Ops:
         key : tuple of two ints
             Of the generator, each below 2**32.
         epoch : int
-            Part of the counter.
+            Part of the counter; on a device it may be an array of shape (1,), see `Epoch`.
         limits : tuple of two ints
             At most 2**32; the first is not above the second.
         values : tuple of two floats
@@ -224,7 +225,7 @@ class Ops:
         x: Array,
         index: Array,
         key: tuple[int, int],
-        epoch: int,
+        epoch: Epoch,
         sigma: float,
         out: Array,
         work: Words,
@@ -241,7 +242,7 @@ class Ops:
         x: Array,
         index: Array,
         key: tuple[int, int],
-        epoch: int,
+        epoch: Epoch,
         motion: Motion,
         shape: tuple[int, int],
         out: Array,
@@ -259,7 +260,7 @@ class Ops:
         key : tuple of two ints
             Of the generator, each below 2**32.
         epoch : int
-            Part of the counter.
+            Part of the counter; on a device it may be an array of shape (1,), see `Epoch`.
         motion : Motion
             Ranges of the motion.
         shape : tuple of two ints
@@ -269,7 +270,7 @@ class Ops:
         """
         self.interpolate(x, self.maps(index, key, epoch, motion), shape, out)
 
-    def maps(self, index: Array, key: tuple[int, int], epoch: int, motion: Motion) -> Array:
+    def maps(self, index: Array, key: tuple[int, int], epoch: Epoch, motion: Motion) -> Array:
         """Return for each image the map from a pixel of the result to where its value comes from.
 
         Parameters

@@ -12,7 +12,7 @@ from typing import Any
 import numba
 import numpy as np
 
-from ddnmf_np.engine.ops import Array, Ops, Rate, Scales, Tap, flush_constant
+from ddnmf_np.engine.ops import Array, Epoch, Ops, Rate, Scales, Tap, flush_constant
 from ddnmf_np.engine.philox import LOW_WORD, MULTIPLIERS, ROUNDS, WEYL, Words
 
 IDENTITY, RELU, SIGMOID, TANH = range(4)
@@ -221,7 +221,7 @@ class NumbaOps(Ops):
         x: Array,
         index: Array,
         key: tuple[int, int],
-        epoch: int,
+        epoch: Epoch,
         limits: tuple[int, int],
         values: tuple[float, float],
         scale: float,

@@ -91,7 +91,7 @@ class Words:
         self.xp = xp
         self._lanes = xp.empty((6, 0, 0), xp.uint64)
 
-    def draw(self, index: Array, n_features: int, key: tuple[int, int], epoch: int) -> Array:
+    def draw(self, index: Array, n_features: int, key: tuple[int, int], epoch: Word) -> Array:
         """Return the words, (6, n, blocks of 4 features) uint64; the last two lanes are scratch."""
         xp = self.xp
         n, n_blocks = len(index), -(-n_features // 4)

@@ -84,7 +84,7 @@ def test_what_is_no_such_product_is_refused(a, b, out):
 )
 def test_a_planted_fault_is_found_by_the_trial(device, monkeypatch, wrong, by):
     monkeypatch.setattr(cublas, "describe", lambda *arrays: by(describe(*arrays)))
-    with pytest.raises(Exception, match="multiplied wrongly|INVALID_VALUE"):
+    with pytest.raises(Exception, match=r"multiplied wrongly|INVALID_VALUE"):
         Cublas(device.ops.xp)
 
 

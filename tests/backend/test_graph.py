@@ -1,7 +1,7 @@
 """Streams and recorded steps: the same numbers as one launch after the other.
 
-As those of ``test_gpu.py``, the tests need a device, real or emulated (``-m gpu``). The emulated one
-does a graph's work in any order that its events allow, and finds races between its streams.
+As those of ``test_gpu.py``, the tests need a device, real or emulated (``-m gpu``). The emulated
+one does a graph's work in any order that its events allow, and finds races between its streams.
 """
 
 import logging

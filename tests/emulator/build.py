@@ -35,7 +35,7 @@ SHIMS = {  # what the wheels of CUDA's headers leave to its compiler
     "cuda_profiler_api.h": "#include <cuda_runtime_api.h>\n"
     'extern "C" cudaError_t cudaProfilerStart();\nextern "C" cudaError_t cudaProfilerStop();',
 }  # fmt: skip
-OVERLAY = '''"""Gives CuPy the emulated runtime, and sorts without Thrust, whose kernels are compiled."""
+OVERLAY = '''"""Gives CuPy the emulated runtime, and sorts without Thrust."""
 
 import importlib.util
 import sys
@@ -57,7 +57,8 @@ sys.meta_path.insert(0, Emulated)
 '''
 RUN = """#!/bin/bash
 # Run a command on the emulated device.
-export FAKECUDA_ROOT={root} LD_LIBRARY_PATH={root}/lib PYTHONPATH={root}/site${{PYTHONPATH:+:$PYTHONPATH}}
+export FAKECUDA_ROOT={root} LD_LIBRARY_PATH={root}/lib
+export PYTHONPATH={root}/site${{PYTHONPATH:+:$PYTHONPATH}}
 export LD_PRELOAD=${{FAKECUDA_PRELOAD:+$FAKECUDA_PRELOAD:}}{root}/lib/libfakecuda.so
 export CUPY_CACHE_DIR={root}/kernels CUDA_PATH={root}/cuda CUPY_ACCELERATORS=
 exec "$@"
@@ -168,12 +169,9 @@ def kernels(root: Path, cupy: Path) -> None:
 
     for name in ("carray.cuh", "math_constants.h"):
         shutil.copy(cupy / "_core/include/cupy" / name, root / "include/cupy")
-    for name in (
-        "include/cupy/complex.cuh",
-        "include/cupy/atomics.cuh",
-        "cuda/include/cuda_runtime.h",
-    ):
-        (root / name).write_text("", "utf-8")
+    for name in ("include/cupy/complex", "include/cupy/atomics"):
+        (root / f"{name}.cuh").write_text("", "utf-8")
+    (root / "cuda/include/cuda_runtime.h").write_text("", "utf-8")
     for name in ("compile.py", "device.hpp"):
         shutil.copy(HERE / name, root)
     header = ["g++", *FLAGS, "-fno-gnu-unique", "-D__CUDACC_RTC__", "-x", "c++-header"]

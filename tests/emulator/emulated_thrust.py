@@ -1,4 +1,4 @@
-"""CuPy's sorting on the emulated device: the compiled module has NVIDIA's runtime linked into it."""
+"""CuPy's sorting on the emulated device: the compiled module brings NVIDIA's own runtime."""
 
 import ctypes
 import math
