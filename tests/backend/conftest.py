@@ -1,5 +1,6 @@
 """Fixtures of the backend's tests; makes this folder importable (``op_cases``, ``emulated``)."""
 
+import os
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
@@ -64,6 +65,8 @@ def device():
     """A CUDA device, or the emulated one; its tests are marked ``gpu``."""
     if why_no_device() is not None:
         unavailable("DDNMF_REQUIRE_GPU", why_no_device())
+    if "FAKECUDA_EXACT" in os.environ:  # each array a block of its own, for AddressSanitizer
+        load_cupy().cuda.set_allocator(None)
     return Device(get_ops("cupy"))
 
 

@@ -18,6 +18,8 @@ from importlib.metadata import distributions, version
 from importlib.util import find_spec
 from pathlib import Path
 
+from compile import FLAGS
+
 HERE = Path(__file__).parent
 SHIMS = {  # what the wheels of CUDA's headers leave to its compiler
     "crt/host_config.h": "",
@@ -70,7 +72,7 @@ def main(root: Path) -> None:
     package, major = installed()
     sources = sorted(path for path in HERE.iterdir() if path.suffix in (".cpp", ".hpp", ".py"))
     text = b"".join(path.read_bytes() for path in sources)
-    state = hashlib.sha256(text + f"{version(package)} {sys.version}".encode()).hexdigest()
+    state = hashlib.sha256(text + f"{version(package)} {sys.version} {FLAGS}".encode()).hexdigest()
     stamp = root / "built"
     if stamp.exists() and stamp.read_text("utf-8") == state:
         return
@@ -164,9 +166,6 @@ def libraries(root: Path, module: Path, cupy: Path, headers: str, major: str) ->
 
 def kernels(root: Path, cupy: Path) -> None:
     """Prepare what compiles kernels while a program runs."""
-    sys.path.insert(0, str(HERE))
-    from compile import FLAGS
-
     for name in ("carray.cuh", "math_constants.h"):
         shutil.copy(cupy / "_core/include/cupy" / name, root / "include/cupy")
     for name in ("include/cupy/complex", "include/cupy/atomics"):

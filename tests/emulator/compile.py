@@ -36,7 +36,8 @@ def parts(text: str) -> list[str]:
 def kind(parameter: str) -> str:
     """Return what an argument is: an address that is read or written, or a number."""
     if "CArray<" in parameter or "*" in parameter:
-        return "r" if parameter.startswith("const ") else "w"
+        # The mask of CuPy's ufuncs is read, though its parameter does not say so.
+        return "r" if parameter.startswith("const ") or parameter.endswith("__where") else "w"
     return "s"
 
 
