@@ -32,16 +32,19 @@ from ddnmf_np.engine.ops import (
 )
 from ddnmf_np.engine.philox import Words
 
-COLUMNS, ROWS, MOST_BLOCKS = 32, 16, 512
-"""Threads of a block of ``ddnmf_delta``, across and down, and its most blocks: one for each thread
-of a block, so that one block can add up what all of them have found."""
+COLUMNS, ROWS, AHEAD = 32, 16, 4
+"""Threads of a block of ``ddnmf_delta``, across (a warp) and down, and rows that each loads at a
+time."""
+
+MOST_BLOCKS = 512
+"""Blocks of a launch of ``ddnmf_delta``; a wider layer takes several launches."""
 
 THREADS = 128
 """Threads of a block of the other kernels; they lie along a row."""
 
 SOURCE = (
     "".join(f"#define {kind.upper()} {number}\n" for number, kind in enumerate(ACTIVATIONS))
-    + f"#define COLUMNS {COLUMNS}\n#define ROWS {ROWS}\n"
+    + f"#define COLUMNS {COLUMNS}\n#define ROWS {ROWS}\n#define AHEAD {AHEAD}\n"
     + r"""
 typedef REAL T;
 typedef long long Int;
@@ -78,72 +81,80 @@ extern "C" __global__ void ddnmf_activate(
         z[i * width + j] = activation(kind, z[i * width + j] + bias, bound);
 }
 
-// The sum over all threads of a block, always in the same order.
-__device__ double block_sum(double value, double* shared) {
-    int t = threadIdx.y * COLUMNS + threadIdx.x;
-    shared[t] = value;
-    __syncthreads();
-    for (int half = ROWS * COLUMNS / 2; half > 0; half /= 2) {
-        if (t < half) shared[t] += shared[t + half];
-        __syncthreads();
+// Two sums over the threads of a warp, in its first thread; always in the same order.
+__device__ void warp_sums(double& one, double& two) {
+    for (int step = 16; step > 0; step /= 2) {
+        one += __shfl_down_sync(0xFFFFFFFFu, one, step);
+        two += __shfl_down_sync(0xFFFFFFFFu, two, step);
     }
-    value = shared[0];
-    __syncthreads();
-    return value;
 }
 
 // equations 9 and 10: dh += c1 (h - ref1) + c2 (h - ref2), dh = f'(z) dh, db = sum of the rows of
-// dh; equations 4 to 6: total += ||h - ref||^2. Null pointers leave a part out.
+// dh; equations 4 to 6: total += ||h - ref||^2. Null pointers leave a part out. A block has its
+// columns, from `first` on, to itself: no other block adds to its entries of db. A warp has a row.
 extern "C" __global__ void __launch_bounds__(ROWS * COLUMNS) ddnmf_delta(
-        int kind, Int n, Int width, const T* h,
+        int kind, Int n, Int width, Int first, const T* h,
         const T* ref1, T c1, const T* ref2, T c2,
         T* dh, T* db, double* total1, double* total2, double* partial, unsigned int* done) {
     __shared__ T column[ROWS][COLUMNS];
-    __shared__ double shared[ROWS * COLUMNS];
+    __shared__ double squares1[ROWS], squares2[ROWS];
     __shared__ bool last;
-    int x = threadIdx.x, y = threadIdx.y, t = y * COLUMNS + x;
+    int x = threadIdx.x, y = threadIdx.y;
+    Int j = first + blockIdx.x * (Int)COLUMNS + x;
     double square1 = 0, square2 = 0;
-    // A block has whole columns to itself, so no other block adds to its entries of db.
-    for (Int strip = blockIdx.x * (Int)COLUMNS; strip < width; strip += gridDim.x * (Int)COLUMNS) {
-        Int j = strip + x;
-        T sum = 0;
-        if (j < width) {
-            for (Int i = y; i < n; i += ROWS) {
-                Int k = i * width + j;
-                T hk = h[k], g = dh ? dh[k] : (T)0;
-                if (ref1) {
-                    T d = hk - ref1[k];
-                    square1 += (double)d * (double)d;
-                    g += c1 * d;
-                }
-                if (ref2) {
-                    T d = hk - ref2[k];
-                    square2 += (double)d * (double)d;
-                    g += c2 * d;
-                }
-                if (dh) {
-                    g = times_derivative(kind, hk, g);
-                    dh[k] = g;
-                    sum += g;
-                }
+    T sum = 0;
+    for (Int start = y; j < width && start < n; start += AHEAD * ROWS) {
+        // A load after a store would wait for it: so all loads of several rows come first.
+        T hk[AHEAD], g[AHEAD], r1[AHEAD], r2[AHEAD];
+        #pragma unroll
+        for (int u = 0; u < AHEAD; ++u) {
+            Int i = start + u * ROWS, k = i * width + j;
+            bool inside = i < n;
+            hk[u] = inside ? h[k] : (T)0;
+            g[u] = inside && dh ? dh[k] : (T)0;
+            r1[u] = inside && ref1 ? ref1[k] : (T)0;
+            r2[u] = inside && ref2 ? ref2[k] : (T)0;
+        }
+        #pragma unroll
+        for (int u = 0; u < AHEAD; ++u) {
+            Int i = start + u * ROWS;
+            if (i >= n) break;
+            if (ref1) {
+                T d = hk[u] - r1[u];
+                square1 += (double)d * (double)d;
+                g[u] += c1 * d;
+            }
+            if (ref2) {
+                T d = hk[u] - r2[u];
+                square2 += (double)d * (double)d;
+                g[u] += c2 * d;
+            }
+            if (dh) {
+                g[u] = times_derivative(kind, hk[u], g[u]);
+                dh[i * width + j] = g[u];
+                sum += g[u];
             }
         }
-        if (db) {
-            column[y][x] = sum;
-            __syncthreads();
-            if (y == 0 && j < width) {
-                for (int r = 1; r < ROWS; ++r) sum += column[r][x];
-                db[j] = sum;
-            }
-            __syncthreads();
-        }
+    }
+    column[y][x] = sum;
+    warp_sums(square1, square2);
+    if (x == 0) {
+        squares1[y] = square1;
+        squares2[y] = square2;
+    }
+    __syncthreads();
+    if (db && y == 0 && j < width) {
+        for (int r = 1; r < ROWS; ++r) sum += column[r][x];
+        db[j] = sum;
     }
     if (!total1 && !total2) return;
     // The block that is done last adds up the sums of all blocks, always in the same order: which
     // block that is changes nothing. Fences and volatile let it see what the others have written.
-    square1 = block_sum(square1, shared);
-    square2 = block_sum(square2, shared);
-    if (t == 0) {
+    if (x == 0 && y == 0) {
+        for (int r = 1; r < ROWS; ++r) {
+            square1 += squares1[r];
+            square2 += squares2[r];
+        }
         volatile double* mine = partial + 2 * blockIdx.x;
         mine[0] = square1;
         mine[1] = square2;
@@ -151,12 +162,16 @@ extern "C" __global__ void __launch_bounds__(ROWS * COLUMNS) ddnmf_delta(
         last = atomicAdd(done, 1u) == gridDim.x - 1;
     }
     __syncthreads();
-    if (!last) return;
+    if (!last || y > 0) return;
     __threadfence();
     const volatile double* all = partial;
-    square1 = block_sum(t < (int)gridDim.x ? all[2 * t] : 0.0, shared);
-    square2 = block_sum(t < (int)gridDim.x ? all[2 * t + 1] : 0.0, shared);
-    if (t == 0) {
+    square1 = square2 = 0;
+    for (unsigned int block = x; block < gridDim.x; block += COLUMNS) {
+        square1 += all[2 * block];
+        square2 += all[2 * block + 1];
+    }
+    warp_sums(square1, square2);
+    if (x == 0) {
         if (total1) *total1 += square1;
         if (total2) *total2 += square2;
         *done = 0;
@@ -446,18 +461,17 @@ class CupyOps(Ops):
             refs += [ref, h.dtype.type(tap.c)]
         refs += [NULL, h.dtype.type(0)] * (2 - len(taps))
         totals = [NULL if tap.total is None else tap.total for tap in taps]
-        blocks = min(-(-width // COLUMNS), MOST_BLOCKS)
+        outputs = [NULL if array is None else _written(array) for array in (dh, db)]
         network = self._streams.network
-        self._raw["delta", h.dtype.name](
-            (blocks,),
-            (COLUMNS, ROWS),
-            (
-                np.int32(code), np.int64(n), np.int64(width), self._read(h), *refs,
-                *(NULL if array is None else _written(array) for array in (dh, db)),
-                *(*totals, NULL, NULL)[:2], self._partial[network],
-                self._done[network],
-            ),
+        arrays = (
+            *refs, *outputs, *(*totals, NULL, NULL)[:2],
+            self._partial[network], self._done[network],
         )  # fmt: skip
+        kernel, h = self._raw["delta", h.dtype.name], self._read(h)
+        for first in range(0, width, MOST_BLOCKS * COLUMNS):
+            numbers = (np.int32(code), np.int64(n), np.int64(width), np.int64(first))
+            blocks = min(-(-(width - first) // COLUMNS), MOST_BLOCKS)
+            kernel((blocks,), (COLUMNS, ROWS), (*numbers, h, *arrays))
 
     # -- equation 2 -----------------------------------------------------------------------
 

@@ -6,12 +6,13 @@ compiler is NVRTC. Only loading and running the result takes a device.
 
 import io
 import re
+import struct
 
 import numpy as np
 import pytest
 from availability import unavailable
 
-from ddnmf_np.engine.ops_cupy import COLUMNS, KERNELS, MOST_BLOCKS, RAW_KERNELS, ROWS, SOURCE
+from ddnmf_np.engine.ops_cupy import AHEAD, COLUMNS, KERNELS, RAW_KERNELS, ROWS, SOURCE
 
 pytestmark = pytest.mark.cupy
 
@@ -125,21 +126,65 @@ def test_raw_kernels_compile(nvrtc, real, architecture):
         assert f".text.ddnmf_{name}\0".encode() in binary  # C linkage: the name that is looked up
 
 
-def test_a_block_has_a_thread_for_each_block():
-    assert MOST_BLOCKS <= COLUMNS * ROWS <= 1024
-    assert ROWS * COLUMNS & (ROWS * COLUMNS - 1) == 0, "the tree of block_sum halves it"
+def test_a_row_of_a_block_is_a_warp():
+    assert COLUMNS == 32, "warp_sums adds up a warp"
+    assert COLUMNS * ROWS <= 1024
 
 
-@pytest.mark.parametrize("real", ["float", "double"])
-def test_no_thread_spills_and_shared_memory_fits(nvrtc, real):
-    """What ptxas found out: 48 KiB of shared memory is what every device gives a block."""
+@pytest.fixture(params=["float", "double"])
+def delta(nvrtc, request):
+    """The text of ``ddnmf_delta`` in PTX."""
     oldest = next(a for a in ARCHITECTURES if a in nvrtc.architectures)
-    text = nvrtc.compile(SOURCE, oldest, "ptx", (f"-DREAL={real}",)).decode()
+    text = nvrtc.compile(SOURCE, oldest, "ptx", (f"-DREAL={request.param}",)).decode()
     body = text[text.index(".entry ddnmf_delta") :]
-    shared = [int(n) for n in re.findall(r"\.shared \.align \d+ \.b8 \S+\[(\d+)\]", body)]
+    return body[: body.index("\n}")]
+
+
+def test_no_thread_spills_and_shared_memory_fits(delta):
+    """48 KiB of shared memory is what every device gives a block."""
+    shared = [int(n) for n in re.findall(r"\.shared \.align \d+ \.b8 \S+\[(\d+)\]", delta)]
     assert 0 < sum(shared) <= 48 * 1024
-    assert ".local" not in body[: body.index("\n}")]
-    assert f".maxntid {ROWS * COLUMNS}" in body
+    assert ".local" not in delta
+    assert f".maxntid {ROWS * COLUMNS}" in delta
+
+
+def test_a_block_waits_twice(delta):
+    """For the sums of its warps, and to learn whether it is the last one; all else is shuffles."""
+    assert len(re.findall(r"\bbar(?:rier)?(?:\.\w+)*\.sync\b", delta)) == 2
+    assert "bar.warp" not in delta
+    assert delta.count("shfl.sync.down") > 0
+
+
+def test_four_rows_are_loaded_before_one_is_stored(delta):
+    """The loads are issued together, and the launch waits for memory once instead of four times."""
+    accesses = re.findall(r"\b(ld|st)\.global\b", delta)
+    arrays = 4  # h, dh and two references
+    assert accesses.index("st") >= arrays * AHEAD
+    first = accesses.index("st")
+    assert accesses[first:].count("ld") == 2, "the totals, once all is done"
+
+
+@pytest.mark.parametrize(("real", "most"), [("float", 64), ("double", 128)])
+def test_a_processor_has_registers_for_the_blocks_of_a_delta(nvrtc, real, most):
+    """There are 65,536 of them: two blocks of float fit, and one of double."""
+    binary = nvrtc.compile(SOURCE, "80", options=(f"-DREAL={real}",))
+    assert 0 < registers(binary, "ddnmf_delta") <= most
+
+
+def registers(binary, kernel):
+    """Return how many registers a thread of a kernel takes, from the ELF file of a cubin.
+
+    Up to sm_89; later files have it elsewhere.
+    """
+    (sections,) = struct.unpack_from("<Q", binary, 40)
+    size, count, names = struct.unpack_from("<HHH", binary, 58)
+    headers = [struct.unpack_from("<IIQQQQII", binary, sections + k * size) for k in range(count)]
+    start = headers[names][4]
+    for name, *_, info in headers:
+        text = binary[start + name : binary.index(b"\0", start + name)].decode()
+        if text == f".text.{kernel}":
+            return info >> 24  # the upper byte of sh_info
+    raise AssertionError(f"no section of {kernel}")
 
 
 @pytest.mark.parametrize(

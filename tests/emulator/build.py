@@ -21,6 +21,9 @@ from pathlib import Path
 from compile import FLAGS
 
 HERE = Path(__file__).parent
+MORE = os.environ.get("FAKECUDA_CXXFLAGS", "").split()
+"""For kernels, the sanitizers' options for example."""
+
 SHIMS = {  # what the wheels of CUDA's headers leave to its compiler
     "crt/host_config.h": "",
     "crt/host_defines.h": "\n".join(
@@ -72,7 +75,7 @@ def main(root: Path) -> None:
     package, major = installed()
     sources = sorted(path for path in HERE.iterdir() if path.suffix in (".cpp", ".hpp", ".py"))
     text = b"".join(path.read_bytes() for path in sources)
-    state = hashlib.sha256(text + f"{version(package)} {sys.version} {FLAGS}".encode()).hexdigest()
+    state = hashlib.sha256(text + f"{version(package)} {sys.version} {MORE}".encode()).hexdigest()
     stamp = root / "built"
     if stamp.exists() and stamp.read_text("utf-8") == state:
         return
@@ -173,7 +176,8 @@ def kernels(root: Path, cupy: Path) -> None:
     (root / "cuda/include/cuda_runtime.h").write_text("", "utf-8")
     for name in ("compile.py", "device.hpp"):
         shutil.copy(HERE / name, root)
-    header = ["g++", *FLAGS, "-fno-gnu-unique", "-D__CUDACC_RTC__", "-x", "c++-header"]
+    (root / "flags").write_text(" ".join(MORE), "utf-8")
+    header = ["g++", *FLAGS, *MORE, "-x", "c++-header"]
     subprocess.run([*header, root / "device.hpp", "-o", root / "device.hpp.gch"], check=True)
 
 

@@ -5,7 +5,6 @@ size of each of its arguments, and a letter for each: ``r`` and ``w`` for an add
 or writes, ``s`` for a number. The first line of the source has the options that define macros.
 """
 
-import os
 import re
 import subprocess
 import sys
@@ -17,8 +16,8 @@ BOUNDS = re.compile(r"__launch_bounds__\s*\([^()]*\)")
 FUNCTION = re.compile(r"(\w+)\s*\([^;{}]*\)\s*\{")
 WAITS = r"__syncthreads|__syncwarp|__shfl_down_sync"
 FLAGS = ["-std=c++17", "-O1", "-fPIC", "-w", "-fpermissive", "-U_FORTIFY_SOURCE"]
+FLAGS += ["-ffp-contract=off", "-fno-gnu-unique", "-D__CUDACC_RTC__"]
 """For the precompiled header and for every kernel; each operation is rounded, as NumPy's are."""
-FLAGS += ["-ffp-contract=off", *os.environ.get("FAKECUDA_CXXFLAGS", "").split()]
 
 
 def parts(text: str) -> list[str]:
@@ -90,7 +89,8 @@ int host_{name}(const unsigned* grid, const unsigned* block, void** arguments) {
 }}
 """
     Path(f"{path}.cpp").write_text(source + entries, "utf-8")
-    command = ["g++", *FLAGS, "-shared", "-fno-gnu-unique", "-D__CUDACC_RTC__", *first.split()[1:]]
+    more = (HERE / "flags").read_text("utf-8").split()
+    command = ["g++", *FLAGS, *more, "-shared", *first.split()[1:]]
     command += ["-include", str(HERE / "device.hpp"), f"-I{HERE}/include", f"{path}.cpp"]
     return subprocess.run([*command, "-o", library]).returncode
 

@@ -84,8 +84,9 @@ static int block(int n, bool backwards) {
             left += states[t] == LEFT;
             at_barrier += states[t] == AT_BARRIER;
             if (states[t] != IN_SHUFFLE) continue;
-            int first = t / WARP * WARP, last = first + WARP < n ? first + WARP : n;
-            for (int other = first; other < last; ++other) if (states[other] != IN_SHUFFLE) return 1;
+            int first = t / WARP * WARP;  // all of a warp must be there
+            for (int other = first; other < first + WARP; ++other)
+                if (other >= n || states[other] != IN_SHUFFLE) return 1;
         }
         if (left == n) return 0;
         if (left + at_barrier < n) continue;  // some warps shuffle
