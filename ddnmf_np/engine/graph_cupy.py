@@ -7,9 +7,10 @@ here waits for the device.
 
 from __future__ import annotations
 
+import gc
 import logging
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from typing import Any
 
 WARM = 2
@@ -22,6 +23,10 @@ MOST = 8
 
 STREAMS = 4
 """A stream for the layers of each network, and one beside each of these."""
+
+ATTEMPTS = 3
+"""Recordings that may fail before a recorder gives up: a lack of memory may pass, another fault
+will not."""
 
 
 class Streams:
@@ -129,8 +134,8 @@ class Recorder:
     for the same launches, depend on nothing that changes on the host (a step number, say), and
     write and read memory that lives as long as the recorder. Memory must not be allocated by it
     either, since it could be another's at the next time: while work is recorded, an allocation
-    is an error. If recording fails, the reason is logged once, and the work is done by ordinary
-    launches from then on.
+    is an error. If recording fails, the reason is logged, and the work is done by ordinary
+    launches. It is recorded again after more of them, until `ATTEMPTS` recordings have failed.
     """
 
     def __init__(self, xp: Any) -> None:
@@ -138,7 +143,7 @@ class Recorder:
         self._stream = xp.cuda.Stream(non_blocking=True)  # the default stream cannot be recorded
         self._times: dict[Any, int] = {}
         self._graphs: dict[Any, Any] = {}
-        self._failed = False
+        self._reasons: list[str] = []
 
     def __call__(self, work: Callable[..., object], *arrays: Any) -> None:
         """Do ``work(*arrays)`` on the current stream.
@@ -163,7 +168,7 @@ class Recorder:
 
     def _is_warm(self, key: Any) -> bool:
         """Return whether work is to be recorded now, and count it otherwise."""
-        if self._failed or len(self._graphs) == MOST:
+        if len(self._reasons) == ATTEMPTS or len(self._graphs) == MOST:
             return False
         times = self._times.pop(key, 0)
         if times == WARM:
@@ -177,7 +182,7 @@ class Recorder:
         """Return the graph of the launches that work asks for (none is made), or None."""
         stream = self._stream
         try:
-            with stream, self.xp.cuda.using_allocator(_refuse):
+            with stream, self.xp.cuda.using_allocator(_refuse), _no_garbage_collection():
                 stream.begin_capture()
                 try:
                     work(*arrays)
@@ -187,13 +192,29 @@ class Recorder:
                     raise
                 return stream.end_capture()
         except Exception as error:
-            self._failed = True
-            logging.getLogger(__name__).warning(
-                "a step cannot be recorded as a CUDA graph and takes more time: %s: %s",
-                type(error).__name__,
-                error,
-            )
+            reason = f"{type(error).__name__}: {error}"
+            if reason not in self._reasons:
+                logging.getLogger(__name__).warning(
+                    "a step cannot be recorded as a CUDA graph and takes more time: %s", reason
+                )
+            self._reasons.append(reason)
             return None
+
+
+@contextmanager
+def _no_garbage_collection() -> Iterator[None]:
+    """Put off garbage collection.
+
+    A finaliser may free device memory or destroy a stream or a handle of cuBLAS; CUDA refuses that
+    while a stream is recorded, and the recording is lost.
+    """
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
 
 
 def _refuse(size: int) -> Any:

@@ -4,8 +4,10 @@ As those of ``test_gpu.py``, the tests need a device, real or emulated (``-m gpu
 one does a graph's work in any order that its events allow, and finds races between its streams.
 """
 
+import gc
 import logging
 from collections import Counter
+from contextlib import suppress
 
 import numpy as np
 import pytest
@@ -16,7 +18,7 @@ import ddnmf_np.model as model_module
 from ddnmf_np.config import Config
 from ddnmf_np.engine import graph_cupy
 from ddnmf_np.engine.backend import why_no_graphs
-from ddnmf_np.engine.graph_cupy import MOST, STREAMS, WARM
+from ddnmf_np.engine.graph_cupy import ATTEMPTS, MOST, STREAMS, WARM
 from ddnmf_np.errors import DivergedError
 from ddnmf_np.experiments.autoencoder import Autoencoder
 from ddnmf_np.model import Model
@@ -155,7 +157,7 @@ def test_arrays_that_come_and_go_are_not_recorded(device):
 # -- what recording must not do ----------------------------------------------------------------
 
 
-def faulty(ops, fault):
+def faulty(ops, fault, epochs=WARM + 3):
     """Return a trained model's state whose work does something that cannot be recorded."""
     trainer = Trainer(Model(FEATURES, config(), ops), data())
     iterate = trainer._iterate
@@ -165,7 +167,7 @@ def faulty(ops, fault):
         fault(ops, trainer._clean[: index.shape[0]])
 
     trainer._iterate = work
-    trainer.train(WARM + 3)
+    trainer.train(epochs)
     return trainer
 
 
@@ -173,7 +175,7 @@ FAULTS = {
     "allocates": lambda ops, x: ops.empty((3,), "float32"),
     "copies": lambda ops, x: x + 1.0,
     "multiplies with CuPy": lambda ops, x: ops.xp.matmul(x, x.T, out=OUT[ops]),
-    "is told to stop": lambda ops, x: 1 / (not ops.xp.cuda.get_current_stream().is_capturing()),
+    "is told to stop": lambda ops, x: 1 / (not capturing(ops)),
 }
 OUT: dict = {}
 
@@ -191,10 +193,86 @@ def test_what_cannot_be_recorded_is_done_by_launches(device, without_graphs, fau
         trainer = faulty(device.ops, action)
     assert_same_run(expected, trainer)
     assert trainer._repeat._graphs == {}
-    (record,) = caplog.records  # once
-    assert "cannot be recorded as a CUDA graph" in record.message
+    messages = [record.message for record in caplog.records]
+    assert 1 <= len(messages) == len(set(messages)) <= ATTEMPTS  # once for each reason
+    assert all("cannot be recorded as a CUDA graph" in message for message in messages)
     # the next recording, of another model, is none the worse for it
     assert_same_run(expected, trained(device.ops, WARM + 3))
+
+
+def capturing(ops):
+    return ops.xp.cuda.get_current_stream().is_capturing()
+
+
+@pytest.mark.parametrize("failures", [1, ATTEMPTS - 1, ATTEMPTS, ATTEMPTS + 1])
+def test_a_recording_that_failed_is_tried_again(device, without_graphs, failures, caplog):
+    """A lack of memory passes; what fails again and again is no longer tried."""
+    epochs, failed = 2 * (WARM + 1), []
+
+    def fault(ops, x):
+        if capturing(ops) and len(failed) < failures:
+            failed.append(x.shape)
+            raise MemoryError("no room now")
+
+    with caplog.at_level(logging.WARNING, logger="ddnmf_np"):
+        trainer = faulty(device.ops, fault, epochs)
+    assert_same_run(trained(without_graphs, epochs), trainer)
+    assert len(failed) == min(failures, ATTEMPTS)
+    assert len(trainer._repeat._graphs) == (2 if failures < ATTEMPTS else 0)
+    messages = [record.message for record in caplog.records]
+    assert len(messages) == 1
+    assert messages[0].endswith("MemoryError: no room now")
+
+
+class Garbage:
+    """Refers to itself, so that only a garbage collection finds it; tells whether one did."""
+
+    def __init__(self, ops, seen):
+        self.me, self.ops, self.seen = self, ops, seen
+
+    def __del__(self):
+        self.seen.append(capturing(self.ops))
+
+
+@pytest.fixture
+def collect_often():
+    before = gc.get_threshold()
+    gc.set_threshold(1, 1, 1)
+    yield
+    gc.set_threshold(*before)
+
+
+@pytest.mark.usefixtures("collect_often")
+def test_no_garbage_is_collected_while_a_step_is_recorded(device):
+    """A finaliser may free device memory or destroy a stream, which ends the recording."""
+    seen = []
+    trainer = faulty(device.ops, lambda ops, x: [Garbage(ops, seen) for _ in range(20)])
+    assert len(trainer._repeat._graphs) == 2
+    assert seen
+    assert not any(seen)
+
+
+@pytest.mark.parametrize("enabled", [True, False])
+@pytest.mark.parametrize("error", [None, MemoryError, KeyboardInterrupt])
+def test_garbage_is_collected_again_after_a_recording(device, error, enabled):
+    during = []
+
+    def fault(ops, x):
+        if capturing(ops):
+            during.append(gc.isenabled())
+            if error is not None:
+                raise error
+
+    before = gc.isenabled()
+    (gc.enable if enabled else gc.disable)()
+    try:
+        with suppress(KeyboardInterrupt):
+            faulty(device.ops, fault)
+        assert gc.isenabled() == enabled
+    finally:
+        (gc.enable if before else gc.disable)()
+    assert during
+    assert not any(during)
 
 
 def test_an_interruption_is_not_swallowed(device):
@@ -203,7 +281,7 @@ def test_an_interruption_is_not_swallowed(device):
 
     def work(index):
         iterate(index)
-        if device.ops.xp.cuda.get_current_stream().is_capturing():
+        if capturing(device.ops):
             raise KeyboardInterrupt
 
     trainer._iterate = work
