@@ -157,7 +157,9 @@ class Model:
 
         Parameters
         ----------
-        x, x_noisy, observed
+        x, x_noisy : ndarray of shape (n, n_features)
+            The clean and the noisy batch, as for `step`.
+        observed : ndarray of shape (n, n_features), bool, optional
             As for `step`.
         """
         self.forward(x, x_noisy)

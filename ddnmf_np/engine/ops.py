@@ -275,8 +275,14 @@ class Ops:
 
         Parameters
         ----------
-        index, key, epoch, motion
-            As for `warp`.
+        index : ndarray of shape (n,), int64
+            Index in the data set of each row.
+        key : tuple of two ints
+            Of the generator, each below 2**32.
+        epoch : int
+            Part of the counter.
+        motion : Motion
+            Ranges of the motion.
 
         Returns
         -------
