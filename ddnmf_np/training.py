@@ -134,7 +134,7 @@ class Trainer:
         self._observed = self.ops.empty(shape, bool) if config.missing == "nan" else None
         # Where a step that is recorded finds its samples, their numbers and the epoch.
         self._index, self._numbers = (self.ops.empty(shape[:1], "int64") for _ in range(2))
-        self._epoch = self.ops.zeros((1,), "int64")
+        self._epoch, self._epoch_there = self.ops.zeros((1,), "int64"), 0
         self._rows = 0  # of the last batch
         self._repeat = self.ops.recorder()
         self.position = Position()
@@ -344,7 +344,8 @@ class Trainer:
         whole, n = index.shape[0], mine.stop - mine.start
         here, self._rows = self._index[:n], n
         self.ops.xp.copyto(here, index[mine])
-        if self.noise.redraw:
+        if self.position.epoch != self._epoch_there:
+            self._epoch_there = self.position.epoch
             self._epoch.fill(self.position.epoch)
         optimizer = self.model.optimizer
         optimizer.lr = self.config.lr * rate(self.recipe.lr_schedule, self.progress)

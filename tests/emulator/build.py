@@ -158,7 +158,7 @@ def libraries(root: Path, module: Path, cupy: Path, headers: str, major: str) ->
     (root / "stubs.cpp").write_text(stubs, "utf-8")
     properties = "cudaGetDeviceProperties" + ("_v2" if major == "12" else "")
     library = root / "lib/libfakecuda.so"
-    compiler("-O2", "-shared", f"-I{root}/shims", f"-I{headers}", f"-DFAKE_PROPERTIES={properties}",
+    compiler("-O3", "-shared", f"-I{root}/shims", f"-I{headers}", f"-DFAKE_PROPERTIES={properties}",
              HERE / "fakecuda.cpp", root / "stubs.cpp", "-o", library, "-ldl")  # fmt: skip
     for name in ("cuda.so.1", *(f"{lib}.so.{major}" for lib in ("nvrtc", "cublas", "cublasLt"))):
         link = root / "lib" / f"lib{name}"

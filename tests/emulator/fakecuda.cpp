@@ -9,6 +9,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstdint>
 #include <cstdio>
@@ -561,13 +562,16 @@ static float tf32(float x) {  // 10 bits of mantissa, as tensor cores take their
     memcpy(&x, &bits, 4);
     return x;
 }
-template <class T> struct Factor {  // op(a) as it lies in memory
-    const T* at; int ld; bool transposed, rounded;
-    T operator()(int i, int j) const {
-        T x = transposed ? at[(size_t)i * ld + j] : at[(size_t)j * ld + i];
-        return rounded ? (T)tf32((float)x) : x;
-    }
-};
+// op(a), m x n, with its columns side by side
+template <class T> static std::vector<T> factor(const T* a, int ld, bool transposed, int m, int n, bool rounded) {
+    std::vector<T> packed((size_t)m * n);
+    for (int j = 0; j < n; ++j)
+        for (int i = 0; i < m; ++i) {
+            T x = transposed ? a[(size_t)i * ld + j] : a[(size_t)j * ld + i];
+            packed[(size_t)j * m + i] = rounded ? (T)tf32((float)x) : x;
+        }
+    return packed;
+}
 template <class T> static int gemm(Blas* h, int ta, int tb, int m, int n, int k, const void* alpha_p,
                                    const void* a, int lda, const void* b, int ldb, const void* beta_p,
                                    void* cp, int ldc, bool rounded) {
@@ -576,18 +580,22 @@ template <class T> static int gemm(Blas* h, int ta, int tb, int m, int n, int k,
     uintptr_t bytes = (uintptr_t)a | (uintptr_t)b | (uintptr_t)cp | (lda | ldb | ldc) * sizeof(T);
     note(bytes % 16 ? "gemm not on 16 bytes" : "gemm on 16 bytes");
     T alpha = *(const T*)alpha_p, beta = *(const T*)beta_p;
-    Factor<T> left{(const T*)a, lda, ta != 0, rounded}, right{(const T*)b, ldb, tb != 0, rounded};
     Touched touched{{(uintptr_t)a, (uintptr_t)b}, {(uintptr_t)cp}};
     if (h->workspace) touched.writes.push_back((uintptr_t)h->workspace);
     std::string name = "gemm " + std::to_string(m) + "x" + std::to_string(n) + "x" + std::to_string(k);
     return submit(h->stream, name, touched, [=] {
-        for (int j = 0; j < n; ++j)
-            for (int i = 0; i < m; ++i) {
-                T sum = 0;
-                for (int l = 0; l < k; ++l) sum += left(i, l) * right(l, j);
-                T& out = ((T*)cp)[(size_t)j * ldc + i];
-                out = beta == (T)0 ? alpha * sum : alpha * sum + beta * out;
+        auto left = factor((const T*)a, lda, ta, m, k, rounded), right = factor((const T*)b, ldb, tb, k, n, rounded);
+        std::vector<T> sum(m);
+        for (int j = 0; j < n; ++j) {
+            std::fill(sum.begin(), sum.end(), (T)0);
+            for (int l = 0; l < k; ++l) {
+                const T* column = &left[(size_t)l * m];
+                T x = right[(size_t)j * k + l];
+                for (int i = 0; i < m; ++i) sum[i] += column[i] * x;
             }
+            T* out = (T*)cp + (size_t)j * ldc;
+            for (int i = 0; i < m; ++i) out[i] = beta == (T)0 ? alpha * sum[i] : alpha * sum[i] + beta * out[i];
+        }
     });
 }
 API int cublasGemmEx(void* h, int ta, int tb, int m, int n, int k, const void* alpha, const void* a, int at,

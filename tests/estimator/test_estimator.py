@@ -256,13 +256,13 @@ def test_a_preset_that_moves_images_says_how_to_do_without(objective):
 def test_partial_fit_moves_images_too(digits, monkeypatch):
     estimator = make(noise_shift=1.0, noise_kind="none", noise_redraw=True, image_shape=(8, 8))
     seen = []
-    right = Model.step
+    right = Model.iterate
 
     def spy(self, x, x_noisy):
         seen.append((x.copy(), x_noisy.copy()))
         right(self, x, x_noisy)
 
-    monkeypatch.setattr(Model, "step", spy)
+    monkeypatch.setattr(Model, "iterate", spy)
     for _ in range(2):  # the same samples are others at the second call
         estimator.partial_fit(digits[:10])
     for x, x_noisy in seen:
@@ -332,7 +332,7 @@ def noise_of_calls(monkeypatch, estimator, parts):
     apply = Noise.apply
 
     def spy(self, x, index, epoch, out):
-        drawn[-1].append((index.copy(), epoch))
+        drawn[-1].append((index.copy(), int(epoch[0])))
         apply(self, x, index, epoch, out)
 
     monkeypatch.setattr(Noise, "apply", spy)
@@ -662,7 +662,8 @@ def test_failed_partial_fit_changes_nothing(monkeypatch, error):
         if len(calls) == 3:
             if error is KeyboardInterrupt:
                 raise error
-            self.model.student.arena.params.fill(np.nan)
+            for name in self.model.student.arena.shapes:
+                self.model.student.arena.param(name).fill(np.nan)
 
     with monkeypatch.context() as patch:
         patch.setattr(Trainer, "step", step)

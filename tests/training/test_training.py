@@ -40,16 +40,16 @@ def digits():
 
 
 def recorded(trainer, epochs):
-    """Train, and return what `Model.step` was given: clean and noisy samples of every epoch."""
+    """Train, and return what `Model.iterate` was given: clean and noisy samples of every epoch."""
     clean, noisy = [], []
-    step = trainer.model.step
+    iterate = trainer.model.iterate
 
     def spy(x, x_noisy):
         clean.append(x.copy())
         noisy.append(x_noisy.copy())
-        step(x, x_noisy)
+        iterate(x, x_noisy)
 
-    trainer.model.step = spy
+    trainer.model.iterate = spy
     trainer.train(epochs)
     cuts = range(0, len(clean), len(trainer.batches))
     joined = [
