@@ -47,24 +47,22 @@ def examine() -> dict[str, Any]:
     -------
     dict
         ``broken`` (what is wrong with each core package that cannot be imported); unless NumPy
-        or threadpoolctl are among them, also what `ddnmf_np.environment.environment` returns,
-        ``kernels`` (those that OpenBLAS should take here, None where it chooses well itself) and
-        ``numba`` (why its loops cannot be used, or None). ``cuda["problem"]`` is here the
+        or threadpoolctl are among them, also what `ddnmf_np.runs.environment.environment` returns
+        and ``numba`` (why its loops cannot be used, or None). ``cuda["problem"]`` is here the
         outcome of a trial computation; ``cuda["no_graphs"]`` is why steps on a device that works
         are not recorded as graphs, or None.
     """
     broken = {name: error for name, module in CORE.items() if (error := _import_error(module))}
     if broken.keys() & {"numpy", "threadpoolctl"}:
         return {"broken": broken}
-    from ddnmf_np.engine.backend import why_no_graphs, why_not_cupy, why_not_numba
-    from ddnmf_np.environment import environment
-    from ddnmf_np.kernels import best_kernels
+    from ddnmf_np.backends.select import why_no_graphs, why_not_cupy, why_not_numba
+    from ddnmf_np.runs.environment import environment
 
     found = environment()
     cuda = found["cuda"]
     cuda["problem"] = why_not_cupy()
     cuda["no_graphs"] = None if cuda["problem"] else why_no_graphs()
-    return {"broken": broken, **found, "kernels": best_kernels(), "numba": why_not_numba()}
+    return {"broken": broken, **found, "numba": why_not_numba()}
 
 
 def report(found: dict[str, Any]) -> list[str]:
@@ -84,12 +82,6 @@ def report(found: dict[str, Any]) -> list[str]:
     for pool in found["threads"]:
         names = ", ".join(filter(None, (pool["library"], pool["version"], pool["kernels"])))
         lines.append(f"{pool['kind']}: {names}; {pool['threads']} threads")
-    best = found.get("kernels")
-    if best and not any(pool["kernels"] == best for pool in found["threads"]):
-        lines.append(
-            f"  faster on this processor: OPENBLAS_CORETYPE={best}, set before NumPy is "
-            "loaded (the commands of this package do so for themselves)"
-        )
     lines.append(f"CUDA: driver {cuda['driver'] or 'none'}, runtime {cuda['runtime'] or 'none'}")
     lines += [
         f"device {number}: {device['name']}, compute capability {device['compute_capability']}, "

@@ -12,15 +12,15 @@ from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, Transfo
 from sklearn.utils import Tags, check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from ddnmf_np.backends.select import backend_of, get_ops
 from ddnmf_np.config import Config
 from ddnmf_np.data.datasets import check_nonnegative
-from ddnmf_np.data.rows import Rows
-from ddnmf_np.data.sources import Source, stream, streams_by_itself
-from ddnmf_np.engine.backend import backend_of, get_ops
+from ddnmf_np.data.streaming.rows import Rows
+from ddnmf_np.data.streaming.sources import Source, stream, streams_by_itself
 from ddnmf_np.errors import DataError, OutputError, UsageError, shown
 from ddnmf_np.evaluation.interpret import decode_parts
 from ddnmf_np.model import Model
-from ddnmf_np.progress import Progress
+from ddnmf_np.runs.progress import Progress
 from ddnmf_np.training import Trainer
 
 DEFAULT_BATCH = 128
@@ -233,8 +233,8 @@ class DDNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  
         X : array_like of shape (n_samples, n_features)
             Non-negative samples, NumPy or CuPy; float32 or float64, others become float64. Sparse
             matrices by rows (CSR), h5py datasets, Zarr and dask arrays, and what
-            `ddnmf_np.data.sources.stream` returns, are read while training and never held as a
-            whole; see ``derivations/larger-than-memory.md``.
+            `ddnmf_np.data.streaming.sources.stream` returns, are read while training and never
+            held as a whole; see ``derivations/larger-than-memory.md``.
         y : None
             Ignored; training sees no labels.
 
@@ -368,7 +368,7 @@ class DDNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  
         Parameters
         ----------
         X : array_like of shape (n_samples, n_features), or path
-            As for `fit`, or what `ddnmf_np.data.sources.stream` takes.
+            As for `fit`, or what `ddnmf_np.data.streaming.sources.stream` takes.
         out : array of shape (n_samples, n_components) and dtype float
             Anything that slices of rows can be assigned to, such as a memory map or an h5py
             dataset. Overwritten.
@@ -479,7 +479,7 @@ class DDNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  
         if isinstance(X, (str, os.PathLike)):
             raise UsageError(
                 f"X is the path {shown(os.fspath(X))}, not samples; give "
-                "ddnmf_np.data.sources.stream(path), which reads the file while training"
+                "ddnmf_np.data.streaming.sources.stream(path), which reads the file while training"
             )
         _refuse_containers(X)
         if streams_by_itself(X):
@@ -557,7 +557,7 @@ def _refuse_containers(X: Any) -> None:
         names = ", ".join(shown(name, 40) for name in islice(X, 5)) or "nothing"
         raise UsageError(
             f"X is a {type(X).__name__}, which holds arrays by name ({names}) and is none; give "
-            "one of them, as FILE['NAME'], or ddnmf_np.data.sources.stream('PATH::NAME')"
+            "one of them, as FILE['NAME'], or ddnmf_np.data.streaming.sources.stream('PATH::NAME')"
         )
 
 

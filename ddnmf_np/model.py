@@ -9,18 +9,18 @@ from typing import Any
 
 import numpy as np
 
+from ddnmf_np.backends.ops import Array, Ops
+from ddnmf_np.backends.select import ops_by_name
+from ddnmf_np.backends.threads import Lanes
 from ddnmf_np.config import Config
 from ddnmf_np.engine.arena import Arena
-from ddnmf_np.engine.backend import ops_by_name
-from ddnmf_np.engine.gradcheck import SAMPLES, Problem, leave_kinks, relu_sides
+from ddnmf_np.engine.descent import Adam, GradientDescent, Momentum, Optimizer
 from ddnmf_np.engine.layers import Dense, glorot
-from ddnmf_np.engine.objective import InterpretabilityLoss
-from ddnmf_np.engine.ops import Array, Ops
-from ddnmf_np.engine.optim import Adam, GradientDescent, Momentum, Optimizer
-from ddnmf_np.engine.stack import Stack
+from ddnmf_np.engine.losses import InterpretabilityLoss
+from ddnmf_np.engine.network import Stack
+from ddnmf_np.engine.nmf import blocks_from_code
+from ddnmf_np.engine.problems import SAMPLES, Problem, leave_kinks, relu_sides
 from ddnmf_np.errors import CheckpointError, DataError
-from ddnmf_np.lanes import Lanes
-from ddnmf_np.start import blocks_from_code
 
 NETS = ("supervisor", "student")
 
@@ -114,7 +114,7 @@ class Model:
         """Let the NMF module start at the principal components of some codes.
 
         In float64 on the host, so that all backends start at the same place. See
-        `ddnmf_np.start.blocks_from_code`.
+        `ddnmf_np.engine.nmf.blocks_from_code`.
         """
         arena, to_host = self.student.arena, self.ops.to_host
         code, W_base = (

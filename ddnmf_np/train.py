@@ -11,16 +11,14 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from ddnmf_np import kernels as kernels  # before anything that loads NumPy
-from ddnmf_np.config import Config, preset, read_config, unknown
-from ddnmf_np.engine.objective import PRESETS
+from ddnmf_np.config import RECIPES, Config, preset, read_config, unknown
+from ddnmf_np.engine.losses import PRESETS
 from ddnmf_np.errors import DDNMFError, OutputError, UsageError
 from ddnmf_np.parallel.communicator import Communicator, SerialCommunicator
 from ddnmf_np.parallel.launch import complain, connect, together
-from ddnmf_np.recipe import RECIPES
-from ddnmf_np.run import INTERRUPTED, how_to_resume, run
-from ddnmf_np.runfolder import RunFolder
-from ddnmf_np.signals import interrupt_on_sigterm
+from ddnmf_np.runs.folder import RunFolder
+from ddnmf_np.runs.run import INTERRUPTED, how_to_resume, run
+from ddnmf_np.system.signals import interrupt_on_sigterm
 
 EPILOG = """\
 The output folder holds config.toml (every option, resolved), metrics.jsonl (losses and speed, a

@@ -11,18 +11,18 @@ from typing import Any
 
 import numpy as np
 
+from ddnmf_np.backends.ops import Array
+from ddnmf_np.config import rate
 from ddnmf_np.data.affine import Affine
-from ddnmf_np.data.batches import batch_slices, epoch_order
 from ddnmf_np.data.noise import Noise
-from ddnmf_np.data.rows import Rows
-from ddnmf_np.engine.ops import Array
+from ddnmf_np.data.order import batch_slices, epoch_order
+from ddnmf_np.data.streaming.rows import Rows
+from ddnmf_np.engine.nmf import SAMPLES
 from ddnmf_np.errors import DataError, DivergedError, UsageError
 from ddnmf_np.model import Model
 from ddnmf_np.parallel.communicator import Communicator, SerialCommunicator
-from ddnmf_np.parallel.reading import read_together
+from ddnmf_np.parallel.feed import read_together
 from ddnmf_np.parallel.step import check_replicas, share_state, share_work
-from ddnmf_np.recipe import rate
-from ddnmf_np.start import SAMPLES
 
 Record = dict[str, float]
 """One epoch: ``epoch``, every loss, ``seconds``, ``samples_per_second``."""
@@ -196,8 +196,8 @@ class Trainer:
 
         Notes
         -----
-        The two networks have a thread each where that is faster (`ddnmf_np.lanes`). Compilation
-        is done before the first epoch and not counted in its time.
+        The two networks have a thread each where that is faster (`ddnmf_np.backends.threads`).
+        Compilation is done before the first epoch and not counted in its time.
 
         Once an epoch the losses, and whether the parameters are finite, cross from the device
         to the host; nothing else does. On the host the losses are looked at after each step.

@@ -28,7 +28,7 @@ import numpy as np
 from sklearn.decomposition import PCA
 
 from ddnmf_np.engine.layers import Dense
-from ddnmf_np.engine.stack import Stack
+from ddnmf_np.engine.network import Stack
 from ddnmf_np.evaluation.interpret import hoyer_sparsity
 from ddnmf_np.teaching import check, images, nmf
 from ddnmf_np.teaching.display import COLORS, image_rows, new_figure, show, show_source

@@ -27,9 +27,9 @@ import timeit
 import numpy as np
 
 from ddnmf_np import gradcheck
+from ddnmf_np.backends.ops import Ops
 from ddnmf_np.engine.layers import Dense, glorot
-from ddnmf_np.engine.ops import Ops
-from ddnmf_np.engine.stack import Stack
+from ddnmf_np.engine.network import Stack
 from ddnmf_np.teaching import check, images
 from ddnmf_np.teaching.display import image_rows, matrices, new_figure, show, show_source
 

@@ -30,7 +30,7 @@ import numpy as np
 from ddnmf_np import gradcheck
 from ddnmf_np.engine import gradcheck as checker
 from ddnmf_np.engine.layers import Dense, glorot
-from ddnmf_np.engine.stack import Stack
+from ddnmf_np.engine.network import Stack
 from ddnmf_np.teaching import bugs, check, images
 from ddnmf_np.teaching.differences import Slope
 from ddnmf_np.teaching.display import COLORS, new_figure, show, show_source

@@ -24,13 +24,13 @@
 # %% tags=["setup"]
 import numpy as np
 
+from ddnmf_np.backends.ops import Ops, Tap
 from ddnmf_np.config import Config
-from ddnmf_np.data.batches import epoch_order
+from ddnmf_np.data.order import epoch_order
+from ddnmf_np.engine.descent import GradientDescent
 from ddnmf_np.engine.layers import Dense, glorot
-from ddnmf_np.engine.ops import Ops, Tap
-from ddnmf_np.engine.optim import GradientDescent
-from ddnmf_np.engine.stack import Stack
-from ddnmf_np.evaluation.plots import SUPERVISOR_COLOR
+from ddnmf_np.engine.network import Stack
+from ddnmf_np.evaluation.figures import SUPERVISOR_COLOR
 from ddnmf_np.model import Model
 from ddnmf_np.teaching import check, images
 from ddnmf_np.teaching.display import COLORS, image_rows, matrices, new_figure, show, show_source
@@ -310,4 +310,4 @@ check("silent-units", silent)
 #   (equation 10).
 # * [Equation 4](../derivations/04-symmetric-loss.md), [equation 8](../derivations/08-descent.md)
 #   and [equation 9](../derivations/09-supervisor-gradient.md).
-# * `ddnmf_np/engine/stack.py`.
+# * `ddnmf_np/engine/network.py`.

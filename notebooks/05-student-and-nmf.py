@@ -29,10 +29,10 @@ import numpy as np
 
 from ddnmf_np import gradcheck
 from ddnmf_np.config import Config
-from ddnmf_np.engine.objective import InterpretabilityLoss, appositive
-from ddnmf_np.engine.stack import Stack
+from ddnmf_np.engine.losses import InterpretabilityLoss, appositive
+from ddnmf_np.engine.network import Stack
+from ddnmf_np.evaluation.figures import LOSS_COLORS, STUDENT_COLOR
 from ddnmf_np.evaluation.interpret import dead_units
-from ddnmf_np.evaluation.plots import LOSS_COLORS, STUDENT_COLOR
 from ddnmf_np.model import Model
 from ddnmf_np.teaching import check, images
 from ddnmf_np.teaching.display import image_rows, matrices, new_figure, show, show_source
@@ -400,4 +400,4 @@ check("student-gradient", student_gradient)
 #   1/2, and how the module can start from the data.
 # * [Where paper and demo differ](../derivations/12-paper-and-demo.md): other weights, and a fifth
 #   row of the table.
-# * `ddnmf_np/engine/objective.py`.
+# * `ddnmf_np/engine/losses.py`.

@@ -35,13 +35,12 @@ from pathlib import Path
 import numpy as np
 from matplotlib.ticker import LogLocator
 
-from ddnmf_np.checkpoint import load_checkpoint, save_checkpoint
 from ddnmf_np.config import Config
-from ddnmf_np.data.batches import batch_slices, epoch_order
 from ddnmf_np.data.noise import Noise
-from ddnmf_np.engine.optim import GradientDescent, Optimizer
+from ddnmf_np.data.order import batch_slices, epoch_order
+from ddnmf_np.engine.descent import GradientDescent, Optimizer
 from ddnmf_np.errors import DivergedError
-from ddnmf_np.evaluation.plots import (
+from ddnmf_np.evaluation.figures import (
     DATA_COLOR,
     STUDENT_COLOR,
     SUPERVISOR_COLOR,
@@ -49,6 +48,7 @@ from ddnmf_np.evaluation.plots import (
     plot_reconstructions,
 )
 from ddnmf_np.model import Model
+from ddnmf_np.runs.checkpoint import load_checkpoint, save_checkpoint
 from ddnmf_np.teaching import check, images
 from ddnmf_np.teaching.display import image_rows, new_figure, show, show_source
 from ddnmf_np.training import Trainer
@@ -358,4 +358,4 @@ check("algorithm-1-step", step)
 # * [Notebook 7](07-what-did-it-learn.ipynb): what the ten units mean.
 # * [Equation 8](../derivations/08-descent.md), with the small print of Adam, and [where paper and
 #   demo differ](../derivations/12-paper-and-demo.md).
-# * `ddnmf_np/training.py`, the whole of algorithm 1, and `ddnmf_np/checkpoint.py`.
+# * `ddnmf_np/training.py`, the whole of algorithm 1, and `ddnmf_np/runs/checkpoint.py`.

@@ -31,9 +31,9 @@ from collections import Counter, defaultdict
 import numpy as np
 from threadpoolctl import threadpool_limits
 
+from ddnmf_np.backends.ops import Ops
+from ddnmf_np.backends.select import get_ops, why_not_cupy, why_not_numba
 from ddnmf_np.config import Config
-from ddnmf_np.engine.backend import get_ops, why_not_cupy, why_not_numba
-from ddnmf_np.engine.ops import Ops
 from ddnmf_np.model import Model
 from ddnmf_np.teaching import check, images
 from ddnmf_np.teaching.display import new_figure, show, show_source
@@ -56,7 +56,7 @@ for method in (Ops.tap, Ops.descend, Ops.to_device, Ops.to_host):
 # allocation can be slower than the arithmetic; on a CPU it makes the cache cold.
 #
 # `get_ops(name)` returns the object for a backend, or says why it cannot run here; it never falls
-# back on its own. `ddnmf_np/engine/backend.py` is the only file that knows the names.
+# back on its own. `ddnmf_np/backends/select.py` is the only file that knows the names.
 
 # %%
 for backend, problem in ("cupy", why_not_cupy()), ("numba", why_not_numba()):
@@ -418,6 +418,6 @@ check("one-crossing", total_loss)
 #
 # * [Cost](../derivations/11-complexity.md): operations and bytes of a step, derived and counted.
 # * [Speed](../derivations/14-speed.md): what was done, and what was tried in vain.
-# * `ddnmf_np/engine/ops.py` beside `ops_numba.py` and `ops_cupy.py`: the same formulas three times,
-#   held equal by tests.
+# * `ddnmf_np/backends/ops.py` beside `ops_numba.py` and `ops_cupy.py`: the same formulas three
+#   times, held equal by tests.
 # * `python -m ddnmf_np.bench` measures a step beside other libraries.

@@ -7,7 +7,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest
 
-from ddnmf_np.engine.ops import Ops
+from ddnmf_np.backends.ops import Ops
 
 
 @pytest.fixture(params=["plain", "numba"])
@@ -16,6 +16,6 @@ def ops(request):
     if request.param == "plain":
         return Ops()
     pytest.importorskip("numba", reason="Numba is not installed (the extra 'fast')")
-    from ddnmf_np.engine.ops_numba import NumbaOps
+    from ddnmf_np.backends.ops_numba import NumbaOps
 
     return NumbaOps()

@@ -1,13 +1,13 @@
-"""What a process says of its own memory (``ddnmf_np/memory.py``)."""
+"""What a process says of its own memory (``ddnmf_np/system/memory.py``)."""
 
 import subprocess
 import sys
 
 import pytest
 
-from ddnmf_np import memory
+from ddnmf_np.system import memory
 
-ASK = "from ddnmf_np.memory import peak_memory_mib; print(peak_memory_mib())"
+ASK = "from ddnmf_np.system.memory import peak_memory_mib; print(peak_memory_mib())"
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere the mark has the parent's in it")

@@ -17,8 +17,8 @@ NOT_NEEDED = [
 """What extras bring, what other packages bring, and what only a download needs."""
 
 MADE_FOR_ONE = {
-    "ddnmf_np.engine.ops_numba",
-    *(f"ddnmf_np.benchmarks.{name}_peer" for name in ("torch", "jax", "keras")),
+    "ddnmf_np.backends.ops_numba",
+    *(f"ddnmf_np.bench.{name}_peer" for name in ("torch", "jax", "keras")),
 }
 """Modules that are imported only where their package is."""
 

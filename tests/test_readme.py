@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from ddnmf_np.benchmarks.report import overview, targets, to_markdown
-from ddnmf_np.benchmarks.scaling import to_markdown as scaling_to_markdown
+from ddnmf_np.bench.scaling import to_markdown as scaling_to_markdown
+from ddnmf_np.bench.tables import overview, targets, to_markdown
 from ddnmf_np.config import Config
 from ddnmf_np.train import make_parser
 

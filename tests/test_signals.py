@@ -5,12 +5,12 @@ from importlib import import_module
 
 import pytest
 
-from ddnmf_np.run import INTERRUPTED
+from ddnmf_np.runs.run import INTERRUPTED
 
 COMMANDS = {
     "report.__main__": ("make_report", ["run"]),
     "explore.__main__": ("open_run", ["run"]),
-    "bench": ("run_comparison", []),
+    "bench.__main__": ("run_comparison", []),
     "experiments.__main__": ("run", ["table1"]),
 }
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 
-from ddnmf_np.data.streams import read_epoch, stream_key
-from ddnmf_np.engine.ops import Array, Epoch, Motion, Ops
+from ddnmf_np.backends.ops import Array, Epoch, Motion, Ops
+from ddnmf_np.data.keys import read_epoch, stream_key
 from ddnmf_np.errors import UsageError
 
 _STREAM = b"affine  "

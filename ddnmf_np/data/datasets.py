@@ -21,11 +21,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ddnmf_np.archives import ArchiveError, NpzArchive, read_npy
-from ddnmf_np.data.batches import epoch_order
 from ddnmf_np.data.idx import read_idx, sha256_of_decompressed
+from ddnmf_np.data.order import epoch_order
 from ddnmf_np.errors import DataError, UsageError, printable, shown
-from ddnmf_np.files import Source, name_of
+from ddnmf_np.system.archives import ArchiveError, NpzArchive, read_npy
+from ddnmf_np.system.files import Source, name_of
 
 # The standard names of the four files, each with or without ".gz".
 FILES = {

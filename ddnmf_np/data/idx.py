@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ddnmf_np.errors import DataError
-from ddnmf_np.files import Source, name_of, open_source
+from ddnmf_np.system.files import Source, name_of, open_source
 
 MAX_BYTES = 4 * 2**30  # a bound on what one file may hold once it is decompressed
 

@@ -5,10 +5,10 @@ With the sample's index in the counter, the noise of a sample does not depend on
 the order or the process in which it is met, and no generator state needs saving.
 """
 
+from ddnmf_np.backends.ops import Array, Epoch, Ops
+from ddnmf_np.backends.philox import Words
 from ddnmf_np.data.affine import Affine
-from ddnmf_np.data.streams import read_epoch, stream_key
-from ddnmf_np.engine.ops import Array, Epoch, Ops
-from ddnmf_np.engine.philox import Words
+from ddnmf_np.data.keys import read_epoch, stream_key
 from ddnmf_np.errors import UsageError
 
 NOISE_KINDS = ("masking", "gaussian", "salt-and-pepper", "none")

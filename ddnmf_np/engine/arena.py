@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ddnmf_np.engine.ops import Array, Ops
+from ddnmf_np.backends.ops import Array, Ops
 
 ALIGNMENT = 64
 """Each block starts at a multiple of this many numbers: 256 bytes of float32, 512 of float64.

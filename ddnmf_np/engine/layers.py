@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from ddnmf_np.backends.ops import ACTIVATIONS, Array, Ops, Tap
 from ddnmf_np.engine.arena import Arena
-from ddnmf_np.engine.ops import ACTIVATIONS, Array, Ops, Tap
 from ddnmf_np.errors import DataError, UsageError
 
 

@@ -8,9 +8,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ddnmf_np import kernels as kernels  # before anything that loads NumPy
+from ddnmf_np.backends.select import BACKENDS
 from ddnmf_np.config import unknown
-from ddnmf_np.engine.backend import BACKENDS
 from ddnmf_np.errors import DDNMFError, OutputError, UsageError, printable
 from ddnmf_np.experiments.baselines import Source
 from ddnmf_np.experiments.campaign import (
@@ -25,11 +24,11 @@ from ddnmf_np.experiments.campaign import (
     run,
 )
 from ddnmf_np.experiments.networks import NOISE_MODELS, TABLE_MODELS
+from ddnmf_np.experiments.output import report
 from ddnmf_np.experiments.records import Store
-from ddnmf_np.experiments.report import report
 from ddnmf_np.experiments.studies import STUDIES
-from ddnmf_np.run import INTERRUPTED
-from ddnmf_np.signals import interrupt_on_sigterm
+from ddnmf_np.runs.run import INTERRUPTED
+from ddnmf_np.system.signals import interrupt_on_sigterm
 
 ALONE = ("report", "pack")
 """What is not computed, and cannot be asked for beside something that is."""

@@ -10,14 +10,14 @@ from functools import cached_property
 
 import numpy as np
 
+from ddnmf_np.backends.ops import Array, Ops, Tap
+from ddnmf_np.backends.threads import Lanes
 from ddnmf_np.config import Config
-from ddnmf_np.engine.gradcheck import SAMPLES, Problem, leave_kinks, relu_sides
+from ddnmf_np.engine.descent import Optimizer
 from ddnmf_np.engine.layers import Dense, glorot
-from ddnmf_np.engine.ops import Array, Ops, Tap
-from ddnmf_np.engine.optim import Optimizer
-from ddnmf_np.engine.stack import Stack
+from ddnmf_np.engine.network import Stack
+from ddnmf_np.engine.problems import SAMPLES, Problem, leave_kinks, relu_sides
 from ddnmf_np.errors import DataError, UsageError
-from ddnmf_np.lanes import Lanes
 from ddnmf_np.model import make_optimizer
 
 STREAM = 4

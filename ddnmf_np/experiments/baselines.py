@@ -29,20 +29,20 @@ import numpy.typing as npt
 from sklearn.decomposition import NMF, PCA
 from sklearn.exceptions import ConvergenceWarning
 
+from ddnmf_np.backends.ops import Ops
+from ddnmf_np.backends.select import get_ops
 from ddnmf_np.config import Config
-from ddnmf_np.data.batches import epoch_order
 from ddnmf_np.data.datasets import Dataset, load
-from ddnmf_np.engine.backend import get_ops
-from ddnmf_np.engine.ops import Ops
+from ddnmf_np.data.order import epoch_order
 from ddnmf_np.errors import DataError
 from ddnmf_np.evaluation import clustering, embedding, manifold
 from ddnmf_np.evaluation.clustering import ClusteringResult, Method, cluster
-from ddnmf_np.evaluation.report import noisy_copy
 from ddnmf_np.experiments.autoencoder import Autoencoder
 from ddnmf_np.experiments.networks import TABLE_NETWORKS
 from ddnmf_np.experiments.records import Name, key_of
 from ddnmf_np.experiments.studies import VARIANTS
 from ddnmf_np.model import Model
+from ddnmf_np.runs.scoring import noisy_copy
 from ddnmf_np.training import Trainer
 
 Floats = npt.NDArray[np.floating[Any]]

@@ -23,9 +23,9 @@ import numpy as np
 from joblib import Parallel, delayed
 from threadpoolctl import threadpool_limits
 
+from ddnmf_np.backends.select import get_ops
+from ddnmf_np.backends.threads import usable_processors
 from ddnmf_np.config import unknown
-from ddnmf_np.engine.backend import get_ops
-from ddnmf_np.environment import environment
 from ddnmf_np.errors import DDNMFError, UsageError
 from ddnmf_np.evaluation.clustering import Method, check_methods, score_clustering
 from ddnmf_np.evaluation.embedding import embed
@@ -48,8 +48,8 @@ from ddnmf_np.experiments.networks import (
 )
 from ddnmf_np.experiments.records import RecordError, Store, versions
 from ddnmf_np.experiments.studies import STUDIES
-from ddnmf_np.lanes import usable_processors
-from ddnmf_np.lock import locked
+from ddnmf_np.runs.environment import environment
+from ddnmf_np.system.lock import locked
 
 RESULTS = ("table1", "table2", "table3", "figure2", "figure3")
 """The paper's tables and figures."""

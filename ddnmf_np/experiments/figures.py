@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from ddnmf_np.evaluation.plots import (
+from ddnmf_np.evaluation.figures import (
     CLASS_COLORS,
     DATA_COLOR,
     DPI,

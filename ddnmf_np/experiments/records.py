@@ -24,12 +24,13 @@ from typing import Any, Literal
 
 import numpy as np
 
-from ddnmf_np import __version__, jsontext
-from ddnmf_np.archives import NpzArchive
-from ddnmf_np.environment import commit
+from ddnmf_np import __version__
 from ddnmf_np.errors import DataError, OutputError
 from ddnmf_np.experiments.assignments import unpack_labels
-from ddnmf_np.files import atomic_write, atomic_write_text, make_folder, remove_unfinished
+from ddnmf_np.runs.environment import commit
+from ddnmf_np.system import json_text
+from ddnmf_np.system.archives import NpzArchive
+from ddnmf_np.system.files import atomic_write, atomic_write_text, make_folder, remove_unfinished
 
 FORMAT = 1
 """Number of the layout and meaning of a record; a reader leaves every other aside.
@@ -284,7 +285,7 @@ class Store:
         """Return a record from its file; raises `RecordError` as `check` does."""
         remedy = "delete it, and the next run of the same command computes it again"
         try:
-            record = jsontext.read(path)
+            record = json_text.read(path)
         except OSError as error:
             raise RecordError(f"{path}: cannot be read: {error.strerror}; {remedy}") from error
         except ValueError as error:  # not UTF-8, not JSON, or too long
@@ -458,7 +459,7 @@ def _unpack(line: bytes, where: str) -> tuple[str, Record]:
     """Return file name and record of a packed line; raises `RecordError` if it is of no use."""
     remedy = "delete the line, and the next run of the same command computes it again"
     try:
-        entry = jsontext.parse(line)
+        entry = json_text.parse(line)
         file, record = entry["file"], entry["record"]
         if not isinstance(file, str) or Path(file).name != file:
             raise ValueError(f"{file!r} is no name of a file")

@@ -12,9 +12,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
-from ddnmf_np.engine.objective import PRESETS, Objective
+from ddnmf_np.config import RECIPES
+from ddnmf_np.engine.losses import PRESETS, Objective
 from ddnmf_np.experiments.networks import Network
-from ddnmf_np.recipe import RECIPES
 
 
 @dataclass(frozen=True)

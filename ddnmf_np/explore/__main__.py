@@ -7,15 +7,14 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from ddnmf_np import kernels as kernels  # before anything that loads NumPy
 from ddnmf_np.config import unknown
 from ddnmf_np.errors import DDNMFError, OutputError, UsageError, printable
 from ddnmf_np.explore.content import gather, open_run
 from ddnmf_np.explore.page import render
-from ddnmf_np.files import atomic_write_text, make_folder
-from ddnmf_np.run import INTERRUPTED
-from ddnmf_np.runfolder import RunFolder
-from ddnmf_np.signals import interrupt_on_sigterm
+from ddnmf_np.runs.folder import RunFolder
+from ddnmf_np.runs.run import INTERRUPTED
+from ddnmf_np.system.files import atomic_write_text, make_folder
+from ddnmf_np.system.signals import interrupt_on_sigterm
 
 EPILOG = """\
 The page is one file: it needs no server and no network, and can be given away. Move the base units

@@ -12,19 +12,19 @@ import numpy as np
 import numpy.typing as npt
 from threadpoolctl import threadpool_limits
 
-from ddnmf_np.checkpoint import Checkpoint, load_checkpoint
 from ddnmf_np.config import Config
 from ddnmf_np.data.datasets import NAMES, Dataset, load
-from ddnmf_np.data.rows import fingerprint
+from ddnmf_np.data.streaming.rows import fingerprint
 from ddnmf_np.errors import CheckpointError, DataError, UsageError
 from ddnmf_np.evaluation.clustering import Method, cluster, score_clustering
 from ddnmf_np.evaluation.embedding import EmbeddingMethod, embed
 from ddnmf_np.evaluation.interpret import dead_units
 from ddnmf_np.evaluation.metrics import assign_clusters
-from ddnmf_np.evaluation.report import NAMES_OF_MAPS, held_out, n_clusters
 from ddnmf_np.explore.packing import pack_bytes, pack_columns, pack_weights, packed_size
 from ddnmf_np.model import Model
-from ddnmf_np.runfolder import RunFolder
+from ddnmf_np.runs.checkpoint import Checkpoint, load_checkpoint
+from ddnmf_np.runs.folder import RunFolder
+from ddnmf_np.runs.scoring import NAMES_OF_MAPS, held_out, n_clusters
 
 MOST_SAMPLES = 2000
 """On the map; a run that asks for fewer (``embedding_samples``) gets fewer."""

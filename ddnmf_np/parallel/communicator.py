@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any, Protocol
 
-from ddnmf_np.engine.ops import Array
+from ddnmf_np.backends.ops import Array
 
 SUPERVISOR, STUDENT, LOSSES, STOP = range(4)
 """Channels: sums of different channels do not wait for each other, whoever starts which first."""

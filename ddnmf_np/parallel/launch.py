@@ -9,9 +9,9 @@ import traceback
 from collections.abc import Callable
 from contextlib import suppress
 
+from ddnmf_np.backends.ops import Ops
+from ddnmf_np.backends.select import find_cupy, get_ops, load_nccl
 from ddnmf_np.config import Config
-from ddnmf_np.engine.backend import find_cupy, get_ops, load_nccl
-from ddnmf_np.engine.ops import Ops
 from ddnmf_np.errors import BackendError, printable
 from ddnmf_np.parallel.communicator import Communicator, SerialCommunicator
 from ddnmf_np.parallel.mpi import MpiCommunicator, load_mpi, started_by_mpi

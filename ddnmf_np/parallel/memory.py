@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from ddnmf_np.engine.ops import Array
+from ddnmf_np.backends.ops import Array
 
 
 def available() -> bool:

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from ddnmf_np.engine.ops import Array
+from ddnmf_np.backends.ops import Array
 from ddnmf_np.errors import BackendError
 from ddnmf_np.parallel import memory
 from ddnmf_np.parallel.communicator import N_CHANNELS, Communicator, Pair, Request

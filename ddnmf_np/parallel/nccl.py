@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from ddnmf_np.engine.backend import backend_of
-from ddnmf_np.engine.ops import Array
+from ddnmf_np.backends.ops import Array
+from ddnmf_np.backends.select import backend_of
 from ddnmf_np.errors import BackendError
 from ddnmf_np.parallel.communicator import Communicator, Request
 
@@ -48,7 +48,7 @@ class NcclCommunicator(Communicator):
     xp : module
         CuPy; the current device is this rank's own.
     nccl : module
-        CuPy's way to NCCL, see `ddnmf_np.engine.backend.load_nccl`.
+        CuPy's way to NCCL, see `ddnmf_np.backends.select.load_nccl`.
     host : Communicator
         The same ranks, for what is on the host, and to meet: rank 0's NCCL id is sent by it.
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ddnmf_np.engine.ops import Array
+from ddnmf_np.backends.ops import Array
 from ddnmf_np.errors import DivergedError
 from ddnmf_np.model import NETS, Model
 from ddnmf_np.parallel.communicator import (
@@ -155,9 +155,9 @@ class PairedStep(SharedStep):
     """Steps of which each pair of ranks does its share of the samples, each rank for one network.
 
     The two networks meet once a step, between forward and backward, where each reads the other's
-    outputs (`ddnmf_np.lanes`): these, and the parameters, are in memory that both have. So a rank
-    has one gradient to sum instead of two, moves half of the parameters, and with one pair
-    nothing is summed at all: then every bit is that of one process.
+    outputs (`ddnmf_np.backends.threads`): these, and the parameters, are in memory that both have.
+    So a rank has one gradient to sum instead of two, moves half of the parameters, and with one
+    pair nothing is summed at all: then every bit is that of one process.
 
     Parameters
     ----------

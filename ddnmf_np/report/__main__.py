@@ -7,14 +7,13 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from ddnmf_np import kernels as kernels  # before anything that loads NumPy
 from ddnmf_np.config import unknown
 from ddnmf_np.errors import DDNMFError, OutputError, UsageError, printable
-from ddnmf_np.files import atomic_write_text, make_folder
 from ddnmf_np.report.page import make_report
-from ddnmf_np.run import INTERRUPTED
-from ddnmf_np.runfolder import RunFolder
-from ddnmf_np.signals import interrupt_on_sigterm
+from ddnmf_np.runs.folder import RunFolder
+from ddnmf_np.runs.run import INTERRUPTED
+from ddnmf_np.system.files import atomic_write_text, make_folder
+from ddnmf_np.system.signals import interrupt_on_sigterm
 
 EPILOG = """\
 Every run of ddnmf_np.train writes its report; this writes it for a run of an older version, or for

@@ -9,11 +9,11 @@ from pathlib import Path
 from string import Template
 
 import ddnmf_np
-from ddnmf_np.files import atomic_write_text
 from ddnmf_np.report.markup import Html, element, join
 from ddnmf_np.report.results import Results, read_results
 from ddnmf_np.report.sections import SECTIONS, files, name_of
-from ddnmf_np.runfolder import RunFolder
+from ddnmf_np.runs.folder import RunFolder
+from ddnmf_np.system.files import atomic_write_text
 
 
 def asset(name: str) -> str:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from ddnmf_np import jsontext
-from ddnmf_np.checkpoint import load_checkpoint
 from ddnmf_np.config import Config, read_config
 from ddnmf_np.errors import CheckpointError, DataError, UsageError
-from ddnmf_np.evaluation import plots
-from ddnmf_np.runfolder import RunFolder
+from ddnmf_np.evaluation import figures
+from ddnmf_np.runs.checkpoint import load_checkpoint
+from ddnmf_np.runs.folder import RunFolder
+from ddnmf_np.system import json_text
 
 FIGURES = ("losses", "reconstructions", "parts", "effects", "clusters", "embedding")
 """Pictures that a run may have, in the order of the page; others are not of a run."""
@@ -88,7 +88,7 @@ def read_results(folder: RunFolder) -> Results:
     _note_progress(config, history, summary, notes)
     pictures = _read_pictures(folder, notes)
     if "losses.png" not in pictures and history:
-        pictures = {"losses.png": plots.png(plots.plot_losses(history, "losses")), **pictures}
+        pictures = {"losses.png": figures.png(figures.plot_losses(history, "losses")), **pictures}
     return Results(config, history, summary, pictures, _files(folder), notes)
 
 
@@ -119,7 +119,7 @@ def _read_history(folder: RunFolder, notes: list[str]) -> list[dict[str, Any]]:
     history: list[dict[str, Any]] = []
     for number, line in enumerate(lines, start=1):
         try:
-            record = jsontext.parse(line, finite=False)  # a loss may be NaN
+            record = json_text.parse(line, finite=False)  # a loss may be NaN
             if not isinstance(record, dict):
                 raise ValueError("no record of an epoch")
             for name, value in record.items():
@@ -141,7 +141,7 @@ def _read_summary(folder: RunFolder) -> dict[str, Any]:
     if not folder.summary.exists():
         return {}
     try:
-        summary = jsontext.read(folder.summary, finite=False)
+        summary = json_text.read(folder.summary, finite=False)
         if not isinstance(summary, dict):
             raise ValueError("expected an object")
     except ValueError as error:

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from ddnmf_np.config import Config, preset
-from ddnmf_np.evaluation.report import NAMES_OF_MAPS
 from ddnmf_np.report.markup import (
     Html,
     bar,
@@ -24,6 +23,7 @@ from ddnmf_np.report.markup import (
     table,
 )
 from ddnmf_np.report.results import Results
+from ddnmf_np.runs.scoring import NAMES_OF_MAPS
 
 CHUNK = 10
 """Rows of a table of units or clusters, before it goes on in another beside it."""

@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ddnmf_np.backends.ops import Array, Tap
 from ddnmf_np.engine.gradcheck import gradcheck
 from ddnmf_np.engine.layers import Dense, glorot
-from ddnmf_np.engine.ops import Array, Tap
-from ddnmf_np.engine.stack import Stack
+from ddnmf_np.engine.network import Stack
 
 Floats = npt.NDArray[np.float64]
 

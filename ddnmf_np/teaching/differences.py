@@ -8,9 +8,9 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from ddnmf_np.engine.gradcheck import relu_sides
-from ddnmf_np.engine.ops import Array, Tap
-from ddnmf_np.engine.stack import Stack
+from ddnmf_np.backends.ops import Array, Tap
+from ddnmf_np.engine.network import Stack
+from ddnmf_np.engine.problems import relu_sides
 
 Floats = npt.NDArray[np.float64]
 

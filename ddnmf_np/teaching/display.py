@@ -20,7 +20,7 @@ from matplotlib.figure import Figure
 
 import ddnmf_np
 from ddnmf_np.errors import DataError
-from ddnmf_np.evaluation.plots import WIDTH
+from ddnmf_np.evaluation.figures import WIDTH
 
 DPI = 100
 """Of pictures in notebooks: 720 pixels across, the width of a cell."""
@@ -35,7 +35,7 @@ def show(figure: Figure, alt: str) -> None:
     Parameters
     ----------
     figure : Figure
-        From `new_figure`, or from a function of `ddnmf_np.evaluation.plots`.
+        From `new_figure`, or from a function of `ddnmf_np.evaluation.figures`.
     alt : str
         What is to be seen, for those who cannot see it.
     """

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from ddnmf_np.errors import BackendError, DataError
-from ddnmf_np.files import atomic_write_text
+from ddnmf_np.system.files import atomic_write_text
 
 LARGEST = 300_000
 """Bytes that a notebook may have with its outputs."""

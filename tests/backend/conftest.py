@@ -9,8 +9,8 @@ import emulated as emulation
 import pytest
 from availability import unavailable
 
-from ddnmf_np.engine.backend import get_ops, load_cupy, why_not_cupy
-from ddnmf_np.engine.ops_cupy import CupyOps
+from ddnmf_np.backends.ops_cupy import CupyOps
+from ddnmf_np.backends.select import get_ops, load_cupy, why_not_cupy
 
 
 @pytest.fixture(scope="session")

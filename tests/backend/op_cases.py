@@ -9,8 +9,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ddnmf_np.engine.ops import ACTIVATIONS, Motion, Ops, Tap, adam_scales, optimizer_work
-from ddnmf_np.engine.philox import Words
+from ddnmf_np.backends.ops import ACTIVATIONS, Motion, Ops, Tap, adam_scales, optimizer_work
+from ddnmf_np.backends.philox import Words
 
 ULPS = 16
 """Rounding that a twin may add, in units of the last place of the entry's terms. A device contracts

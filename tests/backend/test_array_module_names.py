@@ -12,7 +12,7 @@ from typing import NamedTuple
 import pytest
 
 import ddnmf_np
-from ddnmf_np.engine.ops_cupy import CupyOps
+from ddnmf_np.backends.ops_cupy import CupyOps
 
 PACKAGE = Path(ddnmf_np.__file__).parent
 UFUNC_ARGUMENTS = {"out", "dtype", "casting"}
@@ -112,7 +112,7 @@ REPLACED = {
 }
 FILES = {path.relative_to(PACKAGE).as_posix(): path.read_text("utf-8")
          for path in sorted(PACKAGE.rglob("*.py"))}  # fmt: skip
-FILES["engine/ops.py"] = without_overridden(FILES["engine/ops.py"])
+FILES["backends/ops.py"] = without_overridden(FILES["backends/ops.py"])
 ALL = [use for where, source in FILES.items() for use in uses(source, where)]
 
 

@@ -13,8 +13,10 @@ import pytest
 from availability import unavailable
 from fake_cupy import CUDARuntimeError, fake_cupy, raising
 
-from ddnmf_np.engine import backend, cublas
-from ddnmf_np.engine.backend import (
+from ddnmf_np.backends import cublas
+from ddnmf_np.backends import select as backend
+from ddnmf_np.backends.cupy_graph import STREAMS
+from ddnmf_np.backends.select import (
     backend_of,
     describe_cuda,
     get_ops,
@@ -24,7 +26,6 @@ from ddnmf_np.engine.backend import (
     why_not_cupy,
     why_not_numba,
 )
-from ddnmf_np.engine.graph_cupy import STREAMS
 from ddnmf_np.errors import BackendError, UsageError
 
 ROOT = Path(__file__).parents[2]
@@ -326,7 +327,7 @@ def test_numba_that_is_missing_or_broken(monkeypatch, error):
             raise error
         return imported(name, *args, **kwargs)
 
-    monkeypatch.delitem(sys.modules, "ddnmf_np.engine.ops_numba", raising=False)
+    monkeypatch.delitem(sys.modules, "ddnmf_np.backends.ops_numba", raising=False)
     monkeypatch.setattr(builtins, "__import__", refuse)
     with pytest.raises(BackendError, match="pip install --upgrade numba;") as caught:
         get_ops(fast="on")

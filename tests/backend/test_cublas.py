@@ -6,8 +6,9 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from ddnmf_np.engine import cublas, graph_cupy
-from ddnmf_np.engine.cublas import Cublas, Gemm, describe
+from ddnmf_np.backends import cublas
+from ddnmf_np.backends import cupy_graph as graph_cupy
+from ddnmf_np.backends.cublas import Cublas, Gemm, describe
 
 SHAPES = [(1, 1, 1), (1, 5, 7), (5, 1, 7), (5, 7, 1), (1, 1, 7), (1, 7, 1), (7, 1, 1), (13, 17, 11)]
 

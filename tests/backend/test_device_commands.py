@@ -6,13 +6,14 @@ import re
 import numpy as np
 import pytest
 
-from ddnmf_np import bench, doctor
-from ddnmf_np.checkpoint import load_checkpoint
+from ddnmf_np import doctor
+from ddnmf_np.backends.cupy_graph import WARM, _refuse
+from ddnmf_np.bench import __main__ as bench
 from ddnmf_np.config import PRESETS, Config
-from ddnmf_np.data.batches import epoch_order
 from ddnmf_np.data.noise import NOISE_KINDS
-from ddnmf_np.engine.graph_cupy import WARM, _refuse
+from ddnmf_np.data.order import epoch_order
 from ddnmf_np.model import Model
+from ddnmf_np.runs.checkpoint import load_checkpoint
 from ddnmf_np.train import main
 from ddnmf_np.training import Trainer
 

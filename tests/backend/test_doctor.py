@@ -13,10 +13,12 @@ import pytest
 from fake_cupy import fake_cupy
 
 import ddnmf_np
-from ddnmf_np import doctor, environment
-from ddnmf_np.engine import backend, cublas
-from ddnmf_np.engine.backend import why_not_cupy
+from ddnmf_np import doctor
+from ddnmf_np.backends import cublas
+from ddnmf_np.backends import select as backend
+from ddnmf_np.backends.select import why_not_cupy
 from ddnmf_np.errors import BackendError
+from ddnmf_np.runs import environment
 
 ROOT = Path(__file__).parents[2]
 
@@ -92,7 +94,7 @@ def test_what_is_not_installed_is_said(monkeypatch):
 
     monkeypatch.setattr(environment, "version", version)
     monkeypatch.setattr(backend, "find_spec", lambda name: None)
-    monkeypatch.setattr("ddnmf_np.engine.backend.why_not_numba", lambda: "Numba: why and remedy")
+    monkeypatch.setattr("ddnmf_np.backends.select.why_not_numba", lambda: "Numba: why and remedy")
     lines = doctor.report(doctor.examine())
     assert "numba not installed" in lines
     assert "backend 'numpy': works; fast loops: Numba: why and remedy" in lines
@@ -163,15 +165,3 @@ def test_memory_where_the_system_says_nothing(monkeypatch, tmp_path):
     assert "memory: unknown available of unknown" in doctor.report(
         {"broken": {}, "numba": None, **found}
     )
-
-
-@pytest.mark.parametrize("taken", ["SkylakeX", "Haswell"])
-def test_better_kernels_are_named_where_others_are_taken(taken):
-    found = environment.environment() | {"broken": {}, "numba": None, "kernels": "Haswell"}
-    found["threads"] = [
-        {"kind": "blas", "library": "openblas", "version": "1", "kernels": taken, "threads": 2}
-    ]
-    lines = doctor.report(found)
-    assert f"blas: openblas, 1, {taken}; 2 threads" in lines
-    advice = [line for line in lines if "OPENBLAS_CORETYPE=Haswell" in line]
-    assert len(advice) == (taken != "Haswell")

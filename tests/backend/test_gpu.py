@@ -11,19 +11,20 @@ import op_cases
 import pytest
 from tolerances import GOLDEN64, assert_close, assert_same_bits
 
-from ddnmf_np.checkpoint import load_checkpoint, save_checkpoint
+from ddnmf_np.backends import ops_cupy
+from ddnmf_np.backends import select as backend
+from ddnmf_np.backends.ops import Motion, Ops, Tap
+from ddnmf_np.backends.ops_cupy import CupyOps
 from ddnmf_np.config import Config
 from ddnmf_np.data.affine import Affine
-from ddnmf_np.data.batches import epoch_order
 from ddnmf_np.data.noise import NOISE_KINDS, Noise
-from ddnmf_np.data.rows import Rows
-from ddnmf_np.data.sources import stream
-from ddnmf_np.engine import backend, ops_cupy
+from ddnmf_np.data.order import epoch_order
+from ddnmf_np.data.streaming.rows import Rows
+from ddnmf_np.data.streaming.sources import stream
 from ddnmf_np.engine.gradcheck import gradcheck
-from ddnmf_np.engine.ops import Motion, Ops, Tap
-from ddnmf_np.engine.ops_cupy import CupyOps
 from ddnmf_np.estimator import DDNMF
 from ddnmf_np.model import Model
+from ddnmf_np.runs.checkpoint import load_checkpoint, save_checkpoint
 from ddnmf_np.train import main
 from ddnmf_np.training import Trainer
 

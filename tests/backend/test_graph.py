@@ -15,10 +15,10 @@ from availability import unavailable
 from tolerances import assert_same_bits
 
 import ddnmf_np.model as model_module
+from ddnmf_np.backends import cupy_graph as graph_cupy
+from ddnmf_np.backends.cupy_graph import ATTEMPTS, MOST, STREAMS, WARM
+from ddnmf_np.backends.select import why_no_graphs
 from ddnmf_np.config import Config
-from ddnmf_np.engine import graph_cupy
-from ddnmf_np.engine.backend import why_no_graphs
-from ddnmf_np.engine.graph_cupy import ATTEMPTS, MOST, STREAMS, WARM
 from ddnmf_np.errors import DivergedError
 from ddnmf_np.experiments.autoencoder import Autoencoder
 from ddnmf_np.model import Model

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from availability import unavailable
 
-from ddnmf_np.engine.ops_cupy import AHEAD, COLUMNS, KERNELS, RAW_KERNELS, ROWS, SOURCE
+from ddnmf_np.backends.ops_cupy import AHEAD, COLUMNS, KERNELS, RAW_KERNELS, ROWS, SOURCE
 
 pytestmark = pytest.mark.cupy
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from ddnmf_np.engine.backend import load_nccl
+from ddnmf_np.backends.select import load_nccl
 from ddnmf_np.errors import BackendError
 
 

@@ -1,8 +1,8 @@
 """What the tests of the benchmark share."""
 
-from ddnmf_np.benchmarks.contestants import FLOORS
-from ddnmf_np.benchmarks.problem import Case
-from ddnmf_np.benchmarks.reference import make_problem, reference_losses
+from ddnmf_np.bench.contestants import FLOORS
+from ddnmf_np.bench.problem import Case
+from ddnmf_np.bench.reference import make_problem, reference_losses
 from ddnmf_np.config import Config
 
 ODD = Case("odd", 13, (11, 7), 3, 5)

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 from benchmark_cases import odd_problem, wrong
 
-from ddnmf_np.benchmarks.contestants import CHECKED_STEPS
-from ddnmf_np.benchmarks.ddnmf_peer import EnginePeer
-from ddnmf_np.benchmarks.peer import Settings
-from ddnmf_np.benchmarks.problem import Problem
-from ddnmf_np.benchmarks.reference import BenchmarkError, check_agreement, reference_losses
-from ddnmf_np.benchmarks.worker import first_losses
+from ddnmf_np.bench.contestants import CHECKED_STEPS
+from ddnmf_np.bench.ddnmf_peer import EnginePeer
+from ddnmf_np.bench.peer import Settings
+from ddnmf_np.bench.problem import Problem
+from ddnmf_np.bench.reference import BenchmarkError, check_agreement, reference_losses
+from ddnmf_np.bench.worker import first_losses
 
 OBJECTIVES = pytest.mark.parametrize("objective", ["paper", "demo"])
 

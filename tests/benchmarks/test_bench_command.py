@@ -7,15 +7,15 @@ import pytest
 from benchmark_cases import ODD, Workers, reply, wrong
 from matplotlib import image
 
-import ddnmf_np.bench
-from ddnmf_np.bench import main
-from ddnmf_np.benchmarks import measure, worker
-from ddnmf_np.benchmarks.contestants import available
-from ddnmf_np.benchmarks.digest import digest
-from ddnmf_np.benchmarks.measure import Plan, compare
-from ddnmf_np.benchmarks.problem import CASES
-from ddnmf_np.benchmarks.reference import BenchmarkError
-from ddnmf_np.benchmarks.report import draw, to_markdown
+import ddnmf_np.bench.__main__
+from ddnmf_np.bench import measure, worker
+from ddnmf_np.bench.__main__ import main
+from ddnmf_np.bench.contestants import available
+from ddnmf_np.bench.digest import digest
+from ddnmf_np.bench.measure import Plan, compare
+from ddnmf_np.bench.problem import CASES
+from ddnmf_np.bench.reference import BenchmarkError
+from ddnmf_np.bench.tables import draw, to_markdown
 from ddnmf_np.errors import BackendError, DataError
 
 FILES = ["bench.json", "bench.md", "bench.png"]
@@ -140,7 +140,9 @@ def test_a_run_that_is_stopped_leaves_the_rows_so_far(tmp_path, capsys, monkeypa
 def test_no_device_is_said_before_anything_is_measured(tmp_path, capsys, monkeypatch):
     """As a script for a GPU asks, where there is none."""
     monkeypatch.setattr(
-        ddnmf_np.bench, "load_cupy", lambda: (_ for _ in ()).throw(BackendError("no CUDA device"))
+        ddnmf_np.bench.__main__,
+        "load_cupy",
+        lambda: (_ for _ in ()).throw(BackendError("no CUDA device")),
     )
     monkeypatch.setattr(measure, "in_own_process", None)
     for name in ("cupy", "torch", "torch-graphs", "torch-autotune", "torch-captured", "jax"):
@@ -184,7 +186,7 @@ def test_ctrl_c(monkeypatch, capsys, tmp_path):
     def stop(*args, **kwargs):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(ddnmf_np.bench.measure, "compare", stop)
+    monkeypatch.setattr(ddnmf_np.bench.__main__.measure, "compare", stop)
     assert main(["--output", str(tmp_path)]) == 130
     assert "interrupted" in capsys.readouterr().err
 

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from ddnmf_np.benchmarks import larger_than_memory, shuffling
+from ddnmf_np.bench import larger_than_memory, shuffling
 from ddnmf_np.data.datasets import Dataset, load
 
 

@@ -6,13 +6,13 @@ import pytest
 from benchmark_cases import ODD, Workers
 from threadpoolctl import threadpool_info
 
-from ddnmf_np.benchmarks import worker
-from ddnmf_np.benchmarks.digest import digest
-from ddnmf_np.benchmarks.floors import ProductsFloor
-from ddnmf_np.benchmarks.measure import Plan, compare, environment, failures
-from ddnmf_np.benchmarks.peer import Settings
-from ddnmf_np.benchmarks.reference import BenchmarkError, check_training, make_problem
-from ddnmf_np.benchmarks.worker import Request
+from ddnmf_np.bench import worker
+from ddnmf_np.bench.digest import digest
+from ddnmf_np.bench.floors import ProductsFloor
+from ddnmf_np.bench.measure import Plan, compare, environment, failures
+from ddnmf_np.bench.peer import Settings
+from ddnmf_np.bench.reference import BenchmarkError, check_training, make_problem
+from ddnmf_np.bench.worker import Request
 from ddnmf_np.config import Config
 
 

@@ -9,11 +9,11 @@ import pytest
 from benchmark_cases import odd_problem
 from test_agreement import OBJECTIVES, losses_of
 
-from ddnmf_np.benchmarks.contestants import CONTESTANTS, FLOORS
-from ddnmf_np.benchmarks.ddnmf_peer import EnginePeer
-from ddnmf_np.benchmarks.floors import CopyFloor, ProductsFloor, adam_seconds
-from ddnmf_np.benchmarks.peer import Settings
-from ddnmf_np.benchmarks.reference import check_agreement, reference_losses
+from ddnmf_np.bench.contestants import CONTESTANTS, FLOORS
+from ddnmf_np.bench.ddnmf_peer import EnginePeer
+from ddnmf_np.bench.floors import CopyFloor, ProductsFloor, adam_seconds
+from ddnmf_np.bench.peer import Settings
+from ddnmf_np.bench.reference import check_agreement, reference_losses
 
 
 @pytest.fixture(autouse=True)
@@ -66,7 +66,7 @@ class TestTorch:
     @pytest.fixture
     def kind(self):
         pytest.importorskip("torch", reason="PyTorch is not installed (the extra 'bench')")
-        from ddnmf_np.benchmarks.torch_peer import TorchPeer
+        from ddnmf_np.bench.torch_peer import TorchPeer
 
         return TorchPeer
 
@@ -129,7 +129,7 @@ class TestTorch:
         """CUDA's own calls are stood in for; nothing asked for while it records is done."""
         import torch
 
-        from ddnmf_np.benchmarks.torch_peer import WARM, Captured
+        from ddnmf_np.bench.torch_peer import WARM, Captured
 
         done, recording = [], []
 
@@ -167,7 +167,7 @@ class TestTorch:
         assert len(captured.graphs) == 3
 
     def test_a_step_to_be_captured_agrees(self, kind, monkeypatch):
-        from ddnmf_np.benchmarks import torch_peer
+        from ddnmf_np.bench import torch_peer
 
         monkeypatch.setattr(torch_peer, "Captured", lambda step: step)
         agrees(kind, "captured", "paper")
@@ -199,7 +199,7 @@ class TestJax:
     def kind(self):
         os.environ.setdefault("JAX_PLATFORMS", "cpu")
         pytest.importorskip("jax", reason="JAX is not installed (the extra 'bench')")
-        from ddnmf_np.benchmarks.jax_peer import JaxPeer
+        from ddnmf_np.bench.jax_peer import JaxPeer
 
         return JaxPeer
 
@@ -219,7 +219,7 @@ class TestKeras:
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
         pytest.importorskip("tensorflow", reason="TensorFlow is not installed (the extra 'bench')")
         pytest.importorskip("keras", reason="Keras is not installed (the extra 'bench')")
-        from ddnmf_np.benchmarks.keras_peer import KerasPeer
+        from ddnmf_np.bench.keras_peer import KerasPeer
 
         return KerasPeer
 
@@ -256,9 +256,9 @@ def test_copy_touches_every_byte():
 def test_every_contestant_has_a_file():
     from pathlib import Path
 
-    import ddnmf_np.benchmarks
+    import ddnmf_np.bench
 
-    folder = Path(ddnmf_np.benchmarks.__file__).parent
+    folder = Path(ddnmf_np.bench.__file__).parent
     for contestant in (CONTESTANTS | FLOORS).values():
         text = (folder / f"{contestant.module}.py").read_text("utf-8")
         assert f"class {contestant.kind}(" in text

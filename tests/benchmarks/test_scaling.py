@@ -6,9 +6,10 @@ from types import SimpleNamespace
 import pytest
 from matplotlib import image
 
-from ddnmf_np.bench import main
-from ddnmf_np.benchmarks import scaling
-from ddnmf_np.benchmarks.scaling import (
+from ddnmf_np.backends.select import get_ops
+from ddnmf_np.bench import scaling
+from ddnmf_np.bench.__main__ import main
+from ddnmf_np.bench.scaling import (
     BASE,
     SIZES,
     Options,
@@ -19,7 +20,6 @@ from ddnmf_np.benchmarks.scaling import (
     memory,
     to_markdown,
 )
-from ddnmf_np.engine.backend import get_ops
 
 
 def test_a_real_run(tmp_path, capsys):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from ddnmf_np.benchmarks.statistics import fit_power, summarise
+from ddnmf_np.bench.statistics import fit_power, summarise
 
 
 def test_medians_and_quartiles():

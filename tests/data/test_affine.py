@@ -9,11 +9,11 @@ from noise_cases import ALARM, MASK, scalar_philox
 from scipy import ndimage, stats
 from tolerances import ORACLE64, assert_close, assert_same_bits
 
+from ddnmf_np.backends.ops import Ops
 from ddnmf_np.data import affine as affine_module
 from ddnmf_np.data import noise as noise_module
 from ddnmf_np.data.affine import LIMITS, Affine
 from ddnmf_np.data.noise import NOISE_KINDS, Noise
-from ddnmf_np.engine.ops import Ops
 from ddnmf_np.errors import UsageError
 
 DTYPES = ("float32", "float64")

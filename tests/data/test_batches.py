@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from ddnmf_np.data.batches import batch_slices, epoch_order
+from ddnmf_np.data.order import batch_slices, epoch_order
 from ddnmf_np.errors import UsageError
 
 ALARM = 1e-6  # a correct generator fails a test once in a million seeds; the seeds are fixed

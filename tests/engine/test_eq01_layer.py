@@ -6,9 +6,9 @@ import pytest
 from engine_cases import NETS, oracle_layers, small_config
 from tolerances import DIFFERENCE64, ORACLE32, ORACLE64, assert_close, assert_same_bits
 
+from ddnmf_np.backends.ops import ACTIVATIONS
 from ddnmf_np.engine.layers import Dense, glorot
-from ddnmf_np.engine.ops import ACTIVATIONS
-from ddnmf_np.engine.stack import Stack
+from ddnmf_np.engine.network import Stack
 from ddnmf_np.errors import DataError, UsageError
 from ddnmf_np.model import Model
 

@@ -17,7 +17,7 @@ from engine_cases import (
 )
 from tolerances import ORACLE32, ORACLE64, assert_close, assert_same_bits
 
-from ddnmf_np.engine.ops import ACTIVATIONS
+from ddnmf_np.backends.ops import ACTIVATIONS
 
 pytestmark = pytest.mark.equation(3)
 

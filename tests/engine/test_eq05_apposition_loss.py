@@ -7,7 +7,7 @@ from engine_cases import DEPTH, PAPER, batch, oracle_nets, oracle_weights, small
 from tolerances import DIFFERENCE64, ORACLE32, ORACLE64, assert_close
 
 from ddnmf_np.config import Config
-from ddnmf_np.engine.objective import Objective, Signal, appositive
+from ddnmf_np.engine.losses import Objective, Signal, appositive
 from ddnmf_np.errors import UsageError
 from ddnmf_np.model import Model
 

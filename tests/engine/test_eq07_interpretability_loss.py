@@ -15,7 +15,7 @@ from engine_cases import (
 )
 from tolerances import ORACLE32, ORACLE64, assert_close
 
-from ddnmf_np.engine.objective import PRESETS, Objective, Signal
+from ddnmf_np.engine.losses import PRESETS, Objective, Signal
 from ddnmf_np.errors import UsageError
 
 pytestmark = pytest.mark.equation(7)

@@ -9,7 +9,7 @@ from engine_cases import DEMO, NETS, PAPER, batch, engine_gradient, small_model
 from tolerances import ORACLE32, ORACLE64, assert_close, assert_same_bits
 
 from ddnmf_np.engine.arena import Arena
-from ddnmf_np.engine.optim import Adam, GradientDescent, Momentum
+from ddnmf_np.engine.descent import Adam, GradientDescent, Momentum
 from ddnmf_np.errors import UsageError
 
 pytestmark = pytest.mark.equation(8)

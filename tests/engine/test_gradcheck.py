@@ -17,20 +17,19 @@ from engine_cases import (
 )
 from tolerances import GRADCHECK64, assert_same_bits
 
+from ddnmf_np.backends.ops import ACTIVATIONS, Ops, Tap
 from ddnmf_np.config import Config
 from ddnmf_np.engine.gradcheck import (
     STEPS,
     TOLERANCE,
     GradcheckReport,
-    Problem,
     check_problem,
     gradcheck,
-    leave_kinks,
 )
 from ddnmf_np.engine.layers import Dense, glorot
-from ddnmf_np.engine.objective import InterpretabilityLoss
-from ddnmf_np.engine.ops import ACTIVATIONS, Ops, Tap
-from ddnmf_np.engine.stack import Stack
+from ddnmf_np.engine.losses import InterpretabilityLoss
+from ddnmf_np.engine.network import Stack
+from ddnmf_np.engine.problems import Problem, leave_kinks
 from ddnmf_np.errors import DataError, UsageError
 from ddnmf_np.model import Model
 

@@ -19,12 +19,12 @@ from engine_cases import (
 )
 from tolerances import ORACLE32, ORACLE64, WARM_STEP_BYTES, assert_close, assert_same_bits
 
+from ddnmf_np.backends.ops import ACTIVATIONS, Tap
 from ddnmf_np.config import Config
 from ddnmf_np.engine.arena import ALIGNMENT
+from ddnmf_np.engine.descent import Adam, GradientDescent, Momentum
 from ddnmf_np.engine.layers import Dense
-from ddnmf_np.engine.ops import ACTIVATIONS, Tap
-from ddnmf_np.engine.optim import Adam, GradientDescent, Momentum
-from ddnmf_np.engine.stack import Stack
+from ddnmf_np.engine.network import Stack
 from ddnmf_np.errors import DataError, UsageError
 from ddnmf_np.model import Model
 

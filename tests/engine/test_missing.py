@@ -5,8 +5,8 @@ import pytest
 from engine_cases import DEMO, FEATURES, NETS, PAPER, batch, small_config, small_model
 from tolerances import assert_same_bits
 
+from ddnmf_np.backends.select import get_ops
 from ddnmf_np.data.missing import hide
-from ddnmf_np.engine.backend import get_ops
 from ddnmf_np.engine.gradcheck import gradcheck
 from ddnmf_np.errors import DataError
 from ddnmf_np.model import Model

@@ -17,7 +17,7 @@ from tolerances import (
     assert_same_bits,
 )
 
-from ddnmf_np.engine.ops import (
+from ddnmf_np.backends.ops import (
     ACTIVATIONS,
     Ops,
     Tap,
@@ -359,7 +359,7 @@ class TestBlocks:
 @pytest.fixture(scope="module")
 def twin():
     pytest.importorskip("numba", reason="Numba is not installed (the extra 'fast')")
-    from ddnmf_np.engine.ops_numba import NumbaOps
+    from ddnmf_np.backends.ops_numba import NumbaOps
 
     return NumbaOps()
 
@@ -539,7 +539,7 @@ class TestLayerTwin:
         self.check_interpolation(twin, data.draw(pixels), data.draw(maps), (height, width))
 
     def test_warm_up_compiles_everything(self, twin):
-        from ddnmf_np.engine import ops_numba
+        from ddnmf_np.backends import ops_numba
 
         for dtype in DTYPES:
             twin.warm_up(dtype)

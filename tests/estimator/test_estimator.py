@@ -20,11 +20,10 @@ from sklearn.preprocessing import MinMaxScaler
 from tolerances import ORACLE64, assert_close, assert_same_bits
 
 from ddnmf_np import DDNMF
-from ddnmf_np.config import Config
+from ddnmf_np.config import RECIPES, Config
 from ddnmf_np.data.noise import Noise
 from ddnmf_np.errors import DataError, DDNMFError, DivergedError, OutputError, UsageError
 from ddnmf_np.model import Model
-from ddnmf_np.recipe import RECIPES
 from ddnmf_np.training import Trainer
 
 OPTIONS = {"n_components": 3, "widths": (11, 7), "max_iter": 3, "batch_size": 10, "random_state": 5}

@@ -11,7 +11,7 @@ from matplotlib.colors import to_hex, to_rgb
 from matplotlib.text import Text
 
 from ddnmf_np.errors import DataError, OutputError
-from ddnmf_np.evaluation import plots
+from ddnmf_np.evaluation import figures as plots
 from ddnmf_np.evaluation.metrics import assign_clusters
 
 HISTORY = [
@@ -82,7 +82,7 @@ def test_pyplot_is_never_imported(tmp_path):
     script = f"""
 import sys
 import numpy as np
-from ddnmf_np.evaluation import plots
+from ddnmf_np.evaluation import figures as plots
 from ddnmf_np.evaluation.metrics import assign_clusters
 x = np.eye(4)
 plots.save(plots.plot_losses([{{"loss_in": 1.0}}]), {str(tmp_path / "a.png")!r})

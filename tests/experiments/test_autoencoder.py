@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from ddnmf_np import gradcheck
+from ddnmf_np.backends.ops import Tap
 from ddnmf_np.config import Config
 from ddnmf_np.data.affine import LIMITS
-from ddnmf_np.engine.ops import Tap
 from ddnmf_np.errors import DivergedError
 from ddnmf_np.experiments.autoencoder import Autoencoder, ReconstructionLoss
 from ddnmf_np.experiments.baselines import NETWORKS, make_config

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from experiments_cases import clustering, codes, command, records_of
 
-from ddnmf_np.engine.objective import PRESETS
+from ddnmf_np.engine.losses import PRESETS
 from ddnmf_np.errors import DataError
 from ddnmf_np.evaluation.metrics import clustering_accuracy
 from ddnmf_np.experiments import baselines, study_tables, tables

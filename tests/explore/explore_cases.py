@@ -7,14 +7,14 @@ from html import unescape
 
 import numpy as np
 
-from ddnmf_np.checkpoint import load_checkpoint, save_checkpoint
 from ddnmf_np.config import Config
 from ddnmf_np.data.datasets import load
-from ddnmf_np.data.rows import fingerprint
+from ddnmf_np.data.streaming.rows import fingerprint
 from ddnmf_np.explore.content import gather
 from ddnmf_np.explore.page import render
 from ddnmf_np.model import Model
-from ddnmf_np.runfolder import RunFolder
+from ddnmf_np.runs.checkpoint import load_checkpoint, save_checkpoint
+from ddnmf_np.runs.folder import RunFolder
 from ddnmf_np.training import Trainer
 
 FLOAT16 = 2e-3

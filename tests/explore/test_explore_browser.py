@@ -18,7 +18,7 @@ from explore_cases import (
 )
 from tolerances import assert_close
 
-from ddnmf_np.engine.ops import ACTIVATIONS
+from ddnmf_np.backends.ops import ACTIVATIONS
 from ddnmf_np.evaluation.embedding import embed
 from ddnmf_np.evaluation.interpret import decode_parts, unit_effects
 

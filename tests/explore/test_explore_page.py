@@ -22,10 +22,10 @@ from explore_cases import (
 )
 from tolerances import assert_close
 
-from ddnmf_np.checkpoint import load_checkpoint
 from ddnmf_np.evaluation.interpret import dead_units
 from ddnmf_np.explore import content
 from ddnmf_np.explore.__main__ import main
+from ddnmf_np.runs.checkpoint import load_checkpoint
 
 
 def write(capsys, *arguments):

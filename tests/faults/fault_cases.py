@@ -8,9 +8,9 @@ import sys
 
 import numpy as np
 
-from ddnmf_np.checkpoint import load_checkpoint
 from ddnmf_np.data.datasets import load
 from ddnmf_np.errors import DataError
+from ddnmf_np.runs.checkpoint import load_checkpoint
 
 TIMES = ("seconds", "samples_per_second")
 EPOCHS = 12

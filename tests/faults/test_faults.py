@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from fault_cases import assert_same_result, finish, go_on, leftovers, result, start
 
-from ddnmf_np.checkpoint import load_checkpoint
 from ddnmf_np.errors import UsageError
-from ddnmf_np.lock import NAME, locked
+from ddnmf_np.runs.checkpoint import load_checkpoint
+from ddnmf_np.system.lock import NAME, locked
 
 posix = pytest.mark.skipif(sys.platform == "win32", reason="POSIX limits and signals")
 
@@ -22,7 +22,7 @@ resource.setrlimit(resource.RLIMIT_FSIZE, ({0}, {0}))
 """
 
 NO_MEMORY = """
-import numpy, ddnmf_np.run as run, resource
+import numpy, ddnmf_np.runs.run as run, resource
 fingerprint = run.fingerprint
 def tight(x):
     with open("/proc/self/statm") as file:
@@ -40,7 +40,7 @@ time.time = time.perf_counter = time.monotonic = jump
 """
 
 CHANGE = """
-import ddnmf_np.run as run, os
+import ddnmf_np.runs.run as run, os
 save, count = run.save_checkpoint, []
 def change(*arguments):
     save(*arguments)

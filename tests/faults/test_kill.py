@@ -22,7 +22,7 @@ from fault_cases import (
     start,
 )
 
-from ddnmf_np.checkpoint import load_checkpoint
+from ddnmf_np.runs.checkpoint import load_checkpoint
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGKILL")
 

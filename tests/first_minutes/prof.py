@@ -6,8 +6,8 @@ import numpy as np
 import torch
 from torch.profiler import ProfilerActivity, profile
 
+from ddnmf_np.backends.select import get_ops
 from ddnmf_np.config import Config
-from ddnmf_np.engine.backend import get_ops
 from ddnmf_np.model import Model
 from ddnmf_np.training import Trainer
 

@@ -28,7 +28,8 @@ def worker(reader, arguments):
     import atheris
 
     with atheris.instrument_imports(
-        include=["ddnmf_np.archives", "ddnmf_np.jsontext", "ddnmf_np.config", "ddnmf_np.checkpoint",
+        include=["ddnmf_np.system.archives", "ddnmf_np.system.json_text", "ddnmf_np.config",
+                 "ddnmf_np.runs.checkpoint",
                  "ddnmf_np.data", "ddnmf_np.experiments.records", "tomllib"]
     ):  # fmt: skip
         import fuzz_targets

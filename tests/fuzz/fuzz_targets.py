@@ -14,15 +14,15 @@ from pathlib import Path
 
 import numpy as np
 
-from ddnmf_np import jsontext
-from ddnmf_np.archives import NpzArchive, read_npy
-from ddnmf_np.checkpoint import load_checkpoint, save_checkpoint
 from ddnmf_np.config import Config, read_config
 from ddnmf_np.data.datasets import read_npz
 from ddnmf_np.data.idx import read_idx, sha256_of_decompressed
 from ddnmf_np.errors import CheckpointError, DataError, UsageError
 from ddnmf_np.experiments.records import RecordError, check, key_of
 from ddnmf_np.model import Model
+from ddnmf_np.runs.checkpoint import load_checkpoint, save_checkpoint
+from ddnmf_np.system import json_text as jsontext
+from ddnmf_np.system.archives import NpzArchive, read_npy
 from ddnmf_np.training import Trainer
 
 CORPUS = Path(__file__).parent / "corpus"

@@ -13,8 +13,8 @@ import pytest
 from fuzz_readers import READERS, SHARES
 from fuzz_targets import CORPUS, TARGETS, TOKENS, description, small_checkpoint
 
-from ddnmf_np.checkpoint import load_checkpoint
 from ddnmf_np.errors import CheckpointError
+from ddnmf_np.runs.checkpoint import load_checkpoint
 
 SECONDS = os.environ.get("DDNMF_FUZZ_SECONDS")
 

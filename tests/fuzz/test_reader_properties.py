@@ -17,13 +17,14 @@ from fuzz_targets import CORPUS, TARGETS, described, description, small_checkpoi
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ddnmf_np import archives, jsontext
-from ddnmf_np.archives import ArchiveError, NpzArchive, read_npy
-from ddnmf_np.checkpoint import load_checkpoint
 from ddnmf_np.config import MAX_CONFIG, Config, read_config
 from ddnmf_np.data.datasets import load
 from ddnmf_np.data.idx import read_idx
 from ddnmf_np.errors import CheckpointError, DataError, UsageError
+from ddnmf_np.runs.checkpoint import load_checkpoint
+from ddnmf_np.system import archives
+from ddnmf_np.system import json_text as jsontext
+from ddnmf_np.system.archives import ArchiveError, NpzArchive, read_npy
 from ddnmf_np.train import main as train
 
 BINARY = ("idx", "npy", "npz", "checkpoint")

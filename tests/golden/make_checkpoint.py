@@ -8,11 +8,11 @@ from pathlib import Path
 
 import numpy as np
 
-from ddnmf_np.checkpoint import FORMAT, load_checkpoint, save_checkpoint
+from ddnmf_np.backends.select import get_ops
 from ddnmf_np.config import Config
-from ddnmf_np.data.rows import fingerprint
-from ddnmf_np.engine.backend import get_ops
+from ddnmf_np.data.streaming.rows import fingerprint
 from ddnmf_np.model import Model
+from ddnmf_np.runs.checkpoint import FORMAT, load_checkpoint, save_checkpoint
 from ddnmf_np.training import Trainer
 
 HOME = Path(__file__).parent

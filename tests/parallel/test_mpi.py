@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from parallel_cases import AT_STEP, SMALL, TIMEOUT, finish, mpiexec, start, write_images
 
-from ddnmf_np.checkpoint import load_checkpoint
 from ddnmf_np.data.datasets import load
 from ddnmf_np.errors import BackendError, DataError
+from ddnmf_np.runs.checkpoint import load_checkpoint
 
 pytest.importorskip("mpi4py", reason="mpi4py is not installed (the extra 'mpi')")
 pytestmark = pytest.mark.skipif(mpiexec() is None, reason="there is no mpiexec (the extra 'mpi')")
@@ -241,7 +241,7 @@ def test_error_of_all_is_said_once(tmp_path, images):
 
 OTHER_DATA = """
 import dataclasses
-import ddnmf_np.run as run
+import ddnmf_np.runs.run as run
 data = run._data
 if RANK:
     run._data = lambda config, **more: data(dataclasses.replace(config, dataset={path!r}), **more)
@@ -284,7 +284,7 @@ def test_other_kernels_on_one_rank_are_an_error(tmp_path, images):
 
 def test_failure_ends_all_also_where_nobody_reads(tmp_path):
     """Standard output may be closed; the others must not wait for ever."""
-    code = "import ddnmf_np.run as run\nif RANK == 0: sys.stdout = None"
+    code = "import ddnmf_np.runs.run as run\nif RANK == 0: sys.stdout = None"
     status, _, _ = finish(2, tmp_path / "run", "--dataset", tmp_path / "none.npy", code=code)
     assert status == 4
 

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from parallel_cases import in_ranks
 
+from ddnmf_np.backends import select as backend
+from ddnmf_np.backends.select import load_nccl, why_not_cupy
 from ddnmf_np.config import Config
-from ddnmf_np.engine import backend
-from ddnmf_np.engine.backend import load_nccl, why_not_cupy
 from ddnmf_np.errors import BackendError
 from ddnmf_np.parallel import launch
 from ddnmf_np.parallel.communicator import SerialCommunicator

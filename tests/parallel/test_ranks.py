@@ -8,14 +8,14 @@ from parallel_cases import in_ranks
 from tolerances import relative_error
 from training_cases import SMALL, assert_same_state, draw, losses_of, snapshot
 
-import ddnmf_np.lanes as lanes
-from ddnmf_np import run
+import ddnmf_np.backends.threads as lanes
 from ddnmf_np.config import Config
 from ddnmf_np.errors import BackendError, DataError, DivergedError
 from ddnmf_np.model import Model
 from ddnmf_np.parallel.communicator import STUDENT, SUPERVISOR, SerialCommunicator
 from ddnmf_np.parallel.launch import threads_of_rank, together
-from ddnmf_np.runfolder import RunFolder
+from ddnmf_np.runs import run
+from ddnmf_np.runs.folder import RunFolder
 from ddnmf_np.training import Trainer
 
 SPLIT = 1e-11

@@ -6,12 +6,12 @@ from parallel_cases import in_ranks
 from training_cases import SMALL, assert_same_state, draw, losses_of
 
 from ddnmf_np.config import Config
-from ddnmf_np.data.rows import Rows, fingerprint
-from ddnmf_np.data.sources import stream
+from ddnmf_np.data.streaming.rows import Rows, fingerprint
+from ddnmf_np.data.streaming.sources import stream
 from ddnmf_np.errors import DataError
 from ddnmf_np.model import Model
 from ddnmf_np.parallel.communicator import SerialCommunicator
-from ddnmf_np.parallel.reading import read_together, survey_together
+from ddnmf_np.parallel.feed import read_together, survey_together
 from ddnmf_np.training import Trainer
 
 N = 103

@@ -6,8 +6,8 @@ from html.parser import HTMLParser
 import numpy as np
 
 from ddnmf_np.config import Config
-from ddnmf_np.evaluation import plots
-from ddnmf_np.runfolder import RunFolder
+from ddnmf_np.evaluation import figures as plots
+from ddnmf_np.runs.folder import RunFolder
 
 VOID = {"meta", "link", "img", "br", "wbr", "rect", "hr", "input"}
 

@@ -15,7 +15,7 @@ from ddnmf_np.config import CLUSTERERS, Config
 from ddnmf_np.report import sections
 from ddnmf_np.report.__main__ import main
 from ddnmf_np.report.page import make_report
-from ddnmf_np.runfolder import RunFolder
+from ddnmf_np.runs.folder import RunFolder
 
 
 def page_of(folder):

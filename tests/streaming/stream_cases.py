@@ -3,8 +3,8 @@
 import numpy as np
 from scipy import sparse
 
-from ddnmf_np.data.rows import Rows
-from ddnmf_np.data.sources import stream
+from ddnmf_np.data.streaming.rows import Rows
+from ddnmf_np.data.streaming.sources import stream
 
 
 def draw(n=103, width=12, seed=0, dtype="float32"):

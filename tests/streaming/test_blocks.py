@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from stream_cases import draw, rows_of
 
-from ddnmf_np.data.batches import epoch_order
-from ddnmf_np.data.blocks import BlockOrder
-from ddnmf_np.data.readahead import read_ahead
+from ddnmf_np.data.order import epoch_order
+from ddnmf_np.data.streaming.blocks import BlockOrder
+from ddnmf_np.data.streaming.readahead import read_ahead
 from ddnmf_np.errors import DataError
 
 

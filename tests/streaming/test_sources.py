@@ -11,8 +11,8 @@ from scipy import sparse
 from stream_cases import KINDS, dask_array, draw, hdf5, memory_map, npy, rows_of, shards
 
 from ddnmf_np.data.datasets import load
-from ddnmf_np.data.rows import BLOCK_BYTES, Rows, fingerprint
-from ddnmf_np.data.sources import NpyFile, SparseSource, is_stream_path, stream
+from ddnmf_np.data.streaming.rows import BLOCK_BYTES, Rows, fingerprint
+from ddnmf_np.data.streaming.sources import NpyFile, SparseSource, is_stream_path, stream
 from ddnmf_np.errors import BackendError, DataError, UsageError
 
 RANGES = [(0, 103), (0, 1), (102, 103), (25, 27), (3, 99), (16, 32)]

@@ -14,12 +14,12 @@ from scipy import sparse
 from stream_cases import KINDS, OBJECTS, draw, npy, rows_of, shards
 
 from ddnmf_np import DDNMF
-from ddnmf_np.checkpoint import load_checkpoint
 from ddnmf_np.config import Config
-from ddnmf_np.data.rows import Rows
-from ddnmf_np.data.sources import NpyFile, stream
+from ddnmf_np.data.streaming.rows import Rows
+from ddnmf_np.data.streaming.sources import NpyFile, stream
 from ddnmf_np.errors import CheckpointError, DataError
 from ddnmf_np.model import Model
+from ddnmf_np.runs.checkpoint import load_checkpoint
 from ddnmf_np.train import main
 from ddnmf_np.training import Trainer
 
@@ -83,7 +83,7 @@ def test_batches_are_consecutive_samples_of_the_order(monkeypatch):
 
 @pytest.mark.parametrize("steps", [1, 2, 3, 10, 11, 13])
 def test_a_run_that_stops_goes_on_to_the_same_bits(steps, tmp_path):
-    from ddnmf_np.checkpoint import save_checkpoint
+    from ddnmf_np.runs.checkpoint import save_checkpoint
 
     x = draw()
     whole = trainer_of(rows_of(x))

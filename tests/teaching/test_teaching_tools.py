@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from sklearn.decomposition import non_negative_factorization
 
+from ddnmf_np.backends.ops import Ops
 from ddnmf_np.engine.layers import Dense, glorot
-from ddnmf_np.engine.ops import Ops
-from ddnmf_np.engine.stack import Stack
+from ddnmf_np.engine.network import Stack
 from ddnmf_np.errors import DataError
 from ddnmf_np.teaching import bugs, images, nmf
 from ddnmf_np.teaching.differences import Slope
@@ -116,7 +116,7 @@ def test_a_kink_shows_as_a_unit_that_changes_sides(digits):
 
 def test_a_source_is_shown_with_its_place_and_without_its_docstring():
     text = source_text(Ops.sum_rows)
-    assert text.startswith("`ddnmf_np/engine/ops.py`, from line ")
+    assert text.startswith("`ddnmf_np/backends/ops.py`, from line ")
     assert "self.xp.sum(delta, axis=0, out=out)" in text
     assert '"""' not in text
     line = int(text.split("from line ")[1].split(":")[0])

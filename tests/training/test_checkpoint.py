@@ -26,10 +26,9 @@ from training_cases import (
 )
 
 import ddnmf_np
-from ddnmf_np.checkpoint import load_checkpoint, save_checkpoint
-from ddnmf_np.config import Config
+from ddnmf_np.config import RECIPES, Config
 from ddnmf_np.errors import CheckpointError
-from ddnmf_np.recipe import RECIPES
+from ddnmf_np.runs.checkpoint import load_checkpoint, save_checkpoint
 
 LAST_STEP = 3 * STEPS_PER_EPOCH
 
@@ -194,7 +193,7 @@ def test_saving_disturbs_nothing(tmp_path):
 def test_numba_goes_on_where_plain_numpy_stopped(tmp_path, optimizer):
     # ``fast`` may change on resume, and ``auto`` changes with what is installed.
     pytest.importorskip("numba")
-    from ddnmf_np.engine.ops_numba import NumbaOps
+    from ddnmf_np.backends.ops_numba import NumbaOps
 
     options = {"optimizer": optimizer, "lr": 0.01}
     whole, first = make_trainer(**options), make_trainer(**options)

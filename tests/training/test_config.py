@@ -9,10 +9,18 @@ import numpy as np
 import pytest
 from training_cases import OTHER, make_config
 
-from ddnmf_np.config import Config, changed_on_resume, preset, read_config
-from ddnmf_np.engine.objective import PRESETS
+from ddnmf_np.config import (
+    RECIPES,
+    SCHEDULES,
+    Config,
+    Recipe,
+    changed_on_resume,
+    preset,
+    rate,
+    read_config,
+)
+from ddnmf_np.engine.losses import PRESETS
 from ddnmf_np.errors import UsageError, shown
-from ddnmf_np.recipe import RECIPES, SCHEDULES, Recipe, rate
 from ddnmf_np.train import make_parser, parse
 
 ALL = pytest.mark.parametrize("option", fields(Config), ids=lambda f: f.name)

@@ -9,9 +9,9 @@ import sys
 import pytest
 from training_cases import make_trainer, saved
 
-from ddnmf_np.checkpoint import load_checkpoint, save_checkpoint
 from ddnmf_np.errors import OutputError
-from ddnmf_np.files import atomic_write, atomic_write_text
+from ddnmf_np.runs.checkpoint import load_checkpoint, save_checkpoint
+from ddnmf_np.system.files import atomic_write, atomic_write_text
 
 
 class FullDisk(io.FileIO):

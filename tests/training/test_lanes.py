@@ -2,8 +2,6 @@
 
 import os
 import signal
-import subprocess
-import sys
 import threading
 import time
 from functools import partial
@@ -15,11 +13,10 @@ from threadpoolctl import threadpool_info, threadpool_limits
 from tolerances import assert_same_bits
 from training_cases import assert_same_state, draw
 
-from ddnmf_np import kernels
-from ddnmf_np import lanes as lanes_module
+from ddnmf_np.backends import threads as lanes_module
+from ddnmf_np.backends.ops import Ops
+from ddnmf_np.backends.threads import Lanes, share
 from ddnmf_np.config import Config
-from ddnmf_np.engine.ops import Ops
-from ddnmf_np.lanes import Lanes, share
 from ddnmf_np.model import Model
 from ddnmf_np.training import Trainer
 
@@ -225,76 +222,3 @@ def test_a_model_in_use_is_copied_and_pickled_without_its_threads(monkeypatch):
         assert not twin.lanes.side_by_side
         assert not other.lanes.side_by_side
     assert_same_bits(twin.supervisor.arena.params, model.supervisor.arena.params)
-
-
-class TestKernels:
-    """Which kernels OpenBLAS is asked for."""
-
-    @pytest.mark.parametrize(
-        ("vendor", "family", "model", "expected"),
-        [
-            ("AuthenticAMD", 25, 17, "Haswell"),  # EPYC 9004
-            ("AuthenticAMD", 25, 97, "Haswell"),  # Ryzen 7000
-            ("AuthenticAMD", 25, 1, None),  # Zen 3: no vectors of 512 bits
-            ("AuthenticAMD", 26, 2, None),  # Zen 5: whole ones
-            ("GenuineIntel", 6, 143, None),
-        ],
-    )
-    def test_only_zen_4(self, vendor, family, model, expected):
-        text = (
-            f"processor\t: 0\nvendor_id\t: {vendor}\ncpu family\t: {family}\nmodel\t\t: {model}\n"
-            "model name\t: some name\nstepping\t: 1\n"
-        )
-        assert kernels.better_kernels(text * 2) == expected
-
-    def test_other_systems(self):
-        assert kernels.better_kernels("") is None
-        assert kernels.better_kernels("Hardware : BCM2835\nmodel name : ARMv7") is None
-
-    @pytest.mark.parametrize(
-        ("text", "version"),
-        [
-            (b"\0OpenBLAS 0.3.31.188.0  USE64BITINT DYNAMIC_ARCH\0", (0, 3, 31)),
-            (b"\0OpenBLAS 0.3.34.237.2  USE64BITINT DYNAMIC_ARCH\0", (0, 3, 34)),
-            (b"\0OpenBLAS : Program will terminate because\0", None),
-        ],
-    )
-    def test_the_version_of_a_wheel_is_read_without_loading_it(
-        self, tmp_path, monkeypatch, text, version
-    ):
-        (tmp_path / "fakeblas").mkdir()
-        (tmp_path / "fakeblas" / "__init__.py").write_text("raise SystemError('loaded')\n")
-        (tmp_path / "fakeblas.libs").mkdir()
-        (tmp_path / "fakeblas.libs" / "libscipy_openblas64_-0.so").write_bytes(b"\1" * 99 + text)
-        monkeypatch.syspath_prepend(tmp_path)
-        assert kernels.openblas_of("fakeblas") == version
-
-    def test_no_wheel_no_version(self):
-        assert kernels.openblas_of("json") is None
-        assert kernels.openblas_of("no_such_package") is None
-
-    @pytest.mark.parametrize(
-        ("versions", "expected"),
-        [
-            ([(0, 3, 31), (0, 3, 30)], True),
-            ([(0, 3, 33), (0, 3, 33)], True),
-            ([(0, 3, 34), (0, 3, 31)], False),  # NumPy 2.5.2 to 2.5.5
-            ([(0, 3, 31), (0, 3, 34)], False),
-            ([(0, 4, 0), (0, 3, 31)], False),
-            ([None, (0, 3, 31)], False),  # of a system or of conda: any version
-        ],
-    )
-    def test_only_where_every_openblas_is_known_not_to_crash(self, versions, expected):
-        assert kernels.safe(versions) is expected
-
-    def test_what_is_chosen_here_multiplies(self):
-        """The crash of OpenBLAS 0.3.34 with Haswell's kernels on Zen 4, in a process of its own."""
-        code = (
-            "from ddnmf_np import kernels; import numpy as np; rng = np.random.default_rng(0)\n"
-            "for m, n, k in ((52, 16, 1006), (48, 29, 343), (55, 55, 165), (52, 100, 512)):\n"
-            "    a, b = rng.normal(size=(k, m)).T, rng.normal(size=(k, n))\n"
-            "    np.testing.assert_allclose(a @ b, np.einsum('ik,kj->ij', a, b), atol=1e-10)\n"
-        )
-        # What this process was given would be taken for a user's wish.
-        clean = {name: value for name, value in os.environ.items() if name != kernels.VARIABLE}
-        subprocess.run([sys.executable, "-c", code], env=clean, check=True)

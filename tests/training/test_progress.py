@@ -8,7 +8,7 @@ import select
 import pytest
 from training_cases import make_trainer, stop_after
 
-from ddnmf_np.progress import Progress
+from ddnmf_np.runs.progress import Progress
 
 
 def watch(trainer, epochs, stream, on_step=None):

@@ -8,8 +8,8 @@ from training_cases import make_config
 
 from ddnmf_np.config import Config, read_config
 from ddnmf_np.errors import OutputError, UsageError
-from ddnmf_np.lock import NAME, locked
-from ddnmf_np.runfolder import RunFolder
+from ddnmf_np.runs.folder import RunFolder
+from ddnmf_np.system.lock import NAME, locked
 
 RECORDS = [
     {"epoch": 1, "loss_in": 0.1 + 0.2, "seconds": 1e-9, "samples_per_second": 1e300},

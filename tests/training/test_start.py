@@ -6,9 +6,9 @@ from sklearn.decomposition import PCA
 from training_cases import assert_same_state, make_trainer, snapshot
 
 from ddnmf_np.config import Config
+from ddnmf_np.engine.nmf import principal_rows
 from ddnmf_np.estimator import DDNMF
 from ddnmf_np.model import Model
-from ddnmf_np.start import principal_rows
 from ddnmf_np.training import Trainer
 
 SPREAD = 1.5

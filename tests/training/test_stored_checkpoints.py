@@ -6,11 +6,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ddnmf_np.checkpoint import FORMAT, load_checkpoint
-from ddnmf_np.data.rows import Rows, fingerprint
-from ddnmf_np.data.sources import stream
+from ddnmf_np.data.streaming.rows import Rows, fingerprint
+from ddnmf_np.data.streaming.sources import stream
 from ddnmf_np.errors import CheckpointError
 from ddnmf_np.model import Model
+from ddnmf_np.runs.checkpoint import FORMAT, load_checkpoint
 from ddnmf_np.training import Trainer
 
 GOLDEN = Path(__file__).parents[1] / "golden"

@@ -21,18 +21,17 @@ import pytest
 from matplotlib import image
 from training_cases import assert_same_state, draw, losses_of
 
-import ddnmf_np.run
-from ddnmf_np.checkpoint import load_checkpoint
-from ddnmf_np.config import Config, read_config
+import ddnmf_np.runs.run
+from ddnmf_np.backends.select import get_ops, why_not_cupy
+from ddnmf_np.config import RECIPES, Config, read_config
 from ddnmf_np.data.datasets import load
-from ddnmf_np.engine.backend import get_ops, why_not_cupy
-from ddnmf_np.engine.objective import PRESETS
-from ddnmf_np.evaluation import report
+from ddnmf_np.engine.losses import PRESETS
 from ddnmf_np.model import Model
 from ddnmf_np.parallel.communicator import SerialCommunicator
-from ddnmf_np.recipe import RECIPES
 from ddnmf_np.report.page import write_report
-from ddnmf_np.runfolder import RunFolder
+from ddnmf_np.runs import scoring as report
+from ddnmf_np.runs.checkpoint import load_checkpoint
+from ddnmf_np.runs.folder import RunFolder
 from ddnmf_np.train import _main, default_output, main, override
 from ddnmf_np.training import Trainer
 
@@ -63,7 +62,7 @@ def unscored(monkeypatch):
 @pytest.fixture
 def sketched(monkeypatch):
     """Score and draw, but leave out the painting of the pictures, which takes most of the time."""
-    monkeypatch.setattr(report.plots, "save", lambda figure, path: path.touch())
+    monkeypatch.setattr(report.figures, "save", lambda figure, path: path.touch())
 
 
 def train(data, output, *flags):
@@ -262,13 +261,13 @@ def test_embedding_is_coloured_by_class_or_else_by_cluster(tmp_path, data, sketc
     labels = np.arange(45) % 3
     np.save(tmp_path / "labels.npy", labels)
     shown = []
-    plot = report.plots.plot_embedding
+    plot = report.figures.plot_embedding
 
     def spy(points, colours, title, kind):
         shown.append((np.array(colours), title))
         return plot(points, colours, title, kind)
 
-    monkeypatch.setattr(report.plots, "plot_embedding", spy)
+    monkeypatch.setattr(report.figures, "plot_embedding", spy)
     assert train(data, tmp_path / "with", "--labels", str(tmp_path / "labels.npy")) == 0
     assert train(data, tmp_path / "without", "--clusters", "2") == 0
     np.testing.assert_array_equal(shown[0][0], labels)
@@ -346,14 +345,14 @@ def test_the_shape_given_is_that_of_the_pictures(tmp_path, data, sketched, capsy
     """Also where nothing moves, and in place of what the data set says."""
     shapes = []
     for name in ("plot_parts", "plot_reconstructions"):
-        plot = getattr(report.plots, name)
+        plot = getattr(report.figures, name)
 
         def spy(*args, plot=plot, **kwargs):
             bound = inspect.signature(plot).bind(*args, **kwargs)
             shapes.append(bound.arguments["image_shape"])
             return plot(*args, **kwargs)
 
-        monkeypatch.setattr(report.plots, name, spy)
+        monkeypatch.setattr(report.figures, name, spy)
     flags = ["--batch-size", "128", "--epochs", "1"]
     assert train("digits", tmp_path / "as it is", *flags) == 0
     assert train("digits", tmp_path / "wide", *flags, "--image-shape", "4", "16") == 0
@@ -758,7 +757,7 @@ def test_killed_in_the_first_epoch(tmp_path, data, unscored, monkeypatch):
 
 def test_killed_between_metrics_and_checkpoint(tmp_path, data, unscored, monkeypatch):
     assert train(data, tmp_path / "whole") == 0
-    save = ddnmf_np.run.save_checkpoint
+    save = ddnmf_np.runs.run.save_checkpoint
 
     def die_in_epoch_2(path, trainer, data_sha256):
         if trainer.position.epoch == 2:
@@ -766,7 +765,7 @@ def test_killed_between_metrics_and_checkpoint(tmp_path, data, unscored, monkeyp
         save(path, trainer, data_sha256)
 
     with monkeypatch.context() as patch:
-        patch.setattr(ddnmf_np.run, "save_checkpoint", die_in_epoch_2)
+        patch.setattr(ddnmf_np.runs.run, "save_checkpoint", die_in_epoch_2)
         with pytest.raises(SystemExit):
             train(data, tmp_path / "run", *EACH_EPOCH)
     assert len(metrics(tmp_path / "run")) == 2  # ahead of the checkpoint
@@ -781,7 +780,7 @@ def test_killed_between_metrics_and_checkpoint(tmp_path, data, unscored, monkeyp
 def saved_at(monkeypatch):
     """Let a step take one second; return epoch and step of each checkpoint."""
     found, now = [], [0.0]
-    step, save = Trainer.step, ddnmf_np.run.save_checkpoint
+    step, save = Trainer.step, ddnmf_np.runs.run.save_checkpoint
 
     def step_for_a_second(trainer, index):
         step(trainer, index)
@@ -793,8 +792,8 @@ def saved_at(monkeypatch):
 
     clock = SimpleNamespace(monotonic=lambda: now[0], perf_counter=time.perf_counter)
     monkeypatch.setattr(Trainer, "step", step_for_a_second)
-    monkeypatch.setattr(ddnmf_np.run, "save_checkpoint", noting)
-    monkeypatch.setattr(ddnmf_np.run, "time", clock)
+    monkeypatch.setattr(ddnmf_np.runs.run, "save_checkpoint", noting)
+    monkeypatch.setattr(ddnmf_np.runs.run, "time", clock)
     return found
 
 
@@ -918,7 +917,7 @@ def test_second_ctrl_c_ends_at_once(tmp_path, data, unscored, capsys, monkeypatc
 
 @pytest.mark.parametrize(
     ("module", "name"),
-    [(ddnmf_np.run, "load"), (report, "evaluate"), (report, "draw_figures")],
+    [(ddnmf_np.runs.run, "load"), (report, "evaluate"), (report, "draw_figures")],
     ids=["loading", "clustering", "drawing"],
 )
 def test_ctrl_c_outside_of_training(tmp_path, data, unscored, capsys, monkeypatch, module, name):
@@ -945,7 +944,7 @@ def test_ctrl_c_outside_of_training(tmp_path, data, unscored, capsys, monkeypatc
 def test_signal_after_the_last_step_is_not_lost(tmp_path, data, unscored, capsys, monkeypatch):
     """It comes while the last epoch is saved, when no step is left to stop before."""
     assert train(data, tmp_path / "whole") == 0
-    save = ddnmf_np.run.save_checkpoint
+    save = ddnmf_np.runs.run.save_checkpoint
 
     def save_and_stop(path, trainer, data_sha256):
         save(path, trainer, data_sha256)
@@ -953,7 +952,7 @@ def test_signal_after_the_last_step_is_not_lost(tmp_path, data, unscored, capsys
             signal.raise_signal(signal.SIGTERM)
 
     with monkeypatch.context() as patch:
-        patch.setattr(ddnmf_np.run, "save_checkpoint", save_and_stop)
+        patch.setattr(ddnmf_np.runs.run, "save_checkpoint", save_and_stop)
         assert train(data, tmp_path / "run") == 130
     assert "stopped after 3 epochs and 0 steps" in capsys.readouterr().out
     assert not (tmp_path / "run" / "summary.json").exists()
@@ -1076,7 +1075,7 @@ def test_resume_with_a_damaged_checkpoint(tmp_path, data, unscored, capsys):
 SLEEP = """
 import sys, time
 from ddnmf_np.train import main
-from ddnmf_np.evaluation import report
+from ddnmf_np.runs import scoring as report
 def sleep(*arguments, **options):
     print("asleep", flush=True)
     time.sleep(60)

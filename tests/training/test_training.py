@@ -21,14 +21,13 @@ from training_cases import (
     stop_after,
 )
 
-from ddnmf_np.config import Config
-from ddnmf_np.data.batches import epoch_order
+from ddnmf_np.backends.ops import Ops
+from ddnmf_np.config import RECIPES, Config
 from ddnmf_np.data.datasets import load
 from ddnmf_np.data.noise import NOISE_KINDS
-from ddnmf_np.engine.ops import Ops
+from ddnmf_np.data.order import epoch_order
 from ddnmf_np.errors import DataError, DivergedError, UsageError
 from ddnmf_np.model import Model
-from ddnmf_np.recipe import RECIPES
 from ddnmf_np.training import Trainer
 
 OBJECTIVES = ("paper", "demo")

@@ -3,11 +3,11 @@
 import numpy as np
 import oracle
 
-from ddnmf_np.checkpoint import save_checkpoint
 from ddnmf_np.config import Config
 from ddnmf_np.data.affine import Affine
 from ddnmf_np.data.noise import Noise
 from ddnmf_np.model import Model
+from ddnmf_np.runs.checkpoint import save_checkpoint
 from ddnmf_np.training import Trainer
 
 SMALL = {"widths": (11, 7), "rank": 3, "batch_size": 10, "epochs": 3, "seed": 5}

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ddnmf_np.backends.ops import Ops
 from ddnmf_np.engine.layers import Dense
-from ddnmf_np.engine.ops import Ops
-from ddnmf_np.engine.stack import Stack
+from ddnmf_np.engine.network import Stack
 from ddnmf_np.teaching.exercise import Exercise, Mistake
 
 Floats = npt.NDArray[np.float64]

@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from ddnmf_np.engine.gradcheck import gradcheck
 from ddnmf_np.engine.layers import Dense
-from ddnmf_np.engine.stack import Stack
+from ddnmf_np.engine.network import Stack
 from ddnmf_np.teaching.bugs import passes_all_ones_signal
 from ddnmf_np.teaching.exercise import SEEDS, Exercise, Mistake
 from ddnmf_np.teaching.exercises.nb02_layer import backward, draw, engine_layer

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ddnmf_np.backends.ops import Ops
 from ddnmf_np.config import Config
-from ddnmf_np.engine.ops import Ops
 from ddnmf_np.model import Model
 from ddnmf_np.teaching.exercise import Exercise, Mistake
 from ddnmf_np.teaching.exercises.nb02_layer import backward, draw, engine_layer

@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ddnmf_np.backends.ops import Ops, Tap
 from ddnmf_np.config import Config
 from ddnmf_np.engine.layers import Dense
-from ddnmf_np.engine.objective import appositive
-from ddnmf_np.engine.ops import Ops, Tap
-from ddnmf_np.engine.stack import Stack
+from ddnmf_np.engine.losses import appositive
+from ddnmf_np.engine.network import Stack
 from ddnmf_np.model import Model
 from ddnmf_np.teaching.exercise import Exercise, Mistake
 

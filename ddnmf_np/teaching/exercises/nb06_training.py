@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ddnmf_np.backends.ops import Ops, adam_scales
 from ddnmf_np.config import Config
 from ddnmf_np.data.noise import Noise
-from ddnmf_np.engine.ops import Ops, adam_scales
-from ddnmf_np.engine.optim import GradientDescent
+from ddnmf_np.engine.descent import GradientDescent
 from ddnmf_np.model import Model
 from ddnmf_np.teaching.exercise import Exercise, Mistake
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ddnmf_np.engine.ops import Ops, Tap
+from ddnmf_np.backends.ops import Ops, Tap
 from ddnmf_np.teaching.exercise import Exercise, Mistake
 
 Floats = npt.NDArray[np.float64]

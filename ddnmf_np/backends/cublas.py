@@ -1,0 +1,154 @@
+"""Matrix products by NVIDIA's own bindings of cuBLAS (nvmath-python), the one file that has them.
+
+CuPy refuses its cuBLAS calls while a stream is recorded into a graph. The library itself does not
+mind, if its workspace was given to it. Without the bindings the products are CuPy's, and a step is
+not recorded.
+"""
+
+from __future__ import annotations
+
+import weakref
+from importlib import import_module
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ddnmf_np.backends.ops import Array
+
+WORKSPACE = 32 * 2**20
+"""Bytes for each stream: NVIDIA's advice for its largest devices, four of it enough on others."""
+
+
+class Gemm(NamedTuple):
+    """A product as cuBLAS wants it, which knows columns where NumPy has rows.
+
+    The memory of a row-major matrix is that of its transpose, column-major. So
+    ``out = a @ b`` is done as ``out^T = b^T a^T``: the first factor is ``b``, and ``op`` (0: as it
+    lies, 1: transposed) and leading dimension of each factor say how it lies in memory.
+    """
+
+    op_b: int
+    op_a: int
+    m: int
+    n: int
+    k: int
+    ld_b: int
+    ld_a: int
+    ld_out: int
+
+
+def describe(a: Array, b: Array, out: Array) -> Gemm:
+    """Return what ``out = a @ b`` is for cuBLAS.
+
+    Parameters
+    ----------
+    a, b : ndarray of shape (n, k) and (k, m)
+        Each with entries side by side along its rows or its columns (``x`` or ``W.T``).
+    out : ndarray of shape (n, m)
+        With entries side by side along its rows.
+
+    Raises
+    ------
+    ValueError
+        If shapes or dtypes do not belong together, or entries are not side by side.
+    """
+    if (
+        not a.ndim == b.ndim == out.ndim == 2
+        or a.shape[1] != b.shape[0]
+        or out.shape != (a.shape[0], b.shape[1])
+        or not a.dtype == b.dtype == out.dtype
+        or 0 in (*a.shape, *b.shape)
+    ):
+        raise ValueError(
+            f"product of {a.shape} {a.dtype} and {b.shape} {b.dtype} into {out.shape} {out.dtype}"
+        )
+    op_a, ld_a = _lies(a)
+    op_b, ld_b = _lies(b)
+    op_out, ld_out = _lies(out)
+    if op_out:
+        raise ValueError(f"product into strides {out.strides}; expected rows")
+    return Gemm(op_b, op_a, out.shape[1], out.shape[0], a.shape[1], ld_b, ld_a, ld_out)
+
+
+def _lies(x: Array) -> tuple[int, int]:
+    """Return 0 for rows and 1 for columns side by side, and the distance from one to the next."""
+    size = x.dtype.itemsize
+    rows, columns = x.shape
+    along_columns, along_rows = x.strides
+    # A distance that only one row (or column) would have may be anything, but cuBLAS checks it.
+    if along_rows == size or columns == 1:
+        return 0, max(along_columns // size, columns) if rows > 1 else columns
+    if along_columns == size or rows == 1:
+        return 1, max(along_rows // size, rows) if columns > 1 else rows
+    raise ValueError(f"product of an array with strides {x.strides}")
+
+
+class Cublas:
+    """Matrix products on one stream at a time.
+
+    Parameters
+    ----------
+    xp : module
+        CuPy.
+    tf32 : bool
+        Whether float32 factors may be rounded to TF32 (10 bits of mantissa), which tensor cores
+        multiply; sums are float32 all the same. float64 is never rounded.
+
+    Raises
+    ------
+    Exception
+        Whatever keeps the bindings from working; a trial product is part of the construction.
+
+    Notes
+    -----
+    A handle and a workspace for each stream: only so does cuBLAS promise the same bits at every
+    run, and only so may two streams compute at a time.
+    """
+
+    def __init__(self, xp: Any, *, tf32: bool = False) -> None:
+        self.xp = xp
+        self._blas: Any = import_module("nvmath.bindings.cublas")
+        types = import_module("nvmath").CudaDataType
+        compute, self._default = self._blas.ComputeType, int(self._blas.GemmAlgo.DEFAULT)
+        single = compute.COMPUTE_32F_FAST_TF32 if tf32 else compute.COMPUTE_32F
+        self._types = {
+            "float32": (int(types.CUDA_R_32F), int(single)),
+            "float64": (int(types.CUDA_R_64F), int(compute.COMPUTE_64F)),
+        }
+        # alpha and beta are read on the host, when a product is asked for or recorded
+        self._scalars = {name: np.array([1, 0], name) for name in self._types}
+        self._workspace = xp.empty((WORKSPACE,), "uint8")
+        self._handle = self._blas.create()
+        weakref.finalize(self, self._blas.destroy, self._handle)
+        self._stream: int | None = None
+        self._try()
+
+    def matmul(self, a: Any, b: Any, out: Any) -> None:
+        """Compute ``out = a @ b`` on the current stream, see `describe`."""
+        gemm = describe(a, b, out)
+        stream = self.xp.cuda.get_current_stream().ptr
+        if stream != self._stream:
+            self._blas.set_stream(self._handle, stream)  # which takes the workspace away
+            self._blas.set_workspace(self._handle, self._workspace.data.ptr, WORKSPACE)
+            self._stream = stream
+        kind, compute = self._types[out.dtype.name]
+        one = self._scalars[out.dtype.name].ctypes.data
+        self._blas.gemm_ex(
+            self._handle, gemm.op_b, gemm.op_a, gemm.m, gemm.n, gemm.k,
+            one, b.data.ptr, kind, gemm.ld_b, a.data.ptr, kind, gemm.ld_a,
+            one + out.dtype.itemsize, out.data.ptr, kind, gemm.ld_out, compute, self._default,
+        )  # fmt: skip
+
+    def _try(self) -> None:
+        """Do a layer's three products on whole numbers, which no rounding excuses."""
+        xp = self.xp
+        for dtype in self._types:
+            x, w, delta = (
+                xp.asarray(np.arange(n * m).reshape(n, m) % 11, dtype)
+                for n, m in ((3, 5), (7, 5), (3, 7))
+            )
+            for a, b in ((x, w.T), (delta, w), (delta.T, x)):
+                out = xp.empty((a.shape[0], b.shape[1]), dtype)
+                self.matmul(a, b, out)
+                if (xp.asnumpy(out) != xp.asnumpy(a) @ xp.asnumpy(b)).any():
+                    raise RuntimeError("cuBLAS multiplied wrongly in a trial")

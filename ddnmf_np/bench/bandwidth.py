@@ -1,0 +1,85 @@
+"""What a step costs in numbers: ``mpiexec -n 2 python -m mpi4py -m ddnmf_np.bench.bandwidth``.
+
+Prints, as JSON, what the model of ``derivations/16-scaling.md`` is fed with: the time of the sum
+of arrays over all ranks, how fast one rank multiplies matrices while the others do too, and how
+fast it reads and writes memory.
+"""
+
+from __future__ import annotations
+
+import json
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+# isort: split
+import numpy as np
+from threadpoolctl import threadpool_limits
+
+from ddnmf_np.backends.ops import Array
+from ddnmf_np.parallel.communicator import LOSSES, SUPERVISOR, Communicator
+from ddnmf_np.parallel.launch import connect, together
+
+SIZES = (1, 1_000, 100_000, 1_000_000, 3_300_000)
+"""Numbers of float32 in the sums; the last is a network of the paper."""
+
+REPEATS = 15
+
+
+def measure(ranks: Communicator) -> dict[str, Any]:
+    """Return the measurements; all ranks take part, and the slowest counts."""
+    rng = np.random.default_rng(ranks.rank)
+    sums = {}
+    for size in SIZES:
+        array = np.zeros(size, np.float32)
+        sums[size] = median_seconds(ranks, partial(_sum, ranks, array))
+    batch, wide = (rng.standard_normal((128, n), np.float32) for n in (500, 2000))
+    weights = rng.standard_normal((2000, 500), np.float32)
+    product = median_seconds(ranks, lambda: np.matmul(batch, weights.T, out=wide))
+    source, target = np.ones(1 << 24, np.float32), np.ones(1 << 24, np.float32)
+    copy = median_seconds(ranks, lambda: np.copyto(target, source))
+    return {
+        "ranks": ranks.size,
+        "by": ranks.name,
+        "seconds of a sum, by numbers of float32": sums,
+        "GFLOP/s of a rank": 2.0 * 128 * 500 * 2000 / product / 1e9,
+        "GB/s of a rank, read and written": 2.0 * source.nbytes / copy / 1e9,
+    }
+
+
+def _sum(ranks: Communicator, array: Array) -> None:
+    ranks.start_sum(array, SUPERVISOR).wait()
+
+
+def median_seconds(ranks: Communicator, work: Callable[[], object]) -> float:
+    """Return how long the slowest rank takes for some work that all begin at the same time."""
+    times = []
+    for _ in range(REPEATS + 2):
+        ranks.start_sum(np.zeros(1), LOSSES).wait()
+        start = time.perf_counter()
+        work()
+        times.append(time.perf_counter() - start)
+    medians = np.zeros(ranks.size)
+    medians[ranks.rank] = statistics.median(times[2:])  # the first ones take memory
+    ranks.start_sum(medians, LOSSES).wait()
+    return float(medians.max())
+
+
+def main() -> int:
+    """Measure, and let rank 0 print it; return the exit code."""
+
+    def work(ranks: Communicator) -> int:
+        with threadpool_limits(1):
+            found = measure(ranks)
+        if ranks.rank == 0:
+            print(json.dumps(found, indent=2), flush=True)
+        return 0
+
+    return together(work, connect())
+
+
+if __name__ == "__main__":
+    sys.exit(main())

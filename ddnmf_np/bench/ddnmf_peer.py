@@ -1,0 +1,83 @@
+"""The engine of this package as a contestant."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from ddnmf_np.backends.ops import Array
+from ddnmf_np.backends.select import get_ops
+from ddnmf_np.bench.peer import Peer, Settings
+from ddnmf_np.bench.problem import Problem
+from ddnmf_np.bench.reference import make_model
+from ddnmf_np.training import Trainer
+
+MODES = {"plain": ("numpy", "off"), "fast": ("numpy", "on"), "cupy": ("cupy", "off")}
+"""Backend and ``fast`` of each mode."""
+
+
+class EnginePeer(Peer):
+    """Steps of `ddnmf_np.model.Model`, epochs of `ddnmf_np.training.Trainer`."""
+
+    def __init__(self, problem: Problem, settings: Settings) -> None:
+        backend, fast = MODES[settings.mode]
+        precision = settings.matmul_precision
+        config = replace(
+            problem.config,
+            backend=backend,
+            fast=fast,
+            threads=settings.threads,
+            matmul_precision=precision,
+        )
+        self.ops = get_ops(backend, fast=fast, matmul_precision=precision)
+        self.model = make_model(problem.case, config, self.ops)
+        self.model.load_state(problem.weights)
+        self.clean = [self.ops.to_device(x) for x in problem.clean]
+        self.noisy = [self.ops.to_device(x) for x in problem.noisy]
+        self.batch, self.steps = problem.case.batch, 0
+        self.lanes = self.model.lanes.__enter__()
+
+    @classmethod
+    def load(cls, mode: str) -> None:
+        """Import Numba or CuPy, where the mode has it."""
+        backend, fast = MODES[mode]
+        get_ops(backend, fast=fast)
+
+    def reset(self) -> None:
+        """Start new sums."""
+        self.steps = 0
+        self.model.loss.reset()
+
+    def step(self, batch: int) -> None:
+        """Do a step."""
+        self.steps += 1
+        self.model.step(self.clean[batch], self.noisy[batch])
+
+    def synchronize(self) -> None:
+        """Wait for the steps."""
+        self.ops.synchronize()
+
+    def losses(self) -> dict[str, float]:
+        """Return mean losses."""
+        return self.model.loss.values(self.steps * self.batch)
+
+    def start_epochs(self, x: Array) -> None:
+        """Take the data."""
+        self.trainer = Trainer(self.model, x)
+
+    def epoch(self) -> None:
+        """Train for an epoch."""
+        self.trainer.train(self.trainer.position.epoch + 1)
+
+    def device_name(self) -> str:
+        """Return the device."""
+        return self.ops.device_name()
+
+    def device_memory_bytes(self) -> int | None:
+        """Return the most memory taken on the device."""
+        if self.ops.on_host:
+            return None
+        return int(self.ops.xp.get_default_memory_pool().total_bytes())
+
+    def close(self) -> None:
+        """Give threads back."""
+        self.lanes.__exit__(None, None, None)

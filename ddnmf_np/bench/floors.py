@@ -1,0 +1,140 @@
+"""What no implementation can be faster than: the matrix products alone, and moving the bytes."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+
+import numpy as np
+from threadpoolctl import threadpool_limits
+
+from ddnmf_np.backends.ops import Array, Ops
+from ddnmf_np.backends.select import get_ops
+from ddnmf_np.bench.peer import Settings, Timed
+from ddnmf_np.bench.problem import Problem
+
+ADAM_FLOATS = 7
+"""Numbers that Adam moves for each parameter: p, g, m, v are read and p, m, v written."""
+
+WORTH_A_THREAD = 1 << 20
+"""Numbers to copy, from which on all threads do it."""
+
+
+class Floor(Timed):
+    """Shared by both floors: a backend, and threads that work side by side."""
+
+    def _start(self, settings: Settings, workers: int) -> None:
+        self.ops: Ops = get_ops(
+            "cupy" if settings.device == "cuda" else "numpy",
+            fast="off",
+            matmul_precision=settings.matmul_precision,
+        )
+        self.limit = threadpool_limits(max(1, settings.threads // workers))
+        self.pool = ThreadPoolExecutor(workers) if workers > 1 else None
+
+    def _run(self, tasks: list[Callable[[], None]]) -> None:
+        if self.pool is None:
+            for task in tasks:
+                task()
+        else:
+            for done in [self.pool.submit(task) for task in tasks]:
+                done.result()
+
+    def synchronize(self) -> None:
+        """Wait for the steps."""
+        self.ops.synchronize()
+
+    def device_name(self) -> str:
+        """Return the device."""
+        return self.ops.device_name()
+
+    def close(self) -> None:
+        """Give threads back."""
+        if self.pool is not None:
+            self.pool.shutdown()
+        self.limit.restore_original_limits()
+
+
+class ProductsFloor(Floor):
+    """The matrix products of a step, in the shapes, layouts and order of the engine.
+
+    ``Settings.mode`` is ``serial`` (one network after the other, all threads in the library) or
+    ``two-threads`` (the networks side by side, each with half of the library's threads). Unlike
+    in a step, neither waits for the other between its forward and its backward pass.
+    """
+
+    def __init__(self, problem: Problem, settings: Settings) -> None:
+        self._start(settings, workers=2 if settings.mode == "two-threads" else 1)
+        self.chains = [
+            _Chain(self.ops, [problem.weights[layer.W] for layer in layers], problem.clean[0])
+            for layers in problem.layers.values()
+        ]
+
+        self.repeat = self.ops.recorder()
+
+    def step(self, batch: int) -> None:
+        """Do a step; on a device as the engine does it, two streams and a graph."""
+        if self.ops.on_host:
+            self._run([chain.run for chain in self.chains])
+        else:
+            self.repeat(self._side_by_side, self.chains[0].h[0])
+
+    def _side_by_side(self, x: Array) -> None:
+        self.ops.both(self.chains[0].run, self.chains[1].run)
+
+
+class _Chain:
+    """A network of which only the products are left."""
+
+    def __init__(self, ops: Ops, weights: list[Array], x: Array) -> None:
+        self.ops = ops
+        self.W = [ops.to_device(W) for W in weights]
+        self.dW = [ops.empty(W.shape, W.dtype) for W in weights]
+        self.h = [ops.to_device(x)]
+        self.h += [ops.empty((len(x), len(W)), W.dtype) for W in weights]
+        self.delta = [ops.to_device(np.full(h.shape, 0.01, x.dtype)) for h in self.h]
+
+    def run(self) -> None:
+        """Compute h = x W^T for each layer, then dW = delta^T x and dx = delta W."""
+        matmul = self.ops.matmul
+        for k, W in enumerate(self.W):
+            matmul(self.h[k], W.T, out=self.h[k + 1])  # (n, in) @ (in, out) -> (n, out)
+        for k in reversed(range(len(self.W))):
+            delta = self.delta[k + 1]
+            matmul(delta.T, self.h[k], out=self.dW[k])  # (out, n) @ (n, in) -> (out, in)
+            if k > 0:  # nobody asks for the gradient of the data
+                matmul(delta, self.W[k], out=self.delta[k])  # (n, out) @ (out, in) -> (n, in)
+
+
+class CopyFloor(Floor):
+    """A copy of as much memory as Adam works on, to measure the bandwidth.
+
+    Adam holds four numbers for each parameter; two arrays of twice as many numbers as there are
+    parameters are copied, one to the other, so that the caches hold the same share of them. A step
+    moves four numbers for each parameter (two read, two written).
+    """
+
+    def __init__(self, problem: Problem, settings: Settings) -> None:
+        size = 2 * problem.n_parameters()
+        # Few bytes are copied before a second thread has begun.
+        alone = settings.device == "cuda" or size < WORTH_A_THREAD
+        workers = 1 if alone else settings.threads
+        self._start(settings, workers)
+        self.source, self.target = (self.ops.zeros((size,), "float32") for _ in range(2))
+        self.source.fill(1.0)
+        cuts = np.linspace(0, size, workers + 1).astype(int)
+        copyto, source, target = self.ops.xp.copyto, self.source, self.target
+        self.tasks: list[Callable[[], None]] = [
+            partial(copyto, target[a:b], source[a:b]) for a, b in itertools.pairwise(cuts)
+        ]
+
+    def step(self, batch: int) -> None:
+        """Do a step."""
+        self._run(self.tasks)
+
+
+def adam_seconds(copy_seconds: float) -> float:
+    """Return the least time of Adam's pass, from the time of a step of `CopyFloor`."""
+    return copy_seconds * ADAM_FLOATS / 4

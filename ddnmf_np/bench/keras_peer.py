@@ -1,0 +1,165 @@
+"""Keras on TensorFlow as a contestant, written as the authors' demo is.
+
+A functional model of both networks, distances between layers as layers that add a loss,
+``compile``, and ``fit`` for epochs. ``Settings.mode`` is ``jit`` (XLA) or empty.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from ddnmf_np.backends.ops import Array
+from ddnmf_np.bench.peer import Peer, Settings
+from ddnmf_np.bench.problem import LayerSpec, Problem
+from ddnmf_np.errors import BackendError
+
+
+class Distance(keras.layers.Layer):  # type: ignore[misc]
+    """Adds a weighted squared distance to the loss, and keeps its mean as a metric."""
+
+    def __init__(self, loss: str, weight: float, reduction: str) -> None:
+        super().__init__()
+        self.weight, self.reduction = weight, reduction
+        self.mean = keras.metrics.Mean(name=loss)
+
+    def call(self, a: Any, b: Any) -> Any:
+        """Return ``a``, so that the layer is part of the model."""
+        total = keras.ops.sum(keras.ops.square(a - b))
+        rows, width = keras.ops.shape(a)
+        value = total / keras.ops.cast(rows, a.dtype)
+        if self.reduction == "mean":
+            value = value / width
+        self.add_loss(self.weight * value)
+        self.mean.update_state(value)
+        return a
+
+
+class Adam(keras.optimizers.Adam):  # type: ignore[misc]
+    """Keras's Adam, with epsilon beside the corrected root as in Kingma and Ba's algorithm 1.
+
+    Keras adds it to the uncorrected one, which is another step where gradients are as small as
+    those of the mean over features. One number a step makes up for it.
+    """
+
+    def __init__(self, lr: float, b1: float, b2: float, eps: float) -> None:
+        super().__init__(lr, b1, b2)
+        self.given = eps
+
+    def apply(self, grads: Any, trainable_variables: Any = None) -> None:
+        """Do a step."""
+        t = keras.ops.cast(self.iterations + 1, "float32")
+        self.epsilon = self.given * keras.ops.sqrt(1.0 - self.beta_2**t)
+        super().apply(grads, trainable_variables)
+
+
+class KerasPeer(Peer):
+    """The model's own training step; Adam is Keras's."""
+
+    def __init__(self, problem: Problem, settings: Settings) -> None:
+        tf.config.threading.set_intra_op_parallelism_threads(settings.threads)
+        tf.config.threading.set_inter_op_parallelism_threads(settings.threads)
+        self.gpus = tf.config.list_physical_devices("GPU")
+        if settings.device == "cuda" and not self.gpus:
+            raise BackendError("TensorFlow finds no CUDA device")
+        tf.config.experimental.enable_tensor_float_32_execution(settings.matmul_precision == "high")
+        self.config, self.problem = problem.config, problem
+        self.model = make_model(problem)
+        self.model.compile(
+            optimizer=Adam(
+                problem.config.lr,
+                problem.config.adam_b1,
+                problem.config.adam_b2,
+                problem.config.adam_eps,
+            ),
+            jit_compile=settings.mode == "jit",
+        )
+        self.batches = [
+            (tf.constant(x), tf.constant(x_noisy))
+            for x, x_noisy in zip(problem.clean, problem.noisy, strict=True)
+        ]
+        model = self.model
+        self.train = tf.function(
+            lambda x, x_noisy: model.train_step(((x, x_noisy),)),
+            jit_compile=settings.mode == "jit",
+            reduce_retracing=True,
+        )
+
+    def reset(self) -> None:
+        """Start new sums."""
+        self.model.reset_metrics()
+
+    def step(self, batch: int) -> None:
+        """Do a step."""
+        self.logs = self.train(*self.batches[batch])
+
+    def synchronize(self) -> None:
+        """Wait for the steps."""
+        self.logs["loss"].numpy()
+
+    def losses(self) -> dict[str, float]:
+        """Return mean losses."""
+        found = {metric.name: float(metric.result()) for metric in self.model.metrics}
+        total = {"loss_in": found.pop("loss")}
+        for name, value in found.items():
+            key = name.partition(".")[0]
+            total[key] = total.get(key, 0.0) + value
+        return total
+
+    def start_epochs(self, x: Array) -> None:
+        """Take the data."""
+        keep = 1.0 - self.config.noise_rate
+        rng = np.random.default_rng(self.config.seed)
+        noisy = np.where(rng.uniform(size=x.shape) < keep, x / keep, 0.0)
+        self.x = (x, noisy.astype(x.dtype))
+
+    def epoch(self) -> None:
+        """Train for an epoch."""
+        self.model.fit(self.x, batch_size=self.config.batch_size, shuffle=True, verbose=0)
+
+    def device_name(self) -> str:
+        """Return the device."""
+        if not self.gpus:
+            return "CPU"
+        return str(tf.config.experimental.get_device_details(self.gpus[0]).get("device_name"))
+
+    def device_memory_bytes(self) -> int | None:
+        """Return the most memory taken on the device."""
+        if not self.gpus:
+            return None
+        return int(tf.config.experimental.get_memory_info("GPU:0")["peak"])
+
+
+def make_model(problem: Problem) -> Any:
+    """Return both networks and all distances as one functional model, on the first weights."""
+    o, half = problem.config.make_objective(), problem.half
+    x, x_noisy = (keras.Input((problem.case.n_features,), name=n) for n in ("x", "x_noisy"))
+    h = forward(problem.layers["supervisor"], problem.weights, x)
+    s = forward(problem.layers["student"], problem.weights, x_noisy)
+    moved = h if o.apposition_to_supervisor else [keras.ops.stop_gradient(a) for a in h]
+
+    def distance(loss: str, weight: float, a: Any, b: Any) -> Any:
+        return Distance(loss, weight, o.reduction)(a, b)
+
+    outputs = [distance("loss_sym", o.alpha_sym, h[-1], x)]
+    for number, (a, b) in enumerate(zip(s[:half] + s[half + 2 :], moved, strict=True)):
+        outputs.append(distance(f"loss_ap.{number}", o.beta_ap, a, b))
+    outputs.append(distance("loss_nc", o.gamma_nc, s[half - 1], s[half + 1]))
+    if o.student_reconstruction:
+        outputs.append(distance("loss_rec", o.student_reconstruction, s[-1], x))
+    return keras.Model([x, x_noisy], outputs)
+
+
+def forward(specs: list[LayerSpec], weights: dict[str, Array], h: Any) -> list[Any]:
+    """Return the output of every layer."""
+    outputs = []
+    for spec in specs:
+        W = weights[spec.W]
+        layer = keras.layers.Dense(len(W), spec.activation, use_bias=spec.b is not None)
+        h = layer(h)
+        layer.set_weights([W.T] if spec.b is None else [W.T, weights[spec.b]])
+        outputs.append(h)
+    return outputs

@@ -1,0 +1,310 @@
+"""How time and memory of training grow, against section 3.3 of the paper.
+
+With ``n`` samples, ``depth`` layers of at most ``D`` units, and ``t`` epochs the paper expects
+time ``O(t n depth D^2)`` and memory ``O(depth D^2)``. Each of the four sizes is varied on its own.
+All layers are equally wide, data included, so that each of the supervisor's ``depth`` layers and of
+the student's like ones is one D x D product; the NMF module in between is thin.
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+import time
+import tracemalloc
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from threadpoolctl import threadpool_limits
+
+from ddnmf_np.backends.ops import Ops
+from ddnmf_np.backends.select import get_ops
+from ddnmf_np.bench.statistics import fit_power
+from ddnmf_np.bench.surroundings import surroundings
+from ddnmf_np.bench.tables import Say, place_of, row
+from ddnmf_np.config import Config
+from ddnmf_np.evaluation.figures import DATA_COLOR, STUDENT_COLOR, SUPERVISOR_COLOR, WIDTH, save
+from ddnmf_np.model import Model
+from ddnmf_np.system.files import atomic_write_text, make_folder
+from ddnmf_np.training import Trainer
+
+RANK = 10
+
+
+class Point(NamedTuple):
+    """A training run: ``n`` samples, ``D`` units a layer, ``depth`` layers and a batch size."""
+
+    n: int
+    D: int
+    depth: int
+    batch: int
+
+
+class Claim(NamedTuple):
+    """Exponent that the paper expects; ``exact`` False where it is an upper bound."""
+
+    exponent: float
+    exact: bool
+    words: str
+
+
+@dataclass(frozen=True)
+class Options:
+    """How to measure.
+
+    Parameters
+    ----------
+    backend, fast : str
+        As in `ddnmf_np.config.Config`.
+    threads : int
+        As there.
+    rounds : int
+        Visits to each point; the fastest counts, since whatever else runs can only slow it.
+    seconds : float
+        Least time measured in each visit.
+    sizes : str
+        Which of `SIZES`.
+    """
+
+    backend: str = "numpy"
+    fast: str = "auto"
+    threads: int = 1
+    rounds: int = 5
+    seconds: float = 0.5
+    sizes: str = "full"
+
+
+BASE = {"full": Point(4096, 256, 6, 128), "tiny": Point(48, 16, 2, 8)}
+"""What the other three sizes are while one varies."""
+
+SIZES: dict[str, dict[str, tuple[int, ...]]] = {
+    "full": {
+        "n": (1024, 2048, 4096, 8192, 16384),
+        "D": (64, 128, 256, 512, 1024),
+        "depth": (2, 4, 8, 16, 32),
+        "batch": (16, 32, 64, 128, 256, 512),
+    },
+    "tiny": {"n": (16, 32, 64), "D": (8, 16, 32), "depth": (2, 4, 8), "batch": (4, 8, 16)},
+}
+"""The values of each size."""
+
+CLAIMS = {
+    ("seconds", "n"): Claim(1.0, True, "linear"),
+    ("seconds", "D"): Claim(2.0, False, "at most quadratic"),
+    ("seconds", "depth"): Claim(1.0, True, "linear"),
+    ("seconds", "batch"): Claim(0.0, False, "none: an epoch has the same samples"),
+    ("bytes", "n"): Claim(0.0, True, "none, but for the data (and their order)"),
+    ("bytes", "D"): Claim(2.0, False, "at most quadratic"),
+    ("bytes", "depth"): Claim(1.0, True, "linear"),
+    ("bytes", "batch"): Claim(1.0, False, "at most linear"),
+}
+"""What section 3.3 of the paper says of an epoch's seconds and of memory without the data.
+
+Of the batch it says nothing; what follows from its model is given here.
+"""
+
+
+def measure(options: Options, say: Say = print) -> dict[str, Any]:
+    """Measure all points and fit all exponents.
+
+    Returns
+    -------
+    dict
+        Plain JSON types: ``options``, what `surroundings` returns, ``points`` (each with
+        ``seconds`` an epoch of every round, and ``bytes``), and ``fits``.
+    """
+    ops = get_ops(options.backend, fast=options.fast)
+    base, sizes = BASE[options.sizes], SIZES[options.sizes]
+    points = sorted({base._replace(**{s: v}) for s, values in sizes.items() for v in values})
+    seconds: dict[Point, list[float]] = {point: [] for point in points}
+    rng = np.random.default_rng(0)
+    with threadpool_limits(options.threads):
+        used = {point: memory(point, options, ops) for point in points}
+        for number in range(options.rounds):
+            # In an order of its own each round: a drift of the machine is no slope then.
+            for place in rng.permutation(len(points)):
+                point = points[place]
+                seconds[point].append(epoch_seconds(point, options, ops))
+            say(f"scaling: round {number + 1} of {options.rounds} done")
+    found = [
+        {**p._asdict(), "seconds": seconds[p], "bytes": used[p], "data_bytes": 4 * p.n * p.D}
+        for p in points
+    ]
+    return {
+        "options": asdict(options),
+        **surroundings(),
+        "backend": ops.name,
+        "device": ops.device_name(),
+        "points": found,
+        "fits": fits(found, base, sizes),
+    }
+
+
+def make_trainer(point: Point, options: Options, ops: Ops) -> Trainer:
+    """Return a point's training run on made-up data."""
+    config = Config(
+        widths=(point.D,) * (point.depth // 2),
+        rank=RANK,
+        batch_size=point.batch,
+        threads=options.threads,
+        backend=options.backend,
+        reduction="mean",
+    )
+    x = np.random.default_rng(0).uniform(size=(point.n, point.D)).astype("float32")
+    return Trainer(Model(point.D, config, ops, rows=point.batch), x, high=1.0)
+
+
+def epoch_seconds(point: Point, options: Options, ops: Ops) -> float:
+    """Return the mean seconds of whole epochs that take at least ``options.seconds``.
+
+    Data order, gathering of the batches and noise are part of it.
+    """
+    trainer = make_trainer(point, options, ops)
+    with trainer.model.lanes:
+        trainer.train(1)  # compiles and touches all memory
+        done, start = 0, time.perf_counter()
+        while (spent := time.perf_counter() - start) < options.seconds or done == 0:
+            trainer.train(trainer.position.epoch + 1)  # reads the losses, so it waits
+            done += 1
+    return spent / done
+
+
+def memory(point: Point, options: Options, ops: Ops) -> int:
+    """Return the bytes that an epoch needs at most, without data and the backend's workspaces."""
+    trainer = make_trainer(point, options, ops)
+    trainer.train(1)
+    del trainer
+    if not ops.on_host:
+        pool = ops.xp.get_default_memory_pool()
+        gc.collect()
+        pool.free_all_blocks()
+        # The backend's own memory, mostly cuBLAS's workspaces, is the same for every point.
+        held = pool.total_bytes()
+        trainer = make_trainer(point, options, ops)
+        trainer.train(1)
+        return int(pool.total_bytes() - held - trainer.x.nbytes)
+    tracemalloc.start()
+    try:
+        trainer = make_trainer(point, options, ops)
+        # What making the data and the weights took for a moment is no part of training.
+        tracemalloc.reset_peak()
+        trainer.train(1)
+        return int(tracemalloc.get_traced_memory()[1] - trainer.x.nbytes)
+    finally:
+        tracemalloc.stop()
+
+
+def fits(
+    points: list[dict[str, Any]], base: Point, sizes: dict[str, tuple[int, ...]]
+) -> list[dict[str, Any]]:
+    """Return the exponent of each quantity in each size, beside the paper's."""
+    found = []
+    for (quantity, size), claim in CLAIMS.items():
+        line = line_of(points, base, size, sizes[size])
+        values = [value_of(point, quantity) for point in line]
+        power = fit_power([point[size] for point in line], values)
+        # The last step of the largest sizes, where overhead counts least.
+        (x0, x1), (y0, y1) = (line[-2][size], line[-1][size]), values[-2:]
+        found.append(
+            {
+                "quantity": quantity,
+                "size": size,
+                **power._asdict(),
+                "last": float(np.log(y1 / y0) / np.log(x1 / x0)),
+                "claim": claim._asdict(),
+            }
+        )
+    return found
+
+
+def line_of(
+    points: list[dict[str, Any]], base: Point, size: str, values: tuple[int, ...]
+) -> list[dict[str, Any]]:
+    """Return the points along which one size varies."""
+    wanted = [base._replace(**{size: value}) for value in values]
+    by_point = {Point(p["n"], p["D"], p["depth"], p["batch"]): p for p in points}
+    return [by_point[point] for point in wanted]
+
+
+def value_of(point: dict[str, Any], quantity: str) -> float:
+    """Return the bytes of a point, or the seconds of its fastest round."""
+    return float(min(point["seconds"]) if quantity == "seconds" else point["bytes"])
+
+
+def write(results: dict[str, Any], folder: Path) -> str:
+    """Write ``scaling.json``, ``scaling.md`` and ``scaling.png``; return the table."""
+    text = to_markdown(results)
+    make_folder(folder)
+    atomic_write_text(folder / "scaling.json", json.dumps(results, indent=1) + "\n")
+    atomic_write_text(folder / "scaling.md", text)
+    save(draw(results), folder / "scaling.png")
+    return text
+
+
+def to_markdown(results: dict[str, Any]) -> str:
+    """Return the exponents as a table, with what was measured."""
+    options = results["options"]
+    base, sizes = BASE[options["sizes"]], SIZES[options["sizes"]]
+    lines = [
+        place_of(results),
+        "",
+        f"Engine {results['backend']} on {results['device']}, {options['threads']} threads, "
+        f"float32; the fastest of {options['rounds']} visits in changing order. While one size "
+        f"varies the others are n = {base.n}, D = {base.D}, depth = {base.depth}, batch = "
+        f"{base.batch}. Both networks train: 2 depth layers of D x D units, and the NMF module "
+        f"of rank {RANK}.",
+        "",
+        "| | grows with | exponent | 95 % interval | between the two largest | section 3.3 |",
+        "|---|---|---:|---:|---:|---|",
+    ]
+    names = {"seconds": "time of an epoch", "bytes": "memory without the data"}
+    for fit in results["fits"]:
+        values = sizes[fit["size"]]
+        lines.append(
+            row(
+                [
+                    names[fit["quantity"]],
+                    f"{fit['size']}, {values[0]} to {values[-1]}",
+                    f"{fit['exponent']:.3f}",
+                    f"{fit['low']:.3f} to {fit['high']:.3f}",
+                    f"{fit['last']:.3f}",
+                    fit["claim"]["words"],
+                ]
+            )
+        )
+    return "\n".join(lines) + "\n"
+
+
+def draw(results: dict[str, Any]) -> Figure:
+    """Draw time and memory against each size, with the fitted lines."""
+    options = results["options"]
+    base, sizes = BASE[options["sizes"]], SIZES[options["sizes"]]
+    figure = Figure(figsize=(WIDTH, 4.6), dpi=120, layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots(2, len(sizes), sharey="row", squeeze=False)
+    labels = {"seconds": "seconds an epoch", "bytes": "MiB without the data"}
+    colors = {"seconds": STUDENT_COLOR, "bytes": SUPERVISOR_COLOR}
+    for fit in results["fits"]:
+        quantity, size = fit["quantity"], fit["size"]
+        ax = axes[list(labels).index(quantity), list(sizes).index(size)]
+        line = line_of(results["points"], base, size, sizes[size])
+        unit = 1.0 if quantity == "seconds" else 2.0**-20
+        x = np.array([point[size] for point in line], dtype=float)
+        ax.loglog(x, [value_of(p, quantity) * unit for p in line], "o", color=colors[quantity],
+            markersize=4)  # fmt: skip
+        ax.loglog(x, fit["factor"] * x ** fit["exponent"] * unit, color=DATA_COLOR, linewidth=1)
+        ax.set_title(f"exponent {fit['exponent']:.2f}", fontsize=8)
+        ax.set_xticks([], minor=True)
+        ax.set_xticks(x[:: max(1, len(x) // 3)], [f"{v:g}" for v in x[:: max(1, len(x) // 3)]])
+        ax.tick_params(labelsize=7)
+        ax.spines[["top", "right"]].set_visible(False)
+        ax.grid(which="major", color="0.92")
+        if quantity == "bytes":
+            ax.set_xlabel(size, fontsize=8)
+        if size == next(iter(sizes)):
+            ax.set_ylabel(labels[quantity], fontsize=8)
+    return figure

@@ -1,0 +1,306 @@
+"""PyTorch as a contestant: eager, compiled, or recorded as CUDA graphs.
+
+``Settings.mode`` is ``eager``; ``captured`` (the eager step, recorded by hand as one CUDA graph); a
+mode of ``torch.compile`` for the losses (forward and backward); or ``whole-step``: forward,
+backward and Adam as one compiled function (``whole-step-graphs``: with CUDA graphs).
+
+No line that needs a CUDA device has been run: neither the recording, nor the check in `note`.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+from torch.func import functional_call, grad
+from torch.nn import functional as F
+
+from ddnmf_np.backends.ops import Array
+from ddnmf_np.bench.peer import Peer, Settings
+from ddnmf_np.bench.problem import LayerSpec, Problem
+from ddnmf_np.config import Config
+from ddnmf_np.errors import BackendError
+
+ACTIVATIONS = {"relu": torch.relu, "sigmoid": torch.sigmoid, "identity": lambda z: z}
+
+WHOLE_STEP = {"whole-step": "default", "whole-step-graphs": "reduce-overhead"}
+"""The modes that compile the whole step, and the mode of ``torch.compile`` for each."""
+
+GRAPHS = ("reduce-overhead", "max-autotune", "whole-step-graphs")
+"""The modes in which the compiler is to replay CUDA graphs."""
+
+WARM = 3
+"""Steps of a batch size before one is recorded: cuBLAS has taken its workspace by then."""
+
+Step = Callable[[Any, Any], None]
+"""Descends on a batch (clean, noisy) and adds its losses to sums."""
+
+
+class Network(nn.Module):  # type: ignore[misc]
+    """Dense layers in a row; returns the output of each."""
+
+    def __init__(self, specs: list[LayerSpec], weights: dict[str, Array]) -> None:
+        super().__init__()
+        self.activations = [ACTIVATIONS[spec.activation] for spec in specs]
+        self.layers = nn.ModuleList()
+        for spec in specs:
+            W = torch.tensor(weights[spec.W])
+            layer = nn.Linear(W.shape[1], W.shape[0], bias=spec.b is not None)
+            layer.weight.data = W
+            if spec.b is not None:
+                layer.bias.data = torch.tensor(weights[spec.b])
+            self.layers.append(layer)
+
+    def forward(self, h: Any) -> list[Any]:
+        """Return ``h(1)`` to ``h(depth)``."""
+        outputs = []
+        for layer, activation in zip(self.layers, self.activations, strict=True):
+            h = activation(layer(h))
+            outputs.append(h)
+        return outputs
+
+
+class Joint(nn.Module):  # type: ignore[misc]
+    """Both networks under the interpretability loss."""
+
+    def __init__(self, problem: Problem) -> None:
+        super().__init__()
+        self.objective, self.half = problem.config.make_objective(), problem.half
+        self.supervisor = Network(problem.layers["supervisor"], problem.weights)
+        self.student = Network(problem.layers["student"], problem.weights)
+
+    def forward(self, x: Any, x_noisy: Any) -> tuple[Any, Any]:
+        """Return the loss to descend, and the unweighted terms without their gradients."""
+        o, half = self.objective, self.half
+        h, s = self.supervisor(x), self.student(x_noisy)
+        teacher = h if o.apposition_to_supervisor else [a.detach() for a in h]
+        paired = s[:half] + s[half + 2 :]
+        terms = [
+            self.distance(h[-1], x),
+            sum(self.distance(a, b) for a, b in zip(paired, teacher, strict=True)),
+            self.distance(s[half - 1], s[half + 1]),
+        ]
+        loss = o.alpha_sym * terms[0] + o.beta_ap * terms[1] + o.gamma_nc * terms[2]
+        if o.student_reconstruction:
+            terms.append(self.distance(s[-1], x))
+            loss = loss + o.student_reconstruction * terms[3]
+        return loss, torch.stack([loss, *terms]).detach()
+
+    def distance(self, a: Any, b: Any) -> Any:
+        """Return the squared distance over samples, or over samples and features."""
+        if self.objective.reduction == "mean":
+            return F.mse_loss(a, b)
+        return F.mse_loss(a, b, reduction="sum") / a.shape[0]
+
+
+class Descent:
+    """The usual step: losses, ``backward()`` and fused Adam."""
+
+    def __init__(self, joint: Joint, config: Config, mode: str, sums: Any) -> None:
+        self.optimizer = torch.optim.Adam(
+            joint.parameters(),
+            lr=config.lr,
+            betas=(config.adam_b1, config.adam_b2),
+            eps=config.adam_eps,
+            fused=True,
+            capturable=mode == "captured",  # Adam refuses to be recorded without it
+        )
+        self.joint: Any = joint
+        if mode not in ("eager", "captured"):
+            self.joint = torch.compile(joint, mode=mode, dynamic=False)
+        self.sums = sums
+
+    def __call__(self, x: Any, x_noisy: Any) -> None:
+        """Do a step."""
+        self.optimizer.zero_grad(set_to_none=True)
+        loss, terms = self.joint(x, x_noisy)
+        loss.backward()
+        self.optimizer.step()
+        self.sums += terms
+
+
+class WholeStep:
+    """The step as one function of tensors, with Adam written out."""
+
+    def __init__(self, joint: Joint, config: Config, sums: Any) -> None:
+        self.joint, self.config = joint, config
+        self.weights = {name: p.detach() for name, p in joint.named_parameters()}
+        self.m, self.v = (
+            {name: torch.zeros_like(p) for name, p in self.weights.items()} for _ in range(2)
+        )
+        self.t = torch.zeros((), device=sums.device)
+        self.sums = sums
+        # Inductor copies the inputs of a CUDA graph to memory of its own, unless they are marked.
+        # The graph would change the copies, so Inductor skips it if one that changes is not marked
+        # (check_for_mutation in torch/_inductor/cudagraph_utils.py).
+        blocks = (self.weights, self.m, self.v)
+        for tensor in (self.t, self.sums, *(t for block in blocks for t in block.values())):
+            keep_address(tensor)
+
+    def _loss(self, weights: Any, x: Any, x_noisy: Any) -> Any:
+        return functional_call(self.joint, weights, (x, x_noisy))
+
+    def __call__(self, x: Any, x_noisy: Any) -> None:
+        """Do a step."""
+        grads, terms = grad(self._loss, has_aux=True)(self.weights, x, x_noisy)
+        c = self.config
+        self.t.add_(1.0)
+        c1, c2 = 1.0 - c.adam_b1**self.t, 1.0 - c.adam_b2**self.t
+        for name, p in self.weights.items():
+            g, m, v = grads[name], self.m[name], self.v[name]
+            m.mul_(c.adam_b1).add_(g, alpha=1.0 - c.adam_b1)
+            v.mul_(c.adam_b2).addcmul_(g, g, value=1.0 - c.adam_b2)
+            p.sub_(c.lr * (m / c1) / ((v / c2).sqrt() + c.adam_eps))
+        self.sums.add_(terms)
+
+
+class Captured:
+    """A step recorded as a CUDA graph, one for each batch's address, and replayed from then on.
+
+    It follows "Whole-network capture" in PyTorch's notes on CUDA: warm up on a side stream, then
+    record forward, backward and Adam. The graphs share a pool of memory, because they are replayed
+    one after the other and none reads what another has left there.
+    """
+
+    def __init__(self, step: Step) -> None:
+        self.step = step
+        self.graphs: dict[tuple[int, int, int], Any] = {}
+        self.steps: Counter[int] = Counter()  # by batch size: each loads other kernels
+        self.stream, self.pool = torch.cuda.Stream(), torch.cuda.graph_pool_handle()
+
+    def __call__(self, x: Any, x_noisy: Any) -> None:
+        """Do a step."""
+        key = (x.data_ptr(), x_noisy.data_ptr(), len(x))
+        if key not in self.graphs:
+            if self.steps[len(x)] < WARM:
+                self.steps[len(x)] += 1
+                self._warm_up(x, x_noisy)
+                return
+            graph = torch.cuda.CUDAGraph()
+            with torch.cuda.graph(graph, pool=self.pool, stream=self.stream):
+                self.step(x, x_noisy)  # is recorded, and not done
+            self.graphs[key] = graph
+        self.graphs[key].replay()
+
+    def _warm_up(self, x: Any, x_noisy: Any) -> None:
+        self.stream.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(self.stream):
+            self.step(x, x_noisy)
+        torch.cuda.current_stream().wait_stream(self.stream)
+
+
+def keep_address(tensor: Any) -> Any:
+    """Tell the compiler that a tensor stays where it is, and return it.
+
+    A CUDA graph then works on the tensor itself and not on a copy. At another tensor's address it
+    is recorded once more (``guard=True`` would have the function compiled once more).
+    """
+    torch._dynamo.mark_static_address(tensor, guard=False)
+    return tensor
+
+
+class TorchPeer(Peer):
+    """Steps by `Descent` or `WholeStep`."""
+
+    def __init__(self, problem: Problem, settings: Settings) -> None:
+        torch.set_num_threads(settings.threads)
+        # Before the first parallel region, so that its threads inherit it.
+        torch.set_flush_denormal(True)
+        torch.set_float32_matmul_precision(settings.matmul_precision)
+        if settings.device == "cuda" and not torch.cuda.is_available():
+            raise BackendError("PyTorch finds no CUDA device")
+        self.device, config = torch.device(settings.device), problem.config
+        self.mode = settings.mode
+        joint = Joint(problem).to(self.device)
+        terms = 5 if config.make_objective().student_reconstruction else 4
+        self.sums = torch.zeros(terms, device=self.device)
+        self.train: Step
+        if self.mode in WHOLE_STEP:
+            step = WholeStep(joint, config, self.sums)
+            self.train = torch.compile(step, mode=WHOLE_STEP[self.mode], dynamic=False)
+        else:
+            self.train = Descent(joint, config, self.mode, self.sums)
+            if self.mode == "captured":
+                self.train = Captured(self.train)
+        self.clean = [self._batch(x) for x in problem.clean]
+        self.noisy = [self._batch(x) for x in problem.noisy]
+        self.buffers: dict[int, tuple[Any, Any]] = {}
+        self.steps, self.config = 0, config
+
+    def _batch(self, x: Array) -> Any:
+        """Return a batch on the device that a graph reads where it lies, as this engine's do."""
+        batch = torch.tensor(x, device=self.device)
+        return keep_address(batch) if self.mode in GRAPHS else batch
+
+    def descend(self, x: Any, x_noisy: Any) -> None:
+        """Do a step on a batch."""
+        self.train(x, x_noisy)
+        self.steps += 1
+
+    def reset(self) -> None:
+        """Start new sums."""
+        self.steps = 0
+        self.sums.zero_()
+
+    def step(self, batch: int) -> None:
+        """Do a step."""
+        self.descend(self.clean[batch], self.noisy[batch])
+
+    def synchronize(self) -> None:
+        """Wait for the steps."""
+        if self.device.type == "cuda":
+            torch.cuda.synchronize()
+
+    def losses(self) -> dict[str, float]:
+        """Return mean losses."""
+        names = ("loss_in", "loss_sym", "loss_ap", "loss_nc", "loss_rec")
+        means = (self.sums / self.steps).tolist()
+        return dict(zip(names, means, strict=False))
+
+    def start_epochs(self, x: Array) -> None:
+        """Take the data."""
+        self.x = torch.tensor(x, device=self.device)
+
+    def epoch(self) -> None:
+        """Train for an epoch."""
+        order = torch.randperm(len(self.x), device=self.device)
+        keep = 1.0 - self.config.noise_rate
+        for index in order.split(self.config.batch_size):
+            x, x_noisy = self._buffers(len(index))
+            torch.index_select(self.x, 0, index, out=x)
+            x_noisy.bernoulli_(keep).div_(keep).mul_(x)
+            self.descend(x, x_noisy)
+        self.synchronize()
+
+    def _buffers(self, n: int) -> tuple[Any, Any]:
+        """Return where batches of n samples lie: a graph reads the same addresses every time."""
+        if n not in self.buffers:
+            zeros = np.zeros((n, self.x.shape[1]), "float32")
+            self.buffers[n] = self._batch(zeros), self._batch(zeros)
+        return self.buffers[n]
+
+    def note(self) -> str | None:
+        """Return that the compiler has left out CUDA graphs, or None."""
+        if self.mode not in GRAPHS or self.device.type != "cuda":
+            return None
+        if skipped := torch._dynamo.utils.counters["inductor"]["cudagraph_skips"]:
+            return f"the compiler skipped {skipped} CUDA graphs"
+        from torch._inductor import cudagraph_trees  # which an eager contestant need not load
+
+        # It does not count what it leaves out when it cuts a function into parts (2.13).
+        manager = cudagraph_trees.get_manager(torch.cuda.current_device(), False)
+        if manager is None or not any(manager.roots.values()):
+            return "the compiler recorded no CUDA graph"
+        return None
+
+    def device_name(self) -> str:
+        """Return the device."""
+        return torch.cuda.get_device_name() if self.device.type == "cuda" else "CPU"
+
+    def device_memory_bytes(self) -> int | None:
+        """Return the most memory taken on the device."""
+        return torch.cuda.max_memory_reserved() if self.device.type == "cuda" else None

@@ -1,0 +1,1 @@
+"""Samples that are read from disk as training goes on."""

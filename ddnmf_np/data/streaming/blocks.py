@@ -1,0 +1,87 @@
+"""A random order of samples that is read in long runs of consecutive rows.
+
+The samples are cut into blocks. An epoch takes the blocks in random order, a window of several at
+a time, and the rows of a window in random order. ``derivations/larger-than-memory.md`` says how
+far this is from an order in which all samples are mixed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ddnmf_np.data.order import row_keys
+
+_BLOCK_STREAM = b"blocks  "
+
+Index = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class BlockOrder:
+    """The order of each epoch, a function of (seed, epoch) and sizes alone.
+
+    Parameters
+    ----------
+    n : int
+        Samples.
+    block_rows : int
+        Consecutive samples that are read together; the last block may be short.
+    window_blocks : int
+        Blocks whose samples are mixed.
+    seed : int
+        In [0, 2**64).
+    """
+
+    n: int
+    block_rows: int
+    window_blocks: int
+    seed: int
+
+    @property
+    def n_blocks(self) -> int:
+        """How many blocks there are."""
+        return -(-self.n // self.block_rows)
+
+    def windows(self, epoch: int) -> Iterator[Index]:
+        """Yield for each window of an epoch its blocks, by number, in the order of the data."""
+        blocks = np.arange(self.n_blocks, dtype=np.int64)
+        keys = row_keys(blocks, self.seed, epoch, stream=_BLOCK_STREAM)
+        order = np.argsort(keys, kind="stable")
+        for at in range(0, len(order), self.window_blocks):
+            yield np.sort(order[at : at + self.window_blocks])
+
+    def extent(self, block: int) -> tuple[int, int]:
+        """Return the first row of a block and the one after its last."""
+        start = block * self.block_rows
+        return start, min(start + self.block_rows, self.n)
+
+    def count(self, blocks: Index) -> int:
+        """Return how many samples some blocks have."""
+        short = self.n_blocks * self.block_rows - self.n if self.n_blocks - 1 in blocks else 0
+        return len(blocks) * self.block_rows - short
+
+    def mixed(self, blocks: Index, epoch: int) -> tuple[Index, Index]:
+        """Return the order of a window's samples.
+
+        Parameters
+        ----------
+        blocks : (k,) int64 array
+            Numbers of the window's blocks, ascending.
+        epoch : int
+            In [0, 2**32).
+
+        Returns
+        -------
+        place : (m,) int64 array
+            For each sample in turn, its row in the window: blocks one after the other.
+        index : (m,) int64 array
+            Its index in the data. Samples go by the keys that `epoch_order` sorts: a window of all
+            blocks gives the very order of `epoch_order`.
+        """
+        index = np.concatenate([np.arange(*self.extent(int(b)), dtype=np.int64) for b in blocks])
+        place = np.argsort(row_keys(index, self.seed, epoch), kind="stable")
+        return place, index[place]

@@ -1,0 +1,595 @@
+"""Samples that stay where they are, and are read a few consecutive rows at a time.
+
+A source is whatever has a shape, a dtype and rows to slice: files of NumPy, HDF5 or Zarr, sparse
+matrices, dask arrays. Libraries other than NumPy are known by their objects' attributes alone, and
+imported only to open a path.
+"""
+
+from __future__ import annotations
+
+import math
+import mmap
+import os
+import stat
+import sys
+from abc import ABC, abstractmethod
+from bisect import bisect_right
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ddnmf_np.data.datasets import FILES, _archive_errors
+from ddnmf_np.errors import BackendError, DataError, UsageError, printable
+from ddnmf_np.system import json_text
+from ddnmf_np.system.archives import read_header
+from ddnmf_np.system.files import open_source as open_file
+from ddnmf_np.system.files import regular
+
+Dense = NDArray[Any]
+
+SUFFIXES = (".h5", ".hdf5", ".zarr")
+"""Ends of paths that can only be read as a stream."""
+
+
+class Source(ABC):
+    """Rows that can be read from several threads, but in order rather than at random.
+
+    Attributes
+    ----------
+    shape : tuple of two ints
+        Samples and features.
+    dtype : dtype
+        Of what `rows` returns.
+    image_shape : tuple of two ints or None
+        Height and width, where the samples are stored as images; `rows` returns them flat.
+    chunk_rows : int
+        Rows that are stored, and so read, together; 1 where any run of rows can be read.
+    name : str
+        What messages call it.
+    """
+
+    shape: tuple[int, int]
+    dtype: np.dtype[Any]
+    image_shape: tuple[int, int] | None = None
+    chunk_rows: int = 1
+    name: str
+
+    @abstractmethod
+    def rows(self, start: int, stop: int) -> Dense:
+        """Return the dense rows ``start:stop``, an array that nobody else writes to."""
+
+    def describe(self, shape: Any, dtype: Any) -> None:
+        """Set the attributes that say what the rows are, or raise `DataError`."""
+        if len(shape) not in (2, 3) or not all(_is_count(size) for size in shape):
+            raise DataError(
+                f"{self.name}: has shape {tuple(shape)}; expected (n, D), one row for each sample, "
+                "or (n, height, width) of images, with sizes that are known and at least 1"
+            )
+        self.dtype = np.dtype(dtype)
+        if self.dtype.kind not in "buif":
+            raise DataError(f"{self.name}: has dtype {dtype}; convert it to real numbers")
+        if len(shape) == 3:
+            self.image_shape = (int(shape[1]), int(shape[2]))
+        self.shape = (int(shape[0]), math.prod(int(size) for size in shape[1:]))
+
+    def check_read(self, block: Dense, start: int, stop: int) -> Dense:
+        """Return what was read as flat rows, or raise `DataError` if it is not what was asked."""
+        expected = (stop - start) * self.shape[1]
+        if len(block) != stop - start or block.size != expected or block.dtype != self.dtype:
+            raise DataError(
+                f"{self.name}: gave an array of shape {block.shape} and dtype {block.dtype} for "
+                f"rows {start} to {stop - 1}; expected {stop - start} rows of {self.dtype}: it "
+                "has changed since it was opened; start again with data that stay as they are"
+            )
+        return block.reshape(stop - start, self.shape[1])
+
+
+class SlicedSource(Source):
+    """Anything with ``shape``, ``dtype`` and slices of rows that NumPy can turn into an array.
+
+    Parameters
+    ----------
+    array : object
+        NumPy array or memory map, h5py dataset, Zarr array, dask array, ...
+    name : str
+        What messages call it.
+    keep : object, optional
+        What must stay open as long as the source is used.
+    """
+
+    def __init__(self, array: Any, name: str = "X", keep: Any = None) -> None:
+        self.name, self._array, self._keep = name, array, keep
+        self.describe(array.shape, array.dtype)
+        first = (getattr(array, "chunks", None) or (1,))[0]
+        # dask says how long each chunk is; h5py and Zarr, how long all are but the last.
+        self.chunk_rows = int(max(first) if isinstance(first, Sequence) else first)
+
+    def rows(self, start: int, stop: int) -> Dense:
+        """Return the dense rows ``start:stop``."""
+        with _readable(self.name):
+            block = np.asarray(self._array[start:stop])
+        return self.check_read(block, start, stop)
+
+
+class SparseSource(Source):
+    """A sparse matrix by rows, of which only the rows asked for are ever made dense.
+
+    Parameters
+    ----------
+    matrix : scipy.sparse.csr_array or csr_matrix
+        Samples as rows.
+    name : str
+        What messages call it.
+    """
+
+    def __init__(self, matrix: Any, name: str = "X") -> None:
+        self.name, self._matrix = name, matrix
+        if matrix.format != "csr":
+            raise DataError(
+                f"{name}: is sparse in the format {matrix.format!r}, whose rows cannot be read one "
+                "after the other; convert it with .tocsr()"
+            )
+        self.describe(matrix.shape, matrix.dtype)
+
+    def rows(self, start: int, stop: int) -> Dense:
+        """Return the dense rows ``start:stop``."""
+        return self.check_read(self._matrix[start:stop].toarray(), start, stop)
+
+
+class NpyFile(Source):
+    """Consecutive rows in a file, as NumPy's .npy files have them.
+
+    Rows are read, not mapped: what was read does not count as memory of the process any more, and
+    a file that is cut off meanwhile is an error and not the end of the process.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    offset, shape, dtype : optional
+        Where the first row begins and what the rows are; by default what the file's header says.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        offset: int | None = None,
+        shape: tuple[int, ...] | None = None,
+        dtype: Any = None,
+    ) -> None:
+        self.path = Path(path)
+        self.name = printable(str(path))
+        if offset is None or shape is None:
+            shape, dtype, offset = _npy_header(self.path, self.name)
+        self.describe(shape, dtype)
+        self._offset, self._row_bytes = offset, self.shape[1] * self.dtype.itemsize
+        with _readable(self.name):
+            self._stat = _identity(os.stat(self.path))
+        size, needed = self._stat[0], offset + self.shape[0] * self._row_bytes
+        if size < needed:
+            raise DataError(
+                f"{self.name}: has {size} bytes, but its header says {needed}; it is cut off: "
+                "write or copy it again"
+            )
+
+    def rows(self, start: int, stop: int) -> Dense:
+        """Return the dense rows ``start:stop``."""
+        block = np.empty((stop - start, self.shape[1]), self.dtype)
+        with (
+            _readable(self.name),
+            open(self.path, "rb", buffering=0, opener=regular) as file,
+        ):
+            if _identity(os.fstat(file.fileno())) != self._stat:
+                raise DataError(
+                    f"{self.name}: was changed after it was opened; start again with data that "
+                    "stay as they are"
+                )
+            file.seek(self._offset + start * self._row_bytes)
+            room = memoryview(block.reshape(-1).view(np.uint8).data)
+            while room:
+                count = file.readinto(room)
+                if not count:
+                    raise DataError(f"{self.name}: ends within rows {start} to {stop - 1}")
+                room = room[count:]
+        if self.dtype.kind == "b" and block.view(np.uint8).max() > 1:
+            raise DataError(
+                f"{self.name}: has truth values other than 0 and 1 in rows {start} to {stop - 1}; "
+                "write it again with numpy.save"
+            )
+        return block
+
+
+class Shards(Source):
+    """Several sources one after the other.
+
+    Parameters
+    ----------
+    parts : sequence of Source
+        All with the same features and dtype.
+    name : str
+        What messages call it.
+    """
+
+    def __init__(self, parts: Sequence[Source], name: str) -> None:
+        self.name, self._parts = name, parts
+        first = parts[0]
+        for part in parts:
+            if (part.shape[1], part.dtype) != (first.shape[1], first.dtype):
+                raise DataError(
+                    f"{part.name}: has {part.shape[1]} features of {part.dtype}, and {first.name} "
+                    f"has {first.shape[1]} of {first.dtype}; give all shards the same"
+                )
+        self.describe((sum(part.shape[0] for part in parts), first.shape[1]), first.dtype)
+        self.image_shape = first.image_shape
+        self._starts = np.cumsum([0, *(part.shape[0] for part in parts)]).tolist()
+
+    def rows(self, start: int, stop: int) -> Dense:
+        """Return the dense rows ``start:stop``."""
+        pieces, at = [], start
+        while at < stop:
+            number = bisect_right(self._starts, at) - 1
+            base, end = self._starts[number], min(stop, self._starts[number + 1])
+            pieces.append(self._parts[number].rows(at - base, end - base))
+            at = end
+        return pieces[0] if len(pieces) == 1 else np.concatenate(pieces)
+
+
+def stream(data: Any) -> Source:
+    """Return a source that the estimator and the trainer read instead of holding it in memory.
+
+    Parameters
+    ----------
+    data : path or object
+        A path as `open_source` takes it; or anything with ``shape``, ``dtype`` and slices of
+        rows: a memory map, an h5py dataset, a Zarr array, a dask array, a sparse matrix by rows.
+
+    Returns
+    -------
+    Source
+        Reads the data when it is asked for rows.
+
+    Raises
+    ------
+    DataError
+        If these are no real numbers in rows, or the file cannot be read.
+    UsageError
+        If it is not an object of this kind.
+    """
+    if isinstance(data, Source):
+        return data
+    if isinstance(data, (str, os.PathLike)):
+        return open_source(data)
+    if hasattr(data, "tocsr"):
+        return SparseSource(data)
+    if isinstance(data, np.memmap):
+        return _mapped_file(data)
+    if all(hasattr(data, name) for name in ("shape", "dtype", "__getitem__")):
+        source = SlicedSource(data)
+        h5py = sys.modules.get("h5py")  # whoever has made such an object has loaded it
+        if h5py is not None and isinstance(data, h5py.Dataset):
+            with _readable(source.name):
+                if not (data.is_virtual or data.external):
+                    _check_stored(data, source)
+        return source
+    raise UsageError(
+        f"data is a {type(data).__name__}, which cannot be streamed; give a path, or an object "
+        "with shape, dtype and slices of rows"
+    )
+
+
+def streams_by_itself(data: Any) -> bool:
+    """Return whether an object is read as a stream without having been asked.
+
+    Sources, sparse matrices, and arrays that are kept in chunks. Not NumPy's memory maps, which
+    are arrays: joblib makes some, and results must not depend on that.
+    """
+    return (
+        isinstance(data, Source)
+        or (hasattr(data, "tocsr") and not isinstance(data, np.ndarray))
+        or all(hasattr(data, name) for name in ("shape", "dtype", "chunks", "__getitem__"))
+    )
+
+
+def is_stream_path(path: str) -> bool:
+    """Return whether a path can only be read as a stream: HDF5, Zarr, a folder of .npy files."""
+    outer = Path(path.partition("::")[0]).expanduser()
+    return outer.suffix in SUFFIXES or (
+        outer.is_dir()
+        and bool(_shards_in(outer))
+        and not list(outer.glob(f"{FILES['x_train']}*"))  # then it is a folder of IDX files
+    )
+
+
+def open_source(path: str | os.PathLike[str]) -> Source:
+    """Open a path.
+
+    Parameters
+    ----------
+    path : path
+        ``x.npy``; ``x.h5::name`` (or ``.hdf5``) of a dataset in an HDF5 file; ``x.zarr`` of an
+        array, or ``x.zarr::name`` of one in a group; or a folder of .npy files, which are taken in
+        the order of their names.
+
+    Returns
+    -------
+    Source
+        Open for reading.
+
+    Raises
+    ------
+    DataError
+        If it cannot be read, or is none of these.
+    BackendError
+        If the library that reads it is not installed.
+    """
+    text, _, inner = os.fspath(path).partition("::")
+    outer = Path(text).expanduser()
+    name = printable(str(outer))
+    with _readable(name):
+        if not outer.exists():
+            raise DataError(f"{name}: there is no such file or folder; check the path")
+        mode = os.stat(outer).st_mode
+    if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):  # to open a pipe may take for ever
+        raise DataError(
+            f"{name}: cannot be read (it is a pipe or a device, and no regular file); write the "
+            "data to a file"
+        )
+    if outer.suffix in (".h5", ".hdf5"):
+        return _open_hdf5(outer, inner)
+    if outer.suffix == ".zarr":
+        return _open_zarr(outer, inner)
+    if outer.is_dir() and (found := _shards_in(outer)):
+        return Shards([NpyFile(file) for file in found], name)
+    if outer.suffix == ".npy":
+        return NpyFile(outer)
+    raise DataError(
+        f"{name}: cannot be streamed; give an .npy file, an HDF5 file as FILE.h5::DATASET, a Zarr "
+        "array as FOLDER.zarr, or a folder of .npy files"
+    )
+
+
+# -- HDF5 --------------------------------------------------------------------------------------
+
+_MOST_LINKS = 100
+
+
+def _open_hdf5(path: Path, inner: str) -> Source:
+    said = printable(str(path))
+    try:
+        import h5py
+    except ImportError as error:
+        raise _not_imported(said, "h5py", error) from error
+    with _readable(said):
+        file = h5py.File(path, "r")
+        name = inner.strip("/")
+        node = _inside(h5py, file, name, said) if name else None
+        if not isinstance(node, h5py.Dataset):
+            arrays: list[str] = []
+            # This follows no links, which may lead to other files.
+            file.visititems(
+                lambda name, node: arrays.append(name) if isinstance(node, h5py.Dataset) else None
+            )
+            name = _only(said, name, arrays)
+            node = _inside(h5py, file, name, said)
+        said = printable(f"{path}::{name}")
+        if node.is_virtual or node.external:
+            raise DataError(
+                f"{said}: has its values in other files, any file of this machine, which are not "
+                "read; copy it into one file with h5py: file.create_dataset(name, data=old[...])"
+            )
+        source = SlicedSource(node, said, keep=file)
+        _check_stored(node, source, os.path.getsize(path))
+    return source
+
+
+def _inside(h5py: Any, file: Any, name: str, said: str) -> Any:
+    """Return what a name in an HDF5 file stands for, or None; it is never in another file.
+
+    The library by itself would open whatever file an external link names.
+    """
+    node, parts, links = file, name.split("/")[::-1], 0
+    while parts:
+        part = parts.pop()
+        if part in ("", "."):
+            continue
+        link = node.get(part, getlink=True) if isinstance(node, h5py.Group) else None
+        if link is None:
+            return None
+        if isinstance(link, h5py.SoftLink):
+            links += 1
+            if links > _MOST_LINKS:
+                raise DataError(f"{said}: {printable(name)} is a link that leads to itself")
+            parts += link.path.split("/")[::-1]
+            node = file if link.path.startswith("/") else node
+        elif isinstance(link, h5py.HardLink):
+            node = node[part]
+        else:
+            raise DataError(
+                f"{said}: {printable(name)} is a link to another file, which is not read; give "
+                "that file itself, or copy the data into this one"
+            )
+    return node
+
+
+def _check_stored(dataset: Any, source: Source, size: float = math.inf) -> None:
+    """Refuse an HDF5 dataset whose values were never written: the library makes up any number.
+
+    Or that claims more bytes than its file has, where that is known.
+    """
+    stored = dataset.id.get_storage_size()
+    if dataset.chunks is None:
+        whole = stored >= dataset.size * dataset.dtype.itemsize
+    else:
+        chunks = math.prod(-(-n // c) for n, c in zip(dataset.shape, dataset.chunks, strict=True))
+        whole = stored > 0 and dataset.id.get_num_chunks() >= chunks
+    if not whole:
+        raise _never_written(source, f"{stored} bytes are stored", "all values, also the zeros")
+    if stored > size:
+        raise DataError(
+            f"{source.name}: claims {stored} bytes, and its file has {size}; it is cut off: write "
+            "or copy it again"
+        )
+
+
+# -- Zarr --------------------------------------------------------------------------------------
+
+
+def _open_zarr(path: Path, inner: str) -> Source:
+    said = printable(str(path))
+    try:
+        import zarr
+    except ImportError as error:
+        raise _not_imported(said, "zarr", error) from error
+    name = inner.strip("/")
+    with _readable(said):
+        if ".." in name.split("/"):
+            raise DataError(f"{said}: {printable(name)!r} leaves the folder; give the other path")
+        for folder in {path, path / name}:
+            for file in ("zarr.json", ".zarray", ".zmetadata"):
+                if (folder / file).exists():
+                    _refuse_pickles(json_text.read(folder / file, finite=False), said)
+        node = zarr.open(path, mode="r")
+        if isinstance(node, zarr.Array):
+            if name:
+                raise DataError(
+                    f"{said}: is one array, without a part {printable(name)!r}; give {said}"
+                )
+            return _zarr_source(node, path, said)
+        array = node[name] if name and name in node else None
+        if not isinstance(array, zarr.Array):
+            members = node.members(max_depth=None)
+            name = _only(said, name, [name for name, node in members if _is_zarr(zarr, node)])
+            array = node[name]
+        return _zarr_source(array, path / array.path, printable(f"{path}::{name}"))
+
+
+def _is_zarr(zarr: Any, node: Any) -> bool:
+    return isinstance(node, zarr.Array)
+
+
+def _zarr_source(array: Any, folder: Path, said: str) -> Source:
+    _refuse_pickles(array.metadata.to_dict(), said)  # whatever file the library has it from
+    source = SlicedSource(array, said)
+    sizes = getattr(array, "shards", None) or array.chunks
+    grid = tuple(-(-n // c) for n, c in zip(array.shape, sizes, strict=True))
+    # Not the library's own count, which lists all chunks that are claimed before it looks for
+    # one, and takes the square of the time. (And np.ndindex makes lists.)
+    for number in range(math.prod(grid)):
+        key = array.metadata.encode_chunk_key(tuple(map(int, np.unravel_index(number, grid))))
+        if not os.path.isfile(folder / key):
+            raise _never_written(
+                source,
+                f"there is no file {key}",
+                "all chunks, also those of zeros, which Zarr leaves out without "
+                "config={'write_empty_chunks': True}",
+            )
+    return source
+
+
+def _refuse_pickles(metadata: Any, said: str) -> None:
+    """Refuse metadata of Zarr by which chunks are unpickled, which runs whatever they hold."""
+    left = [(metadata, False)]
+    while left:
+        part, codec = left.pop()
+        if isinstance(part, dict):
+            ids = {str(part.get(key)).rpartition(".")[2].lower() for key in ("id", "name")}
+            if codec and "pickle" in ids:
+                raise DataError(
+                    f"{said}: its chunks are pickles, which are never read; write plain numbers"
+                )
+            left += [
+                (inner, codec or key in ("filters", "compressor", "codecs"))
+                for key, inner in part.items()
+            ]
+        elif isinstance(part, (list, tuple)):
+            left += [(inner, codec) for inner in part]
+
+
+# -- both --------------------------------------------------------------------------------------
+
+
+def _never_written(source: Source, found: str, remedy: str) -> DataError:
+    return DataError(
+        f"{source.name}: has shape {source.shape}, but not all of it was ever written ({found}); "
+        f"what is missing would be made up: write {remedy}"
+    )
+
+
+def _only(said: str, name: str, arrays: list[str]) -> str:
+    """Return the only array where none is named, or raise `DataError` with what there is."""
+    if not name and len(arrays) == 1:
+        return arrays[0]
+    found = printable(", ".join(arrays[:10])) or "none"
+    what = f"no array {printable(name)!r}" if name else f"{len(arrays)} arrays"
+    raise DataError(f"{said}: has {what}; give one of its arrays ({found}) as {said}::NAME")
+
+
+def _not_imported(said: str, library: str, error: ImportError) -> BackendError:
+    if error.name == library:
+        return BackendError(
+            f"{said}: needs {library}, which is not installed; pip install {library}, or write "
+            "the data as .npy"
+        )
+    return BackendError(
+        f"{said}: needs {library}, which cannot be imported ({error}); install it again, or write "
+        "the data as .npy"
+    )
+
+
+def _shards_in(folder: Path) -> list[Path]:
+    """Return the .npy files of a folder, in the order of their names."""
+    try:
+        return sorted(path for path in folder.iterdir() if path.suffix == ".npy")
+    except OSError:
+        return []  # who opens the folder says why
+
+
+def _npy_header(path: Path, name: str) -> tuple[tuple[int, ...], np.dtype[Any], int]:
+    """Return shape, dtype and the place of the first value of an .npy file."""
+    with _archive_errors(name), open_file(path) as file:
+        header = read_header(file, os.fstat(file.fileno()).st_size)
+    shape = header.shape
+    if header.fortran_order and len(shape) > 1 and shape[1] > 1:
+        raise DataError(
+            f"{name}: is stored by columns, so that its rows cannot be read one after the other; "
+            "write it with numpy.save(path, numpy.ascontiguousarray(x))"
+        )
+    return shape, header.dtype, header.length
+
+
+def _mapped_file(array: np.memmap[Any, Any]) -> Source:
+    """Return the file behind a memory map where the map is just that, else slices of the map."""
+    whole = isinstance(array.base, mmap.mmap)  # and no slice of one
+    path = getattr(array, "filename", None)  # None where an open file was mapped
+    if not whole or path is None or array.mode == "c" or not array.flags.c_contiguous:
+        return SlicedSource(array)
+    array.flush()
+    return NpyFile(path, array.offset, array.shape, array.dtype)
+
+
+def _identity(stat: os.stat_result) -> tuple[int, int, int]:
+    return stat.st_size, stat.st_mtime_ns, stat.st_ino
+
+
+def _is_count(size: Any) -> bool:
+    return (
+        isinstance(size, (int, np.integer)) and int(size) >= 1
+    )  # dask: NaN where it does not know
+
+
+@contextmanager
+def _readable(name: str) -> Iterator[None]:
+    """Turn what file system and libraries raise about data that cannot be read into DataError."""
+    try:
+        yield
+    except (DataError, MemoryError):
+        raise
+    except Exception as error:  # of five libraries: dozens of kinds
+        reason = printable(str(error))
+        raise DataError(
+            f"{name}: cannot be read ({reason}); check the path and the data"
+        ) from error

@@ -1,0 +1,180 @@
+"""Descent (equation 8), and its two usual refinements."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+
+import numpy as np
+
+from ddnmf_np.backends.ops import Array, Ops, adam_scales, optimizer_work
+from ddnmf_np.engine.arena import Arena
+from ddnmf_np.errors import UsageError
+
+
+class Optimizer(ABC):
+    """Moves the parameters of arenas along their gradients.
+
+    Parameters
+    ----------
+    arenas : sequence of Arena
+        What to move; one arena a network.
+    lr : float
+        The learning rate rho, above 0.
+
+    Attributes
+    ----------
+    t : int
+        Steps done.
+    lr : float
+        The learning rate of the next step; a schedule may set it.
+    """
+
+    slots: tuple[str, ...] = ()
+
+    def __init__(self, arenas: Sequence[Arena], lr: float) -> None:
+        self.t = 0
+        self.lr = _positive("lr", lr)
+        self.arenas = list(arenas)
+        # The numbers that change from step to step, where recorded work reads them.
+        self.scales = self.arenas[0].ops.empty((2,), self.arenas[0].params.dtype)
+        self.work = [optimizer_work(a.ops, a.size, a.params.dtype) for a in self.arenas]
+        for arena in self.arenas:
+            for slot in self.slots:
+                arena.add_slot(slot)
+
+    def step(self) -> None:
+        """Move every parameter once, by the gradients that are in the arenas."""
+        self.begin()
+        for number in range(len(self.arenas)):
+            self.update(number)
+
+    def begin(self) -> None:
+        """Start the next step; after it, each parameter is to be moved once by `update`."""
+        self.t += 1
+        self.arenas[0].ops.write(self.scales, *self._scales())
+
+    def _scales(self) -> tuple[float, float]:
+        """Return the numbers of step ``t``: the learning rate, and one more for `Adam`."""
+        return self.lr, 0.0
+
+    def update(self, number: int, span: slice = slice(None)) -> None:
+        """Do the current step on a part of one arena; different arenas may go at a time.
+
+        Parameters
+        ----------
+        number : int
+            Which arena.
+        span : slice
+            Which of its parameters; all by default.
+        """
+        arena = self.arenas[number]
+        slots = [arena.slots[slot][span] for slot in self.slots]
+        self._update(arena.ops, arena.params[span], arena.grads[span], slots, self.work[number])
+
+    @abstractmethod
+    def _update(self, ops: Ops, p: Array, g: Array, slots: Sequence[Array], work: Array) -> None:
+        """Do the step that `scales` is of on flat parameters ``p`` with gradients ``g``."""
+
+
+class GradientDescent(Optimizer):
+    """``theta <- theta - rho dL/dtheta`` (equation 8, ``derivations/08-descent.md``).
+
+    Parameters
+    ----------
+    arenas : sequence of Arena
+        What to move.
+    lr : float
+        The learning rate rho, above 0.
+    """
+
+    def _update(self, ops: Ops, p: Array, g: Array, slots: Sequence[Array], work: Array) -> None:
+        ops.descend(p, g, self.scales[:1], work)  # equation 8
+
+
+class Momentum(Optimizer):
+    """Gradient descent with a velocity (Polyak, 1964): ``v = mu v + g``, ``theta -= rho v``.
+
+    Parameters
+    ----------
+    arenas : sequence of Arena
+        What to move.
+    lr : float
+        The learning rate rho, above 0.
+    momentum : float
+        How much velocity is kept (mu), in [0, 1).
+    """
+
+    slots = ("velocity",)
+
+    def __init__(self, arenas: Sequence[Arena], lr: float, momentum: float) -> None:
+        super().__init__(arenas, lr)
+        self.momentum = _fraction("momentum", momentum)
+
+    def _update(self, ops: Ops, p: Array, g: Array, slots: Sequence[Array], work: Array) -> None:
+        (v,) = slots
+        ops.momentum(p, g, v, self.scales[:1], self.momentum, work)
+
+
+class Adam(Optimizer):
+    """Adam (Kingma and Ba, 2015, algorithm 1).
+
+    Parameters
+    ----------
+    arenas : sequence of Arena
+        What to move.
+    lr : float
+        Step size, above 0.
+    adam_b1, adam_b2 : float
+        Decay of the first and second moment, in [0, 1).
+    adam_eps : float
+        Added to the root of the corrected second moment, at least sqrt(2 tiny / (1 - adam_b2))
+        with the smallest normal number ``tiny`` (4.8e-18 in float32). The demo's framework has the
+        same 1e-7, but adds it to the uncorrected root; ``derivations/12-paper-and-demo.md`` says
+        what that changes.
+    """
+
+    slots = ("m", "v")
+
+    def __init__(
+        self,
+        arenas: Sequence[Arena],
+        lr: float,
+        adam_b1: float = 0.9,
+        adam_b2: float = 0.999,
+        adam_eps: float = 1e-7,
+    ) -> None:
+        super().__init__(arenas, lr)
+        self.adam_eps = _positive("adam_eps", adam_eps)
+        self.adam_b1 = _fraction("adam_b1", adam_b1)
+        self.adam_b2 = _fraction("adam_b2", adam_b2)
+        for arena in arenas:
+            # Second moments below 2 tiny are lost; adam_eps must outweigh such gradients, or a
+            # step of theirs would be far above lr.
+            tiny = float(np.finfo(arena.params.dtype).tiny)
+            least = (2.0 * tiny / (1.0 - self.adam_b2)) ** 0.5
+            if self.adam_eps < least:
+                raise UsageError(
+                    f"adam_eps is {adam_eps!r}; in {arena.params.dtype} it must be at least "
+                    f"{least:.1e}"
+                )
+
+    def _update(self, ops: Ops, p: Array, g: Array, slots: Sequence[Array], work: Array) -> None:
+        m, v = slots
+        ops.adam(p, g, m, v, self.scales, self.adam_b1, self.adam_b2, work)
+
+    def _scales(self) -> tuple[float, float]:
+        return adam_scales(self.t, self.lr, self.adam_b1, self.adam_b2, self.adam_eps)
+
+
+def _positive(name: str, value: float) -> float:
+    if not 0.0 < value < float("inf"):
+        raise UsageError(f"{name} is {value!r}; expected a finite number > 0")
+    # A Python float: a NumPy float64 scalar would turn float32 arithmetic into float64.
+    return float(value)
+
+
+def _fraction(name: str, value: float) -> float:
+    if not 0.0 <= value < 1.0:
+        raise UsageError(f"{name} is {value!r}; expected a number in [0, 1)")
+    return float(value)

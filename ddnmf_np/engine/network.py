@@ -1,0 +1,183 @@
+"""A network: layers in a row, equation 1 upwards, equations 9 and 10 downwards."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from copy import copy
+from typing import Any, TypeAlias
+
+from ddnmf_np.backends.ops import Array, Ops, Tap
+from ddnmf_np.engine.arena import Arena
+from ddnmf_np.engine.layers import Dense
+from ddnmf_np.errors import UsageError
+
+Taps: TypeAlias = Mapping[int, Sequence[Tap]]
+"""Direct gradients by layer number."""
+
+
+class Stack:
+    """Layers 1 to depth, with their parameters in one arena.
+
+    Parameters
+    ----------
+    layers : sequence of Dense
+        Each as wide at its input as the one before at its output. Layers without a label get
+        their number, so that the blocks are named ``W1``, ``b1``, ``W2``, ...
+    rows : int
+        Largest batch.
+    dtype : dtype
+        ``float32`` for training, ``float64`` for checking.
+    ops : Ops, optional
+        Who does the arithmetic; plain NumPy if not given.
+
+    Attributes
+    ----------
+    h : list of ndarray
+        After `forward`: ``h[0]`` is its input and ``h[l]`` the output of layer l, as views.
+    arena : Arena
+        Parameters and gradients.
+    """
+
+    def __init__(
+        self,
+        layers: Sequence[Dense],
+        *,
+        rows: int = 128,
+        dtype: Any = "float32",
+        ops: Ops | None = None,
+    ) -> None:
+        if not layers:
+            raise UsageError("Stack: layers is empty; expected at least one Dense")
+        for number, (below, above) in enumerate(itertools.pairwise(layers), start=1):
+            if below.fan_out != above.fan_in:
+                raise UsageError(
+                    f"Stack: layer {number} gives {below.fan_out} features but layer "
+                    f"{number + 1} takes {above.fan_in}; make the two equal"
+                )
+        for layer in layers:
+            if hasattr(layer, "ops"):
+                raise UsageError(f"Stack: {layer!r} is part of another Stack; take its unbound()")
+        if rows < 1:
+            raise UsageError(f"Stack: rows is {rows}; expected at least 1")
+        self.layers = list(layers)
+        self._bind(ops or Ops(), rows, dtype)
+
+    def _bind(self, ops: Ops, rows: int, dtype: Any) -> None:
+        """Take memory for parameters and for batches of ``rows`` rows."""
+        self.ops, self.rows = ops, rows
+        shapes: dict[str, tuple[int, ...]] = {}
+        for number, layer in enumerate(self.layers, start=1):
+            layer.label = layer.label or str(number)
+            if shapes.keys() & layer.shapes().keys():
+                raise UsageError(f"Stack: two layers are labelled {layer.label!r}; rename one")
+            shapes |= layer.shapes()
+        self.arena = Arena(ops, shapes, dtype)
+        for layer in self.layers:
+            layer.bind(self.arena, rows)
+        self.h: list[Array] = []
+
+    @property
+    def depth(self) -> int:
+        """Number of layers."""
+        return len(self.layers)
+
+    @property
+    def widths(self) -> list[int]:
+        """Width of the input and of every layer's output: ``depth + 1`` numbers."""
+        return [self.layers[0].fan_in, *(layer.fan_out for layer in self.layers)]
+
+    def forward(self, x: Array, *, start: int = 0, stop: int | None = None) -> Array:
+        """Apply layers ``start + 1`` to ``stop`` (equation 1, layer after layer).
+
+        Parameters
+        ----------
+        x : ndarray of shape (n, widths[start])
+            Input; the caller keeps it unchanged until `backward` is done.
+        start, stop : int
+            The part of the network to run; all of it by default. Before `backward`, all of it
+            must have run.
+
+        Returns
+        -------
+        ndarray of shape (n, widths[stop])
+            A view of the last layer's output, valid until the next call.
+        """
+        self.h = [x]
+        for layer in self.layers[start:stop]:
+            self.h.append(layer.forward(self.h[-1]))
+        return self.h[-1]
+
+    def backward(
+        self, taps: Taps, dx: Array | None = None, after: Callable[[slice], None] | None = None
+    ) -> None:
+        """Compute all gradients from the direct ones (equation 9 and equation 10).
+
+        ``g(l) = Grad[h(l)] + W(l+1)^T delta(l+1)``, from the last layer to the first. Gradients
+        are overwritten: calling twice gives the same bits. See
+        ``derivations/10-student-gradient.md``.
+
+        Parameters
+        ----------
+        taps : mapping of int to sequence of Tap
+            ``Grad[h(l)]`` by layer number l: the sum of ``c (h - ref)`` over its taps.
+        dx : ndarray of shape (n, widths[0]), optional
+            Overwritten with the gradient for the input, if given.
+        after : callable, optional
+            Called with the span of each layer in the arena as soon as its gradients are there
+            and its weights are no longer needed: what it does meets both in the cache.
+        """
+        if unknown := taps.keys() - range(1, self.depth + 1):
+            raise UsageError(f"Stack: taps name layers {sorted(unknown)} of 1 to {self.depth}")
+        n = self.h[0].shape[0]
+        self.layers[-1].dh[:n].fill(0.0)  # nothing comes from above the last layer
+        for number in range(self.depth, 0, -1):
+            layer = self.layers[number - 1]
+            below = self.layers[number - 2].dh[:n] if number > 1 else dx
+            layer.backward(self.h[number - 1], below, taps.get(number, ()))
+            if after is not None:
+                after(layer.span)
+
+    def move(self, place: Callable[[Array], Array]) -> None:
+        """Put parameters and the optimizer's slots elsewhere: where others see them.
+
+        Parameters
+        ----------
+        place : callable
+            As for `Arena.move`.
+        """
+        self.arena.move(place)
+        for layer in self.layers:
+            layer.attach(self.arena)
+
+    @property
+    def outputs(self) -> list[Array]:
+        """The memory of each layer's output; others may be put in their place."""
+        return [layer.h for layer in self.layers]
+
+    @outputs.setter
+    def outputs(self, arrays: Sequence[Array]) -> None:
+        for layer, h in zip(self.layers, arrays, strict=True):
+            layer.h = h
+
+    def expect(self, x: Array) -> None:
+        """Set `h` as `forward` of a batch would, where another process or a graph does its work."""
+        n = x.shape[0]
+        self.h = [x, *(layer.h[:n] for layer in self.layers)]
+
+    def batches(self, x: Array) -> Iterator[tuple[slice, Array]]:
+        """Yield ``(rows, x[rows])`` in pieces that fit the buffers."""
+        for at in range(0, x.shape[0], self.rows):
+            piece = slice(at, min(at + self.rows, x.shape[0]))
+            yield piece, x[piece]
+
+    def copy(self, *, rows: int, dtype: Any) -> Stack:
+        """Return a stack with the same layers and parameters, in its own memory.
+
+        The classes of the network and of its layers are kept.
+        """
+        twin = copy(self)
+        twin.layers = [layer.unbound() for layer in self.layers]
+        twin._bind(self.ops, rows, dtype)
+        twin.arena.params[...] = self.arena.params.astype(dtype)
+        return twin

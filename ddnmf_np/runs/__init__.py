@@ -1,0 +1,1 @@
+"""A run from options to a folder of results: checkpoints, scores, progress."""

@@ -1,0 +1,234 @@
+"""A run in one file: weights, optimizer and position, without pickle."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import ddnmf_np
+from ddnmf_np.backends.ops import Array, Ops
+from ddnmf_np.config import Config, changed_on_resume, check_names
+from ddnmf_np.data.streaming.rows import Rows
+from ddnmf_np.errors import CheckpointError, DataError, UsageError, shown
+from ddnmf_np.model import Model, check_state
+from ddnmf_np.system import json_text
+from ddnmf_np.system.archives import NpzArchive
+from ddnmf_np.system.files import Source, atomic_write, name_of
+from ddnmf_np.training import Position, Trainer
+
+FORMAT = 2
+"""Number of the layout below, which is written."""
+
+READ = (1, 2)
+"""Numbers of the layouts that are read. In the first, ``data_sha256`` is that of all values."""
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """What a checkpoint file holds.
+
+    Attributes
+    ----------
+    path : Path
+        Where it was read.
+    meta : dict
+        ``format``, ``version``, ``config``, ``n_features``, ``n_samples``, ``data_sha256``,
+        ``high``, ``t``, ``position`` and ``history``.
+    arrays : dict of str to ndarray
+        ``<net>.<block>`` for each parameter block, ``<net>.<block>:<slot>`` for what the
+        optimizer remembers of it, and ``loss_sums``.
+    """
+
+    path: Path
+    meta: dict[str, Any]
+    arrays: dict[str, Array]
+
+    @property
+    def config(self) -> Config:
+        """The options of the run that wrote it."""
+        return Config(**self.meta["config"])
+
+    def restore_model(self, ops: Ops | None = None) -> Model:
+        """Return the trained model, ready to encode and decode.
+
+        Raises
+        ------
+        CheckpointError
+            If the blocks do not belong to the architecture that the configuration describes.
+        """
+        # Before anything is allocated: a model takes the memory that its options ask for.
+        self._say_where(check_state, self.meta["n_features"], self.config, self.arrays)
+        model = Model(self.meta["n_features"], self.config, ops)
+        self._load(model, None)
+        return model
+
+    def restore(self, trainer: Trainer, data_sha256: str) -> None:
+        """Put weights, optimizer and position into a trainer of the same run.
+
+        Parameters
+        ----------
+        trainer : Trainer
+            Made with the options and the data of the run.
+        data_sha256 : str
+            Hash of its training data.
+
+        Raises
+        ------
+        CheckpointError
+            If architecture, options or data are not those of the run.
+        """
+        changed = changed_on_resume(self.config, trainer.config)
+        if changed:
+            name = changed[0]
+            old, new = (getattr(c.resolved(), name) for c in (self.config, trainer.config))
+            schedule = trainer.recipe.lr_schedule
+            why = f" (lr_schedule {schedule!r} is drawn over them)" if name == "epochs" else ""
+            raise CheckpointError(
+                f"{self.path}: the run has {name} = {old!r}, not {new!r}{why}; leave the option "
+                "out, or start a new run in another folder"
+            )
+        x = trainer.x if trainer.streamed else trainer.ops.to_host(trainer.x)
+        if not self.is_of(data_sha256, x):
+            raise CheckpointError(
+                f"{self.path}: the run was trained on other data (SHA-256 "
+                f"{self.meta['data_sha256'][:12]}..., now {data_sha256[:12]}...); give those data"
+            )
+        self._load(trainer.model, self.meta["t"])
+        sums = self.arrays.get("loss_sums")
+        if sums is None or sums.shape != trainer.model.loss.sums.shape:
+            raise CheckpointError(f"{self.path}: its loss sums are not those of this objective")
+        trainer.model.loss.sums[...] = trainer.ops.to_device(sums, "float64")
+        trainer.position = Position(**self.meta["position"])
+        if trainer.position.batch >= len(trainer.batches):
+            raise CheckpointError(f"{self.path}: its position is beyond the end of an epoch")
+        trainer.history = list(self.meta["history"])
+
+    def is_of(self, data_sha256: str, x: Array | Rows) -> bool:
+        """Return whether the run was trained on samples, of which that is the `fingerprint`.
+
+        Of those that are streamed the first format knows no more than how many they are, and
+        their largest value.
+        """
+        if self.meta["format"] > 1:
+            return bool(self.meta["data_sha256"] == data_sha256)
+        if isinstance(x, Rows):
+            return bool((self.meta["n_samples"], self.meta["high"]) == (len(x), x.survey.high))
+        digest = hashlib.sha256(f"{x.shape} {x.dtype.str}".encode())
+        digest.update(np.ascontiguousarray(x).data)
+        return bool(self.meta["data_sha256"] == digest.hexdigest())
+
+    def _load(self, model: Model, steps: int | None) -> None:
+        self._say_where(model.load_state, self.arrays, steps)
+
+    def _say_where(self, do: Callable[..., None], *arguments: Any) -> None:
+        try:
+            do(*arguments)
+        except CheckpointError as error:
+            raise CheckpointError(f"{self.path}: {error}") from error
+
+
+def save_checkpoint(path: Path, trainer: Trainer, data_sha256: str) -> None:
+    """Write a checkpoint, whole or not at all.
+
+    Parameters
+    ----------
+    path : Path
+        File to write or replace.
+    trainer : Trainer
+        Between two steps.
+    data_sha256 : str
+        Hash of its training data.
+
+    Raises
+    ------
+    OutputError
+        If it cannot be written; the checkpoint that was there is untouched.
+    """
+    model = trainer.model
+    steps = model.optimizer.t  # before the state: the first look makes the optimizer's slots
+    arrays = {"loss_sums": trainer.ops.to_host(model.loss.sums), **model.state()}
+    meta = {
+        "format": FORMAT,
+        "version": ddnmf_np.__version__,
+        "config": trainer.config.to_dict(),
+        "n_features": model.n_features,
+        "n_samples": trainer.x.shape[0],
+        "data_sha256": data_sha256,
+        "high": trainer.noise.high,
+        "t": steps,
+        "position": asdict(trainer.position),
+        "history": trainer.history,
+    }
+    text = np.frombuffer(json.dumps(meta).encode("utf-8"), dtype=np.uint8)
+    with atomic_write(path) as stream:
+        np.savez(stream, meta=text, **arrays)  # type: ignore[arg-type]
+
+
+def load_checkpoint(path: Source) -> Checkpoint:
+    """Read a checkpoint.
+
+    Parameters
+    ----------
+    path : str, Path or bytes
+        The file, or its content.
+
+    Raises
+    ------
+    CheckpointError
+        If the file is missing, corrupt (each part carries a checksum) or of another format.
+    """
+    name = name_of(path)
+    try:
+        with NpzArchive(path) as archive:
+            arrays = {key: archive.read(key) for key in archive.keys}
+        # A run that diverges writes NaN among its losses.
+        meta = json_text.parse(arrays.pop("meta").tobytes(), finite=False)
+        found = meta["format"]
+    except FileNotFoundError as error:
+        raise CheckpointError(
+            f"{name}: there is no checkpoint; train a model first (with --overwrite, if a run was "
+            "begun there)"
+        ) from error
+    except (DataError, OSError, ValueError, KeyError, TypeError) as error:
+        raise CheckpointError(
+            f"{name}: is corrupt or no checkpoint of ddnmf_np ({error}); restore it from a copy "
+            "or train again"
+        ) from error
+    if type(found) is not int or found not in READ:
+        raise CheckpointError(
+            f"{name}: has format {shown(found)} (written by ddnmf_np "
+            f"{str(meta.get('version'))[:40]}); this "
+            f"version, {ddnmf_np.__version__}, reads formats {READ[0]} to {READ[-1]}. "
+            "Use that version"
+        )
+    try:
+        _check_meta(meta)
+    except (UsageError, TypeError, KeyError, ValueError) as error:
+        raise CheckpointError(f"{name}: its description cannot be used: {error}") from error
+    return Checkpoint(Path(name), meta, arrays)
+
+
+def _check_meta(meta: dict[str, Any]) -> None:
+    """Raise unless every entry is there and of its kind."""
+    check_names(meta["config"])
+    Config(**meta["config"])
+    kinds = {"n_features": int, "n_samples": int, "t": int, "data_sha256": str, "history": list}
+    for name, kind in kinds.items():
+        if type(meta[name]) is not kind:
+            raise ValueError(f"{name} is {shown(meta[name])}")
+    position = Position(**meta["position"])
+    if type(position.seconds) not in (int, float):
+        raise ValueError(f"position is {shown(meta['position'])}")
+    counts = (position.epoch, position.batch, meta["t"], meta["n_features"] - 1)
+    if not all(type(count) is int and count >= 0 for count in counts):
+        raise ValueError(f"position is {shown(meta['position'])} after {shown(meta['t'])} steps")
+    if len(meta["history"]) != position.epoch:
+        raise ValueError(f"history has {len(meta['history'])} of {position.epoch} epochs")
+    if not all(isinstance(record, dict) for record in meta["history"]):
+        raise ValueError("an epoch of its history is no record")

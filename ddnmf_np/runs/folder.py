@@ -1,0 +1,186 @@
+"""The output folder of a run: what is in it, and who may write it."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from ddnmf_np.config import Config, read_config
+from ddnmf_np.errors import OutputError, UsageError
+from ddnmf_np.system.files import atomic_write_text, remove_unfinished
+from ddnmf_np.system.lock import NAME as LOCK
+from ddnmf_np.system.lock import locked
+
+
+class RunFolder:
+    """Names and files of a run.
+
+    Parameters
+    ----------
+    path : path_like
+        The folder.
+
+    Attributes
+    ----------
+    config, metrics, checkpoint, summary : Path
+        ``config.toml`` (all options, resolved), ``metrics.jsonl`` (a line an epoch),
+        ``checkpoint.npz`` and ``summary.json``.
+    figures : Path
+        Folder of the pictures.
+    report : Path
+        ``report.html``, all of these on one page.
+    explorer : Path
+        ``explorer.html``, where `ddnmf_np.explore` has been asked for it.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = Path(path)
+        self.config = self.path / "config.toml"
+        self.metrics = self.path / "metrics.jsonl"
+        self.checkpoint = self.path / "checkpoint.npz"
+        self.summary = self.path / "summary.json"
+        self.figures = self.path / "figures"
+        self.report = self.path / "report.html"
+        self.explorer = self.path / "explorer.html"
+
+    def create(self, config: Config, *, overwrite: bool = False) -> None:
+        """Begin a run: make the folder, or empty it of an earlier run if that was asked for.
+
+        Parameters
+        ----------
+        config : Config
+            Options to write.
+        overwrite : bool
+            Replace the run that is there. Files that are not of a run stay.
+
+        Raises
+        ------
+        UsageError
+            If it holds a run, and ``overwrite`` is not set; or if it holds anything else.
+        OutputError
+            If it cannot be made or written.
+        """
+        try:
+            self.check_free(overwrite=overwrite)
+            # First: it shows that the folder can be written, and makes it one that holds a run.
+            self.write_config(config)
+            for file in (self.checkpoint, self.metrics):
+                file.unlink(missing_ok=True)
+            self.remove_results()
+        except OSError as error:
+            raise _cannot_write(self.path, error) from error
+
+    def check_free(self, *, overwrite: bool = False) -> None:
+        """Raise the `UsageError` of `create`, if it would, before anything is done."""
+        names = (p.name for p in self.path.iterdir()) if self.path.exists() else ()
+        taken = sorted(name for name in names if name != LOCK)
+        if taken and not self._holds_run():
+            raise UsageError(
+                f"output {self.path}: holds other files ({taken[0]}, ...) and no run; choose "
+                "an empty or new folder"
+            )
+        if taken and not overwrite:
+            raise UsageError(
+                f"output {self.path}: already holds a run; continue it with --resume, replace "
+                "it with --overwrite, or choose another folder"
+            )
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Keep other runs out, and remove what a killed one left unfinished.
+
+        Raises
+        ------
+        UsageError
+            If another run is writing there.
+        OutputError
+            If the folder cannot be made or written.
+        """
+        new = not self.path.exists()
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise _cannot_write(self.path, error) from error
+        try:
+            with locked(self.path):
+                try:
+                    files = self.config, self.metrics, self.checkpoint, self.summary, self.report
+                    for file in files:
+                        remove_unfinished(self.path, file.name)
+                    remove_unfinished(self.figures, "*.png")
+                except OSError as error:
+                    raise _cannot_write(self.path, error) from error
+                yield
+        finally:
+            if new:  # and nothing came of it
+                with suppress(OSError):
+                    self.path.rmdir()
+
+    def remove_results(self) -> None:
+        """Remove summary, pictures and pages, which belong to the end of a run."""
+        try:
+            pages = self.report, self.explorer
+            for file in (self.summary, *pages, *self.figures.glob("*.png")):
+                file.unlink(missing_ok=True)
+        except OSError as error:
+            raise _cannot_write(self.path, error) from error
+
+    def _holds_run(self) -> bool:
+        """Return whether ``config.toml`` is that of a run, and not of something else."""
+        try:
+            return bool(read_config(self.config))
+        except UsageError:
+            return False
+
+    def read_options(self) -> dict[str, Any]:
+        """Return the options of the run in this folder.
+
+        Raises
+        ------
+        UsageError
+            If there is none.
+        """
+        if not self.config.exists():
+            raise UsageError(
+                f"output {self.path}: there is no run to resume; leave --resume out to start one"
+            )
+        return read_config(self.config)
+
+    def write_config(self, config: Config) -> None:
+        """Write ``config.toml``; make the folders where they are missing."""
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            # First: a folder with this file in it holds a run, whatever happens next.
+            atomic_write_text(self.config, config.to_toml())
+            self.figures.mkdir(exist_ok=True)
+        except OSError as error:
+            raise _cannot_write(self.path, error) from error
+
+    def write_metrics(self, history: Sequence[dict[str, float]]) -> None:
+        """Write ``metrics.jsonl`` anew: after a crash it may be ahead of the checkpoint."""
+        atomic_write_text(self.metrics, "".join(json.dumps(record) + "\n" for record in history))
+
+    def append_metrics(self, record: dict[str, float]) -> None:
+        """Add a line to ``metrics.jsonl``."""
+        try:
+            with self.metrics.open("a", encoding="utf-8") as stream:
+                stream.write(json.dumps(record) + "\n")
+        except OSError as error:
+            raise OutputError(
+                f"{self.metrics}: cannot be written: {error.strerror}; make room, then continue "
+                "with --resume"
+            ) from error
+
+    def write_summary(self, summary: dict[str, Any]) -> None:
+        """Write ``summary.json``."""
+        atomic_write_text(self.summary, json.dumps(summary, indent=2) + "\n")
+
+
+def _cannot_write(path: Path, error: OSError) -> OutputError:
+    return OutputError(
+        f"output {path}: cannot be written: {error.strerror or error}; choose a folder that can"
+    )

@@ -1,0 +1,327 @@
+"""A run from options to output folder; `ddnmf_np.train` is its command line."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+import time
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+from threadpoolctl import threadpool_limits
+
+from ddnmf_np.backends.ops import Ops
+from ddnmf_np.config import Config
+from ddnmf_np.data.datasets import NAMES, Dataset, load
+from ddnmf_np.data.streaming.dataset import SCORED, load_streamed
+from ddnmf_np.data.streaming.rows import Rows, fingerprint
+from ddnmf_np.data.streaming.sources import is_stream_path
+from ddnmf_np.errors import DataError, DivergedError, UsageError
+from ddnmf_np.evaluation.clustering import check_methods
+from ddnmf_np.model import Model
+from ddnmf_np.parallel.communicator import STOP, Communicator, SerialCommunicator
+from ddnmf_np.parallel.feed import survey_together
+from ddnmf_np.parallel.launch import get_ops_together, threads_of_rank
+from ddnmf_np.report.page import write_report
+from ddnmf_np.runs import scoring
+from ddnmf_np.runs.checkpoint import load_checkpoint, save_checkpoint
+from ddnmf_np.runs.environment import commit, environment
+from ddnmf_np.runs.folder import RunFolder
+from ddnmf_np.runs.progress import Progress
+from ddnmf_np.system.memory import peak_memory_mib
+from ddnmf_np.system.signals import stop_on_signal
+from ddnmf_np.training import Trainer
+
+INTERRUPTED = 130
+"""Exit code of a run that was asked to stop, and has saved where it is."""
+
+
+def run(
+    config: Config,
+    folder: RunFolder,
+    *,
+    resume: bool = False,
+    overwrite: bool = False,
+    communicator: Communicator | None = None,
+) -> int:
+    """Train, score and draw; see `ddnmf_np.train` for what is left in the folder.
+
+    Parameters
+    ----------
+    config : Config
+        Options.
+    folder : RunFolder
+        Where the results go.
+    resume : bool
+        Continue the run in the folder.
+    overwrite : bool
+        Replace the run in the folder.
+    communicator : Communicator, optional
+        The processes that do it together; by default this one alone. Rank 0 alone prints, writes
+        and scores.
+
+    Returns
+    -------
+    int
+        0 when done, 130 when stopped by Ctrl-C (SIGINT) or SIGTERM in training; then everything
+        is saved.
+
+    Raises
+    ------
+    DDNMFError
+        Its ``exit_code`` is that of the command line. Options, backend, data and folder are
+        looked at before any work is done.
+    """
+    started = time.perf_counter()
+    commit()  # kept from now on: the sources may change while this trains
+    ops, ranks = get_ops_together(config, communicator or SerialCommunicator())
+    threads = threads_of_rank(config.threads, ranks)
+    if ranks.rank > 0:
+        with threadpool_limits(threads):
+            return _help(config, ops, ranks)
+    with threadpool_limits(threads), folder.alone():
+        check_methods(config.clusterers)
+        if not resume:
+            folder.check_free(overwrite=overwrite)
+        checkpoint = load_checkpoint(folder.checkpoint) if resume else None
+        x, dataset = _data(config)
+        dataset = _with_shape(dataset, config.image_shape)
+        scoring.n_clusters(dataset, config.clusters, config.rank)
+        data_sha256 = _look_at(x, ranks)
+        model = Model(x.shape[1], config, ops, _rows(config, ranks))
+        trainer = Trainer(model, x, image_shape=dataset.image_shape, communicator=ranks)
+        _agree(ranks)  # before anything is written or replaced
+        if checkpoint is not None:
+            checkpoint.restore(trainer, data_sha256)
+            del checkpoint  # its arrays, three times the parameters
+            done = trainer.position
+            if (done.epoch, done.batch) > (config.epochs, 0):
+                raise UsageError(
+                    f"epochs is {config.epochs}, but the run has done {done.epoch} epochs and "
+                    f"{done.batch} steps; give more epochs"
+                )
+            folder.write_config(config.resolved())
+            if done.epoch < config.epochs:
+                folder.remove_results()  # they would be those of the shorter run
+        else:
+            folder.create(config.resolved(), overwrite=overwrite)
+            save_checkpoint(folder.checkpoint, trainer, data_sha256)
+        folder.write_metrics(trainer.history)
+        say(
+            f"{dataset.name}: {x.shape[0]} training samples of "
+            f"{x.shape[1]} features, from {dataset.source}\n"
+            f"objective {config.objective}, {model.n_parameters():,} parameters, {ops.name} on "
+            f"{ops.device_name()}, output in {folder.path}"
+        )
+        if ranks.size > 1:
+            each = "as many as OMP_NUM_THREADS or its like says" if threads is None else threads
+            how = "each its samples" if ranks.pair is None else "in pairs, each its network"
+            say(f"{ranks.size} ranks by {ranks.name}, {how}; threads of BLAS in each: {each}")
+        ranks.broadcast_object(None)  # data and folder are in order: `_help` may go on
+        finished = _train(trainer, config.epochs, folder, data_sha256)
+        if not finished or trainer.stop_requested:  # asked when the last step was done: score later
+            write_report(folder)
+            position = trainer.position
+            say(
+                f"stopped after {position.epoch} epochs and {position.batch} steps; everything is "
+                f"saved. {how_to_resume(folder)}"
+            )
+            ranks.rest()
+            return INTERRUPTED
+        evaluation = scoring.evaluate(trainer, dataset)
+        summary = summarise(trainer, dataset, evaluation, time.perf_counter() - started)
+        folder.write_summary(summary)
+        names = scoring.draw_figures(trainer, dataset, evaluation, folder.figures)
+        write_report(folder)
+        say(describe(summary))
+        say(f"pictures: {', '.join(str(folder.figures / name) for name in names)}")
+        say(f"all of it on one page: {folder.report}")
+    ranks.rest()
+    return 0
+
+
+def _help(config: Config, ops: Ops, ranks: Communicator) -> int:
+    """Train as one of the ranks that neither print nor write."""
+    x, dataset = _data(config, scored=0)
+    dataset = _with_shape(dataset, config.image_shape)
+    _look_at(x, ranks)
+    model = Model(x.shape[1], config, ops, _rows(config, ranks))
+    trainer = Trainer(model, x, image_shape=dataset.image_shape, communicator=ranks)
+    _agree(ranks)
+    ranks.broadcast_object(None)
+    with stop_on_signal(trainer):
+        finished = trainer.train(config.epochs)
+        ranks.rest()  # rank 0 saves, scores and draws; a signal that comes late disturbs it not
+    return 0 if finished else INTERRUPTED
+
+
+def _agree(ranks: Communicator) -> None:
+    """Return once all ranks have their data and their model; one that has not ends all."""
+    ranks.start_sum(np.zeros(1), STOP).wait()
+
+
+def _look_at(x: np.ndarray[Any, Any] | Rows, ranks: Communicator) -> str:
+    """Return the fingerprint of the samples, which all ranks must have.
+
+    What is streamed is read for it, by each rank its part.
+    """
+    if isinstance(x, Rows):
+        if ranks.rank == 0:
+            size = x.shape[0] * x.shape[1] * x.dtype.itemsize / 1e9
+            say(f"{x.name}: reading all {x.shape[0]} samples once, {size:.1f} GB, to check them")
+        if ranks.size > 1:
+            survey_together(x, ranks)
+        return fingerprint(x)
+    found = fingerprint(x)
+    there = ranks.broadcast_object(found)
+    if found != there:  # other batches: ranks would wait for ever
+        raise DataError(
+            f"dataset: on rank {ranks.rank} it is not what rank 0 has (fingerprint {found[:12]}, "
+            f"there {there[:12]}); give every machine the same file"
+        )
+    return found
+
+
+def _rows(config: Config, ranks: Communicator) -> int:
+    """Return how many samples a rank's activations have memory for: its share of a batch."""
+    return max(-(-config.batch_size // ranks.n_shares), 256)
+
+
+def _data(config: Config, *, scored: int = SCORED) -> tuple[Any, Dataset]:
+    """Return the samples to train on, and the data set that is scored.
+
+    Of what is streamed, ``scored`` samples are in it.
+    """
+    options: dict[str, Any] = {
+        name: getattr(config, name) for name in ("dtype", "labels", "missing")
+    }
+    if config.stream or (config.dataset not in NAMES and is_stream_path(config.dataset)):
+        return load_streamed(
+            config.dataset, window_mib=config.stream_window, scored=scored, **options
+        )
+    dataset = load(config.dataset, data_dir=config.data_dir, **options)
+    return dataset.x_train, dataset
+
+
+def _with_shape(dataset: Dataset, image_shape: tuple[int, ...] | None) -> Dataset:
+    """Return the data with the height and width that the options give, if they do."""
+    if image_shape is None:
+        return dataset
+    height, width = image_shape
+    n_features = dataset.x_train.shape[1]
+    if height * width != n_features:
+        raise UsageError(
+            f"image_shape is {image_shape}, but a sample of {dataset.name} has {n_features} "
+            "features; give a height and a width with that product, or leave it out"
+        )
+    return replace(dataset, image_shape=(height, width))
+
+
+def _train(trainer: Trainer, epochs: int, folder: RunFolder, data_sha256: str) -> bool:
+    """Train, keeping metrics and checkpoint up to date; return whether it came to its end."""
+    progress = Progress(trainer, epochs)
+    every, saved = trainer.config.checkpoint_every, time.monotonic()
+    # Whether several ranks still have the same parameters is known at the end of an epoch only.
+    within_epochs = every > 0 and trainer.communicator.size == 1
+
+    def save() -> None:
+        nonlocal saved
+        save_checkpoint(folder.checkpoint, trainer, data_sha256)
+        saved = time.monotonic()
+
+    def is_due() -> bool:
+        return time.monotonic() - saved >= every
+
+    def on_step(trainer: Trainer) -> None:
+        progress.on_step(trainer)
+        # An epoch is complete with its record, which it has when `on_epoch` is called.
+        complete = trainer.position.batch == len(trainer.batches)
+        if within_epochs and not complete and is_due():
+            trainer.check_finite()  # what has diverged must not replace the last checkpoint
+            save()
+
+    def on_epoch(trainer: Trainer) -> None:
+        folder.append_metrics(trainer.history[-1])
+        if is_due() or trainer.position.epoch == epochs:
+            save()
+        progress.on_epoch(trainer)
+
+    try:
+        with stop_on_signal(trainer):
+            finished = trainer.train(epochs, on_step=on_step, on_epoch=on_epoch)
+        if not finished:
+            trainer.check_finite()
+            save()
+    except DivergedError as error:
+        raise DivergedError(f"{error} {folder.checkpoint} holds the last good state.") from error
+    finally:
+        progress.close()
+    return finished
+
+
+def how_to_resume(folder: RunFolder) -> str:
+    """Return what to type to continue the run in a folder."""
+    command = "python -m ddnmf_np.train --resume --output"
+    return f"Continue with: {command} {shlex.quote(str(folder.path))}"
+
+
+def summarise(
+    trainer: Trainer, dataset: Dataset, evaluation: scoring.Evaluation, seconds: float
+) -> dict[str, Any]:
+    """Return the content of ``summary.json``."""
+    config = trainer.config
+    return {
+        "dataset": {
+            "name": dataset.name,
+            "source": dataset.source,
+            "n_train": trainer.x.shape[0],
+            "n_features": trainer.x.shape[1],
+            "missing": (
+                trainer.x.survey.missing
+                if trainer.streamed
+                else float(np.isnan(dataset.x_train).mean())
+            ),
+        },
+        "objective": config.objective,
+        "epochs": trainer.position.epoch,
+        "seed": config.seed,
+        "parameters": trainer.model.n_parameters(),
+        "losses": trainer.history[-1] if trainer.history else {},
+        "evaluation": scoring.summarise(trainer, evaluation),
+        "wall_seconds": seconds,
+        "training_seconds": sum(record["seconds"] for record in trainer.history),
+        "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+        "peak_memory_mib": peak_memory_mib(),
+        "backend": trainer.ops.name,
+        "device": trainer.ops.device_name(),
+        "commit": commit(),
+        "environment": environment(),
+    }
+
+
+def describe(summary: dict[str, Any]) -> str:
+    """Return the scores of a summary as a few lines of text."""
+    evaluation = summary["evaluation"]
+    code = evaluation["code"]
+    lines = [
+        f"H of the {evaluation['split']} split ({evaluation['n_samples']} samples): standard "
+        f"deviation {code['std']:.3f}, {code['dead_units']} dead units"
+    ]
+    for method, entry in evaluation["scores"].items():
+        if "acc" in entry:
+            shown = "  ".join(
+                f"{name.upper()} {entry[name]:.3f} "
+                f"({entry['spread'][name]['min']:.3f}-{entry['spread'][name]['max']:.3f})"
+                for name in ("acc", "nmi", "ari")
+            )
+            lines.append(f"{method:14} {shown}  best of {entry['n_starts']} starts (range)")
+        else:
+            lines.append(f"{method:14} cluster sizes {entry['cluster_sizes']}")
+    return "\n".join(lines)
+
+
+def say(text: str) -> None:
+    """Print at once, so that a log shows it in time."""
+    print(text, file=sys.stdout, flush=True)

@@ -1,0 +1,232 @@
+"""What a trained model is worth: scores and pictures of one run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import numpy.typing as npt
+
+from ddnmf_np.data.datasets import Dataset
+from ddnmf_np.errors import DataError
+from ddnmf_np.evaluation import figures
+from ddnmf_np.evaluation.clustering import (
+    ClusteringResult,
+    Method,
+    cluster,
+    score_clustering,
+)
+from ddnmf_np.evaluation.embedding import EmbeddingMethod, embed
+from ddnmf_np.evaluation.interpret import (
+    code_statistics,
+    dead_units,
+    decode_parts,
+    hoyer_sparsity,
+    unit_effects,
+)
+from ddnmf_np.evaluation.metrics import assign_clusters
+from ddnmf_np.training import Trainer
+
+Floats = npt.NDArray[np.floating[Any]]
+
+NAMES_OF_MAPS = {"tsne": "t-SNE", "pca": "principal components"}
+
+
+def held_out(dataset: Dataset) -> tuple[str, Floats, npt.NDArray[np.int64] | None]:
+    """Return the name, samples and labels of what is scored: the test split where there is one."""
+    if dataset.x_test is not None:
+        return "test", dataset.x_test, dataset.y_test
+    return "train", dataset.x_train, dataset.y_train
+
+
+def n_clusters(dataset: Dataset, asked: int | None, rank: int) -> int:
+    """Return how many clusters to look for: as asked, else the number of classes, else the rank.
+
+    Raises
+    ------
+    DataError
+        If there are fewer samples to cluster than clusters.
+    """
+    split, x, y = held_out(dataset)
+    count = asked or (rank if y is None else len(np.unique(y)))
+    if len(x) < 2:
+        raise DataError(f"the {split} split has one sample; give at least two to cluster")
+    if len(x) < count:
+        raise DataError(
+            f"the {split} split has {len(x)} samples, fewer than {count} clusters; give more "
+            "samples, or fewer clusters with --clusters"
+        )
+    return count
+
+
+@dataclass(frozen=True, eq=False)
+class Evaluation:
+    """A trained model on the held-out samples; labels are seen here and nowhere else.
+
+    Parameters
+    ----------
+    split : str
+        Which samples these are.
+    x : ndarray of shape (n, D)
+        The samples.
+    y : ndarray of shape (n,) or None
+        Their classes.
+    H : ndarray of shape (n, rank)
+        Their codes.
+    parts : ndarray of shape (rank, D)
+        The decoded base units.
+    clusterings : dict of str to ClusteringResult
+        The codes' clusters, by method.
+    """
+
+    split: str
+    x: Floats
+    y: npt.NDArray[np.int64] | None
+    H: Floats
+    parts: Floats
+    clusterings: dict[str, ClusteringResult]
+
+
+def evaluate(trainer: Trainer, dataset: Dataset) -> Evaluation:
+    """Encode and cluster the held-out samples of a data set."""
+    model, config, host = trainer.model, trainer.config, trainer.ops.to_host
+    split, x, y = held_out(dataset)
+    H = host(model.encode(x))
+    k = n_clusters(dataset, config.clusters, config.rank)
+    return Evaluation(
+        split,
+        x,
+        y,
+        H,
+        decode_parts(lambda codes: host(model.decode(codes)), config.rank, config.dtype),
+        {
+            method: cluster(
+                H, k, method=cast(Method, method), n_starts=config.starts, seed=config.seed
+            )
+            for method in config.clusterers
+        },
+    )
+
+
+def summarise(trainer: Trainer, evaluation: Evaluation) -> dict[str, Any]:
+    """Return scores and measures in plain JSON types.
+
+    Returns
+    -------
+    dict
+        ``split`` and ``n_samples``; ``scores`` by clusterer (see `score_clustering`); ``code``
+        (see `code_statistics`); ``parts_sparsity`` (Hoyer, mean over the base units);
+        ``reconstruction_error``, the mean squared error per entry against the clean samples of
+        the student on clean and on noisy samples and of the supervisor, over the entries that
+        are not missing.
+    """
+    model, host, x = trainer.model, trainer.ops.to_host, evaluation.x
+    outputs = {
+        "student_clean": model.denoise(x),
+        "student_noisy": model.denoise(noisy_copy(trainer, x)),
+        "supervisor": model.supervise(x),
+    }
+    return {
+        "split": evaluation.split,
+        "n_samples": len(x),
+        "scores": {
+            method: score_clustering(result, evaluation.y)
+            for method, result in evaluation.clusterings.items()
+        },
+        "code": code_statistics(evaluation.H),
+        "parts_sparsity": _mean_sparsity(evaluation.parts),
+        "reconstruction_error": {
+            name: _mean_square(host(out) - x) for name, out in outputs.items()
+        },
+    }
+
+
+def _mean_square(difference: Floats) -> float:
+    """Return the mean square of the entries that are not NaN."""
+    missing = np.isnan(difference)
+    known = difference[~missing] if missing.any() else difference
+    return float(np.mean(known**2, dtype=np.float64))
+
+
+def _mean_sparsity(parts: Floats) -> float | None:
+    """Return the mean sparsity of the parts; a part of one feature has none."""
+    return float(hoyer_sparsity(parts).mean()) if parts.shape[1] > 1 else None
+
+
+def draw_figures(
+    trainer: Trainer, dataset: Dataset, evaluation: Evaluation, folder: Path
+) -> list[str]:
+    """Draw the pictures of a run, and return the names of the files.
+
+    ``losses.png``, ``reconstructions.png``, ``parts.png`` (each base unit decoded),
+    ``effects.png`` (what each does around the median code), ``embedding.png`` and, with labels,
+    ``clusters.png`` (the mixture, else the first clusterer, after assignment to the classes).
+    """
+    model, config, host = trainer.model, trainer.config, trainer.ops.to_host
+    y, H = evaluation.y, evaluation.H
+    some = evaluation.x[:10]
+    noisy = noisy_copy(trainer, some)
+    split = f"{dataset.name}, {evaluation.split} split"
+    drawn = {
+        "losses.png": figures.plot_losses(
+            trainer.history, f"{dataset.name}, objective {config.objective}: losses"
+        ),
+        "reconstructions.png": figures.plot_reconstructions(
+            some,
+            host(noisy),
+            host(model.denoise(noisy)),
+            host(model.supervise(some)),
+            dataset.image_shape,
+            title=f"{split}: what the networks see and make of it",
+        ),
+        "parts.png": figures.plot_parts(
+            evaluation.parts,
+            dataset.image_shape,
+            dead=dead_units(H),
+            title=f"{dataset.name}: each base unit decoded alone",
+        ),
+        "effects.png": figures.plot_parts(
+            unit_effects(lambda codes: host(model.decode(codes)), H),
+            dataset.image_shape,
+            dead=dead_units(H),
+            title=f"{split}: effect of each unit, 5th to 95th percentile",
+        ),
+    }
+    method = next((m for m in config.clusterers if m != "kmeans"), config.clusterers[0])
+    found = evaluation.clusterings[method].labels
+    if y is not None:
+        drawn["clusters.png"] = figures.plot_cluster_matrix(
+            assign_clusters(y, found), f"{split}: {method} on H"
+        )
+    rows, points = embed(
+        H, cast(EmbeddingMethod, config.embedding), config.embedding_samples, config.seed
+    )
+    kind, labels = ("cluster", found) if y is None else ("class", y)
+    drawn["embedding.png"] = figures.plot_embedding(
+        points,
+        labels[rows],
+        f"{split}: {NAMES_OF_MAPS[config.embedding]} of H, coloured by {kind}",
+        kind,
+    )
+    for name, figure in drawn.items():
+        figures.save(figure, folder / name)
+    return sorted(drawn)
+
+
+def noisy_copy(trainer: Trainer, x: Any) -> Any:
+    """Return samples with the run's noise, on the model's backend.
+
+    Their indices follow those of the training set, so this noise was not seen in training.
+    """
+    ops, noise = trainer.ops, trainer.noise
+    clean = ops.to_device(x, trainer.model.dtype)
+    if trainer.config.missing == "nan":
+        clean = trainer.model.filled(clean)
+    out = ops.empty(clean.shape, clean.dtype)
+    index = ops.xp.arange(len(clean)) + trainer.x.shape[0]
+    for at in range(0, len(clean), 256):  # in pieces: the noise keeps scratch for the largest
+        rows = slice(at, at + 256)
+        noise.apply(clean[rows], index[rows], 0, out[rows])
+    return out
