@@ -340,8 +340,8 @@ class Config:
     checkpoint_every: float = option(
         30.0,
         "training",
-        "least seconds between two checkpoints, also in the middle of an epoch; 0 saves one after "
-        "every epoch",
+        "save a checkpoint at most once in this many seconds, also in the middle of an epoch; 0: "
+        "after every epoch",
         kind=float,
         resumable=True,
     )

@@ -44,9 +44,10 @@ class Streams:
     Attributes
     ----------
     network : int
-        Whose launches are made now, 0 or 1: what two kernels must not share has one copy for each.
+        The network that launches now, 0 or 1. What two kernels must not share has one copy for
+        each.
     number : int
-        Which of the ``STREAMS`` they are made on.
+        The one of the ``STREAMS`` that takes its launches.
     """
 
     def __init__(self, xp: Any) -> None:
@@ -78,17 +79,29 @@ class Streams:
         self._second.wait_event(self._before)
         self._apart = True
         try:
+            self.mark()
             one()
             self.network = self.number = 1
             with self._second:
+                self.mark()
                 two()
-        finally:  # also after an error: what another stream has begun must not be overtaken
-            self.network = self.number = 0
-            self._apart = False
-            for stream in (self._second, *(self._beside[network] for network in self._begun)):
-                self._after.record(stream)
-                first.wait_event(self._after)
-            self._begun.clear()
+        except BaseException:
+            # What another stream has begun must not be overtaken. If the error has ended a
+            # recording, the joins fail too: they must not hide it.
+            with suppress(Exception):
+                self._join(first)
+            raise
+        self._join(first)
+
+    def _join(self, first: Any) -> None:
+        """Let the current stream wait for the others, and be alone again."""
+        others = [self._second, *(self._beside[network] for network in self._begun)]
+        self._begun.clear()
+        self.network = self.number = 0
+        self._apart = False
+        for stream in others:
+            self._after.record(stream)
+            first.wait_event(self._after)
 
     def mark(self) -> None:
         """Let what is done `beside` from now on wait for the network's launches so far."""

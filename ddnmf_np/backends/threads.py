@@ -27,7 +27,7 @@ WORTH_A_THREAD = 2e7
 class Lanes:
     """Runs two functions, side by side where that is faster; a context that holds the threads.
 
-    Outside of the context the two run one after the other; on a device, on its own two streams.
+    Outside of the context the two run one after the other; on a device, on its own streams.
 
     Parameters
     ----------

@@ -75,7 +75,7 @@ class ProductsFloor(Floor):
         self.repeat = self.ops.recorder()
 
     def step(self, batch: int) -> None:
-        """Do a step; on a device as the engine does it, two streams and a graph."""
+        """Do a step; on a device as the engine does it, on its streams and as a graph."""
         if self.ops.on_host:
             self._run([chain.run for chain in self.chains])
         else:
@@ -95,6 +95,7 @@ class _Chain:
         self.h = [ops.to_device(x)]
         self.h += [ops.empty((len(x), len(W)), W.dtype) for W in weights]
         self.delta = [ops.to_device(np.full(h.shape, 0.01, x.dtype)) for h in self.h]
+        self.dx = [ops.empty(h.shape, h.dtype) for h in self.h]
 
     def run(self) -> None:
         """Compute h = x W^T for each layer, then dW = delta^T x and dx = delta W."""
@@ -103,9 +104,9 @@ class _Chain:
             matmul(self.h[k], W.T, out=self.h[k + 1])  # (n, in) @ (in, out) -> (n, out)
         for k in reversed(range(len(self.W))):
             delta = self.delta[k + 1]
-            matmul(delta.T, self.h[k], out=self.dW[k])  # (out, n) @ (n, in) -> (out, in)
+            self.ops.sum_outer(delta, self.h[k], out=self.dW[k])  # beside the rest on a device
             if k > 0:  # nobody asks for the gradient of the data
-                matmul(delta, self.W[k], out=self.delta[k])  # (n, out) @ (out, in) -> (n, in)
+                matmul(delta, self.W[k], out=self.dx[k])  # (n, out) @ (out, in) -> (n, in)
 
 
 class CopyFloor(Floor):

@@ -4,7 +4,7 @@
 mode of ``torch.compile`` for the losses (forward and backward); or ``whole-step``: forward,
 backward and Adam as one compiled function (``whole-step-graphs``: with CUDA graphs).
 
-No line that needs a CUDA device has been run: neither the recording, nor the check in `note`.
+``derivations/gpu.md`` says what has run where.
 """
 
 from __future__ import annotations

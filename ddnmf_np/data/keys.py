@@ -43,7 +43,7 @@ def check_epoch(epoch: int) -> None:
 
 
 def read_epoch(epoch: Epoch, ops: Ops) -> Epoch:
-    """Return an epoch as a checked number, or as it is where reading it would be waiting."""
+    """Return an epoch as a checked number; an array on a device stays one, to wait for nothing."""
     if isinstance(epoch, (int, np.integer)):
         number = int(epoch)
     elif ops.on_host:

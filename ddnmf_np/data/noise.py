@@ -82,7 +82,7 @@ class Noise:
         self.rescale = rescale
         self.high = float(high)
         self.motion = motion
-        self._moved: Array | None = None
+        self._rooms: list[Array] = []
         self.ops = ops or Ops()
         self._key = stream_key(seed, _NOISE_STREAM)
         self._words = Words(self.ops.xp)
@@ -116,9 +116,7 @@ class Noise:
             )
         epoch = read_epoch(epoch, self.ops)
         if self.motion is not None:
-            if self._moved is None or self._moved.dtype != x.dtype or len(self._moved) < len(x):
-                self._moved = self.ops.empty(x.shape, x.dtype)
-            moved = self._moved[: len(x)]
+            moved = self._room(x)
             self.motion.apply(x, index, epoch, moved)
             x = moved
         draw = (self._key, epoch if self.redraw else 0)
@@ -136,3 +134,12 @@ class Noise:
             case "salt-and-pepper":
                 limits = (round(self.rate / 2 * 2**32), limit)
                 self.ops.replace(x, index, *draw, limits, (0.0, self.high), 1.0, out, self._words)
+
+    def _room(self, x: Array) -> Array:
+        """Return memory for the moved copy of a batch, the same for each of its size."""
+        for room in self._rooms:
+            if room.dtype == x.dtype and len(room) >= len(x):
+                return room[: len(x)]
+        # A smaller one is kept: a recorded step may still write there.
+        self._rooms.append(self.ops.empty(x.shape, x.dtype))
+        return self._rooms[-1]

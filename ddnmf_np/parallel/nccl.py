@@ -1,6 +1,6 @@
 """Ranks with a GPU each, whose gradients NCCL adds up; MPI carries the rest.
 
-The tests drive this file with a stand-in for CuPy: it has not been run on two GPUs yet.
+``derivations/gpu.md`` says what of it has run where.
 """
 
 from __future__ import annotations

@@ -25,7 +25,7 @@ def cupy():
 
 @dataclass
 class Crossings:
-    """What was moved from the device to the host."""
+    """Copies from the device to the host."""
 
     to_host: int = 0
 

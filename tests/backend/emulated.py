@@ -1,4 +1,4 @@
-"""What the emulated device has seen (``tests/emulator``); None of it is known of a real one."""
+"""Counts and complaints of the emulated device (``tests/emulator``); a real one has none."""
 
 import ctypes
 import os
@@ -48,6 +48,15 @@ class Emulated:
         """Return the work of the last graph that was launched."""
         lines = [line.split("\t") for line in self._library.fake_graph().decode().splitlines()]
         return [Work(int(stream), int(row), name) for stream, row, name in lines]
+
+    @contextmanager
+    def dry(self):
+        """Let launches cost the host what they cost, and do nothing."""
+        self._library.fake_dry(1)
+        try:
+            yield
+        finally:
+            self._library.fake_dry(0)
 
     @contextmanager
     def order(self, seed):

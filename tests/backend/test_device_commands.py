@@ -1,4 +1,4 @@
-"""What a user types, on a device (``python -m pytest -m gpu``); what a step there may ask for."""
+"""Commands of a user on a device (``python -m pytest -m gpu``), and the budget of a step."""
 
 import json
 import re

@@ -127,7 +127,11 @@ def test_no_kernel_escapes_the_comparison(device, emulated):
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_warm_up_compiles_and_changes_nothing(device, dtype):
+    model = Model(FEATURES, config(dtype=dtype), device.ops)
+    before = {name: block.copy() for name, block in model.state().items()}
     device.ops.warm_up(dtype)
+    for name, block in model.state().items():
+        assert_same_bits(block, before[name], name)
 
 
 @pytest.mark.parametrize("shape", [(128, 2000), (64, 16 * 1024 + 40), (1, 1)])

@@ -22,6 +22,7 @@ from ddnmf_np.config import Config
 from ddnmf_np.errors import DivergedError
 from ddnmf_np.experiments.autoencoder import Autoencoder
 from ddnmf_np.model import Model
+from ddnmf_np.runs.scoring import noisy_copy
 from ddnmf_np.training import Trainer
 
 pytestmark = pytest.mark.gpu
@@ -293,13 +294,63 @@ def test_an_interruption_is_not_swallowed(device):
     assert_same_run(trained(device.ops, WARM + 1), trainer)
 
 
-def test_an_error_in_one_lane_leaves_the_streams_joined(device):
-    streams = device.ops._streams
-    for one, two in ((lambda: 1 / 0, lambda: None), (lambda: None, lambda: 1 / 0)):
-        with pytest.raises(ZeroDivisionError):
-            device.ops.both(one, two)
-        assert (streams.network, streams.number) == (0, 0)
-    assert_same_run(trained(device.ops, 4), trained(device.ops, 4))
+@pytest.mark.parametrize("where", ["first", "second", "beside"])
+def test_an_error_leaves_the_streams_joined(device, where):
+    """Work that another stream has begun is waited for; the emulated device would see a race."""
+    ops, streams = device.ops, device.ops._streams
+    x, w = ops.zeros((4, 3), "float32"), ops.zeros((4, 2), "float32")
+    out, other = ops.zeros((3, 2), "float32"), ops.zeros((3, 2), "float32")
+
+    def one():
+        ops.sum_outer(x, w, out)
+        if where == "first":
+            raise ZeroDivisionError
+        if where == "beside":
+            streams.beside(lambda: 1 / 0)
+
+    def two():
+        ops.sum_outer(x, w, other)
+        ops.matmul(x.T, w, out=ops.zeros((3, 2), "float32"))
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        ops.both(one, two)
+    assert (streams.network, streams.number) == (0, 0)
+    out.fill(1.0)
+    other.fill(1.0)
+    assert_same_run(trained(ops, 4), trained(ops, 4))
+
+
+def test_an_error_while_recording_is_the_one_that_is_logged(emulated, device, caplog):
+    """A wait ends the recording; that the joins fail then is not the reason."""
+    trainer = Trainer(Model(FEATURES, config(), device.ops), data())
+    iterate = trainer._iterate
+
+    def work(index):
+        def wait():
+            if capturing(device.ops):
+                device.ops.xp.cuda.Stream.null.synchronize()
+                device.ops.xp.cuda.get_current_stream().synchronize()
+
+        device.ops.both(lambda: None, wait)
+        iterate(index)
+
+    trainer._iterate = work
+    trainer.train(WARM + 1)
+    assert "cudaErrorStreamCaptureUnsupported" in caplog.text
+    assert "Invalidated" not in caplog.text
+    assert "a wait while a stream is captured" in emulated.complaints()
+
+
+def test_scratch_of_the_noise_outlives_a_larger_batch(device):
+    """A recorded step writes where it wrote, also after a larger batch has taken more room."""
+    options = {"noise_shift": 1.5, "image_shape": (FEATURES, 1)}
+    trainer = Trainer(Model(FEATURES, config(**options), device.ops), data())
+    trainer.train(WARM + 1)
+    noisy_copy(trainer, data(200))
+    arrays = [device.ops.zeros((BATCH, FEATURES), "float32") for _ in range(20)]
+    trainer.train(WARM + 3)
+    assert not any(array.any() for array in arrays)
 
 
 def test_without_the_bindings_nothing_is_recorded(device):

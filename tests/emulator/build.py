@@ -124,19 +124,23 @@ def runtime(root: Path, package: str, headers: str) -> Path:
         fetch = ["download", "--no-deps", "--no-binary", "cupy", release.replace("-", "==")]
         pip(*fetch, "-d", str(root), CUPY_INSTALL_USE_STUB="1")
         with tarfile.open(root / f"{release}.tar.gz") as archive:
-            archive.extractall(root, filter="data")
+            archive.extractall(root / "unpacked", filter="data")
+        (root / "unpacked" / release).rename(source)  # whole, or not there
+    if not (root / "tools" / "Cython").is_dir():
         pip("install", "--target", str(root / "tools"), "Cython>=3.2,<3.3,!=3.2.6")
     cuda_h = Path(headers, "cuda.h").read_text("utf-8")
     cuda_version = re.search(r"#define CUDA_VERSION (\d+)", cuda_h)[1]
-    subprocess.run(
+    translated = subprocess.run(
         [sys.executable, "-m", "cython", "-3", "--cplus",
          "--module-name", "cupy_backends.cuda.api.runtime", "-X", "binding=False",
          "-X", "c_api_binop_methods=True", "-X", "warn.deprecated.IF=False",
          "-E", f"CUPY_CUDA_VERSION={cuda_version},CUPY_HIP_VERSION=0,CUPY_USE_CUDA_PYTHON=False",
          "-o", code, "cupy_backends/cuda/api/runtime.pyx"],
-        cwd=source, env=os.environ | {"PYTHONPATH": str(root / "tools")}, check=True,
-        stderr=subprocess.DEVNULL,
+        cwd=source, env=os.environ | {"PYTHONPATH": str(root / "tools")},
+        stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
+    if translated.returncode:  # its many warnings are of no interest otherwise
+        raise SystemExit(translated.stderr)
     compiler("-O1", "-c", f"-I{sysconfig.get_paths()['include']}", f"-I{root}/shims",
              f"-I{headers}", f"-I{source}/cupy_backends/cuda/api", code,
              "-o", root / "runtime.o")  # fmt: skip
@@ -195,4 +199,6 @@ def pip(*arguments: str, **environment: str) -> None:
 if __name__ == "__main__":
     if len(sys.argv) != 2:
         raise SystemExit(__doc__.split("\n")[0])
+    if " " in str(Path(sys.argv[1]).resolve()):
+        raise SystemExit(f"{sys.argv[1]}: LD_PRELOAD takes no spaces; choose another folder")
     main(Path(sys.argv[1]).resolve())

@@ -132,6 +132,7 @@ static int submit(void* sp, std::string name, Touched touched, std::function<voi
     std::lock_guard<std::recursive_mutex> lock(mutex);
     Stream* s = stream_of(sp);
     note(s->capture ? "captured " + name.substr(0, name.find(' ')) : name.substr(0, name.find(' ')));
+    if (s->capture && s->capture->broken) return fail(901);
     if (dry && !s->capture) return 0;
     if (!s->capture) {
         merge(s->clock, waited_for);
@@ -297,6 +298,7 @@ API int cudaStreamWaitEvent(void* sp, void* ep, unsigned) {
     std::lock_guard<std::recursive_mutex> lock(mutex);
     Stream* s = stream_of(sp);
     Event* e = (Event*)ep;
+    if (s->capture && s->capture->broken) return fail(901);
     if (e->capture) {
         if (s == &null_stream) return fail(906);
         if (s->capture && s->capture != e->capture) return fail(903);
@@ -312,6 +314,7 @@ API int cudaEventDestroy(void* e) { delete (Event*)e; return 0; }
 API int cudaEventRecord(void* e, void* sp) {
     std::lock_guard<std::recursive_mutex> lock(mutex);
     Stream* s = stream_of(sp);
+    if (s->capture && s->capture->broken) return fail(901);
     *(Event*)e = {s->capture, s->clock};
     return 0;
 }

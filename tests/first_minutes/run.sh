@@ -1,6 +1,6 @@
 W=$(mktemp -d); O=$W/o; mkdir -p $O; export PYTHONPATH=$PWD:$W/site:$PYTHONPATH PYTHONUNBUFFERED=1 DDNMF_DATA=$PWD/data DDNMF_REQUIRE_GPU=1
 ls data/whl/*.whl >$O/whl.log 2>&1 && python3 -m pip install -q --no-index --no-deps --no-compile --no-cache-dir --target $W/site data/whl/*.whl
-T(){ n=$1 s=$(($2*${PERCENT:-100}/100)); shift 2; timeout -k 5 $s "$@" >$O/$n.log 2>&1; echo "== $n rc=$? at $SECONDS s"; tail -n 4 $O/$n.log | cut -c1-400; tar czf $OUT/r.tgz --exclude='*.npz' -C $W o; }
+T(){ n=$1 s=$(($2*${PERCENT:-100}/100)); shift 2; timeout -k 5 $s "$@" >$O/$n.log 2>&1; echo "== $n rc=$? at $SECONDS s"; tail -n 4 $O/$n.log | cut -c1-400; tar czf "$OUT/r.new" --exclude='*.npz' -C $W o && mv "$OUT/r.new" "$OUT/r.tgz"; }
 B(){ n=$1 s=$2; shift 2; T b-$n $s python3 -m ddnmf_np.bench --device cuda --cases ${CASE:-paper-128} --epochs 0 --rounds 1 --seconds 1 --threads 8 --output $O/b-$n --contestants "$@"; }
 (git rev-parse HEAD; nvidia-smi; python3 -m pip list) >$O/versions.log 2>&1
 P="python3 -m pytest -m gpu -q -W default -p no:cacheprovider --tb=short"
