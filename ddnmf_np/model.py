@@ -17,7 +17,7 @@ from ddnmf_np.engine.arena import Arena
 from ddnmf_np.engine.descent import Adam, GradientDescent, Momentum, Optimizer
 from ddnmf_np.engine.layers import Dense, glorot
 from ddnmf_np.engine.losses import InterpretabilityLoss
-from ddnmf_np.engine.network import Stack
+from ddnmf_np.engine.network import Network
 from ddnmf_np.engine.nmf import blocks_from_code
 from ddnmf_np.engine.problems import SAMPLES, Problem, leave_kinks, relu_sides
 from ddnmf_np.errors import CheckpointError, DataError
@@ -52,7 +52,7 @@ class Model:
 
     Attributes
     ----------
-    supervisor, student : Stack
+    supervisor, student : Network
         The networks; ``supervisor.h[l]`` is h(l), ``student.h[l]`` is h~(l).
     loss : InterpretabilityLoss
         Equation 7 as a table.
@@ -68,8 +68,8 @@ class Model:
         self.objective = config.make_objective()
         rows = rows or max(config.batch_size, 256)
         supervisor, student = _layers(n_features, config, self.objective.base_bias)
-        self.supervisor = Stack(supervisor, rows=rows, dtype=config.dtype, ops=self.ops)
-        self.student = Stack(student, rows=rows, dtype=config.dtype, ops=self.ops)
+        self.supervisor = Network(supervisor, rows=rows, dtype=config.dtype, ops=self.ops)
+        self.student = Network(student, rows=rows, dtype=config.dtype, ops=self.ops)
         self._join()
         for stream, net in enumerate(NETS):
             glorot(self.nets[net].layers, config.seed, stream)
@@ -171,11 +171,11 @@ class Model:
     def _descend(self, number: int, x: Array, observed: Array | None) -> None:
         """Run one network backward, measure its losses on the way, and move its parameters."""
         net = self.nets[NETS[number]]
-        taps = self.loss.taps(NETS[number], x, measure=True, observed=observed)
+        direct = self.loss.direct_gradients(NETS[number], x, measure=True, observed=observed)
         if net.arena.size > _CACHED:
-            net.backward(taps, after=lambda span: self.optimizer.update(number, span))
+            net.backward(direct, after=lambda span: self.optimizer.update(number, span))
         else:  # a call for all layers costs least where all are in the cache
-            net.backward(taps)
+            net.backward(direct)
             self.optimizer.update(number)
 
     def forward(self, x: Array, x_noisy: Array) -> None:
@@ -185,7 +185,7 @@ class Model:
     def backward(self, x: Array, observed: Array | None = None) -> None:
         """Compute the gradients of both networks (equation 9 and equation 10)."""
         for net in NETS:
-            self.nets[net].backward(self.loss.taps(net, x, observed=observed))
+            self.nets[net].backward(self.loss.direct_gradients(net, x, observed=observed))
 
     def project(self) -> None:
         """Set negative NMF weights to 0, as far as the configuration asks for it."""
@@ -215,12 +215,12 @@ class Model:
         """Return the supervisor's output ``y`` for samples, shape (n, n_features)."""
         return self._apply(self.supervisor, x, 0, self.depth)
 
-    def _apply(self, stack: Stack, x: Array, start: int, stop: int) -> Array:
+    def _apply(self, network: Network, x: Array, start: int, stop: int) -> Array:
         x = self.ops.to_device(x, self.dtype)
-        out = self.ops.empty((x.shape[0], stack.widths[stop]), self.dtype)
-        for piece, batch in stack.batches(x):
+        out = self.ops.empty((x.shape[0], network.widths[stop]), self.dtype)
+        for piece, batch in network.batches(x):
             seen = self.filled(batch) if start == 0 else batch
-            out[piece] = stack.forward(seen, start=start, stop=stop)
+            out[piece] = network.forward(seen, start=start, stop=stop)
         return out
 
     def filled(self, x: Array) -> Array:
@@ -254,15 +254,15 @@ class Model:
             recording leaves ``h`` as it was then.
         """
         xp = self.ops.xp
-        for stack, x in zip(self.nets.values(), batch, strict=False):
-            stack.expect(x)
-        for net, stack in self.nets.items():
-            for number, h in enumerate(stack.h):
+        for network, x in zip(self.nets.values(), batch, strict=False):
+            network.expect(x)
+        for net, network in self.nets.items():
+            for number, h in enumerate(network.h):
                 if not bool(xp.isfinite(h).all()):
                     return f"activation of {net} layer {number}" if number else f"input of {net}"
-        for net, stack in self.nets.items():
-            for name in stack.arena.shapes:
-                if not bool(xp.isfinite(stack.arena.param(name)).all()):
+        for net, network in self.nets.items():
+            for name in network.arena.shapes:
+                if not bool(xp.isfinite(network.arena.param(name)).all()):
                     return f"parameter block {name} of the {net}"
         return None
 
@@ -273,8 +273,8 @@ class Model:
         the model is on the host the arrays are views: copy what must outlive the next step.
         """
         state: dict[str, Array] = {}
-        for net, stack in self.nets.items():
-            arena = stack.arena
+        for net, network in self.nets.items():
+            arena = network.arena
             for suffix, flat in _flats(arena):
                 host = self.ops.to_host(flat)
                 state |= {f"{net}.{b}{suffix}": arena.view(host, b) for b in arena.shapes}
@@ -298,8 +298,8 @@ class Model:
         if steps is not None:
             _ = self.optimizer  # takes the memory that the slots are put back into
         blocks: list[tuple[Array, Array]] = []
-        for net, stack in self.nets.items():
-            arena = stack.arena
+        for net, network in self.nets.items():
+            arena = network.arena
             for suffix, flat in _flats(arena) if steps is not None else [("", arena.params)]:
                 for block, shape in arena.shapes.items():
                     name = f"{net}.{block}{suffix}"
@@ -360,17 +360,17 @@ class Model:
         if observed is not None:
             observed = self.ops.to_device(observed)
             twin.loss.allow_missing()
-        for stack in twin.nets.values():
-            leave_kinks(stack, rng)
+        for network in twin.nets.values():
+            leave_kinks(network, rng)
         clean, noisy = (self.ops.to_device(a, "float64") for a in (x, x_noisy))
         return [twin._problem(net, clean, noisy, observed) for net in NETS]
 
     def _problem(self, net: str, x: Array, x_noisy: Array, observed: Array | None) -> Problem:
-        stack = self.nets[net]
+        network = self.nets[net]
         inputs = {"supervisor": x, "student": x_noisy}
 
         def value() -> float:
-            stack.forward(inputs[net])
+            network.forward(inputs[net])
             self.loss.reset()
             self.loss.measure(x, net, observed)
             return self.loss.values(x.shape[0])["loss_in"]
@@ -379,9 +379,9 @@ class Model:
             self.forward(x, x_noisy)
             self.backward(x, observed)
 
-        arena = stack.arena
+        arena = network.arena
         blocks = {name: (arena.param(name), arena.grad(name)) for name in arena.shapes}
-        return Problem(net, self.ops, blocks, value, gradient, lambda: relu_sides(stack))
+        return Problem(net, self.ops, blocks, value, gradient, lambda: relu_sides(network))
 
 
 def make_optimizer(config: Config, arenas: Sequence[Arena]) -> Optimizer:

@@ -28,7 +28,7 @@ import numpy as np
 from sklearn.decomposition import PCA
 
 from ddnmf_np.engine.layers import Dense
-from ddnmf_np.engine.network import Stack
+from ddnmf_np.engine.network import Network
 from ddnmf_np.evaluation.interpret import hoyer_sparsity
 from ddnmf_np.teaching import check, images, nmf
 from ddnmf_np.teaching.display import COLORS, image_rows, new_figure, show, show_source
@@ -175,7 +175,7 @@ show(figure, "two histograms: the parts of NMF are sparser than the components o
 
 # %%
 layer = Dense(rank, x.shape[1], "relu", bias=False)  # the recovery layer of equation 3
-Stack([layer], rows=len(x))
+Network([layer], rows=len(x))
 layer.W[...] = W
 print("layer and product agree:", np.allclose(layer.forward(H), H @ W.T, rtol=1e-5, atol=1e-6))
 

@@ -29,7 +29,7 @@ import numpy as np
 from ddnmf_np import gradcheck
 from ddnmf_np.backends.ops import Ops
 from ddnmf_np.engine.layers import Dense, glorot
-from ddnmf_np.engine.network import Stack
+from ddnmf_np.engine.network import Network
 from ddnmf_np.teaching import check, images
 from ddnmf_np.teaching.display import image_rows, matrices, new_figure, show, show_source
 
@@ -48,7 +48,7 @@ from ddnmf_np.teaching.display import image_rows, matrices, new_figure, show, sh
 x, labels, shape = images(64)
 x = x.astype("float64")
 layer = Dense(x.shape[1], 8, "relu")
-Stack([layer], rows=len(x), dtype="float64")  # gives the layer its memory
+Network([layer], rows=len(x), dtype="float64")  # gives the layer its memory
 glorot([layer], seed=0, stream=0)
 
 one = x[0]

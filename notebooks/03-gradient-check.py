@@ -30,7 +30,7 @@ import numpy as np
 from ddnmf_np import gradcheck
 from ddnmf_np.engine import gradcheck as checker
 from ddnmf_np.engine.layers import Dense, glorot
-from ddnmf_np.engine.network import Stack
+from ddnmf_np.engine.network import Network
 from ddnmf_np.teaching import bugs, check, images
 from ddnmf_np.teaching.differences import Slope
 from ddnmf_np.teaching.display import COLORS, new_figure, show, show_source
@@ -52,9 +52,9 @@ from ddnmf_np.teaching.display import COLORS, new_figure, show, show_source
 # %%
 x, labels, shape = images(20)
 D = x.shape[1]
-stack = Stack([Dense(D, 30, "tanh"), Dense(30, D, "tanh")], rows=len(x), dtype="float64")
-glorot(stack.layers, seed=0, stream=0)
-slope = Slope(stack, x)
+network = Network([Dense(D, 30, "tanh"), Dense(30, D, "tanh")], rows=len(x), dtype="float64")
+glorot(network.layers, seed=0, stream=0)
+slope = Slope(network, x)
 difference = (slope.loss(1e-5) - slope.loss(-1e-5)) / 2e-5
 print(f"from backward (equation 9):  {slope.exact:.10f}")
 print(f"from two losses, h = 1e-5:   {difference:.10f}")
@@ -110,7 +110,7 @@ for name, errors in curves.items():
 # step:
 
 # %%
-relu = Stack([Dense(D, 30, "relu"), Dense(30, D, "relu")], rows=len(x), dtype="float64")
+relu = Network([Dense(D, 30, "relu"), Dense(30, D, "relu")], rows=len(x), dtype="float64")
 glorot(relu.layers, seed=0, stream=0)
 bent = Slope(relu, x)
 errors, crossings = bent.errors(steps), [bent.crossings(step) for step in steps]
@@ -142,7 +142,7 @@ show_source(checker._direction_error)
 # to the length of the block's own gradient. All blocks of the tanh network:
 
 # %%
-report = gradcheck(stack, x)
+report = gradcheck(network, x)
 
 # %% [markdown]
 # ## Checks that miss
@@ -236,8 +236,8 @@ check("best-step", best_step)
 
 # %% tags=["exercise"]
 class Broken(Dense):
-    def backward(self, x, dx=None, taps=()):
-        super().backward(x, dx, taps)
+    def backward(self, x, dx=None, direct=()):
+        super().backward(x, dx, direct)
         # your bug here
 
 
@@ -246,8 +246,8 @@ check("plant-a-bug", Broken)
 
 # %% tags=["solution", "hide-cell"] jupyter={"source_hidden": true}
 class Broken(Dense):
-    def backward(self, x, dx=None, taps=()):
-        super().backward(x, dx, taps)
+    def backward(self, x, dx=None, direct=()):
+        super().backward(x, dx, direct)
         self.db *= 0.999  # a thousandth is enough
 
 

@@ -24,12 +24,12 @@
 # %% tags=["setup"]
 import numpy as np
 
-from ddnmf_np.backends.ops import Ops, Tap
+from ddnmf_np.backends.ops import DirectGradient, Ops
 from ddnmf_np.config import Config
 from ddnmf_np.data.order import epoch_order
 from ddnmf_np.engine.descent import GradientDescent
 from ddnmf_np.engine.layers import Dense, glorot
-from ddnmf_np.engine.network import Stack
+from ddnmf_np.engine.network import Network
 from ddnmf_np.evaluation.figures import SUPERVISOR_COLOR
 from ddnmf_np.model import Model
 from ddnmf_np.teaching import check, images
@@ -99,14 +99,15 @@ for number in (4, 3, 2, 1):
 
 # %% [markdown]
 # The package does the same, for any number of layers. What the loss wants of a layer's output is a
-# *tap*, $c\,(h - \mathrm{ref})$; the supervisor has one, at its top, with $c = 2\alpha / N$.
+# *direct gradient*, $c\,(h - \mathrm{ref})$; the supervisor has one, at its top, with
+# $c = 2\alpha / N$.
 
 # %%
-show_source(Stack.backward)
+show_source(Network.backward)
 
 # %%
-taps = model.loss.taps("supervisor", batch)
-supervisor.backward(taps)
+direct = model.loss.direct_gradients("supervisor", batch)
+supervisor.backward(direct)
 for name, gradient in gradients.items():
     found = supervisor.arena.grad(name)
     error = np.abs(found - gradient).max() / np.abs(gradient).max()
@@ -149,7 +150,7 @@ show_source(Ops.descend)
 def signal_sizes():
     """Return the root mean square of delta at each layer, on the first batch."""
     supervisor.forward(batch)
-    supervisor.backward(model.loss.taps("supervisor", batch))
+    supervisor.backward(model.loss.direct_gradients("supervisor", batch))
     return [float(np.sqrt((layer.dh[: len(batch)] ** 2).mean())) for layer in supervisor.layers]
 
 
@@ -161,7 +162,7 @@ for epoch in range(1, 61):
     for at in range(0, len(x), 64):
         some = x[order[at : at + 64]]
         total += float(((supervisor.forward(some) - some) ** 2).sum())
-        supervisor.backward(model.loss.taps("supervisor", some))
+        supervisor.backward(model.loss.direct_gradients("supervisor", some))
         descent.step()
     losses.append(total / len(x))
     if epoch in (5, 60):
@@ -200,10 +201,10 @@ show(image_rows({"g(L)": g[:8]}, shape, signed=True), "what the reconstructions 
 figure = new_figure(2.8)
 axes = figure.subplots()
 for kind, style, color in ("relu", "o-", COLORS[0]), ("sigmoid", "s--", COLORS[1]):
-    deep = Stack([Dense(D, 50, kind), *(Dense(50, 50, kind) for _ in range(7))], rows=len(batch))
+    deep = Network([Dense(D, 50, kind), *(Dense(50, 50, kind) for _ in range(7))], rows=len(batch))
     glorot(deep.layers, seed=0, stream=0)
     top = deep.forward(batch)
-    deep.backward({8: [Tap(top - 1, 1.0)]})  # a signal of ones
+    deep.backward({8: [DirectGradient(top - 1, 1.0)]})  # a signal of ones
     sizes = [float(np.sqrt((layer.dh[: len(batch)] ** 2).mean())) for layer in deep.layers]
     axes.semilogy(range(1, 9), sizes, style, color=color, label=kind)
 axes.set(xlabel="layer", ylabel="root mean square of delta")

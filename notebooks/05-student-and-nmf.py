@@ -30,7 +30,7 @@ import numpy as np
 from ddnmf_np import gradcheck
 from ddnmf_np.config import Config
 from ddnmf_np.engine.losses import InterpretabilityLoss, appositive
-from ddnmf_np.engine.network import Stack
+from ddnmf_np.engine.network import Network
 from ddnmf_np.evaluation.figures import LOSS_COLORS, STUDENT_COLOR
 from ddnmf_np.evaluation.interpret import dead_units
 from ddnmf_np.model import Model
@@ -50,7 +50,7 @@ from ddnmf_np.training import Trainer
 # $X$ is the code, here 64 numbers for each image; $H$ has 10; and $\hat X$ is the code again,
 # rebuilt as a sum of parts, the columns of $W$, each weighted by one number of $H$. With rows as
 # samples that is `H = sigmoid(code @ W_base.T)` and `code_hat = relu(H @ W_rec.T)`: two layers of
-# equation 1 without bias. So the student is a `Stack` of $L + 2$ layers, and there is no new code.
+# equation 1 without bias. So the student is a `Network` of $L + 2$ layers, without any new code.
 #
 # What it sees is not $x$ but $\tilde x = x + \varepsilon$ (equation 2,
 # [derivation](../derivations/02-noise.md)): here each pixel is lost with probability 0.1.
@@ -59,8 +59,8 @@ from ddnmf_np.training import Trainer
 x, labels, shape = images(5000)
 config = Config(widths=(128, 64), rank=10, batch_size=50)
 model = Model(x.shape[1], config, rows=500)
-for net, stack in model.nets.items():
-    print(f"{net:10} {' -> '.join(map(str, stack.widths))}")
+for net, network in model.nets.items():
+    print(f"{net:10} {' -> '.join(map(str, network.widths))}")
 
 rng = np.random.default_rng(0)
 x_noisy = x * (rng.uniform(size=x.shape) > 0.1)
@@ -112,25 +112,25 @@ for term in model.loss.terms:
 #
 # The first part is the *direct gradient*. A row $w \lVert a - b \rVert^2 / N$ gives $\frac{2w}{N}
 # (a - b)$ at $a$, if it moves $a$, and the opposite at $b$, if it moves $b$. The package calls this
-# a *tap*: a reference and a factor. Here is the function that reads them off the table, and the
-# recursion:
+# a `DirectGradient`: a reference and a factor. Here is the function that reads them off the
+# table, and the recursion:
 
 # %%
-show_source(InterpretabilityLoss.taps)
-show_source(Stack.backward)
+show_source(InterpretabilityLoss.direct_gradients)
+show_source(Network.backward)
 
 # %% [markdown]
-# Where does each tap enter, and how strong is it beside what comes from above? We ask the taps for
-# their pull, and after `backward` the layer above for what it passes down.
+# Where does each direct gradient enter, and how strong is it beside what comes from above? We ask
+# them for their pull, and after `backward` the layer above for what it passes down.
 
 # %%
 model.backward(x[:64])
-layers, taps = model.student.layers, model.loss.taps("student", x[:64])
+layers, direct = model.student.layers, model.loss.direct_gradients("student", x[:64])
 names = ["1", "2: code", "3: H", "4: recovered", "5", "6: output"]
 pulls = {"loss_ap": np.zeros(6), "loss_nc": np.zeros(6), "from above": np.zeros(6)}
 for number, layer in enumerate(layers, start=1):
     h = layer.h[:64]
-    for ref, c, _ in taps.get(number, ()):
+    for ref, c, _ in direct.get(number, ()):
         inside = any(ref is signal for signal in model.student.h)
         pulls["loss_nc" if inside else "loss_ap"][number - 1] = np.linalg.norm(c * (h - ref))
     if number < len(layers):
@@ -151,8 +151,8 @@ show(figure, "direct gradients and what comes from above, for each layer of the 
 # %% [markdown]
 # $H$ has no coloured bar: it stands in no loss, and learns from what comes down through $\hat X$
 # alone. All of that has to pass $f' = H (1 - H) \le 1/4$ and the ten rows of $W'$. So at the code
-# what has come through the module is the smallest of three pulls, and the taps there are what the
-# encoder learns from. That is what *layer by layer* is good for.
+# what has come through the module is the smallest of three pulls, and the encoder learns from the
+# direct gradients there. That is what *layer by layer* is good for.
 #
 # Is equation 10 right in this model? As in [notebook 3](03-gradient-check.ipynb):
 
@@ -165,8 +165,8 @@ print("\n".join([*lines[:2], *(line for line in lines if line.startswith("studen
 # ## What collapses without which term
 #
 # Now we train: the whole objective, and the same with a part of the table switched off. A row with
-# weight 0 does nothing; a row that moves one end less has one tap less. Everything else is equal:
-# first weights, noise, order of images, number of steps.
+# weight 0 does nothing; a row that moves one end less has one direct gradient less. Everything else
+# is equal: first weights, noise, order of images, number of steps.
 #
 # We judge without labels, on images that were not trained on:
 #

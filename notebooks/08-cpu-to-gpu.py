@@ -44,11 +44,11 @@ from ddnmf_np.training import Trainer
 #
 # CuPy has NumPy's functions under NumPy's names, on arrays that live in the GPU's memory. So the
 # engine asks for its array module once, and calls it `xp`. All arithmetic is in methods of one
-# object, `Ops`; a layer holds an `Ops` and never names a library. Here is the tap of equation 10,
-# the descent of equation 8, and what moves data:
+# object, `Ops`; a layer holds an `Ops` and never names a library. Here is the direct gradient of
+# equation 10, the descent of equation 8, and what moves data:
 
 # %%
-for method in (Ops.tap, Ops.descend, Ops.to_device, Ops.to_host):
+for method in (Ops.add_direct, Ops.descend, Ops.to_device, Ops.to_host):
     show_source(method)
 
 # %% [markdown]
@@ -127,7 +127,7 @@ now = time.thread_time if fine else time.perf_counter
 KINDS = {
     "matmul": "matrix products",
     "activate": "forward: bias, f",
-    "delta": "backward: taps, f', db",
+    "delta": "backward: direct, f', db",
     "adam": "Adam",
     "replace": "noise",
 }
@@ -365,9 +365,9 @@ def roofline_time(flop, moved, peak, bandwidth):
 check("roofline-time", roofline_time)
 
 # %% [markdown]
-# **3. In place.** What `Ops.delta` does for a ReLU layer with one tap: overwrite `dh` with
-# $\delta = f' \odot (dh + c\,(h - \mathrm{ref}))$ and `db` with the sum of its rows (equation 10).
-# Make no array: `work` is there to be used, and every step has its `out=`. Return nothing.
+# **3. In place.** What `Ops.delta` does for a ReLU layer with one direct gradient: overwrite `dh`
+# with $\delta = f' \odot (dh + c\,(h - \mathrm{ref}))$ and `db` with the sum of its rows (equation
+# 10). Make no array: `work` is there to be used, and every step has its `out=`. Return nothing.
 
 
 # %% tags=["exercise"]

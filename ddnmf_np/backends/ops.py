@@ -32,7 +32,7 @@ Scales: TypeAlias = tuple[float, float] | Array
 """Adam's step size and epsilon, or an array of shape (2,) that holds them."""
 
 
-class Tap(NamedTuple):
+class DirectGradient(NamedTuple):
     """A direct gradient ``Grad[h] += c (h - ref)`` (equation 10), and where its loss is added.
 
     Attributes
@@ -391,14 +391,20 @@ class Ops:
     # -- equations 9 and 10: delta = f'(z) g ----------------------------------------------
 
     def delta(
-        self, kind: str, h: Array, dh: Array, taps: Sequence[Tap], work: Array, db: Array | None
+        self,
+        kind: str,
+        h: Array,
+        dh: Array,
+        direct: Sequence[DirectGradient],
+        work: Array,
+        db: Array | None,
     ) -> None:
         """Overwrite the signal ``dh`` from above with ``delta``, and ``db`` with its sum.
 
         ``g = W^T delta(above) + Grad[h]``, ``delta = f'(z) g``, ``db = sum over rows of delta``
-        (equation 9, equation 10), and the distances of the taps for equations 4 to 6: all that a
-        layer's backward pass has besides its two matrix products. The steps are the four
-        operations below; a faster form does them in one pass.
+        (equation 9, equation 10), and the distances of the direct gradients for equations 4 to 6:
+        all that a layer's backward pass has besides its two matrix products. The steps are the
+        four operations below; a faster form does them in one pass.
 
         Parameters
         ----------
@@ -408,17 +414,17 @@ class Ops:
             Output of the layer.
         dh : ndarray of shape (n, width)
             Read as what comes from the layer above, left as ``delta``.
-        taps : sequence of Tap
+        direct : sequence of DirectGradient
             ``Grad[h]``, the direct gradients at this layer.
         work : ndarray of shape (n, width)
             Overwritten.
         db : ndarray of shape (width,) or None
             Overwritten; None for a layer without bias.
         """
-        for ref, c, total in taps:
+        for ref, c, total in direct:
             if total is not None:
                 self.squared_distance(h, ref, work, out=total)
-            self.tap(h, ref, c, dh, work)
+            self.add_direct(h, ref, c, dh, work)
         self.dactivate(kind, h, dh, work)  # equation 9, equation 10: delta = f'(z) g
         if db is not None:
             self.sum_rows(dh, out=db)
@@ -495,7 +501,7 @@ class Ops:
         self.xp.subtract(a, b, out=work)
         self.xp.add(out, self.xp.vdot(work, work), out=out)  # equation 4, equation 5, equation 6
 
-    def tap(self, h: Array, ref: Array, c: float, dh: Array, work: Array) -> None:
+    def add_direct(self, h: Array, ref: Array, c: float, dh: Array, work: Array) -> None:
         """Compute ``dh += c (h - ref)``, the Grad[h] of equation 10 (and g(L) of equation 9).
 
         See ``derivations/10-student-gradient.md``.

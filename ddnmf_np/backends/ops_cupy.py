@@ -21,12 +21,12 @@ from ddnmf_np.backends.cupy_graph import Recorder, Streams
 from ddnmf_np.backends.ops import (
     ACTIVATIONS,
     Array,
+    DirectGradient,
     Epoch,
     Motion,
     Ops,
     Rate,
     Scales,
-    Tap,
     flush_constant,
     sigmoid_bound,
 )
@@ -437,30 +437,42 @@ class CupyOps(Ops):
         self._by_row("activate", z, (bound, bias, z), np.int32(_code(kind)))
 
     def delta(
-        self, kind: str, h: Array, dh: Array, taps: Sequence[Tap], work: Array, db: Array | None
+        self,
+        kind: str,
+        h: Array,
+        dh: Array,
+        direct: Sequence[DirectGradient],
+        work: Array,
+        db: Array | None,
     ) -> None:
         """Overwrite ``dh`` with ``delta``, and ``db`` with its sum (equations 9 and 10).
 
-        Of more than two taps, which no objective of the paper has, the first take the plain way.
+        Of more than two direct gradients, which no objective of the paper has, the first ones
+        take the plain way.
         """
-        super().delta("identity", h, dh, taps[:-2], work, None)
-        self._delta(_code(kind), h, dh, taps[-2:], db)
+        super().delta("identity", h, dh, direct[:-2], work, None)
+        self._delta(_code(kind), h, dh, direct[-2:], db)
         self._streams.mark()  # dW needs no more than this
 
     def squared_distance(self, a: Array, b: Array, work: Array, out: Array) -> None:
         """Compute ``out += ||a - b||^2`` (equations 4, 5 and 6), summed in float64."""
-        self._delta(0, a, None, [Tap(b, 0.0, out)], None)
+        self._delta(0, a, None, [DirectGradient(b, 0.0, out)], None)
 
     def _delta(
-        self, code: int, h: Array, dh: Array | None, taps: Sequence[Tap], db: Array | None
+        self,
+        code: int,
+        h: Array,
+        dh: Array | None,
+        direct: Sequence[DirectGradient],
+        db: Array | None,
     ) -> None:
         n, width = h.shape
         refs: list[Any] = []
-        for tap in taps:
-            ref = self._read(_shaped(tap.ref, h.shape), h.dtype)
-            refs += [ref, h.dtype.type(tap.c)]
-        refs += [NULL, h.dtype.type(0)] * (2 - len(taps))
-        totals = [NULL if tap.total is None else tap.total for tap in taps]
+        for term in direct:
+            ref = self._read(_shaped(term.ref, h.shape), h.dtype)
+            refs += [ref, h.dtype.type(term.c)]
+        refs += [NULL, h.dtype.type(0)] * (2 - len(direct))
+        totals = [NULL if term.total is None else term.total for term in direct]
         outputs = [NULL if array is None else _written(array) for array in (dh, db)]
         network = self._streams.network
         arrays = (

@@ -12,7 +12,7 @@ from typing import Any
 import numba
 import numpy as np
 
-from ddnmf_np.backends.ops import Array, Epoch, Ops, Rate, Scales, Tap, flush_constant
+from ddnmf_np.backends.ops import Array, DirectGradient, Epoch, Ops, Rate, Scales, flush_constant
 from ddnmf_np.backends.philox import LOW_WORD, MULTIPLIERS, ROUNDS, WEYL, Words
 
 IDENTITY, RELU, SIGMOID, TANH = range(4)
@@ -212,7 +212,7 @@ class NumbaOps(Ops):
         self.replace(a, index, key, 0, (0, 0), (0.0, 0.0), 1.0, a.copy(), Words())
         self.interpolate(a, np.zeros((1, 6)), (2, 2), a.copy())
         self.activate("relu", a, flat)
-        self.delta("relu", a, a.copy(), [Tap(a, 1.0, total)], a.copy(), flat)
+        self.delta("relu", a, a.copy(), [DirectGradient(a, 1.0, total)], a.copy(), flat)
         self.momentum(flat, flat.copy(), flat.copy(), 1.0, 0.0, flat)
         self.adam(flat, flat.copy(), flat.copy(), flat.copy(), (1.0, 1.0), 0.0, 0.0, flat)
 
@@ -248,19 +248,26 @@ class NumbaOps(Ops):
             super().activate(kind, z, b)
 
     def delta(
-        self, kind: str, h: Array, dh: Array, taps: Sequence[Tap], work: Array, db: Array | None
+        self,
+        kind: str,
+        h: Array,
+        dh: Array,
+        direct: Sequence[DirectGradient],
+        work: Array,
+        db: Array | None,
     ) -> None:
         """Overwrite ``dh`` with ``delta``, ``db`` with its sum (equations 9, 10), in one pass.
 
-        Softplus, and more than two taps, which no objective here has, take the plain way.
+        Softplus, and more than two direct gradients, which no objective here has, take the plain
+        way.
         """
-        code, count = CODES.get(kind, -1), len(taps)
-        odd = any(tap.ref.dtype != h.dtype or tap.ref.shape != h.shape for tap in taps)
+        code, count = CODES.get(kind, -1), len(direct)
+        odd = any(term.ref.dtype != h.dtype or term.ref.shape != h.shape for term in direct)
         if code < 0 or count > 2 or odd or h.shape[1] == 1:  # NumPy adds up one column in pairs
-            super().delta(kind, h, dh, taps, work, db)
+            super().delta(kind, h, dh, direct, work, db)
             return
-        one = taps[0] if count > 0 else Tap(h, 0.0)
-        two = taps[1] if count > 1 else one
+        one = direct[0] if count > 0 else DirectGradient(h, 0.0)
+        two = direct[1] if count > 1 else one
         as_dtype = h.dtype.type
         squares = _delta(
             code, h, dh, count,
@@ -268,9 +275,9 @@ class NumbaOps(Ops):
             two.ref, as_dtype(two.c), two.total is not None,
             h[0, :0] if db is None else db,
         )  # fmt: skip
-        for tap, square in zip(taps, squares, strict=False):
-            if tap.total is not None:
-                tap.total[0] += square
+        for term, square in zip(direct, squares, strict=False):
+            if term.total is not None:
+                term.total[0] += square
 
     def momentum(self, p: Array, g: Array, v: Array, lr: Rate, mu: float, work: Array) -> None:
         """Compute ``v = mu v + g``, then ``p -= lr v``, in one pass."""

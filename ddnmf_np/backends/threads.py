@@ -1,8 +1,8 @@
 """Two threads for two networks: who computes beside whom, and with how many threads of BLAS.
 
 The supervisor and the student meet once a step: both forward passes must be done before either
-backward pass begins, since the taps of equations 9 and 10 read both. Everything else of one
-network is independent of the other, so each may have a thread to itself. The results are the
+backward pass begins, since the direct gradients of equations 9 and 10 read both. Everything else
+of one network is independent of the other, so each may have a thread to itself. The results are the
 same bits whichever runs first, because neither writes what the other reads.
 """
 

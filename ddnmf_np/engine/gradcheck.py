@@ -20,8 +20,8 @@ import numpy as np
 
 from ddnmf_np.backends.ops import Array
 from ddnmf_np.engine.layers import Dense, glorot
-from ddnmf_np.engine.network import Stack
-from ddnmf_np.engine.problems import DIRECTIONS, Checkable, Problem, check_input, stack_problem
+from ddnmf_np.engine.network import Network
+from ddnmf_np.engine.problems import DIRECTIONS, Checkable, Problem, check_input, network_problem
 from ddnmf_np.errors import UsageError
 
 TOLERANCE = 1e-6
@@ -110,7 +110,7 @@ def gradcheck(
 
     Parameters
     ----------
-    target : Dense, Stack, Model or fitted DDNMF
+    target : Dense, Network, Model or fitted DDNMF
         What to check. It is not changed: the check works on a float64 copy.
     x : array_like of shape (n, features), optional
         Input; by default 5 random samples.
@@ -161,20 +161,20 @@ def gradcheck(
     if directions < 1:
         raise UsageError(f"directions is {directions}; expected at least 1")
     target = getattr(target, "model_", target)
-    if observed is not None and isinstance(target, (Dense, Stack)):
+    if observed is not None and isinstance(target, (Dense, Network)):
         raise UsageError("observed is for a model, whose losses compare with data; leave it out")
     if isinstance(target, Dense):
         lone = target.unbound()
-        stack = Stack([lone], rows=1, dtype="float64", ops=getattr(target, "ops", None))
+        network = Network([lone], rows=1, dtype="float64", ops=getattr(target, "ops", None))
         if not hasattr(target, "W"):
-            glorot(stack.layers, seed, 0)
+            glorot(network.layers, seed, 0)
         else:
             lone.W[...] = target.W.astype("float64")
             if lone.b is not None and target.b is not None:
                 lone.b[...] = target.b.astype("float64")
-        problems = [stack_problem(stack, x, seed, repr(target))]
-    elif isinstance(target, Stack):
-        problems = [stack_problem(target, x, seed, "stack")]
+        problems = [network_problem(network, x, seed, repr(target))]
+    elif isinstance(target, Network):
+        problems = [network_problem(target, x, seed, "network")]
     elif isinstance(target, Checkable):
         problems = target.gradient_problems(
             check_input(x, "x"),
@@ -184,7 +184,7 @@ def gradcheck(
         )
     else:
         raise UsageError(
-            f"target is a {type(target).__name__}; expected a Dense, a Stack, a Model or a "
+            f"target is a {type(target).__name__}; expected a Dense, a Network, a Model or a "
             "fitted DDNMF"
         )
     results = tuple(

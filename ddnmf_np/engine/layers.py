@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ddnmf_np.backends.ops import ACTIVATIONS, Array, Ops, Tap
+from ddnmf_np.backends.ops import ACTIVATIONS, Array, DirectGradient, Ops
 from ddnmf_np.engine.arena import Arena
 from ddnmf_np.errors import DataError, UsageError
 
@@ -136,7 +136,9 @@ class Dense:
         ops.activate(self.activation, h, self.b)  # equation 1; without b, equation 3
         return h
 
-    def backward(self, x: Array, dx: Array | None = None, taps: Sequence[Tap] = ()) -> None:
+    def backward(
+        self, x: Array, dx: Array | None = None, direct: Sequence[DirectGradient] = ()
+    ) -> None:
         """Turn the signal in ``dh`` into ``delta`` and gradients (equation 9, equation 10).
 
         ``g = dh + Grad[h]``; ``delta = f'(z) g``; ``dW = sum_i delta_i x_i^T``, a sum of outer
@@ -149,13 +151,13 @@ class Dense:
             What `forward` was given.
         dx : ndarray of shape (n, fan_in), optional
             Overwritten with the signal for ``x``. The first layer of a network needs none.
-        taps : sequence of Tap
+        direct : sequence of DirectGradient
             ``Grad[h]``, the direct gradients at this layer.
         """
         ops = self.ops
         n = x.shape[0]
         delta = self.dh[:n]
-        ops.delta(self.activation, self.h[:n], delta, taps, self.work[:n], self.db)
+        ops.delta(self.activation, self.h[:n], delta, direct, self.work[:n], self.db)
         if dx is not None:
             ops.matmul(delta, self.W, out=dx)  # (n, out) @ (out, in) -> (n, in)
         ops.sum_outer(delta, x, out=self.dW)  # (out, n) @ (n, in) -> (out, in)

@@ -12,8 +12,8 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from ddnmf_np.backends.ops import Array, Tap
-from ddnmf_np.engine.network import Stack
+from ddnmf_np.backends.ops import Array, DirectGradient
+from ddnmf_np.engine.network import Network
 from ddnmf_np.errors import UsageError
 
 Reduction = Literal["sum", "mean"]
@@ -150,7 +150,7 @@ class InterpretabilityLoss:
     ----------
     objective : Objective
         Weights and options.
-    supervisor, student : Stack
+    supervisor, student : Network
         The two networks; the student has two layers more.
 
     Attributes
@@ -161,7 +161,7 @@ class InterpretabilityLoss:
         Squared distances added up since `reset`, on the device.
     """
 
-    def __init__(self, objective: Objective, supervisor: Stack, student: Stack) -> None:
+    def __init__(self, objective: Objective, supervisor: Network, student: Network) -> None:
         if student.depth != supervisor.depth + 2:
             raise UsageError(
                 f"the student has {student.depth} layers and the supervisor {supervisor.depth}; "
@@ -182,9 +182,9 @@ class InterpretabilityLoss:
         """Take the memory that batches with missing entries need: one target for each data term."""
         for term in self.terms:
             if term.b.net == "data" and term.a not in self._targets:
-                stack = self.nets[term.a.net]
-                shape = (stack.rows, stack.widths[term.a.layer])
-                self._targets[term.a] = self.ops.empty(shape, stack.arena.params.dtype)
+                network = self.nets[term.a.net]
+                shape = (network.rows, network.widths[term.a.layer])
+                self._targets[term.a] = self.ops.empty(shape, network.arena.params.dtype)
 
     def measure(self, x: Array, net: str | None = None, observed: Array | None = None) -> None:
         """Add the squared distances of this batch to ``sums`` (equations 4, 5 and 6).
@@ -224,7 +224,7 @@ class InterpretabilityLoss:
             values["loss_in"] += term.weight * value  # equation 7
         return values
 
-    def taps(
+    def direct_gradients(
         self,
         net: str,
         x: Array,
@@ -232,7 +232,7 @@ class InterpretabilityLoss:
         measure: bool = False,
         observed: Array | None = None,
         n: int | None = None,
-    ) -> dict[int, list[Tap]]:
+    ) -> dict[int, list[DirectGradient]]:
         """Return the direct gradients of a network (``Grad`` of equation 10, g(L) of 9).
 
         See ``derivations/10-student-gradient.md``. A term ``weight ||a - b||^2 / N`` contributes
@@ -242,7 +242,7 @@ class InterpretabilityLoss:
         Parameters
         ----------
         net : {"supervisor", "student"}
-            Whose taps.
+            Whose direct.
         x : ndarray of shape (n, D)
             The clean batch; both networks have run forward.
         measure : bool
@@ -256,15 +256,15 @@ class InterpretabilityLoss:
             N, the samples of the batch; by default those of ``x``, which may be a part of it. See
             ``derivations/16-scaling.md``.
         """
-        taps: dict[int, list[Tap]] = {}
+        direct: dict[int, list[DirectGradient]] = {}
         for number, term in enumerate(self.terms):
             c = 2.0 * term.weight * self._scale(term, n or x.shape[0])
             total = self.sums[number : number + 1] if measure else None
             for end, ref, adds_to in ((term.a, term.b, total), (term.b, term.a, None)):
                 if end.net == net and end in term.moves:
                     target = self._reference(term, ref, x, observed)
-                    taps.setdefault(end.layer, []).append(Tap(target, c, adds_to))
-        return taps
+                    direct.setdefault(end.layer, []).append(DirectGradient(target, c, adds_to))
+        return direct
 
     def _reference(self, term: Term, signal: Signal, x: Array, observed: Array | None) -> Array:
         """Return what a term compares an output with: that output itself where data are missing."""

@@ -7,16 +7,16 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from copy import copy
 from typing import Any, TypeAlias
 
-from ddnmf_np.backends.ops import Array, Ops, Tap
+from ddnmf_np.backends.ops import Array, DirectGradient, Ops
 from ddnmf_np.engine.arena import Arena
 from ddnmf_np.engine.layers import Dense
 from ddnmf_np.errors import UsageError
 
-Taps: TypeAlias = Mapping[int, Sequence[Tap]]
+DirectGradients: TypeAlias = Mapping[int, Sequence[DirectGradient]]
 """Direct gradients by layer number."""
 
 
-class Stack:
+class Network:
     """Layers 1 to depth, with their parameters in one arena.
 
     Parameters
@@ -48,18 +48,20 @@ class Stack:
         ops: Ops | None = None,
     ) -> None:
         if not layers:
-            raise UsageError("Stack: layers is empty; expected at least one Dense")
+            raise UsageError("Network: layers is empty; expected at least one Dense")
         for number, (below, above) in enumerate(itertools.pairwise(layers), start=1):
             if below.fan_out != above.fan_in:
                 raise UsageError(
-                    f"Stack: layer {number} gives {below.fan_out} features but layer "
+                    f"Network: layer {number} gives {below.fan_out} features but layer "
                     f"{number + 1} takes {above.fan_in}; make the two equal"
                 )
         for layer in layers:
             if hasattr(layer, "ops"):
-                raise UsageError(f"Stack: {layer!r} is part of another Stack; take its unbound()")
+                raise UsageError(
+                    f"Network: {layer!r} is part of another Network; take its unbound()"
+                )
         if rows < 1:
-            raise UsageError(f"Stack: rows is {rows}; expected at least 1")
+            raise UsageError(f"Network: rows is {rows}; expected at least 1")
         self.layers = list(layers)
         self._bind(ops or Ops(), rows, dtype)
 
@@ -70,7 +72,7 @@ class Stack:
         for number, layer in enumerate(self.layers, start=1):
             layer.label = layer.label or str(number)
             if shapes.keys() & layer.shapes().keys():
-                raise UsageError(f"Stack: two layers are labelled {layer.label!r}; rename one")
+                raise UsageError(f"Network: two layers are labelled {layer.label!r}; rename one")
             shapes |= layer.shapes()
         self.arena = Arena(ops, shapes, dtype)
         for layer in self.layers:
@@ -109,7 +111,10 @@ class Stack:
         return self.h[-1]
 
     def backward(
-        self, taps: Taps, dx: Array | None = None, after: Callable[[slice], None] | None = None
+        self,
+        direct: DirectGradients,
+        dx: Array | None = None,
+        after: Callable[[slice], None] | None = None,
     ) -> None:
         """Compute all gradients from the direct ones (equation 9 and equation 10).
 
@@ -119,22 +124,24 @@ class Stack:
 
         Parameters
         ----------
-        taps : mapping of int to sequence of Tap
-            ``Grad[h(l)]`` by layer number l: the sum of ``c (h - ref)`` over its taps.
+        direct : mapping of int to sequence of DirectGradient
+            ``Grad[h(l)]`` by layer number l: the sum of ``c (h - ref)`` over its direct.
         dx : ndarray of shape (n, widths[0]), optional
             Overwritten with the gradient for the input, if given.
         after : callable, optional
             Called with the span of each layer in the arena as soon as its gradients are there
             and its weights are no longer needed: what it does meets both in the cache.
         """
-        if unknown := taps.keys() - range(1, self.depth + 1):
-            raise UsageError(f"Stack: taps name layers {sorted(unknown)} of 1 to {self.depth}")
+        if unknown := direct.keys() - range(1, self.depth + 1):
+            raise UsageError(
+                f"Network: direct gradients name layers {sorted(unknown)} of 1 to {self.depth}"
+            )
         n = self.h[0].shape[0]
         self.layers[-1].dh[:n].fill(0.0)  # nothing comes from above the last layer
         for number in range(self.depth, 0, -1):
             layer = self.layers[number - 1]
             below = self.layers[number - 2].dh[:n] if number > 1 else dx
-            layer.backward(self.h[number - 1], below, taps.get(number, ()))
+            layer.backward(self.h[number - 1], below, direct.get(number, ()))
             if after is not None:
                 after(layer.span)
 
@@ -171,8 +178,8 @@ class Stack:
             piece = slice(at, min(at + self.rows, x.shape[0]))
             yield piece, x[piece]
 
-    def copy(self, *, rows: int, dtype: Any) -> Stack:
-        """Return a stack with the same layers and parameters, in its own memory.
+    def copy(self, *, rows: int, dtype: Any) -> Network:
+        """Return a network with the same layers and parameters, in its own memory.
 
         The classes of the network and of its layers are kept.
         """

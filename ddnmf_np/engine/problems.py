@@ -11,8 +11,8 @@ from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
-from ddnmf_np.backends.ops import Array, Ops, Tap
-from ddnmf_np.engine.network import Stack
+from ddnmf_np.backends.ops import Array, DirectGradient, Ops
+from ddnmf_np.engine.network import Network
 from ddnmf_np.errors import DataError
 
 DIRECTIONS, SAMPLES = 2, 3
@@ -75,54 +75,55 @@ def check_input(x: Any, name: str) -> Array | None:
     return array
 
 
-def leave_kinks(stack: Stack, rng: np.random.Generator) -> None:
+def leave_kinks(network: Network, rng: np.random.Generator) -> None:
     """Shift every bias by at most 0.01, so that no pre-activation is exactly 0 by construction.
 
     With the zero biases of a fresh network, a sample for which a whole ReLU layer is off has
     ``z = 0`` throughout the layer above: no step is small enough to stay on one side of that.
     """
-    for layer in stack.layers:
+    for layer in network.layers:
         if layer.b is not None:
-            layer.b += stack.ops.to_device(rng.uniform(-0.01, 0.01, layer.fan_out), layer.b.dtype)
+            layer.b += network.ops.to_device(rng.uniform(-0.01, 0.01, layer.fan_out), layer.b.dtype)
 
 
-def relu_sides(stack: Stack) -> Array:
+def relu_sides(network: Network) -> Array:
     """Return which ReLU outputs of the last forward pass are above zero, as one flat array."""
-    xp = stack.ops.xp
+    xp = network.ops.xp
     sides = [
         (h > 0).ravel()
-        for layer, h in zip(stack.layers, stack.h[1:], strict=True)
+        for layer, h in zip(network.layers, network.h[1:], strict=True)
         if layer.activation == "relu"
     ]
     flat: Array = xp.concatenate(sides) if sides else xp.zeros((0,), bool)
     return flat
 
 
-def stack_problem(target: Stack, x: Any, seed: int, label: str) -> Problem:
+def network_problem(target: Network, x: Any, seed: int, label: str) -> Problem:
     """State the problem of a network: squared distance from a random target at every layer."""
     rng = np.random.default_rng([seed, SAMPLES])
     x = check_input(x, "x")
     if x is None:
         x = rng.uniform(0.0, 1.0, (5, target.widths[0]))
-    stack = target.copy(rows=x.shape[0], dtype="float64")
-    leave_kinks(stack, rng)
-    ops = stack.ops
+    network = target.copy(rows=x.shape[0], dtype="float64")
+    leave_kinks(network, rng)
+    ops = network.ops
     x = ops.to_device(x, "float64").copy()
     dx = ops.zeros(x.shape, "float64")
     goals = [
-        ops.to_device(rng.normal(size=(x.shape[0], width)), "float64") for width in stack.widths[1:]
+        ops.to_device(rng.normal(size=(x.shape[0], width)), "float64")
+        for width in network.widths[1:]
     ]
-    taps = {number: [Tap(goal, 2.0)] for number, goal in enumerate(goals, start=1)}
+    direct = {number: [DirectGradient(goal, 2.0)] for number, goal in enumerate(goals, start=1)}
 
     def loss() -> float:
-        stack.forward(x)
-        return sum(float(((h - g) ** 2).sum()) for h, g in zip(stack.h[1:], goals, strict=True))
+        network.forward(x)
+        return sum(float(((h - g) ** 2).sum()) for h, g in zip(network.h[1:], goals, strict=True))
 
     def gradient() -> None:
-        stack.forward(x)
-        stack.backward(taps, dx)
+        network.forward(x)
+        network.backward(direct, dx)
 
     blocks = {
-        name: (stack.arena.param(name), stack.arena.grad(name)) for name in stack.arena.shapes
+        name: (network.arena.param(name), network.arena.grad(name)) for name in network.arena.shapes
     }
-    return Problem(label, ops, blocks | {"x": (x, dx)}, loss, gradient, lambda: relu_sides(stack))
+    return Problem(label, ops, blocks | {"x": (x, dx)}, loss, gradient, lambda: relu_sides(network))

@@ -10,12 +10,12 @@ from functools import cached_property
 
 import numpy as np
 
-from ddnmf_np.backends.ops import Array, Ops, Tap
+from ddnmf_np.backends.ops import Array, DirectGradient, Ops
 from ddnmf_np.backends.threads import Lanes
 from ddnmf_np.config import Config
 from ddnmf_np.engine.descent import Optimizer
 from ddnmf_np.engine.layers import Dense, glorot
-from ddnmf_np.engine.network import Stack
+from ddnmf_np.engine.network import Network
 from ddnmf_np.engine.problems import SAMPLES, Problem, leave_kinks, relu_sides
 from ddnmf_np.errors import DataError, UsageError
 from ddnmf_np.model import make_optimizer
@@ -29,7 +29,7 @@ class ReconstructionLoss:
 
     Parameters
     ----------
-    stack : Stack
+    stack : Network
         The network.
     mean : bool
         Whether it is a mean over features too.
@@ -40,7 +40,7 @@ class ReconstructionLoss:
         Squared distances added up since `reset`, on the device.
     """
 
-    def __init__(self, stack: Stack, *, mean: bool) -> None:
+    def __init__(self, stack: Network, *, mean: bool) -> None:
         self.stack = stack
         self.divisor: int = stack.widths[-1] if mean else 1
         self.sums = stack.ops.zeros((1,), "float64")
@@ -54,10 +54,12 @@ class ReconstructionLoss:
         total = float(self.stack.ops.to_host(self.sums)[0])
         return {"loss_rec": total / (n * self.divisor)}
 
-    def taps(self, x: Array, *, measure: bool = False) -> dict[int, list[Tap]]:
+    def direct_gradients(
+        self, x: Array, *, measure: bool = False
+    ) -> dict[int, list[DirectGradient]]:
         """Return the direct gradient at the output, ``(2/N)(y - x)``; ``measure`` adds the loss."""
         c = 2.0 / (x.shape[0] * self.divisor)
-        return {self.stack.depth: [Tap(x, c, self.sums if measure else None)]}
+        return {self.stack.depth: [DirectGradient(x, c, self.sums if measure else None)]}
 
 
 class Autoencoder:
@@ -84,7 +86,7 @@ class Autoencoder:
 
     Attributes
     ----------
-    stack : Stack
+    stack : Network
         The network; all its layers have a bias.
     loss : ReconstructionLoss
         What it is trained for.
@@ -103,7 +105,7 @@ class Autoencoder:
         self.ops = ops or Ops()
         layers = make_layers(n_features, config, bottleneck=bottleneck)
         rows = rows or max(config.batch_size, 256)
-        self.stack = Stack(layers, rows=rows, dtype=config.dtype, ops=self.ops)
+        self.stack = Network(layers, rows=rows, dtype=config.dtype, ops=self.ops)
         self.loss = ReconstructionLoss(self.stack, mean=self._mean)
         # One network has nobody to share the threads with: no work that would ask for two lanes.
         self.lanes = Lanes(self.ops, config.threads, work=0.0)
@@ -143,7 +145,7 @@ class Autoencoder:
     def iterate(self, x: Array, x_noisy: Array) -> None:
         """Do what is the same at every step, and may be recorded."""
         self.stack.forward(x_noisy)
-        self.stack.backward(self.loss.taps(x, measure=True))
+        self.stack.backward(self.loss.direct_gradients(x, measure=True))
         self.optimizer.update(0)
 
     # -- use ------------------------------------------------------------------------------
@@ -210,7 +212,7 @@ class Autoencoder:
 
         def gradient() -> None:
             stack.forward(noisy)
-            stack.backward(objective.taps(clean))
+            stack.backward(objective.direct_gradients(clean))
 
         def value() -> float:
             difference = stack.forward(noisy) - clean

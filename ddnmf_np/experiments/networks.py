@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 
 @dataclass(frozen=True)
-class Network:
+class NetworkRow:
     """A network that is trained for a table or a study.
 
     Parameters
@@ -35,17 +35,17 @@ class Network:
 _PLAIN = {"objective": "demo", "noise_kind": "none"}  # of the objective: a mean over features
 
 TABLE_NETWORKS = {
-    "ae1": Network("AE1", "autoencoder", {**_PLAIN, "base_activation": "relu"}),
-    "ae2": Network("AE2", "autoencoder", _PLAIN, bottleneck=False, keep_weights=True),
-    "ae-linear": Network(
+    "ae1": NetworkRow("AE1", "autoencoder", {**_PLAIN, "base_activation": "relu"}),
+    "ae2": NetworkRow("AE2", "autoencoder", _PLAIN, bottleneck=False, keep_weights=True),
+    "ae-linear": NetworkRow(
         "AE with a linear code", "autoencoder", {**_PLAIN, "base_activation": "identity"}
     ),
-    "ae1-denoising": Network(
+    "ae1-denoising": NetworkRow(
         "AE1 (denoising)", "autoencoder", {"objective": "demo", "base_activation": "relu"}
     ),
-    "ddnmf-paper": Network("DDNMF (paper's objective)", "ddnmf", {"objective": "paper"}),
-    "ddnmf-demo": Network("DDNMF (demo's objective)", "ddnmf", {"objective": "demo"}),
-    "ddnmf-stable": Network("DDNMF (preset stable)", "ddnmf", {"objective": "stable"}),
+    "ddnmf-paper": NetworkRow("DDNMF (paper's objective)", "ddnmf", {"objective": "paper"}),
+    "ddnmf-demo": NetworkRow("DDNMF (demo's objective)", "ddnmf", {"objective": "demo"}),
+    "ddnmf-stable": NetworkRow("DDNMF (preset stable)", "ddnmf", {"objective": "stable"}),
 }
 """Networks of the tables; a further row is one more entry here, and its name in `TABLE_MODELS`.
 

@@ -1,7 +1,7 @@
 """Studies: variants of networks, side by side on quantities that need no label.
 
-A variant is a `Network` like those of the tables, so that records, keys and restarts are what they
-are there. One whose options are those of another variant, or of a row of a table, has the same
+A variant is a `NetworkRow` like those of the tables, so that records, keys and restarts are what
+they are there. One whose options are those of another variant, or of a row of a table, has the same
 key: it is not trained a second time, and gets records of its own name.
 """
 
@@ -14,7 +14,7 @@ from typing import Any
 
 from ddnmf_np.config import RECIPES
 from ddnmf_np.engine.losses import PRESETS, Objective
-from ddnmf_np.experiments.networks import Network
+from ddnmf_np.experiments.networks import NetworkRow
 
 
 @dataclass(frozen=True)
@@ -25,12 +25,12 @@ class Study:
     ----------
     title : str
         Of its table.
-    variants : mapping of str to Network
+    variants : mapping of str to NetworkRow
         The lines, each by its name in records, which no other study or table has.
     """
 
     title: str
-    variants: Mapping[str, Network]
+    variants: Mapping[str, NetworkRow]
 
     @property
     def names(self) -> dict[str, str]:
@@ -38,7 +38,7 @@ class Study:
         return {name.partition("-")[2]: name for name in self.variants}
 
 
-def _ablation() -> Iterator[tuple[str, Network]]:
+def _ablation() -> Iterator[tuple[str, NetworkRow]]:
     """Yield both presets, and each with one option after the other at the other's value."""
     paper, demo = PRESETS["paper"], PRESETS["demo"]
     options = [f.name for f in fields(Objective) if getattr(paper, f.name) != getattr(demo, f.name)]
@@ -49,7 +49,7 @@ def _ablation() -> Iterator[tuple[str, Network]]:
             yield _changed(name, option, value, f"{option} = {_text(value)} ({whose})")
 
 
-def _weights() -> Iterator[tuple[str, Network]]:
+def _weights() -> Iterator[tuple[str, NetworkRow]]:
     """Yield both presets, and each with one weight after the other a tenth and ten times of it.
 
     Of the apposition and the non-negative loss 0 too, and both at once a tenth and ten times;
@@ -68,7 +68,7 @@ def _weights() -> Iterator[tuple[str, Network]]:
             gamma = PRESETS[name].gamma_nc * of_gamma
             yield (
                 f"{name}-beta-ap-{_text(beta)}-gamma-nc-{_text(gamma)}",
-                Network(
+                NetworkRow(
                     f"{name}: beta_ap = {beta:g}, gamma_nc = {gamma:g}",
                     "ddnmf",
                     {"objective": name, "beta_ap": beta, "gamma_nc": gamma},
@@ -76,7 +76,7 @@ def _weights() -> Iterator[tuple[str, Network]]:
             )
 
 
-def _ingredients() -> Iterator[tuple[str, Network]]:
+def _ingredients() -> Iterator[tuple[str, NetworkRow]]:
     """Yield the third preset and the demo's, each with one ingredient of the other's.
 
     The spread of the start from the data goes with it: it says nothing of another start.
@@ -99,13 +99,13 @@ def _changed(
     value: Any = None,
     text: str = "as it is",
     more: Mapping[str, Any] | None = None,
-) -> tuple[str, Network]:
+) -> tuple[str, NetworkRow]:
     """Return a preset with one option at another value, and its name."""
     name, options = preset, {"objective": preset, **(more or {})}
     if option is not None:
         name = f"{preset}-{option.replace('_', '-')}-{_text(value)}"
         options[option] = value
-    return name, Network(f"{preset}: {text}", "ddnmf", options)
+    return name, NetworkRow(f"{preset}: {text}", "ddnmf", options)
 
 
 def _text(value: Any) -> str:
@@ -125,41 +125,43 @@ def _start(spread: float) -> dict[str, Any]:
 
 
 _RECIPE = {
-    "demo": Network("demo", "ddnmf", _DEMO),
-    "redraw": Network("demo + noise drawn anew", "ddnmf", _REDRAW),
-    "decay": Network("drawn anew + cosine decay of the learning rate", "ddnmf", _DECAY),
-    "mask30": Network("decay + 30 % of the pixels masked", "ddnmf", {**_DECAY, "noise_rate": 0.3}),
-    "moved": Network("decay + images moved", "ddnmf", {**_DECAY, **_MOVED}),
-    "start2": Network(
+    "demo": NetworkRow("demo", "ddnmf", _DEMO),
+    "redraw": NetworkRow("demo + noise drawn anew", "ddnmf", _REDRAW),
+    "decay": NetworkRow("drawn anew + cosine decay of the learning rate", "ddnmf", _DECAY),
+    "mask30": NetworkRow(
+        "decay + 30 % of the pixels masked", "ddnmf", {**_DECAY, "noise_rate": 0.3}
+    ),
+    "moved": NetworkRow("decay + images moved", "ddnmf", {**_DECAY, **_MOVED}),
+    "start2": NetworkRow(
         "start2: decay + start by PCA, spread 2, gamma 0.1",
         "ddnmf",
         {**_start(2.0), "gamma_nc": 0.1},
     ),
-    "start2-moved": Network(
+    "start2-moved": NetworkRow(
         "start2 + images moved", "ddnmf", {**_start(2.0), "gamma_nc": 0.1, **_MOVED}
     ),
-    "start2-weak": Network("start2, gamma 0.01, beta 0.001", "ddnmf", _start(2.0) | _WEAK),
-    "start03": Network(
+    "start2-weak": NetworkRow("start2, gamma 0.01, beta 0.001", "ddnmf", _start(2.0) | _WEAK),
+    "start03": NetworkRow(
         "start03: decay + start by PCA, spread 0.3, gamma 0.1",
         "ddnmf",
         {**_start(0.3), "gamma_nc": 0.1},
     ),
-    "start03-weak": Network(
+    "start03-weak": NetworkRow(
         "start03-weak: start03, gamma 0.01, beta 0.001", "ddnmf", _start(0.3) | _WEAK
     ),
-    "start03-weak-moved": Network(
+    "start03-weak-moved": NetworkRow(
         "start03-weak + images moved", "ddnmf", _start(0.3) | _WEAK | _MOVED
     ),
-    "start01-weak": Network("start03-weak with a spread of 0.1", "ddnmf", _start(0.1) | _WEAK),
-    "identity": Network(
+    "start01-weak": NetworkRow("start03-weak with a spread of 0.1", "ddnmf", _start(0.1) | _WEAK),
+    "identity": NetworkRow(
         "no candidate: DDNMF with a linear base, start by PCA, gamma 0.1",
         "ddnmf",
         {**_start(1.0), "gamma_nc": 0.1, **_LINEAR},
     ),
-    "ae-linear": Network(
+    "ae-linear": NetworkRow(
         "to beat: AE with a linear code", "autoencoder", {**_DEMO, "noise_kind": "none", **_LINEAR}
     ),
-    "ae-linear-moved": Network(
+    "ae-linear-moved": NetworkRow(
         "to compare: the same + noise drawn anew, images moved, cosine decay",
         "autoencoder",
         {**_DECAY, **_MOVED, **_LINEAR},
@@ -168,7 +170,7 @@ _RECIPE = {
 """Candidates of the search for a recipe (derivations/experiments.md); one more is one more line."""
 
 
-def _study(name: str, title: str, variants: Mapping[str, Network]) -> Study:
+def _study(name: str, title: str, variants: Mapping[str, NetworkRow]) -> Study:
     """Return a study; in records its name comes before that of the variant."""
     return Study(title, {f"{name}-{variant}": network for variant, network in variants.items()})
 

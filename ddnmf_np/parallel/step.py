@@ -96,47 +96,50 @@ class SharedStep:
         model = self.model
         if x.shape[0]:
             model.forward(x, x_noisy)
-            taps = [model.loss.taps(net, x, measure=True, observed=observed, n=n) for net in NETS]
+            direct = [
+                model.loss.direct_gradients(net, x, measure=True, observed=observed, n=n)
+                for net in NETS
+            ]
         else:
-            taps = None
+            direct = None
         if model.lanes.side_by_side and self.communicator.from_several_threads:
             model.lanes.both(
-                lambda: self._descend(SUPERVISOR, taps), lambda: self._descend(STUDENT, taps)
+                lambda: self._descend(SUPERVISOR, direct), lambda: self._descend(STUDENT, direct)
             )
         else:
-            self._in_turn(taps)
+            self._in_turn(direct)
         model.project()
 
-    def _in_turn(self, taps: Any) -> None:
+    def _in_turn(self, direct: Any) -> None:
         """Send a network's gradient while the other one's is computed and its own parameters move.
 
         The first sum is on its way during the second backward pass; the second one while the
         first network's parameters move.
         """
-        self._differentiate(STUDENT, taps)
+        self._differentiate(STUDENT, direct)
         first = self._start(STUDENT)
-        self._differentiate(SUPERVISOR, taps, first.poll)
+        self._differentiate(SUPERVISOR, direct, first.poll)
         second = self._start(SUPERVISOR)
         first.wait()
         self._update(STUDENT, second.poll)
         second.wait()
         self._update(SUPERVISOR)
 
-    def _descend(self, number: int, taps: Any) -> None:
+    def _descend(self, number: int, direct: Any) -> None:
         """Do all of one network's, while another thread does the other one's."""
-        self._differentiate(number, taps)
+        self._differentiate(number, direct)
         self._start(number).wait()
         self._update(number)
 
     def _differentiate(
-        self, number: int, taps: Any, poll: Callable[[], None] | None = None
+        self, number: int, direct: Any, poll: Callable[[], None] | None = None
     ) -> None:
         """Compute one network's gradient: this rank's samples' part of it."""
         net = self.model.nets[NETS[number]]
-        if taps is None:
+        if direct is None:
             net.arena.grads.fill(0.0)
         else:
-            net.backward(taps[number], after=poll and (lambda span: poll()))
+            net.backward(direct[number], after=poll and (lambda span: poll()))
 
     def _start(self, number: int) -> Any:
         return self.communicator.start_sum(self.model.nets[NETS[number]].arena.grads, number)
@@ -229,8 +232,8 @@ class PairedStep(SharedStep):
             net.forward((x, x_noisy)[lane])
             model.nets[other].expect(x)
             self.pair.meet()
-            taps = model.loss.taps(name, x, measure=True, observed=observed, n=n)
-            net.backward(taps, after=descend)
+            direct = model.loss.direct_gradients(name, x, measure=True, observed=observed, n=n)
+            net.backward(direct, after=descend)
         else:
             net.arena.grads.fill(0.0)
             self.pair.meet()

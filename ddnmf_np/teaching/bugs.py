@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ddnmf_np.backends.ops import Array, Tap
+from ddnmf_np.backends.ops import Array, DirectGradient
 from ddnmf_np.engine.gradcheck import gradcheck
 from ddnmf_np.engine.layers import Dense, glorot
-from ddnmf_np.engine.network import Stack
+from ddnmf_np.engine.network import Network
 
 Floats = npt.NDArray[np.float64]
 
@@ -24,17 +24,21 @@ Floats = npt.NDArray[np.float64]
 class ForgetsSlope(Dense):
     """Takes ``g`` for ``delta``: f' is missing."""
 
-    def backward(self, x: Array, dx: Array | None = None, taps: Sequence[Tap] = ()) -> None:
+    def backward(
+        self, x: Array, dx: Array | None = None, direct: Sequence[DirectGradient] = ()
+    ) -> None:
         """Run backward as if the activation were the identity."""
         activation, self.activation = self.activation, "identity"
-        super().backward(x, dx, taps)
+        super().backward(x, dx, direct)
         self.activation = activation
 
 
 class ForgetsSignal(Dense):
     """Takes ``f'`` for ``delta``: the signal from above is missing."""
 
-    def backward(self, x: Array, dx: Array | None = None, taps: Sequence[Tap] = ()) -> None:
+    def backward(
+        self, x: Array, dx: Array | None = None, direct: Sequence[DirectGradient] = ()
+    ) -> None:
         """Run backward as if every signal were 1."""
         self.dh[: len(x)] = 1.0
         super().backward(x, dx, ())
@@ -43,38 +47,46 @@ class ForgetsSignal(Dense):
 class AveragesBias(Dense):
     """Averages ``db`` over the batch, though 1/N is in the signal already."""
 
-    def backward(self, x: Array, dx: Array | None = None, taps: Sequence[Tap] = ()) -> None:
+    def backward(
+        self, x: Array, dx: Array | None = None, direct: Sequence[DirectGradient] = ()
+    ) -> None:
         """Run backward, then divide ``db``."""
-        super().backward(x, dx, taps)
+        super().backward(x, dx, direct)
         if self.db is not None:
             self.db /= len(x)
 
 
-class ForgetsTaps(Dense):
+class ForgetsDirectGradients(Dense):
     """Ignores the direct gradients at its output, but for those of the last layer."""
 
     last = False
 
-    def backward(self, x: Array, dx: Array | None = None, taps: Sequence[Tap] = ()) -> None:
+    def backward(
+        self, x: Array, dx: Array | None = None, direct: Sequence[DirectGradient] = ()
+    ) -> None:
         """Run backward with what comes from above alone."""
-        super().backward(x, dx, taps if self.last else ())
+        super().backward(x, dx, direct if self.last else ())
 
 
 class SwapsRows(Dense):
     """Returns ``dW`` with its rows in reverse order."""
 
-    def backward(self, x: Array, dx: Array | None = None, taps: Sequence[Tap] = ()) -> None:
+    def backward(
+        self, x: Array, dx: Array | None = None, direct: Sequence[DirectGradient] = ()
+    ) -> None:
         """Run backward, then turn ``dW`` upside down."""
-        super().backward(x, dx, taps)
+        super().backward(x, dx, direct)
         self.dW[...] = self.dW[::-1].copy()
 
 
 class HalvesSignal(Dense):
     """Passes half of the signal on to the layer below."""
 
-    def backward(self, x: Array, dx: Array | None = None, taps: Sequence[Tap] = ()) -> None:
+    def backward(
+        self, x: Array, dx: Array | None = None, direct: Sequence[DirectGradient] = ()
+    ) -> None:
         """Run backward, then halve ``dx``."""
-        super().backward(x, dx, taps)
+        super().backward(x, dx, direct)
         if dx is not None:
             dx *= 0.5
 
@@ -84,60 +96,60 @@ BUGS: dict[str, type[Dense]] = {
     "f' forgotten": ForgetsSlope,
     "signal forgotten": ForgetsSignal,
     "db averaged": AveragesBias,
-    "direct gradients forgotten": ForgetsTaps,
+    "direct gradients forgotten": ForgetsDirectGradients,
     "rows of dW reversed": SwapsRows,
     "half the signal passed on": HalvesSignal,
 }
 """Layer classes by what is wrong with them."""
 
 
-def network(layer: type[Dense], widths: Sequence[int], rows: int, seed: int = 0) -> Stack:
+def make_network(layer: type[Dense], widths: Sequence[int], rows: int, seed: int = 0) -> Network:
     """Return a float64 network of sigmoid layers of one class."""
     layers = [layer(a, b, "sigmoid") for a, b in pairwise(widths)]
-    if isinstance(layers[-1], ForgetsTaps):
+    if isinstance(layers[-1], ForgetsDirectGradients):
         layers[-1].last = True
-    stack = Stack(layers, rows=rows, dtype="float64")
-    glorot(stack.layers, seed, 0)
-    return stack
+    network = Network(layers, rows=rows, dtype="float64")
+    glorot(network.layers, seed, 0)
+    return network
 
 
 def passes_all_ones_signal(layer: type[Dense], x: Floats, entries: int = 20) -> bool:
     """Check the loss ``h.sum()``, whose signal is 1 everywhere, on one layer, entry by entry."""
-    stack = network(layer, (x.shape[1], 12), len(x))
-    goal = stack.forward(x) - 1.0  # the tap 1 (h - goal) is a signal of ones
+    network = make_network(layer, (x.shape[1], 12), len(x))
+    goal = network.forward(x) - 1.0  # the direct gradient 1 (h - goal) is a signal of ones
 
     def loss() -> float:
-        return float(stack.forward(x).sum())
+        return float(network.forward(x).sum())
 
-    errors, sizes = _entry_errors(stack, x, {1: [Tap(goal, 1.0)]}, loss, entries)
+    errors, sizes = _entry_errors(network, x, {1: [DirectGradient(goal, 1.0)]}, loss, entries)
     return bool(np.all(errors <= 1e-5 * sizes))
 
 
 def passes_absolute_tolerance(layer: type[Dense], x: Floats, entries: int = 20) -> bool:
     """Check a mean squared error entry by entry: right if no difference is above 1e-4."""
-    stack, goal = network(layer, (x.shape[1], 12, x.shape[1]), len(x)), x
-    taps = {2: [Tap(goal, 2.0 / goal.size)]}
+    network, goal = make_network(layer, (x.shape[1], 12, x.shape[1]), len(x)), x
+    direct = {2: [DirectGradient(goal, 2.0 / goal.size)]}
 
     def loss() -> float:
-        return float(np.mean((stack.forward(x) - goal) ** 2))
+        return float(np.mean((network.forward(x) - goal) ** 2))
 
-    errors, _ = _entry_errors(stack, x, taps, loss, entries)
+    errors, _ = _entry_errors(network, x, direct, loss, entries)
     return bool(np.all(errors <= 1e-4))
 
 
 def passes_all_ones_direction(layer: type[Dense], x: Floats, tolerance: float = 1e-6) -> bool:
     """Check each block along the direction of ones: only the sum of a gradient is looked at."""
     rng = np.random.default_rng(0)
-    stack = network(layer, (x.shape[1], 12, 7), len(x))
+    network = make_network(layer, (x.shape[1], 12, 7), len(x))
     goal = rng.normal(size=(len(x), 7))
-    stack.forward(x)
-    stack.backward({2: [Tap(goal, 2.0)]})
-    for name in stack.arena.shapes:
-        value, gradient = stack.arena.param(name), stack.arena.grad(name)
+    network.forward(x)
+    network.backward({2: [DirectGradient(goal, 2.0)]})
+    for name in network.arena.shapes:
+        value, gradient = network.arena.param(name), network.arena.grad(name)
         ends = []
         for step in (1e-5, -2e-5):
             value += step
-            ends.append(float(((stack.forward(x) - goal) ** 2).sum()))
+            ends.append(float(((network.forward(x) - goal) ** 2).sum()))
         value += 1e-5
         slope = (ends[0] - ends[1]) / 2e-5
         if abs(float(gradient.sum()) - slope) > tolerance * float(np.linalg.norm(gradient)):
@@ -147,8 +159,8 @@ def passes_all_ones_direction(layer: type[Dense], x: Floats, tolerance: float = 
 
 def passes_gradcheck(layer: type[Dense], x: Floats) -> bool:
     """Check with `ddnmf_np.gradcheck`: random signs, a random target at every layer."""
-    stack = network(layer, (x.shape[1], 12, 7), len(x))
-    return gradcheck(stack, x, verbose=False).ok
+    network = make_network(layer, (x.shape[1], 12, 7), len(x))
+    return gradcheck(network, x, verbose=False).ok
 
 
 CHECKS: dict[str, Any] = {
@@ -161,24 +173,24 @@ CHECKS: dict[str, Any] = {
 
 
 def _entry_errors(
-    stack: Stack, x: Floats, taps: Any, loss: Any, entries: int
+    network: Network, x: Floats, direct: Any, loss: Any, entries: int
 ) -> tuple[Floats, Floats]:
     """Return the errors of some entries of each block, and the largest slope of their block."""
     rng = np.random.default_rng(0)
-    stack.forward(x)
-    stack.backward(taps)
-    gradients = stack.arena.grads.copy()
+    network.forward(x)
+    network.backward(direct)
+    gradients = network.arena.grads.copy()
     errors, sizes = [], []
-    for span in stack.arena.spans.values():
+    for span in network.arena.spans.values():
         chosen = rng.choice(np.arange(span.start, span.stop), min(entries, span.stop - span.start))
         slopes = []
         for place in chosen:
-            saved = stack.arena.params[place]
+            saved = network.arena.params[place]
             ends = []
             for step in (1e-5, -1e-5):
-                stack.arena.params[place] = saved + step
+                network.arena.params[place] = saved + step
                 ends.append(loss())
-            stack.arena.params[place] = saved
+            network.arena.params[place] = saved
             slopes.append((ends[0] - ends[1]) / 2e-5)
             errors.append(abs(float(gradients[place]) - slopes[-1]))
         sizes += [max(map(abs, slopes))] * len(slopes)

@@ -8,8 +8,8 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from ddnmf_np.backends.ops import Array, Tap
-from ddnmf_np.engine.network import Stack
+from ddnmf_np.backends.ops import Array, DirectGradient
+from ddnmf_np.engine.network import Network
 from ddnmf_np.engine.problems import relu_sides
 
 Floats = npt.NDArray[np.float64]
@@ -20,7 +20,7 @@ class Slope:
 
     Parameters
     ----------
-    stack : Stack
+    network : Network
         The network; it is copied.
     x : ndarray of shape (n, D)
         Samples.
@@ -35,17 +35,17 @@ class Slope:
         Length of the gradient ``g``.
     """
 
-    def __init__(self, stack: Stack, x: Array, seed: int = 0) -> None:
+    def __init__(self, network: Network, x: Array, seed: int = 0) -> None:
         rng = np.random.default_rng(seed)
-        self.stack = stack
+        self.network = network
         self.x = x.astype("float64")
-        self.goal = rng.uniform(size=(len(x), stack.widths[-1]))
-        self.u = np.zeros(stack.arena.size)
-        for name, shape in stack.arena.shapes.items():
-            stack.arena.view(self.u, name)[...] = rng.choice((-1.0, 1.0), shape)
-        twin = stack.copy(rows=len(x), dtype="float64")
+        self.goal = rng.uniform(size=(len(x), network.widths[-1]))
+        self.u = np.zeros(network.arena.size)
+        for name, shape in network.arena.shapes.items():
+            network.arena.view(self.u, name)[...] = rng.choice((-1.0, 1.0), shape)
+        twin = network.copy(rows=len(x), dtype="float64")
         twin.forward(self.x)
-        twin.backward({twin.depth: [Tap(self.goal, 2.0)]})
+        twin.backward({twin.depth: [DirectGradient(self.goal, 2.0)]})
         self.exact = float(twin.arena.grads @ self.u)
         self.norm = float(np.linalg.norm(twin.arena.grads))
 
@@ -75,7 +75,7 @@ class Slope:
         return np.array(found)
 
     def _at(self, step: float, dtype: str) -> tuple[float, Array]:
-        twin = self.stack.copy(rows=len(self.x), dtype="float64")
+        twin = self.network.copy(rows=len(self.x), dtype="float64")
         twin.arena.params += step * self.u
         if dtype != "float64":
             twin = twin.copy(rows=len(self.x), dtype=dtype)

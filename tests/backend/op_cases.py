@@ -9,7 +9,14 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ddnmf_np.backends.ops import ACTIVATIONS, Motion, Ops, Tap, adam_scales, optimizer_work
+from ddnmf_np.backends.ops import (
+    ACTIVATIONS,
+    DirectGradient,
+    Motion,
+    Ops,
+    adam_scales,
+    optimizer_work,
+)
 from ddnmf_np.backends.philox import Words
 
 ULPS = 16
@@ -77,15 +84,15 @@ H = {"identity": (-3.0, 3.0), "relu": (0.0, 3.0), "sigmoid": (0.0, 1.0), "tanh":
 """What an activation's output can be."""
 
 
-def _delta(kind, taps):
+def _delta(kind, direct):
     """A layer's delta without its sums, entry by entry."""
 
     def case(ops, draw, shape):
         h, dh = draw(shape, *H[kind]), draw(shape)
         scale = _size(ops, dh)
         given = []
-        for c in taps:
-            given.append(Tap(draw(shape), c))
+        for c in direct:
+            given.append(DirectGradient(draw(shape), c))
             scale = scale + abs(c) * (_size(ops, h) + _size(ops, given[-1].ref))
         if kind == "tanh":  # the others have |f'| <= 1 here
             scale = scale * (1.0 + _size(ops, h) ** 2)
@@ -95,8 +102,8 @@ def _delta(kind, taps):
     return case
 
 
-def _delta_sums(kind, taps, bias):
-    """The sums of a layer's delta: the bias gradient, and the distances of its taps."""
+def _delta_sums(kind, direct, bias):
+    """The sums of a layer's delta: the bias gradient, and the distances of its direct."""
 
     def case(ops, draw, shape):
         sums = ops.zeros((4,), "float64")
@@ -104,12 +111,16 @@ def _delta_sums(kind, taps, bias):
         for _ in range(2):  # it adds to the distances and overwrites the gradient
             h, dh = draw(shape, *H[kind]), draw(shape)
             db = ops.empty(shape[1:], draw.dtype) if bias else None
-            given = [Tap(draw(shape), c, sums[k : k + 1] if k != 1 or len(taps) == 2 else None)
-                     for k, c in enumerate(taps)]  # fmt: skip
+            given = [
+                DirectGradient(
+                    draw(shape), c, sums[k : k + 1] if k != 1 or len(direct) == 2 else None
+                )
+                for k, c in enumerate(direct)
+            ]
             ops.delta(kind, h, dh, given, ops.empty(shape, draw.dtype), db)
             if bias:
                 written = {"db": (db, SUM[draw.dtype.name])}
-        if taps:
+        if direct:
             written["sums"] = (sums, SUM[draw.dtype.name])
         return written
 
@@ -126,10 +137,10 @@ def _dactivate(kind, low, high):
     return case
 
 
-def _tap(ops, draw, shape):
+def _add_direct(ops, draw, shape):
     h, ref, dh = draw(shape), draw(shape), draw(shape)
     scale = _size(ops, dh) + 0.375 * (_size(ops, h) + _size(ops, ref))
-    ops.tap(h, ref, 0.375, dh, ops.empty(shape, draw.dtype))
+    ops.add_direct(h, ref, 0.375, dh, ops.empty(shape, draw.dtype))
     return {"dh": (dh, scale)}
 
 
@@ -269,15 +280,15 @@ ELEMENTWISE = {
     **{f"activate {kind}": _activate(kind, False) for kind in ACTIVATIONS},
     **{f"activate {kind} with bias": _activate(kind, True) for kind in ACTIVATIONS},
     **{f"delta {kind}": _delta(kind, (0.375,)) for kind in ACTIVATIONS},
-    "delta without taps": _delta("sigmoid", ()),
-    "delta with two taps": _delta("relu", (0.375, -0.75)),
-    "delta with three taps": _delta("tanh", (0.375, -0.75, 0.5)),
+    "delta without direct gradients": _delta("sigmoid", ()),
+    "delta with two direct gradients": _delta("relu", (0.375, -0.75)),
+    "delta with three direct gradients": _delta("tanh", (0.375, -0.75, 0.5)),
     "dactivate identity": _dactivate("identity", -3.0, 3.0),
     "dactivate relu": _dactivate("relu", 0.0, 3.0),
     "dactivate sigmoid": _dactivate("sigmoid", 0.0, 1.0),
     "dactivate tanh": _dactivate("tanh", -1.0, 1.0),
     "dactivate softplus": _dactivate("softplus", 0.0, 50.0),
-    "tap": _tap,
+    "add_direct": _add_direct,
     "project_nonnegative": _project,
     "descend": _descend,
     "momentum": _momentum,

@@ -13,7 +13,7 @@ from tolerances import GOLDEN64, assert_close, assert_same_bits
 
 from ddnmf_np.backends import ops_cupy
 from ddnmf_np.backends import select as backend
-from ddnmf_np.backends.ops import Motion, Ops, Tap
+from ddnmf_np.backends.ops import DirectGradient, Motion, Ops
 from ddnmf_np.backends.ops_cupy import CupyOps
 from ddnmf_np.config import Config
 from ddnmf_np.data.affine import Affine
@@ -53,10 +53,10 @@ def data(dtype="float64", n=SAMPLES):
 
 def blocks(model):
     """Return parameters and gradients by name, on the host."""
-    for net, stack in model.nets.items():
-        for name in stack.arena.shapes:
-            yield f"{net} {name}", model.ops.to_host(stack.arena.param(name))
-            yield f"{net} d{name}", model.ops.to_host(stack.arena.grad(name))
+    for net, network in model.nets.items():
+        for name in network.arena.shapes:
+            yield f"{net} {name}", model.ops.to_host(network.arena.param(name))
+            yield f"{net} d{name}", model.ops.to_host(network.arena.grad(name))
 
 
 # -- operations --------------------------------------------------------------------------------
@@ -94,7 +94,7 @@ PLANTED_IN_SOURCE = {
     "activate tanh with bias": ("b ? b[j] : (T)0", "b ? b[0] : (T)0"),
     "delta relu": ("h > (T)0 ? g", "h >= (T)0 ? g"),
     "delta sigmoid": ("((T)1 - h) * h", "h"),
-    "delta with two taps": ("g[u] += c2 * d", "g[u] += c1 * d"),
+    "delta with two direct gradients": ("g[u] += c2 * d", "g[u] += c1 * d"),
     "delta: bias": ("for (int r = 1; r < ROWS; ++r)", "for (int r = 2; r < ROWS; ++r)"),
     "delta: a distance": ("int step = 16", "int step = 8"),
     "delta: three distances": ("start += AHEAD * ROWS", "start += 2 * AHEAD * ROWS"),
@@ -145,7 +145,7 @@ def test_sums_are_the_same_bits_at_every_run(device, shape, monkeypatch):
             monkeypatch.setenv("FAKECUDA_BACKWARDS", "1")
         there = [ops.to_device(a) for a in (h, ref, dh)]
         total, db = ops.zeros((1,), "float64"), ops.empty(shape[1:], "float32")
-        ops.delta("relu", there[0], there[2], [Tap(there[1], 0.5, total)], there[2], db)
+        ops.delta("relu", there[0], there[2], [DirectGradient(there[1], 0.5, total)], there[2], db)
         results.append([ops.to_host(a) for a in (there[2], db, total)])
     for one, two in zip(*results, strict=True):
         assert_same_bits(one, two)
@@ -336,7 +336,7 @@ def test_ten_steps_beside_another_implementation(device, objective, optimizer):
     hyper = {k.removeprefix(prefix): float(golden[k]) for k in golden if k.startswith(prefix)}
     chosen = config(widths=(13, 11, 7), objective=objective, optimizer=optimizer, **hyper)
     model = Model(golden["x"].shape[1], chosen, device.ops, rows=5)
-    arenas = {net: stack.arena for net, stack in model.nets.items()}
+    arenas = {net: network.arena for net, network in model.nets.items()}
     for net, arena in arenas.items():
         for name in arena.shapes:
             initial = golden[f"{objective}/init/{net}/{name}"]

@@ -50,8 +50,8 @@ def small_model(ops=None, rows=ROWS, seed=0, **options):
 def draw_biases(model, seed=0):
     """Draw every bias from U(0, 0.3): most units are alive, some are not."""
     rng = np.random.default_rng([seed, 7])
-    for stack in model.nets.values():
-        for layer in stack.layers:
+    for network in model.nets.values():
+        for layer in network.layers:
             if layer.b is not None:
                 layer.b[...] = rng.uniform(-0.05, 0.3, layer.b.shape)
 
@@ -66,7 +66,7 @@ def batch(n=5, features=FEATURES, seed=0, dtype="float64"):
     return x, x_noisy
 
 
-def oracle_layers(stack):
+def oracle_layers(network):
     """Return a network's layers as the oracle takes them, in memory of their own."""
     return [
         oracle.Layer(
@@ -74,7 +74,7 @@ def oracle_layers(stack):
             None if layer.b is None else layer.b.astype(np.float64).reshape(-1, 1),
             layer.activation,
         )
-        for layer in stack.layers
+        for layer in network.layers
     ]
 
 

@@ -8,7 +8,7 @@ from tolerances import DIFFERENCE64, ORACLE32, ORACLE64, assert_close, assert_sa
 
 from ddnmf_np.backends.ops import ACTIVATIONS
 from ddnmf_np.engine.layers import Dense, glorot
-from ddnmf_np.engine.network import Stack
+from ddnmf_np.engine.network import Network
 from ddnmf_np.errors import DataError, UsageError
 from ddnmf_np.model import Model
 
@@ -25,11 +25,11 @@ def mixed_layers():
     ]
 
 
-def make_stack(layers, dtype="float64", ops=None, seed=0):
-    stack = Stack(layers, rows=6, dtype=dtype, ops=ops)
+def make_network(layers, dtype="float64", ops=None, seed=0):
+    network = Network(layers, rows=6, dtype=dtype, ops=ops)
     rng = np.random.default_rng(seed)
-    stack.arena.params[...] = rng.uniform(-0.8, 0.8, stack.arena.size)
-    return stack
+    network.arena.params[...] = rng.uniform(-0.8, 0.8, network.arena.size)
+    return network
 
 
 def draw(n, width, seed=1, dtype="float64"):
@@ -39,62 +39,62 @@ def draw(n, width, seed=1, dtype="float64"):
 
 
 def test_worked_by_hand():
-    stack = Stack([Dense(2, 3, "relu"), Dense(3, 1, "identity")], rows=2, dtype="float64")
-    below, above = stack.layers
+    network = Network([Dense(2, 3, "relu"), Dense(3, 1, "identity")], rows=2, dtype="float64")
+    below, above = network.layers
     below.W[...] = [[1.0, 2.0], [-3.0, 0.5], [0.25, -1.0]]
     below.b[...] = [0.5, -1.0, 2.0]
     above.W[...] = [[2.0, 5.0, -4.0]]
     above.b[...] = [0.125]
-    y = stack.forward(np.array([[1.0, 2.0], [-2.0, 4.0]]))
-    np.testing.assert_array_equal(stack.h[1], [[5.5, 0.0, 0.25], [6.5, 7.0, 0.0]])
+    y = network.forward(np.array([[1.0, 2.0], [-2.0, 4.0]]))
+    np.testing.assert_array_equal(network.h[1], [[5.5, 0.0, 0.25], [6.5, 7.0, 0.0]])
     np.testing.assert_array_equal(y, [[10.125], [48.125]])
 
 
 @pytest.mark.parametrize("bias", [True, False], ids=["bias", "no bias"])
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 def test_batch_is_the_paper_s_columns(ops, activation, bias):
-    stack = make_stack([Dense(7, 11, activation, bias=bias)], ops=ops)
+    network = make_network([Dense(7, 11, activation, bias=bias)], ops=ops)
     x = draw(5, 7)
-    expected = [oracle.forward(oracle_layers(stack), column)[-1] for column in oracle.columns(x)]
-    assert_close(stack.forward(x), oracle.rows(expected), ORACLE64)
+    expected = [oracle.forward(oracle_layers(network), column)[-1] for column in oracle.columns(x)]
+    assert_close(network.forward(x), oracle.rows(expected), ORACLE64)
 
 
 @pytest.mark.parametrize(("dtype", "tolerance"), [("float64", ORACLE64), ("float32", ORACLE32)])
 def test_every_layer_of_a_network(ops, dtype, tolerance):
-    stack = make_stack(mixed_layers(), dtype, ops)
+    network = make_network(mixed_layers(), dtype, ops)
     x = draw(6, 13, dtype=dtype)
-    y = stack.forward(x)
-    samples = [oracle.forward(oracle_layers(stack), column) for column in oracle.columns(x)]
-    assert len(stack.h) == 6
-    assert stack.h[0] is x
-    assert y is stack.h[-1]
-    for number, h in enumerate(stack.h):
+    y = network.forward(x)
+    samples = [oracle.forward(oracle_layers(network), column) for column in oracle.columns(x)]
+    assert len(network.h) == 6
+    assert network.h[0] is x
+    assert y is network.h[-1]
+    for number, h in enumerate(network.h):
         assert h.dtype == dtype
         assert_close(h, oracle.rows([s[number] for s in samples]), tolerance, f"h[{number}]")
 
 
 def test_a_part_of_the_network():
-    stack = make_stack(mixed_layers())
-    stack.forward(draw(4, 13))
-    whole = [h.copy() for h in stack.h]
+    network = make_network(mixed_layers())
+    network.forward(draw(4, 13))
+    whole = [h.copy() for h in network.h]
     for start in range(5):
         for stop in range(start + 1, 6):
-            assert_same_bits(stack.forward(whole[start], start=start, stop=stop), whole[stop])
-    assert_same_bits(stack.forward(whole[2], start=2), whole[5])
+            assert_same_bits(network.forward(whole[start], start=start, stop=stop), whole[stop])
+    assert_same_bits(network.forward(whole[2], start=2), whole[5])
 
 
 @pytest.mark.parametrize("bias", [True, False], ids=["bias", "no bias"])
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 def test_derivatives_of_a_layer(activation, bias):
     """The whole Jacobian, a row at a time: columns, batch and finite differences agree."""
-    stack = make_stack([Dense(5, 3, activation, bias=bias)], seed=3)
-    layer = stack.layers[0]
+    network = make_network([Dense(5, 3, activation, bias=bias)], seed=3)
+    layer = network.layers[0]
     x = draw(1, 5, seed=4).copy()
-    z = oracle.pre_activation(oracle_layers(stack)[0], oracle.columns(x)[0])
+    z = oracle.pre_activation(oracle_layers(network)[0], oracle.columns(x)[0])
     assert np.abs(z).min() > 1e-2, "the draw is too near a kink for finite differences"
     dx = np.empty_like(x)
     for unit in range(3):
-        stack.forward(x)
+        network.forward(x)
         layer.dh[:1] = np.eye(3)[unit]
         layer.backward(x, dx)
 
@@ -106,7 +106,7 @@ def test_derivatives_of_a_layer(activation, bias):
         assert_close(dx.T, layer.W.T @ slope @ g, ORACLE64, "dx")
 
         def output(unit=unit):
-            return float(stack.forward(x)[0, unit])
+            return float(network.forward(x)[0, unit])
 
         assert_close(layer.dW, oracle.partial_derivatives(output, layer.W), DIFFERENCE64, "dW")
         assert_close(dx, oracle.partial_derivatives(output, x), DIFFERENCE64, "dx")
@@ -119,12 +119,12 @@ def test_derivatives_of_a_layer(activation, bias):
 
 
 def test_gradients_of_a_batch_are_sums_over_samples():
-    stack = make_stack([Dense(7, 5, "tanh")])
-    layer = stack.layers[0]
+    network = make_network([Dense(7, 5, "tanh")])
+    layer = network.layers[0]
     x, g = draw(6, 7), draw(6, 5, seed=2)
 
     def gradients(samples):
-        stack.forward(x[samples])
+        network.forward(x[samples])
         layer.dh[: len(samples)] = g[samples]
         layer.backward(x[samples])
         return layer.dW.copy(), layer.db.copy()
@@ -136,24 +136,24 @@ def test_gradients_of_a_batch_are_sums_over_samples():
 
 
 def test_names_shapes_and_labels():
-    stack = Stack(
+    network = Network(
         [Dense(4, 3), Dense(3, 2, bias=False, label="_rec"), Dense(2, 5)], rows=1, dtype="float32"
     )
-    assert stack.arena.shapes == {
+    assert network.arena.shapes == {
         "W1": (3, 4), "b1": (3,), "W_rec": (2, 3), "W3": (5, 2), "b3": (5,),
     }  # fmt: skip
-    assert stack.widths == [4, 3, 2, 5]
-    assert stack.depth == 3
-    assert repr(stack.layers[0]) == "Dense 1 4->3 (relu)"
-    assert repr(stack.layers[1]) == "Dense _rec 3->2 (relu, no bias)"
+    assert network.widths == [4, 3, 2, 5]
+    assert network.depth == 3
+    assert repr(network.layers[0]) == "Dense 1 4->3 (relu)"
+    assert repr(network.layers[1]) == "Dense _rec 3->2 (relu, no bias)"
 
 
 class TestGlorot:
     def test_bounds_and_moments(self):
-        stack = Stack([Dense(300, 500), Dense(500, 200)], rows=1, dtype="float64")
-        stack.arena.params.fill(np.nan)
-        glorot(stack.layers, seed=3, stream=1)
-        for layer in stack.layers:
+        network = Network([Dense(300, 500), Dense(500, 200)], rows=1, dtype="float64")
+        network.arena.params.fill(np.nan)
+        glorot(network.layers, seed=3, stream=1)
+        for layer in network.layers:
             a = (6.0 / (layer.fan_in + layer.fan_out)) ** 0.5
             n = layer.W.size
             assert 0.999 * a < layer.W.max() < a
@@ -165,36 +165,36 @@ class TestGlorot:
 
     def test_the_numbers_are_a_function_of_seed_and_stream(self):
         """A seed's weights are a promise: NumPy's generator, layer after layer."""
-        stack = Stack([Dense(7, 5), Dense(5, 3)], rows=1, dtype="float64")
-        glorot(stack.layers, seed=3, stream=1)
+        network = Network([Dense(7, 5), Dense(5, 3)], rows=1, dtype="float64")
+        glorot(network.layers, seed=3, stream=1)
         rng = np.random.default_rng([3, 1])
-        for layer in stack.layers:
+        for layer in network.layers:
             a = (6.0 / (layer.fan_in + layer.fan_out)) ** 0.5
             assert_same_bits(layer.W, rng.uniform(-a, a, (layer.fan_out, layer.fan_in)))
 
     def test_each_network_of_a_model_has_a_stream(self):
         model = Model(13, small_config(seed=5))
         for stream, net in enumerate(NETS):
-            arena, stack = model.nets[net].arena, model.nets[net].copy(rows=1, dtype="float64")
-            stack.arena.params.fill(np.nan)
-            glorot(stack.layers, seed=5, stream=stream)
+            arena, network = model.nets[net].arena, model.nets[net].copy(rows=1, dtype="float64")
+            network.arena.params.fill(np.nan)
+            glorot(network.layers, seed=5, stream=stream)
             for name in arena.shapes:
-                assert_same_bits(arena.param(name), stack.arena.param(name), name)
+                assert_same_bits(arena.param(name), network.arena.param(name), name)
 
     def test_the_same_numbers_in_every_precision(self):
-        stacks = {d: Stack([Dense(7, 5), Dense(5, 3)], rows=1, dtype=d)
+        networks = {d: Network([Dense(7, 5), Dense(5, 3)], rows=1, dtype=d)
                   for d in ("float32", "float64")}  # fmt: skip
-        for stack in stacks.values():
-            glorot(stack.layers, seed=3, stream=0)
-        wide = stacks["float64"].arena.params.astype("float32")
-        assert_same_bits(stacks["float32"].arena.params, wide)
+        for network in networks.values():
+            glorot(network.layers, seed=3, stream=0)
+        wide = networks["float64"].arena.params.astype("float32")
+        assert_same_bits(networks["float32"].arena.params, wide)
 
     def test_seeds_and_streams_differ(self):
         draws = []
         for seed, stream in [(0, 0), (0, 1), (1, 0), (0, 0)]:
-            stack = Stack([Dense(7, 5)], rows=1)
-            glorot(stack.layers, seed, stream)
-            draws.append(stack.arena.params.tobytes())
+            network = Network([Dense(7, 5)], rows=1)
+            glorot(network.layers, seed, stream)
+            draws.append(network.arena.params.tobytes())
         assert draws[0] == draws[3]
         assert len(set(draws)) == 3
 
@@ -204,9 +204,9 @@ class TestRefusals:
         "shape", [(5, 8), (5,), (0, 7), (7, 5), (1, 5, 7)], ids=lambda s: "x".join(map(str, s))
     )
     def test_input_of_another_shape(self, shape):
-        stack = Stack([Dense(7, 3)], rows=6)
+        network = Network([Dense(7, 3)], rows=6)
         with pytest.raises(DataError) as error:
-            stack.forward(np.zeros(shape, "float32"))
+            network.forward(np.zeros(shape, "float32"))
         text = str(error.value)
         assert text.startswith("Dense 1 7->3 (relu): x has shape ")
         assert str(shape) in text
@@ -214,7 +214,7 @@ class TestRefusals:
 
     def test_more_rows_than_there_is_room_for(self):
         with pytest.raises(DataError, match=r"\(7, 7\); expected \(n, 7\) with 1 <= n <= 6"):
-            Stack([Dense(7, 3)], rows=6).forward(np.zeros((7, 7), "float32"))
+            Network([Dense(7, 3)], rows=6).forward(np.zeros((7, 7), "float32"))
 
     @pytest.mark.parametrize("width", [0, -1, 2.5, "3", None])
     def test_width(self, width):
@@ -229,14 +229,14 @@ class TestRefusals:
 
     def test_layers_that_do_not_fit(self):
         with pytest.raises(UsageError, match="layer 2 gives 5 features but layer 3 takes 4"):
-            Stack([Dense(3, 2), Dense(2, 5), Dense(4, 3)])
+            Network([Dense(3, 2), Dense(2, 5), Dense(4, 3)])
 
     def test_no_layers_and_no_rows(self):
         with pytest.raises(UsageError, match="layers is empty"):
-            Stack([])
+            Network([])
         with pytest.raises(UsageError, match="rows is 0"):
-            Stack([Dense(3, 2)], rows=0)
+            Network([Dense(3, 2)], rows=0)
 
     def test_two_layers_of_one_name(self):
         with pytest.raises(UsageError, match="two layers are labelled '1'"):
-            Stack([Dense(3, 2), Dense(2, 3, label="1")])
+            Network([Dense(3, 2), Dense(2, 3, label="1")])

@@ -68,8 +68,8 @@ def test_gradient_for_the_output(reduction):
     x, x_noisy = batch(5)
     model.forward(x, x_noisy)
     y = model.supervisor.h[DEPTH].copy()
-    assert list(model.loss.taps("supervisor", x)) == [DEPTH]
-    [(ref, c, _)] = model.loss.taps("supervisor", x)[DEPTH]
+    assert list(model.loss.direct_gradients("supervisor", x)) == [DEPTH]
+    [(ref, c, _)] = model.loss.direct_gradients("supervisor", x)[DEPTH]
     assert ref is x
     features = 13 if reduction == "mean" else 1
     assert c == pytest.approx(2 * 0.7 / (5 * features), rel=1e-15)
@@ -88,7 +88,7 @@ def test_weight_zero_is_left_out():
     model = small_model(**{**PAPER, "alpha_sym": 0.0})
     x, x_noisy = batch(5)
     assert set(measured(model, x, x_noisy)) == {"loss_in", "loss_ap", "loss_nc"}
-    assert model.loss.taps("supervisor", x) == {}
+    assert model.loss.direct_gradients("supervisor", x) == {}
     model.supervisor.arena.grads.fill(np.nan)
     model.backward(x)
     arena = model.supervisor.arena

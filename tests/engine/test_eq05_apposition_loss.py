@@ -95,7 +95,7 @@ def test_gradient_for_each_layer(reduction, to_supervisor):
     )
     x, x_noisy = batch(5)
     model.forward(x, x_noisy)
-    taps = {net: model.loss.taps(net, x) for net in model.nets}
+    direct = {net: model.loss.direct_gradients(net, x) for net in model.nets}
     weights = oracle_weights(model)
     for k, number in oracle.pairs(DEPTH):
         h, h_student = model.supervisor.h[number].copy(), model.student.h[k].copy()
@@ -104,11 +104,11 @@ def test_gradient_for_each_layer(reduction, to_supervisor):
             distances = zip(oracle.columns(h), oracle.columns(h_student), strict=True)
             return 1.3 * sum(oracle.square(a - b, weights) for a, b in distances) / 5
 
-        [(ref, c, _)] = taps["student"][k]
+        [(ref, c, _)] = direct["student"][k]
         assert ref is model.supervisor.h[number]
         slopes = oracle.partial_derivatives(loss, h_student)
         assert_close(c * (h_student - h), slopes, DIFFERENCE64, f"student layer {k}")
-        partners = [tap for tap in taps["supervisor"].get(number, []) if tap[0] is not x]
+        partners = [term for term in direct["supervisor"].get(number, []) if term[0] is not x]
         assert len(partners) == to_supervisor
         for ref, c, _ in partners:
             assert ref is model.student.h[k]

@@ -58,8 +58,8 @@ def test_gradient_at_both_ends(reduction):
     model = small_model(reduction=reduction, **{**PAPER, "beta_ap": 0.0})
     x, x_noisy = batch(5)
     model.forward(x, x_noisy)
-    taps = model.loss.taps("student", x)
-    assert set(taps) == {CODE, RECOVERED}
+    direct = model.loss.direct_gradients("student", x)
+    assert set(direct) == {CODE, RECOVERED}
     code, code_hat = model.student.h[CODE].copy(), model.student.h[RECOVERED].copy()
 
     def loss():
@@ -67,7 +67,7 @@ def test_gradient_at_both_ends(reduction):
         return 0.9 * sum(oracle.square(a - b, oracle_weights(model)) for a, b in pairs) / 5
 
     at_code, at_recovery = (
-        sum(c * (model.student.h[number] - ref) for ref, c, _ in taps[number])
+        sum(c * (model.student.h[number] - ref) for ref, c, _ in direct[number])
         for number in (CODE, RECOVERED)
     )
     assert_close(at_code, oracle.partial_derivatives(loss, code), DIFFERENCE64, "code")

@@ -93,13 +93,13 @@ def test_table_of_direct_gradients(options, widths):
     model = Model(13, small_config(widths=widths, **options), rows=5)
     x, x_noisy = batch(5)
     model.forward(x, x_noisy)
-    taps = model.loss.taps("student", x)
-    assert set(taps) <= set(range(1, model.depth + 3))
+    direct = model.loss.direct_gradients("student", x)
+    assert set(direct) <= set(range(1, model.depth + 3))
     N, weights = 5, oracle_weights(model)
     for number in range(1, model.depth + 3):
         h_student = model.student.h[number]
         actual = np.zeros_like(h_student)
-        for ref, c, _ in taps.get(number, []):
+        for ref, c, _ in direct.get(number, []):
             actual += c * (h_student - ref)
         for n in range(N):
             expected = oracle.direct_gradient(
@@ -115,7 +115,7 @@ def test_table_of_direct_gradients(options, widths):
                 assert_close(actual[n], expected[:, 0], ORACLE64, f"layer {number}, sample {n}")
             else:
                 assert not actual[n].any(), f"layer {number}, sample {n}"
-    assert model.depth // 2 + 1 not in taps  # nothing pulls at H itself
+    assert model.depth // 2 + 1 not in direct  # nothing pulls at H itself
 
 
 @pytest.mark.parametrize("base", ["sigmoid", "tanh", "softplus", "identity", "relu"])
@@ -150,7 +150,7 @@ class TestWhatDoesNotMoveIt:
         model = small_model(ops, **PAPER)
         x, x_noisy = batch(5)
         expected = gradient(model, x, x_noisy)
-        model.student.backward(model.loss.taps("student", np.full_like(x, np.nan)))
+        model.student.backward(model.loss.direct_gradients("student", np.full_like(x, np.nan)))
         for block, values in expected.items():
             assert_same_bits(model.student.arena.grad(block), values, block)
 

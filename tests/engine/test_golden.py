@@ -47,9 +47,9 @@ def start(golden, ops, objective, optimizer, dtype):
 
 def blocks(model, what="param"):
     return {
-        f"{net}/{name}": getattr(stack.arena, what)(name)
-        for net, stack in model.nets.items()
-        for name in stack.arena.shapes
+        f"{net}/{name}": getattr(network.arena, what)(name)
+        for net, network in model.nets.items()
+        for name in network.arena.shapes
     }
 
 

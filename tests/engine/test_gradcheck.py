@@ -17,7 +17,7 @@ from engine_cases import (
 )
 from tolerances import GRADCHECK64, assert_same_bits
 
-from ddnmf_np.backends.ops import ACTIVATIONS, Ops, Tap
+from ddnmf_np.backends.ops import ACTIVATIONS, DirectGradient, Ops
 from ddnmf_np.config import Config
 from ddnmf_np.engine.gradcheck import (
     STEPS,
@@ -28,7 +28,7 @@ from ddnmf_np.engine.gradcheck import (
 )
 from ddnmf_np.engine.layers import Dense, glorot
 from ddnmf_np.engine.losses import InterpretabilityLoss
-from ddnmf_np.engine.network import Stack
+from ddnmf_np.engine.network import Network
 from ddnmf_np.engine.problems import Problem, leave_kinks
 from ddnmf_np.errors import DataError, UsageError
 from ddnmf_np.model import Model
@@ -58,7 +58,7 @@ def student_blocks(up_to, bias=True):
 
 
 def mixed_stack(ops=None, dtype="float64", seed=0):
-    stack = Stack(
+    network = Network(
         [
             Dense(13, 7, "relu"),
             Dense(7, 11, "tanh", bias=False),
@@ -69,8 +69,8 @@ def mixed_stack(ops=None, dtype="float64", seed=0):
         dtype=dtype,
         ops=ops,
     )
-    glorot(stack.layers, seed, 0)
-    return stack
+    glorot(network.layers, seed, 0)
+    return network
 
 
 # -- no false alarm ---------------------------------------------------------------------------
@@ -146,8 +146,8 @@ def test_a_right_network_passes(ops, dtype):
 
 
 def test_a_bound_layer_is_checked_with_its_own_parameters():
-    stack = mixed_stack()
-    layer = stack.layers[2]
+    network = mixed_stack()
+    layer = network.layers[2]
     report = check(layer, directions=1)
     layer.W[...] *= 3.0
     assert report.ok
@@ -182,34 +182,34 @@ def test_data_of_another_dtype(dtype):
 
 def relu_unit_near_its_kink(distance):
     """Return a bias-free network and its input; the first unit of the first layer has that z."""
-    stack = Stack([Dense(3, 4, "relu", bias=False), Dense(4, 2, "tanh")], dtype="float64")
-    glorot(stack.layers, 1, 0)
+    network = Network([Dense(3, 4, "relu", bias=False), Dense(4, 2, "tanh")], dtype="float64")
+    glorot(network.layers, 1, 0)
     x = np.array([[1.0, 0.5, 0.25]])
-    W = stack.layers[0].W
+    W = network.layers[0].W
     W[0] = [0.5, -1.0, distance * 4.0]  # 0.5 - 0.5 + distance
     assert (W @ x[0])[0] == distance
     W[1:] = np.abs(W[1:]) + 0.1
-    return stack, x
+    return network, x
 
 
 @pytest.mark.parametrize("distance", [1e-3, 1e-5, 2e-6, 1e-6, 4e-7])
 @pytest.mark.parametrize("sign", [1, -1])
 def test_near_a_kink_there_is_no_false_alarm(distance, sign):
-    stack, x = relu_unit_near_its_kink(sign * distance)
+    network, x = relu_unit_near_its_kink(sign * distance)
     for seed in range(20):
-        report = check(stack, x, seed=seed)
+        report = check(network, x, seed=seed)
         assert report.ok, f"seed {seed}\n{report}"
 
 
 @pytest.mark.parametrize("distance", [0.0, 1e-9, -1e-9])
 def test_on_a_kink_the_verdict_says_so(distance):
-    stack, x = relu_unit_near_its_kink(distance)
+    network, x = relu_unit_near_its_kink(distance)
     for seed in range(20):
-        report = check(stack, x, seed=seed)
+        report = check(network, x, seed=seed)
         found = verdicts(report)
-        assert found["stack", "x"] == "at a kink"  # every entry that counts moves the unit
-        assert found["stack", "W1"] in ("at a kink", "ok")  # the other units' weights do not
-        assert {found["stack", block] for block in ("W2", "b2")} == {"ok"}  # above the kink
+        assert found["network", "x"] == "at a kink"  # every entry that counts moves the unit
+        assert found["network", "W1"] in ("at a kink", "ok")  # the other units' weights do not
+        assert {found["network", block] for block in ("W2", "b2")} == {"ok"}  # above the kink
         assert not report.ok
         assert report.worst == math.inf
 
@@ -274,21 +274,23 @@ def test_a_step_that_crosses_is_made_smaller():
 
 def test_a_fresh_network_with_a_dead_sample_passes():
     """One sample switches the whole first layer off: zero biases would put the next on its kink."""
-    stack = Stack([Dense(3, 2, "relu"), Dense(2, 5, "relu"), Dense(5, 2, "tanh")], dtype="float64")
-    glorot(stack.layers, 0, 0)
-    stack.layers[0].W[...] = [[0.5, -0.6, 0.7], [0.3, -0.4, 0.2]]
+    network = Network(
+        [Dense(3, 2, "relu"), Dense(2, 5, "relu"), Dense(5, 2, "tanh")], dtype="float64"
+    )
+    glorot(network.layers, 0, 0)
+    network.layers[0].W[...] = [[0.5, -0.6, 0.7], [0.3, -0.4, 0.2]]
     x = np.array([[1.0, 0.1, 0.2], [0.1, 2.0, 0.1], [0.9, 0.2, 0.8]])
-    assert (stack.forward(x, stop=1)[1] == 0.0).all()
+    assert (network.forward(x, stop=1)[1] == 0.0).all()
     for seed in range(20):
-        report = check(stack, x, seed=seed)
+        report = check(network, x, seed=seed)
         assert report.ok, f"seed {seed}\n{report}"
 
 
 def test_biases_leave_zero_and_nothing_else_moves():
-    stack = mixed_stack()
-    before = stack.copy(rows=1, dtype="float64")
-    leave_kinks(stack, np.random.default_rng(0))
-    for layer, old in zip(stack.layers, before.layers, strict=True):
+    network = mixed_stack()
+    before = network.copy(rows=1, dtype="float64")
+    leave_kinks(network, np.random.default_rng(0))
+    for layer, old in zip(network.layers, before.layers, strict=True):
         assert_same_bits(layer.W, old.W)
         if layer.b is not None:
             shift = np.abs(layer.b - old.b)
@@ -299,10 +301,10 @@ def test_biases_leave_zero_and_nothing_else_moves():
 # -- the target stays as it is ----------------------------------------------------------------
 
 
-def snapshot(stack):
-    arena = stack.arena
-    arrays = [arena.params, arena.grads, *arena.slots.values(), *stack.h]
-    arrays += [b for layer in stack.layers for b in (layer.h, layer.dh, layer.work)]
+def snapshot(network):
+    arena = network.arena
+    arrays = [arena.params, arena.grads, *arena.slots.values(), *network.h]
+    arrays += [b for layer in network.layers for b in (layer.h, layer.dh, layer.work)]
     return [a.tobytes() for a in arrays]
 
 
@@ -327,14 +329,14 @@ def test_a_model_is_not_changed_and_trains_on_as_if_nothing_had_been(ops, option
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_a_network_and_a_layer_are_not_changed(ops, dtype):
-    stack = mixed_stack(ops, dtype)
+    network = mixed_stack(ops, dtype)
     x = np.random.default_rng(0).normal(size=(5, 13)).astype(dtype)
     x.flags.writeable = False
-    stack.forward(x)
-    before = snapshot(stack)
-    assert check(stack, x).ok
-    assert check(stack.layers[0], x).ok
-    assert snapshot(stack) == before
+    network.forward(x)
+    before = snapshot(network)
+    assert check(network, x).ok
+    assert check(network.layers[0], x).ok
+    assert snapshot(network) == before
     loose = Dense(5, 3)
     assert check(loose).ok
     assert not hasattr(loose, "W")
@@ -360,16 +362,16 @@ def test_blocks_are_put_back_even_if_the_loss_fails():
 # -- planted bugs: the objective --------------------------------------------------------------
 
 
-def plant_taps(monkeypatch, change):
-    """Replace the table of direct gradients by ``change(loss, net, taps, x)``."""
-    right = InterpretabilityLoss.taps
+def plant_direct(monkeypatch, change):
+    """Replace the table of direct gradients by ``change(loss, net, direct, x)``."""
+    right = InterpretabilityLoss.direct_gradients
 
-    def taps(self, net, x, **options):
+    def direct_gradients(self, net, x, **options):
         found = {layer: list(pairs) for layer, pairs in right(self, net, x, **options).items()}
         change(self, net, found, x)
         return found
 
-    monkeypatch.setattr(InterpretabilityLoss, "taps", taps)
+    monkeypatch.setattr(InterpretabilityLoss, "direct_gradients", direct_gradients)
 
 
 def is_apposition(loss, ref):
@@ -382,14 +384,14 @@ def is_apposition(loss, ref):
 def test_one_apposition_term_missing_or_scaled(monkeypatch, layer, factor, seed):
     """Rejected where it acts, in its layer and below, and nowhere else."""
 
-    def change(loss, net, taps, x):
+    def change(loss, net, direct, x):
         if net == "student":
-            taps[layer] = [
-                tap._replace(c=tap.c * (factor if is_apposition(loss, tap.ref) else 1.0))
-                for tap in taps[layer]
+            direct[layer] = [
+                term._replace(c=term.c * (factor if is_apposition(loss, term.ref) else 1.0))
+                for term in direct[layer]
             ]
 
-    plant_taps(monkeypatch, change)
+    plant_direct(monkeypatch, change)
     report = check(small_model(seed=seed, **PAPER), seed=seed, directions=5)
     assert rejected(report) == student_blocks(layer)
 
@@ -403,14 +405,15 @@ def test_constraint_on_one_side_only_or_with_a_wrong_sign(
 ):
     other = {CODE: RECOVERED, RECOVERED: CODE}[layer]
 
-    def change(loss, net, taps, x):
+    def change(loss, net, direct, x):
         if net == "student":
             partner = loss.nets["student"].h[other]
-            taps[layer] = [
-                tap._replace(c=tap.c * factor) if tap.ref is partner else tap for tap in taps[layer]
+            direct[layer] = [
+                term._replace(c=term.c * factor) if term.ref is partner else term
+                for term in direct[layer]
             ]
 
-    plant_taps(monkeypatch, change)
+    plant_direct(monkeypatch, change)
     report = check(small_model(seed=seed, **options), seed=seed, directions=5)
     expected = student_blocks(layer)
     if options is DEMO and layer == RECOVERED:
@@ -420,14 +423,14 @@ def test_constraint_on_one_side_only_or_with_a_wrong_sign(
 
 @pytest.mark.parametrize("seed", range(3))
 def test_supervisor_moved_by_apposition_in_the_paper_s_mode(monkeypatch, seed):
-    def change(loss, net, taps, x):
+    def change(loss, net, direct, x):
         if net == "supervisor":
             for layer in range(1, DEPTH + 1):
                 partner = layer if layer <= DEPTH // 2 else layer + 2
                 ref = loss.nets["student"].h[partner]
-                taps.setdefault(layer, []).append(Tap(ref, 2 * 1.3 / x.shape[0]))
+                direct.setdefault(layer, []).append(DirectGradient(ref, 2 * 1.3 / x.shape[0]))
 
-    plant_taps(monkeypatch, change)
+    plant_direct(monkeypatch, change)
     report = check(small_model(seed=seed, **PAPER), seed=seed)
     blocks = {("supervisor", f"{kind}{k}") for kind in "Wb" for k in range(1, DEPTH + 1)}
     assert rejected(report) == blocks
@@ -435,12 +438,12 @@ def test_supervisor_moved_by_apposition_in_the_paper_s_mode(monkeypatch, seed):
 
 @pytest.mark.parametrize("seed", range(3))
 def test_supervisor_not_moved_by_apposition_in_the_demo_s_mode(monkeypatch, seed):
-    def change(loss, net, taps, x):
+    def change(loss, net, direct, x):
         if net == "supervisor":
-            for layer, pairs in taps.items():
-                taps[layer] = [pair for pair in pairs if pair[0] is x]
+            for layer, pairs in direct.items():
+                direct[layer] = [pair for pair in pairs if pair[0] is x]
 
-    plant_taps(monkeypatch, change)
+    plant_direct(monkeypatch, change)
     report = check(small_model(seed=seed, **DEMO), seed=seed)
     blocks = {("supervisor", f"{kind}{k}") for kind in "Wb" for k in range(1, DEPTH + 1)}
     assert rejected(report) == blocks
@@ -448,25 +451,25 @@ def test_supervisor_not_moved_by_apposition_in_the_demo_s_mode(monkeypatch, seed
 
 @pytest.mark.parametrize("options", OBJECTIVES.values(), ids=OBJECTIVES)
 def test_sum_over_samples_for_the_mean(monkeypatch, options):
-    def change(loss, net, taps, x):
-        for layer, pairs in taps.items():
-            taps[layer] = [tap._replace(c=tap.c * x.shape[0]) for tap in pairs]
+    def change(loss, net, direct, x):
+        for layer, pairs in direct.items():
+            direct[layer] = [term._replace(c=term.c * x.shape[0]) for term in pairs]
 
-    plant_taps(monkeypatch, change)
+    plant_direct(monkeypatch, change)
     report = check(small_model(**options))
     assert len(rejected(report)) == len(report.results)
 
 
 def test_width_of_another_layer_in_the_mean_over_features(monkeypatch):
-    right = InterpretabilityLoss.taps
+    right = InterpretabilityLoss.direct_gradients
 
-    def taps(self, net, x, **options):
+    def direct_gradients(self, net, x, **options):
         return {
-            layer: [tap._replace(c=tap.c * tap.ref.shape[1] / 13) for tap in pairs]
+            layer: [term._replace(c=term.c * term.ref.shape[1] / 13) for term in pairs]
             for layer, pairs in right(self, net, x, **options).items()
         }
 
-    monkeypatch.setattr(InterpretabilityLoss, "taps", taps)
+    monkeypatch.setattr(InterpretabilityLoss, "direct_gradients", direct_gradients)
     assert rejected(check(small_model(**DEMO))) >= student_blocks(DEPTH // 2)
 
 
@@ -508,12 +511,12 @@ class SigmoidSlopeFromTheWrongSide(Ops):
 
 
 class TapOverwrites(Ops):
-    def tap(self, h, ref, c, dh, work):
+    def add_direct(self, h, ref, c, dh, work):
         np.multiply(h - ref, c, out=dh)
 
 
 class TapWithoutReference(Ops):
-    def tap(self, h, ref, c, dh, work):
+    def add_direct(self, h, ref, c, dh, work):
         dh += c * h
 
 
@@ -574,9 +577,9 @@ class WrongSlope(Ops):
 def test_forgotten_slope_in_a_network(activation, seed):
     bad = rejected(check(mixed_stack(WrongSlope(activation), seed=seed), seed=seed))
     layer = {"relu": 1, "tanh": 2, "softplus": 3, "sigmoid": 4}[activation]
-    weights = {("stack", f"W{k}") for k in range(1, layer + 1)}
-    biases = {("stack", f"b{k}") for k in (1, 3) if k <= layer}
-    assert bad == weights | biases | {("stack", "x")}
+    weights = {("network", f"W{k}") for k in range(1, layer + 1)}
+    biases = {("network", f"b{k}") for k in (1, 3) if k <= layer}
+    assert bad == weights | biases | {("network", "x")}
 
 
 def test_a_bound_layer_is_checked_with_its_own_operations():
@@ -590,16 +593,16 @@ def plant_backward(monkeypatch, change):
     """Let ``change(layer, x, dx)`` spoil what `Dense.backward` has computed."""
     right = Dense.backward
 
-    def backward(self, x, dx=None, taps=()):
-        change(self, x, dx, lambda: right(self, x, dx, taps))
+    def backward(self, x, dx=None, direct=()):
+        change(self, x, dx, lambda: right(self, x, dx, direct))
 
     monkeypatch.setattr(Dense, "backward", backward)
 
 
 def square_stack(seed):
-    stack = Stack([Dense(7, 7, "tanh"), Dense(7, 7, "sigmoid")], dtype="float64")
-    glorot(stack.layers, seed, 0)
-    return stack
+    network = Network([Dense(7, 7, "tanh"), Dense(7, 7, "sigmoid")], dtype="float64")
+    glorot(network.layers, seed, 0)
+    return network
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -615,11 +618,14 @@ def test_transposed_products_where_the_shapes_allow_it(monkeypatch, seed):
 
     with monkeypatch.context() as patch:
         plant_backward(patch, transposed_dW)
-        assert rejected(check(square_stack(seed), seed=seed)) == {("stack", "W1"), ("stack", "W2")}
+        assert rejected(check(square_stack(seed), seed=seed)) == {
+            ("network", "W1"),
+            ("network", "W2"),
+        }
     with monkeypatch.context() as patch:
         plant_backward(patch, transposed_W)
         bad = rejected(check(square_stack(seed), seed=seed))
-        assert bad == {("stack", "W1"), ("stack", "b1"), ("stack", "x")}
+        assert bad == {("network", "W1"), ("network", "b1"), ("network", "x")}
     assert check(square_stack(seed), seed=seed).ok
 
 
@@ -640,11 +646,14 @@ def test_products_with_the_signal_before_the_slope(monkeypatch, seed):
 
     with monkeypatch.context() as patch:
         plant_backward(patch, in_dW)
-        assert rejected(check(square_stack(seed), seed=seed)) == {("stack", "W1"), ("stack", "W2")}
+        assert rejected(check(square_stack(seed), seed=seed)) == {
+            ("network", "W1"),
+            ("network", "W2"),
+        }
     with monkeypatch.context() as patch:
         plant_backward(patch, in_dx)
         bad = rejected(check(square_stack(seed), seed=seed))
-        assert bad == {("stack", "W1"), ("stack", "b1"), ("stack", "x")}
+        assert bad == {("network", "W1"), ("network", "b1"), ("network", "x")}
 
 
 def accumulate(layer, x, dx, right):
@@ -710,7 +719,7 @@ def test_stale_activations_of_a_layer(monkeypatch, options):
 
 
 def test_stale_activations_of_the_supervisor(monkeypatch):
-    """Its forward pass after the student's backward: the taps hold another batch's values."""
+    """Its forward pass after the student's backward: ``Grad`` holds another batch's values."""
     right = Model.backward
 
     def backward(self, x, observed=None):
@@ -737,14 +746,14 @@ def test_student_fed_with_clean_data(monkeypatch):
 
 def test_a_wrong_layer_of_the_user_s_own():
     class Wrong(Dense):
-        def backward(self, x, dx=None, taps=()):
-            super().backward(x, dx, taps)
+        def backward(self, x, dx=None, direct=()):
+            super().backward(x, dx, direct)
             self.dW *= 2.0
 
-    stack = Stack([Wrong(5, 4, "tanh"), Dense(4, 3)], dtype="float64")
-    glorot(stack.layers, 0, 0)
+    network = Network([Wrong(5, 4, "tanh"), Dense(4, 3)], dtype="float64")
+    glorot(network.layers, 0, 0)
     assert not check(Wrong(5, 4, "tanh")).ok
-    assert not check(stack).ok
+    assert not check(network).ok
 
 
 # -- gradients that prove nothing -------------------------------------------------------------
@@ -752,13 +761,13 @@ def test_a_wrong_layer_of_the_user_s_own():
 
 def test_a_dead_block_is_rejected():
     """0 = 0: every unit of the first layer is off, so nothing below the second is proved."""
-    stack = Stack([Dense(7, 5, "relu"), Dense(5, 3, "tanh")], dtype="float64")
-    glorot(stack.layers, 0, 0)
-    stack.layers[0].b.fill(-100.0)
-    found = verdicts(check(stack))
-    assert found["stack", "b2"] == "ok"
+    network = Network([Dense(7, 5, "relu"), Dense(5, 3, "tanh")], dtype="float64")
+    glorot(network.layers, 0, 0)
+    network.layers[0].b.fill(-100.0)
+    found = verdicts(check(network))
+    assert found["network", "b2"] == "ok"
     for block in ("W1", "b1", "x", "W2"):
-        assert found["stack", block] == "zero gradient", block
+        assert found["network", block] == "zero gradient", block
 
 
 def test_a_network_cut_off_from_its_loss_is_rejected():
@@ -778,8 +787,8 @@ def test_a_gradient_that_is_not_finite_is_wrong(monkeypatch, value, where):
 
     plant_backward(monkeypatch, spoil)
     report = check(mixed_stack())
-    assert rejected(report) == {("stack", "W2")}
-    assert verdicts(report)["stack", "W2"] == "wrong"
+    assert rejected(report) == {("network", "W2")}
+    assert verdicts(report)["network", "W2"] == "wrong"
     assert not report.ok
     assert report.worst == math.inf
 

@@ -19,12 +19,12 @@ from engine_cases import (
 )
 from tolerances import ORACLE32, ORACLE64, WARM_STEP_BYTES, assert_close, assert_same_bits
 
-from ddnmf_np.backends.ops import ACTIVATIONS, Tap
+from ddnmf_np.backends.ops import ACTIVATIONS, DirectGradient
 from ddnmf_np.config import Config
 from ddnmf_np.engine.arena import ALIGNMENT
 from ddnmf_np.engine.descent import Adam, GradientDescent, Momentum
 from ddnmf_np.engine.layers import Dense
-from ddnmf_np.engine.network import Stack
+from ddnmf_np.engine.network import Network
 from ddnmf_np.errors import DataError, UsageError
 from ddnmf_np.model import Model
 
@@ -34,19 +34,19 @@ OBJECTIVES = {"paper": PAPER, "demo": DEMO}
 def everything(model):
     """Return copies of all that a step leaves behind, by name."""
     state = {"sums": model.loss.sums.copy()}
-    for net, stack in model.nets.items():
-        arena = stack.arena
+    for net, network in model.nets.items():
+        arena = network.arena
         state |= {f"{net} params": arena.params.copy(), f"{net} grads": arena.grads.copy()}
         state |= {f"{net} {slot}": flat.copy() for slot, flat in arena.slots.items()}
-        state |= {f"{net} h[{k}]": h.copy() for k, h in enumerate(stack.h)}
+        state |= {f"{net} h[{k}]": h.copy() for k, h in enumerate(network.h)}
     return state
 
 
 def poison(model):
     """Fill every buffer whose content a step must not depend on with NaN."""
-    for stack in model.nets.values():
-        fill_gradients(stack.arena, np.nan)
-        for layer in stack.layers:
+    for network in model.nets.values():
+        fill_gradients(network.arena, np.nan)
+        for layer in network.layers:
             for buffer in (layer.h, layer.dh, layer.work):
                 buffer.fill(np.nan)
     for work in model.optimizer.work:
@@ -77,19 +77,25 @@ def test_a_step_does_not_read_what_is_left_in_the_buffers(ops, options, optimize
 
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 def test_no_layer_reads_what_is_left_in_its_buffers(ops, activation):
-    stack = Stack([Dense(7, 5, activation), Dense(5, 3, activation)], rows=4, ops=ops)
-    stack.arena.params[...] = np.random.default_rng(0).normal(size=stack.arena.size)
+    network = Network([Dense(7, 5, activation), Dense(5, 3, activation)], rows=4, ops=ops)
+    network.arena.params[...] = np.random.default_rng(0).normal(size=network.arena.size)
     x = np.random.default_rng(1).normal(size=(4, 7)).astype("float32")
     results = []
     for value in (0.0, np.nan):
-        for layer in stack.layers:
+        for layer in network.layers:
             for buffer in (layer.h, layer.dh, layer.work):
                 buffer.fill(value)
-        fill_gradients(stack.arena, value)
+        fill_gradients(network.arena, value)
         dx = np.full_like(x, value)
-        y = stack.forward(x).copy()
-        stack.backward({1: [Tap(np.ones((4, 5), "float32"), 0.5)], 2: [Tap(0.0 * y, 0.5)]}, dx)
-        results.append((y, stack.arena.grads.copy(), dx))
+        y = network.forward(x).copy()
+        network.backward(
+            {
+                1: [DirectGradient(np.ones((4, 5), "float32"), 0.5)],
+                2: [DirectGradient(0.0 * y, 0.5)],
+            },
+            dx,
+        )
+        results.append((y, network.arena.grads.copy(), dx))
     for once, again in zip(*results, strict=True):
         assert_same_bits(again, once)
         assert np.isfinite(again).all()
@@ -114,7 +120,7 @@ class TestTwice:
         once = everything(model)
         model.backward(x)
         for net in NETS:
-            model.nets[net].backward(model.loss.taps(net, x))
+            model.nets[net].backward(model.loss.direct_gradients(net, x))
         for name, values in everything(model).items():
             assert_same_bits(values, once[name], name)
 
@@ -137,8 +143,8 @@ class TestTwice:
 class TestViews:
     @pytest.mark.parametrize("options", OBJECTIVES.values(), ids=OBJECTIVES)
     def test_blocks_tile_the_arena(self, ops, options):
-        for stack in small_model(ops, **options).nets.values():
-            arena = stack.arena
+        for network in small_model(ops, **options).nets.values():
+            arena = network.arena
             marks = np.zeros(arena.size, "int64")
             for number, (name, shape) in enumerate(arena.shapes.items(), start=1):
                 block = arena.view(marks, name)
@@ -162,8 +168,8 @@ class TestViews:
         model = Model(784, Config(**PAPER_SHAPE, optimizer=optimizer, lr=1e-6), ops, rows=3)
         for seed in range(20):
             model.step(*batch(3, features=784, seed=seed, dtype="float32"))
-        for stack in model.nets.values():
-            arena = stack.arena
+        for network in model.nets.values():
+            arena = network.arena
             flats = {"params": arena.params, "grads": arena.grads} | arena.slots
             for flat in flats.values():
                 for name in arena.shapes:
@@ -178,12 +184,12 @@ class TestViews:
                 assert not flat[gap].any(), what
 
     def test_a_layer_s_parameters_are_the_arena_s(self, ops):
-        for stack in small_model(ops, **DEMO).nets.values():
-            arena = stack.arena
+        for network in small_model(ops, **DEMO).nets.values():
+            arena = network.arena
             for flat, names in ((arena.params, ("W", "b")), (arena.grads, ("dW", "db"))):
                 flat[...] = np.arange(arena.size)
                 seen = []
-                for layer in stack.layers:
+                for layer in network.layers:
                     blocks = [arena.spans[name] for name in layer.shapes()]
                     assert layer.span == slice(blocks[0].start, blocks[-1].stop)
                     for name in names:
@@ -198,9 +204,9 @@ class TestViews:
         model = small_model(ops, **DEMO)
         model.step(*batch(5))
         buffers = [model.loss.sums, *model.optimizer.work]
-        for stack in model.nets.values():
-            buffers += [stack.arena.params, stack.arena.grads, *stack.arena.slots.values()]
-            buffers += [b for layer in stack.layers for b in (layer.h, layer.dh, layer.work)]
+        for network in model.nets.values():
+            buffers += [network.arena.params, network.arena.grads, *network.arena.slots.values()]
+            buffers += [b for layer in network.layers for b in (layer.h, layer.dh, layer.work)]
         spans = sorted((b.__array_interface__["data"][0], b.nbytes) for b in buffers)
         for (start, size), (after, _) in itertools.pairwise(spans):
             assert start + size <= after
@@ -209,8 +215,8 @@ class TestViews:
         model = small_model(ops, **PAPER)
         x, x_noisy = batch(5)
         model.forward(x, x_noisy)
-        for stack in model.nets.values():
-            for layer, h in zip(stack.layers, stack.h[1:], strict=True):
+        for network in model.nets.values():
+            for layer, h in zip(network.layers, network.h[1:], strict=True):
                 assert h.base is layer.h
                 assert h.shape == (5, layer.fan_out)
                 assert h.flags.c_contiguous
@@ -232,10 +238,10 @@ class TestViews:
             assert_same_bits(values, before[name], name)
         assert twin.optimizer.t == model.optimizer.t == 1
         assert (twin.student.arena.params != model.student.arena.params).any()
-        stack = model.student.copy(rows=2, dtype="float64")
-        assert_same_bits(stack.arena.params, model.student.arena.params.astype("float64"))
-        assert list(stack.arena.shapes) == list(model.student.arena.shapes)
-        stack.arena.params.fill(0.0)
+        network = model.student.copy(rows=2, dtype="float64")
+        assert_same_bits(network.arena.params, model.student.arena.params.astype("float64"))
+        assert list(network.arena.shapes) == list(model.student.arena.shapes)
+        network.arena.params.fill(0.0)
         assert model.student.arena.params.any()
 
 
@@ -355,7 +361,7 @@ def peak_of_a_step(model, x, x_noisy):
 @pytest.mark.parametrize("options", OBJECTIVES.values(), ids=OBJECTIVES)
 def test_a_warm_step_allocates_nothing(ops, options):
     model = Model(784, Config(**PAPER_SHAPE, nonnegative="both", **options), ops)
-    arenas = [stack.arena for stack in model.nets.values()]
+    arenas = [network.arena for network in model.nets.values()]
     x, x_noisy = batch(128, 784, dtype="float32")
     rules = {
         "gd": GradientDescent(arenas, 1e-3),
@@ -410,16 +416,16 @@ def test_the_peak_is_seen():
 
 
 def test_a_layer_is_part_of_one_stack():
-    """A second stack would take its weights away from under the first."""
+    """A second network would take its weights away from under the first."""
     layer = Dense(5, 3)
-    Stack([layer])
-    with pytest.raises(UsageError, match=r"Dense 1 5->3 .* is part of another Stack"):
-        Stack([layer])
-    Stack([layer.unbound()])
+    Network([layer])
+    with pytest.raises(UsageError, match=r"Dense 1 5->3 .* is part of another Network"):
+        Network([layer])
+    Network([layer.unbound()])
 
 
 def test_a_tap_for_no_layer_is_refused():
-    stack = Stack([Dense(5, 3)], rows=2, dtype="float64")
-    stack.forward(np.ones((2, 5)))
-    with pytest.raises(UsageError, match=r"taps name layers \[7\] of 1 to 1"):
-        stack.backward({7: [(np.ones((2, 3)), 1.0)]})
+    network = Network([Dense(5, 3)], rows=2, dtype="float64")
+    network.forward(np.ones((2, 5)))
+    with pytest.raises(UsageError, match=r"direct gradients name layers \[7\] of 1 to 1"):
+        network.backward({7: [(np.ones((2, 3)), 1.0)]})

@@ -19,8 +19,8 @@ from tolerances import (
 
 from ddnmf_np.backends.ops import (
     ACTIVATIONS,
+    DirectGradient,
     Ops,
-    Tap,
     adam_scales,
     flush_constant,
     optimizer_work,
@@ -262,10 +262,10 @@ class TestSums:
         assert_same_bits(a, kept[0])
         assert_same_bits(b, kept[1])
 
-    def test_tap(self, ops, shape, dtype):
+    def test_direct_gradient(self, ops, shape, dtype):
         h, ref, dh = (self.whole(shape, dtype, seed) for seed in range(3))
         kept, expected = (h.copy(), ref.copy()), dh + 0.25 * (h - ref)
-        ops.tap(h, ref, 0.25, dh, np.full(shape, np.nan, dtype))
+        ops.add_direct(h, ref, 0.25, dh, np.full(shape, np.nan, dtype))
         np.testing.assert_array_equal(dh, expected)
         assert_same_bits(h, kept[0])
         assert_same_bits(ref, kept[1])
@@ -409,13 +409,15 @@ class TestLayerTwin:
             g, work = dh.copy(), np.full_like(h, np.nan)
             db = np.full(h.shape[1], np.nan, h.dtype) if bias else None
             sums = np.full(len(refs), 3.0)
-            taps = [
+            direct = [
                 # of three, one is not measured
-                Tap(ref, 0.1 + 0.2 * k, sums[k : k + 1] if k != 1 or len(refs) < 3 else None)
+                DirectGradient(
+                    ref, 0.1 + 0.2 * k, sums[k : k + 1] if k != 1 or len(refs) < 3 else None
+                )
                 for k, ref in enumerate(refs)
             ]
             with np.errstate(all="ignore"):
-                ops.delta(kind, h, g, taps, work, db)
+                ops.delta(kind, h, g, direct, work, db)
             found.append((g, sums, np.zeros(0) if db is None else db))
         (g, sums, db), (g2, sums2, db2) = found
         for a, b in ((g2, g), (db2, db)):
@@ -451,7 +453,7 @@ class TestLayerTwin:
             ref, total = np.zeros((3, 40), "float32"), np.zeros(1)
             ref[1, 7] = bad
             h = np.ones_like(ref)
-            twin.delta("relu", h, h.copy(), [Tap(ref, 1.0, total)], h.copy(), None)
+            twin.delta("relu", h, h.copy(), [DirectGradient(ref, 1.0, total)], h.copy(), None)
             assert not np.isfinite(total[0])
 
     @pytest.mark.parametrize("rows", [1, 3, 9])
@@ -459,9 +461,9 @@ class TestLayerTwin:
         h = np.ones((5, 7), "float32")
         outcomes = []
         for ops in (Ops(), twin):
-            dh, tap = np.zeros_like(h), Tap(np.zeros((rows, 7), "float32"), 1.0)
+            dh, one = np.zeros_like(h), DirectGradient(np.zeros((rows, 7), "float32"), 1.0)
             try:
-                ops.delta("relu", h, dh, [tap], h.copy(), None)
+                ops.delta("relu", h, dh, [one], h.copy(), None)
             except ValueError:
                 outcomes.append("refused")
             else:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from ddnmf_np import gradcheck
-from ddnmf_np.backends.ops import Tap
+from ddnmf_np.backends.ops import DirectGradient
 from ddnmf_np.config import Config
 from ddnmf_np.data.affine import LIMITS
 from ddnmf_np.errors import DivergedError
@@ -65,9 +65,9 @@ def test_checker_sees_a_wrong_factor(monkeypatch):
     """The test of the test."""
 
     def halved(self, x, measure=False):
-        return {self.stack.depth: [Tap(x, 1.0 / (x.shape[0] * self.divisor))]}
+        return {self.stack.depth: [DirectGradient(x, 1.0 / (x.shape[0] * self.divisor))]}
 
-    monkeypatch.setattr(ReconstructionLoss, "taps", halved)
+    monkeypatch.setattr(ReconstructionLoss, "direct_gradients", halved)
     assert not gradcheck(build("ae1"), verbose=False).ok
 
 

@@ -13,7 +13,7 @@ from ddnmf_np.evaluation.metrics import clustering_accuracy
 from ddnmf_np.experiments import baselines, study_tables, tables
 from ddnmf_np.experiments.assignments import pack_labels, unpack_labels
 from ddnmf_np.experiments.baselines import DataInfo, Representation, Source, make_config
-from ddnmf_np.experiments.networks import TABLE_NETWORKS, Network
+from ddnmf_np.experiments.networks import TABLE_NETWORKS, NetworkRow
 from ddnmf_np.experiments.studies import STUDIES, VARIANTS, Study
 
 FIVE = {
@@ -292,7 +292,7 @@ def test_equal_clusterings_are_stable():
 
 
 def test_an_autoencoder_stands_beside_ddnmf(monkeypatch):
-    network = Network("plain", "autoencoder", {"objective": "demo", "noise_kind": "none"})
+    network = NetworkRow("plain", "autoencoder", {"objective": "demo", "noise_kind": "none"})
     monkeypatch.setitem(STUDIES, "recipe", Study("Recipes", {"recipe-ae": network}))
     monkeypatch.setitem(baselines.NETWORKS, "recipe-ae", network)
     one = clustering("recipe-ae", method="gmm-full", noise_rate=0.0)
@@ -343,7 +343,7 @@ def test_records_of_a_study_make_no_section_of_a_table():
 @pytest.mark.parametrize("kind", ["ddnmf", "autoencoder"])
 def test_a_variant_may_move_images(monkeypatch, kind):
     options = {"objective": "demo", "noise_shift": 1.0, "lr_schedule": "cosine"}
-    network = Network("moved", kind, options)
+    network = NetworkRow("moved", kind, options)
     monkeypatch.setitem(baselines.NETWORKS, "recipe-moved", network)
     small = {"widths": (11,), "rank": 3, "epochs": 1, "fast": "off"}
     info = baselines.inspect(Source("mnist", "digits"), 200)

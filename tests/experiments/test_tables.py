@@ -9,7 +9,7 @@ from experiments_cases import clustering
 from ddnmf_np.errors import DataError
 from ddnmf_np.experiments import baselines, figures, tables
 from ddnmf_np.experiments.baselines import CLUSTERERS
-from ddnmf_np.experiments.networks import MAPPED_MODELS, NOISE_MODELS, TABLE_MODELS, Network
+from ddnmf_np.experiments.networks import MAPPED_MODELS, NOISE_MODELS, TABLE_MODELS, NetworkRow
 
 
 def campaign(seeds=range(5), datasets=("mnist", "fashion-mnist")):
@@ -58,8 +58,8 @@ def test_rows_are_those_of_the_paper_in_its_order():
 def test_a_further_network_is_no_row_of_the_paper_and_is_compared(monkeypatch):
     """It takes an entry in each of `TABLE_NETWORKS`, `TABLE_MODELS` and `BEST`."""
     ours, plain = (
-        Network("Ours", "ddnmf", {"objective": "demo", "noise_redraw": True}),
-        Network("AE, denoised", "autoencoder", {"objective": "demo"}),
+        NetworkRow("Ours", "ddnmf", {"objective": "demo", "noise_redraw": True}),
+        NetworkRow("AE, denoised", "autoencoder", {"objective": "demo"}),
     )
     for name, network in (("ddnmf-ours", ours), ("ae-denoised", plain)):
         monkeypatch.setitem(baselines.NETWORKS, name, network)

@@ -75,8 +75,8 @@ def best_step(eta, loss, third):
 
 
 class AddsToBias(Dense):
-    def backward(self, x, dx=None, taps=()):
-        super().backward(x, dx, taps)
+    def backward(self, x, dx=None, direct=()):
+        super().backward(x, dx, direct)
         self.db += 0.001
 
 
@@ -148,8 +148,8 @@ def test_a_usual_mistake_is_named(name, number):
 
 
 class NoBug(Dense):
-    def backward(self, x, dx=None, taps=()):
-        super().backward(x, dx, taps)
+    def backward(self, x, dx=None, direct=()):
+        super().backward(x, dx, direct)
 
 
 class OtherForward(Dense):
@@ -158,14 +158,14 @@ class OtherForward(Dense):
 
 
 class NoSignal(Dense):
-    def backward(self, x, dx=None, taps=()):
+    def backward(self, x, dx=None, direct=()):
         self.dh[: len(x)] = 1.0
         super().backward(x, dx)
 
 
 class Raises(Dense):
-    def backward(self, x, dx=None, taps=()):
-        self.dW[...] = taps @ x  # a mistake of another kind
+    def backward(self, x, dx=None, direct=()):
+        self.dW[...] = direct @ x  # a mistake of another kind
 
 
 @pytest.mark.parametrize(
@@ -173,7 +173,7 @@ class Raises(Dense):
     [
         (NoBug, "accepts this layer"),
         (OtherForward, "forward pass is another one"),
-        (Raises, "self.dW[...] = taps @ x"),
+        (Raises, "self.dW[...] = direct @ x"),
         (object, "not a class that inherits from Dense"),
         (lambda x: x, "not a class that inherits from Dense"),
     ],

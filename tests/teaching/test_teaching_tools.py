@@ -6,7 +6,7 @@ from sklearn.decomposition import non_negative_factorization
 
 from ddnmf_np.backends.ops import Ops
 from ddnmf_np.engine.layers import Dense, glorot
-from ddnmf_np.engine.network import Stack
+from ddnmf_np.engine.network import Network
 from ddnmf_np.errors import DataError
 from ddnmf_np.teaching import bugs, images, nmf
 from ddnmf_np.teaching.differences import Slope
@@ -88,9 +88,9 @@ def test_popular_checks_are_no_straw_men(digits):
 
 def slope_of(activation, digits):
     layers = [Dense(64, 9, activation), Dense(9, 64, activation)]
-    stack = Stack(layers, rows=20, dtype="float64")
+    network = Network(layers, rows=20, dtype="float64")
     glorot(layers, 0, 0)
-    return Slope(stack, digits[:20])
+    return Slope(network, digits[:20])
 
 
 def test_the_error_is_a_v_whose_bottom_is_deep_in_float64_and_high_in_float32(digits):
@@ -121,7 +121,7 @@ def test_a_source_is_shown_with_its_place_and_without_its_docstring():
     assert '"""' not in text
     line = int(text.split("from line ")[1].split(":")[0])
     assert Ops.sum_rows.__code__.co_firstlineno == line
-    assert "class Tap" not in source_text(Dense)
+    assert "class DirectGradient" not in source_text(Dense)
 
 
 def test_rows_of_images_have_an_image_for_each_entry(digits):

@@ -227,8 +227,8 @@ def test_file_holds_all_blocks_and_no_more(tmp_path, good, trained):
         names = set(archive.files)
     blocks = {
         f"{net}.{block}{slot}"
-        for net, stack in trained.model.nets.items()
-        for block in stack.arena.shapes
+        for net, network in trained.model.nets.items()
+        for block in network.arena.shapes
         for slot in ("", ":m", ":v")
     }
     assert names == blocks | {"meta", "loss_sums"}

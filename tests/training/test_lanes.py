@@ -69,7 +69,7 @@ def test_moving_layer_by_layer_changes_no_bit(ops, monkeypatch):
 
 
 def test_losses_of_a_step_are_those_of_measure(ops):
-    """The taps measure on the way down what `measure` does by itself."""
+    """The direct gradients measure on the way down what `measure` does by itself."""
     for objective in ("paper", "demo"):
         model, x = make(ops, objective=objective, dtype="float64"), draw(16).astype("float64")
         model.forward(x, 0.9 * x)

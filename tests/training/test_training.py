@@ -237,8 +237,8 @@ def test_record_of_one_batch_is_the_paper_s_losses(objective, dtype, tolerance):
 def test_a_short_last_batch_counts_by_its_samples(objective):
     # Steps so small that the weights stay as they are: then the epoch is one sum over all samples.
     trainer = make_trainer(objective=objective, dtype="float64", optimizer="gd", lr=1e-300)
-    for stack in trainer.model.nets.values():
-        stack.arena.params += 0.01  # a bias of 0 would take even such a step
+    for network in trainer.model.nets.values():
+        network.arena.params += 0.01  # a bias of 0 would take even such a step
     before = snapshot(trainer.model)
     expected = literal_losses(trainer)
     trainer.train(2)

@@ -133,9 +133,9 @@ def literal_losses(trainer, model=None):
                 None if layer.b is None else layer.b[:, None].astype(np.float64),
                 layer.activation,
             )
-            for layer in stack.layers
+            for layer in network.layers
         ]
-        for stack in (model.supervisor, model.student)
+        for network in (model.supervisor, model.student)
     ]
     objective = model.objective
     weights = oracle.Weights(
@@ -187,8 +187,8 @@ def poison(trainer):
     """Fill everything that a checkpoint restores with NaN, so that nothing can be left over."""
     model = trainer.model
     model.optimizer.t = -1
-    for stack in model.nets.values():
-        for flat in (stack.arena.params, *stack.arena.slots.values()):
-            for block in stack.arena.shapes:  # the gaps between them stay zero
-                stack.arena.view(flat, block).fill(np.nan)
+    for network in model.nets.values():
+        for flat in (network.arena.params, *network.arena.slots.values()):
+            for block in network.arena.shapes:  # the gaps between them stay zero
+                network.arena.view(flat, block).fill(np.nan)
     model.loss.sums.fill(np.nan)

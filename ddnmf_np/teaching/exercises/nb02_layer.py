@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from ddnmf_np.backends.ops import Ops
 from ddnmf_np.engine.layers import Dense
-from ddnmf_np.engine.network import Stack
+from ddnmf_np.engine.network import Network
 from ddnmf_np.teaching.exercise import Exercise, Mistake
 
 Floats = npt.NDArray[np.float64]
@@ -22,7 +22,7 @@ _SIZES = ((7, 5, 3), (4, 6, 11), (9, 2, 13))
 def engine_layer(W: Floats, b: Floats | None, activation: str, rows: int) -> Dense:
     """Return a layer of the engine with these weights, in memory of its own."""
     layer = Dense(W.shape[1], W.shape[0], activation, bias=b is not None)
-    Stack([layer], rows=rows, dtype="float64")
+    Network([layer], rows=rows, dtype="float64")
     layer.W[...] = W
     if layer.b is not None:
         layer.b[...] = b

@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from ddnmf_np.engine.gradcheck import gradcheck
 from ddnmf_np.engine.layers import Dense
-from ddnmf_np.engine.network import Stack
+from ddnmf_np.engine.network import Network
 from ddnmf_np.teaching.bugs import passes_all_ones_signal
 from ddnmf_np.teaching.exercise import SEEDS, Exercise, Mistake
 from ddnmf_np.teaching.exercises.nb02_layer import backward, draw, engine_layer
@@ -47,7 +47,7 @@ def _judge_bug(answer: Any) -> tuple[bool, str]:
         return False, "The answer is not a class that inherits from Dense."
     x, W, b, _ = draw(0)
     broken, right = answer(W.shape[1], W.shape[0], "sigmoid"), engine_layer(W, b, "sigmoid", len(x))
-    Stack([broken], rows=len(x), dtype="float64")
+    Network([broken], rows=len(x), dtype="float64")
     broken.W[...] = W
     if broken.b is not None:
         broken.b[...] = b
@@ -147,7 +147,7 @@ EXERCISES = (
             "gradcheck must find it."
         ),
         hint=(
-            "call super().backward(x, dx, taps) and spoil self.dW, self.db or dx afterwards; or "
+            "call super().backward(x, dx, direct) and spoil self.dW, self.db or dx afterwards; or "
             "spoil self.dh[: len(x)] before."
         ),
         judge=_judge_bug,

@@ -28,7 +28,7 @@ def _loss_problem(seed: int) -> tuple[Floats, Floats, float]:
 def _loss(x: Floats, y: Floats, alpha: float) -> tuple[float, Floats]:
     ops, work, total, g = Ops(), np.empty_like(y), np.zeros(1), np.zeros_like(y)
     ops.squared_distance(y, x, work, total)
-    ops.tap(y, x, 2.0 * alpha / len(x), g, work)
+    ops.add_direct(y, x, 2.0 * alpha / len(x), g, work)
     return float(total[0]) / len(x), g
 
 
@@ -45,10 +45,10 @@ def _supervisor(seed: int) -> tuple[Model, Floats]:
 
 def _gradient_problem(seed: int) -> tuple[list[Floats], list[Floats], Floats]:
     model, x = _supervisor(seed)
-    stack = model.supervisor
-    y = stack.forward(x)
-    h = [array.copy() for array in stack.h]
-    return h, [layer.W.copy() for layer in stack.layers], 2.0 * 0.7 / len(x) * (y - x)
+    network = model.supervisor
+    y = network.forward(x)
+    h = [array.copy() for array in network.h]
+    return h, [layer.W.copy() for layer in network.layers], 2.0 * 0.7 / len(x) * (y - x)
 
 
 _BLOCKS = tuple(f"{kind}{layer}" for layer in range(4, 0, -1) for kind in ("W", "b"))

@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ddnmf_np.backends.ops import Ops, Tap
+from ddnmf_np.backends.ops import DirectGradient, Ops
 from ddnmf_np.config import Config
 from ddnmf_np.engine.layers import Dense
 from ddnmf_np.engine.losses import appositive
-from ddnmf_np.engine.network import Stack
+from ddnmf_np.engine.network import Network
 from ddnmf_np.model import Model
 from ddnmf_np.teaching.exercise import Exercise, Mistake
 
@@ -41,8 +41,8 @@ def _model(seed: int) -> tuple[Model, Floats]:
         seed=seed,
     )
     model = Model(width, config, rows=n)
-    for stack in model.nets.values():
-        for layer in stack.layers:
+    for network in model.nets.values():
+        for layer in network.layers:
             if layer.b is not None:
                 layer.b[...] = rng.uniform(0.0, 0.3, layer.b.shape)
     x = rng.uniform(size=(n, width))
@@ -99,9 +99,9 @@ def _table(
     grad = {layer: np.zeros_like(t[layer]) for layer in range(1, DEPTH + 3)}
     for layer in range(1, DEPTH + 1):
         above = appositive(layer, DEPTH)
-        ops.tap(t[above], h[layer], c * beta, grad[above], np.empty_like(t[above]))
+        ops.add_direct(t[above], h[layer], c * beta, grad[above], np.empty_like(t[above]))
     for (end, other), side in zip(((half, half + 2), (half + 2, half)), sides, strict=True):
-        ops.tap(t[end], t[other], c * gamma * side, grad[end], np.empty_like(t[end]))
+        ops.add_direct(t[end], t[other], c * gamma * side, grad[end], np.empty_like(t[end]))
     return {f"Grad{layer}": value for layer, value in grad.items()}
 
 
@@ -121,12 +121,12 @@ def _nmf(
 ) -> tuple[Floats, Floats, Floats]:
     base = Dense(code.shape[1], H.shape[1], "sigmoid", bias=False, label="_base")
     recovery = Dense(H.shape[1], code.shape[1], "relu", bias=False, label="_rec")
-    stack = Stack([base, recovery], rows=len(code), dtype="float64")
+    network = Network([base, recovery], rows=len(code), dtype="float64")
     base.W[...], recovery.W[...] = W_base, W_rec
-    stack.forward(code)
+    network.forward(code)
     dcode = np.empty_like(code)
-    # A tap with c = 1 whose reference is code_hat - g puts the signal g there.
-    stack.backward({2: [Tap(stack.h[2] - g, 1.0)]}, dcode)
+    # A direct gradient with c = 1 whose reference is code_hat - g puts the signal g there.
+    network.backward({2: [DirectGradient(network.h[2] - g, 1.0)]}, dcode)
     return recovery.dW.copy(), base.dW.copy(), dcode
 
 
@@ -168,13 +168,13 @@ def _student(t: list[Floats], W: list[Floats], Grad: list[Floats]) -> dict[str, 
         )
         for label, w in zip(_LABELS, W, strict=True)
     ]
-    stack = Stack(layers, rows=len(t[0]), dtype="float64")
-    stack.h = list(t)
+    network = Network(layers, rows=len(t[0]), dtype="float64")
+    network.h = list(t)
     for layer, w, output in zip(layers, W, t[1:], strict=True):
         layer.W[...], layer.h[...] = w, output
-    # A tap with c = 1 whose reference is t - Grad adds Grad.
-    stack.backward({k: [Tap(t[k] - Grad[k], 1.0)] for k in range(1, len(t))})
-    return {name: stack.arena.grad(name).copy() for name in _BLOCKS}
+    # A direct gradient with c = 1 whose reference is t - Grad adds Grad.
+    network.backward({k: [DirectGradient(t[k] - Grad[k], 1.0)] for k in range(1, len(t))})
+    return {name: network.arena.grad(name).copy() for name in _BLOCKS}
 
 
 def _student_literal(

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ddnmf_np.backends.ops import Ops, Tap
+from ddnmf_np.backends.ops import DirectGradient, Ops
 from ddnmf_np.teaching.exercise import Exercise, Mistake
 
 Floats = npt.NDArray[np.float64]
@@ -206,7 +206,7 @@ def _do_delta(
 
 
 def _engine_delta(h: Any, dh: Any, ref: Any, c: float, work: Any, db: Any) -> None:
-    Ops().delta("relu", h, dh, [Tap(ref, c)], work, db)
+    Ops().delta("relu", h, dh, [DirectGradient(ref, c)], work, db)
 
 
 def _delta(
@@ -216,10 +216,10 @@ def _delta(
 
 
 def _no_slope(h: Any, dh: Any, ref: Any, c: float, work: Any, db: Any) -> None:
-    Ops().delta("identity", h, dh, [Tap(ref, c)], work, db)
+    Ops().delta("identity", h, dh, [DirectGradient(ref, c)], work, db)
 
 
-def _no_tap(h: Any, dh: Any, ref: Any, c: float, work: Any, db: Any) -> None:
+def _no_direct(h: Any, dh: Any, ref: Any, c: float, work: Any, db: Any) -> None:
     Ops().delta("relu", h, dh, (), work, db)
 
 
@@ -316,7 +316,7 @@ EXERCISES = (
         hint=(
             "np.subtract(h, ref, out=work), np.multiply(work, c, out=work), np.add(dh, work, "
             "out=dh), np.greater(h, 0.0, out=work), np.multiply(dh, work, out=dh), "
-            "np.sum(dh, axis=0, out=db): look at Ops.tap, dactivate and sum_rows."
+            "np.sum(dh, axis=0, out=db): look at Ops.add_direct, dactivate and sum_rows."
         ),
         blocks=("dh", "db", "new arrays"),
         problem=_delta_problem,
@@ -324,7 +324,9 @@ EXERCISES = (
         run=_do_delta,
         mistakes=(
             Mistake("The slope f' of the ReLU is missing.", lambda *a: _do_delta(_no_slope, *a)),
-            Mistake("The tap c (h - ref) is missing.", lambda *a: _do_delta(_no_tap, *a)),
+            Mistake(
+                "The direct gradient c (h - ref) is missing.", lambda *a: _do_delta(_no_direct, *a)
+            ),
             Mistake(
                 "db is added to; what was in it is to be overwritten.",
                 lambda *a: _do_delta(_accumulated, *a),
