@@ -18,7 +18,7 @@ from ddnmf_np.engine.descent import Adam, GradientDescent, Momentum, Optimizer
 from ddnmf_np.engine.layers import Dense, glorot
 from ddnmf_np.engine.losses import InterpretabilityLoss
 from ddnmf_np.engine.network import Network
-from ddnmf_np.engine.nmf import blocks_from_code
+from ddnmf_np.engine.nmf import NMFModule
 from ddnmf_np.engine.problems import SAMPLES, Problem, leave_kinks, relu_sides
 from ddnmf_np.errors import CheckpointError, DataError
 
@@ -54,6 +54,8 @@ class Model:
     ----------
     supervisor, student : Network
         The networks; ``supervisor.h[l]`` is h(l), ``student.h[l]`` is h~(l).
+    nmf : NMFModule
+        The student's base and recovery (equation 3).
     loss : InterpretabilityLoss
         Equation 7 as a table.
     lanes : Lanes
@@ -78,6 +80,7 @@ class Model:
     def _join(self) -> None:
         """Put the two networks under one loss."""
         self.nets = {"supervisor": self.supervisor, "student": self.student}
+        self.nmf = NMFModule.of(self.student)
         # A parameter takes part in three products a sample: h, dx and dW.
         work = 6.0 * self.config.batch_size * self.n_parameters()
         self.lanes = Lanes(self.ops, self.config.threads, work)
@@ -111,24 +114,8 @@ class Model:
             self.start_from_code(self.code(x), recipe.nmf_spread)
 
     def start_from_code(self, code: Array, spread: float) -> None:
-        """Let the NMF module start at the principal components of some codes.
-
-        In float64 on the host, so that all backends start at the same place. See
-        `ddnmf_np.engine.nmf.blocks_from_code`.
-        """
-        arena, to_host = self.student.arena, self.ops.to_host
-        code, W_base = (
-            np.asarray(to_host(array), np.float64) for array in (code, arena.param("W_base"))
-        )
-        blocks = blocks_from_code(
-            code,
-            W_base,
-            bias="b_base" in arena.shapes,
-            activation=self.config.base_activation,
-            spread=spread,
-        )
-        for name, block in blocks.items():
-            arena.param(name)[...] = self.ops.to_device(block, self.dtype)
+        """Let the NMF module start at the principal components of some codes."""
+        self.nmf.start(code, spread)
         self.project()
 
     @cached_property
@@ -189,9 +176,7 @@ class Model:
 
     def project(self) -> None:
         """Set negative NMF weights to 0, as far as the configuration asks for it."""
-        blocks = {"off": (), "recovery": ("W_rec",), "both": ("W_rec", "W_base")}
-        for block in blocks[self.config.nonnegative]:
-            self.ops.project_nonnegative(self.student.arena.param(block))
+        self.nmf.project(self.config.nonnegative)
 
     # -- use ------------------------------------------------------------------------------
 
@@ -451,11 +436,16 @@ def _layers(n_features: int, config: Config, base_bias: bool) -> tuple[list[Dens
         for k in range(half, 0, -1)
     ]
     supervisor = [Dense(*shape, label=str(k)) for k, shape in enumerate(up + down, start=1)]
-    code, rank = widths[-1], config.rank
+    nmf = NMFModule(
+        widths[-1],
+        config.rank,
+        config.base_activation,
+        config.recovery_activation,
+        base_bias=base_bias,
+    )
     student = [
         *(Dense(*shape, label=str(k)) for k, shape in enumerate(up, start=1)),
-        Dense(code, rank, config.base_activation, bias=base_bias, label="_base"),
-        Dense(rank, code, config.recovery_activation, bias=False, label="_rec"),
+        *nmf.layers,
         *(Dense(*shape, label=str(k)) for k, shape in enumerate(down, start=half + 3)),
     ]
     return supervisor, student

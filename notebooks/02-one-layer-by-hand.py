@@ -28,8 +28,7 @@ import numpy as np
 
 from ddnmf_np import gradcheck
 from ddnmf_np.backends.ops import Ops
-from ddnmf_np.engine.layers import Dense, glorot
-from ddnmf_np.engine.network import Network
+from ddnmf_np.engine.layers import Dense
 from ddnmf_np.teaching import check, images
 from ddnmf_np.teaching.display import image_rows, matrices, new_figure, show, show_source
 
@@ -48,8 +47,7 @@ from ddnmf_np.teaching.display import image_rows, matrices, new_figure, show, sh
 x, labels, shape = images(64)
 x = x.astype("float64")
 layer = Dense(x.shape[1], 8, "relu")
-Network([layer], rows=len(x), dtype="float64")  # gives the layer its memory
-glorot([layer], seed=0, stream=0)
+layer.allocate(seed=0)  # memory, and random weights
 
 one = x[0]
 z = layer.W @ one + layer.b
@@ -176,8 +174,7 @@ show_source(Ops.dactivate)
 # 3](03-gradient-check.ipynb).)
 
 # %%
-layer.dh[...] = g
-layer.backward(x)
+dx = layer.backward(g)
 print("equal:", np.allclose(layer.dW, one_by_one(x, h, g), rtol=1e-12, atol=1e-12))
 report = gradcheck(layer, x)
 

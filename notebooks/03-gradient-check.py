@@ -236,9 +236,10 @@ check("best-step", best_step)
 
 # %% tags=["exercise"]
 class Broken(Dense):
-    def backward(self, x, dx=None, direct=()):
-        super().backward(x, dx, direct)
-        # your bug here
+    def backward(self, g=None, direct=()):
+        dx = super().backward(g, direct)
+        self.dW *= 1.0  # your bug here
+        return dx
 
 
 check("plant-a-bug", Broken)
@@ -246,9 +247,10 @@ check("plant-a-bug", Broken)
 
 # %% tags=["solution", "hide-cell"] jupyter={"source_hidden": true}
 class Broken(Dense):
-    def backward(self, x, dx=None, direct=()):
-        super().backward(x, dx, direct)
+    def backward(self, g=None, direct=()):
+        dx = super().backward(g, direct)
         self.db *= 0.999  # a thousandth is enough
+        return dx
 
 
 check("plant-a-bug", Broken)

@@ -1,4 +1,4 @@
-"""Makes this folder importable (``tolerances``, ``oracle``), and holds the shared fixture."""
+"""Makes this folder importable (``tolerances``, ``literal_cases``); the shared fixture."""
 
 import os
 

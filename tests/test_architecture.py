@@ -41,6 +41,9 @@ ENGINE_NEEDS = {"ddnmf_np.backends.ops", "ddnmf_np.backends.philox", "ddnmf_np.e
 MOST_LINES = 300
 """Of a file of the engine: a reader takes it in at one sitting."""
 
+MOST_IN_THE_ENGINE = 1500
+"""Lines of all its files together that are not blank: an afternoon."""
+
 MOST_AT_THE_ROOT = 8
 """Modules that lie beside the folders."""
 
@@ -120,7 +123,8 @@ def test_the_front_imports_nothing_of_the_package_at_once():
 
 def test_engine_reads_in_the_order_it_declares():
     """Each file of the reading order imports none that comes after it."""
-    order = ["arena", "layers", "network", "losses", "descent", "problems", "gradcheck"]
+    order = ["literal", "arena", "layers", "network", "nmf", "losses", "descent"]
+    order += ["problems", "gradcheck"]
     text = (PACKAGE / "engine" / "__init__.py").read_text("utf-8")
     places = [text.index(f"``{name}``") for name in order]
     assert places == sorted(places)
@@ -144,6 +148,14 @@ def test_files_of_the_engine_are_short():
         if (lines := len(path.read_text("utf-8").splitlines())) > MOST_LINES
     }
     assert not long
+
+
+def test_the_engine_is_short():
+    lines = {
+        path.name: sum(map(bool, map(str.strip, path.read_text("utf-8").splitlines())))
+        for path in (PACKAGE / "engine").glob("*.py")
+    }
+    assert sum(lines.values()) <= MOST_IN_THE_ENGINE, lines
 
 
 def test_few_modules_are_at_the_root():
@@ -368,6 +380,11 @@ class TestEveryEquation:
     def test_is_found_at_the_line_that_computes_it(self, number):
         computing = [p for p in SOURCES if p.parent.name in COMPUTING]
         assert any(search(number).search(c) for p in computing for c in commented_code(p))
+
+    def test_is_found_in_the_literal_equations(self, number):
+        """What a student opens first has every equation, at the line that computes it."""
+        literal = PACKAGE / "engine" / "literal.py"
+        assert any(search(number).search(c) for c in commented_code(literal))
 
     def test_one_search_goes_from_derivation_to_test(self, number):
         """What the marks and headings above are found by is one and the same pattern."""

@@ -1,6 +1,8 @@
 """The lesson: the equations of the paper and nothing else, on NumPy alone.
 
-Reading order: ``arena`` (memory), ``layers`` (one layer), ``network`` (layers in a row), ``losses``
-(what they are trained for), ``descent``; ``problems`` and ``gradcheck`` (is it right?). The
-arithmetic is in ``ddnmf_np.backends.ops``; equation 2, the noise, is in ``ddnmf_np.data.noise``.
+Start with ``literal``: every equation as the paper writes it, for one sample. Then read how the
+engine computes the same for whole batches: ``arena`` (memory), ``layers`` (one layer), ``network``
+(layers in a row), ``nmf`` (the student's two middle layers), ``losses`` (the table of equation 7),
+``descent`` (equation 8); then how we check it: ``problems`` and ``gradcheck``. The arithmetic is
+in ``ddnmf_np.backends.ops``, the noise of equation 2 in ``ddnmf_np.data.noise``.
 """

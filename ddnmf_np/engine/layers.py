@@ -1,4 +1,4 @@
-"""One fully connected layer: equation 1 forward, equations 9 and 10 backward."""
+"""A fully connected layer: equation 1 forward, equations 9 and 10 backward."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from ddnmf_np.errors import DataError, UsageError
 class Dense:
     """A layer ``h = f(x W^T + b)`` (equation 1); without bias, half of equation 3.
 
-    Rows are samples, so the paper's ``W h`` for a column is ``x @ W.T`` for a batch. The layer
-    owns its output ``h`` and the signal ``dh``; an arena owns ``W``, ``b``, ``dW`` and ``db``.
+    Rows are samples, so the paper's ``W h`` for a column is ``x @ W.T`` for a batch. A network
+    gives its layers their memory; a layer outside a network takes its own at first use.
 
     Parameters
     ----------
@@ -28,20 +28,36 @@ class Dense:
     bias : bool
         Whether there is a ``b``; the NMF module of equation 3 has none.
     label : str
-        What distinguishes the names of this layer's blocks, ``"W" + label`` and
-        ``"b" + label``.
+        Tells this layer's blocks, ``"W" + label`` and ``"b" + label``, from those of others.
 
     Attributes
     ----------
     W, dW : ndarray of shape (fan_out, fan_in)
-        Weights and their gradient.
+        Weights and their gradient: views of the arena's flat arrays.
     b, db : ndarray of shape (fan_out,) or None
-        Bias and its gradient.
+        Bias and its gradient, likewise.
     h, dh, work : ndarray of shape (rows, fan_out)
-        Output; signal (``g``, after `backward` ``delta``); scratch.
+        Output; its gradient ``g``, which `backward` turns into ``delta``; scratch.
+    x : ndarray of shape (n, fan_in) or None
+        The last input of `forward`, which `backward` reads again.
+    dx : ndarray of shape (rows, fan_in) or None
+        Where `backward` writes the gradient with respect to ``x``: in a network the ``dh`` of the
+        layer below. None: nobody needs it.
     span : slice
         Where ``W`` and ``b`` lie in the flat arrays of the arena.
+
+    Examples
+    --------
+    >>> layer = Dense(4, 3)
+    >>> h, dx = layer.forward(np.ones((2, 4))), layer.backward(np.ones((2, 3)))
+    >>> h.shape, dx.shape, layer.dW.shape, layer.db.shape
+    ((2, 3), (2, 4), (3, 4), (3,))
     """
+
+    x: Array | None = None
+    dx: Array | None = None
+    lone = False
+    """Whether the layer is outside a network, where it makes room for larger batches itself."""
 
     def __init__(
         self,
@@ -69,7 +85,7 @@ class Dense:
     def unbound(self) -> Dense:
         """Return a layer of the same class and options, without memory."""
         twin = copy(self)
-        for name in ("ops", "W", "dW", "b", "db", "span", "h", "dh", "work"):
+        for name in ("ops", "W", "dW", "b", "db", "span", "h", "dh", "work", "x", "dx", "lone"):
             twin.__dict__.pop(name, None)
         return twin
 
@@ -80,12 +96,35 @@ class Dense:
             blocks[f"b{self.label}"] = (self.fan_out,)
         return blocks
 
+    def allocate(self, dtype: Any = "float64", ops: Ops | None = None, seed: int = 0) -> None:
+        """Take memory for a layer outside a network, and draw its weights.
+
+        `forward` calls this for the first batch if you have not.
+
+        Parameters
+        ----------
+        dtype : dtype
+            ``float64`` for checking, ``float32`` for training.
+        ops : Ops, optional
+            Backend; NumPy by default.
+        seed : int
+            Of the weights.
+        """
+        self.lone = True
+        self.bind(Arena(ops or Ops(), self.shapes(), dtype), rows=1)
+        glorot([self], seed, 0)
+
     def bind(self, arena: Arena, rows: int) -> None:
         """Take this layer's blocks of the arena and make room for batches of ``rows`` rows."""
         self.ops: Ops = arena.ops
         self.attach(arena)
-        dtype = arena.params.dtype
+        self._make_room(rows)
+
+    def _make_room(self, rows: int) -> None:
+        dtype = self.W.dtype
         self.h, self.dh, self.work = (self.ops.zeros((rows, self.fan_out), dtype) for _ in range(3))
+        if self.lone:
+            self.dx = self.ops.zeros((rows, self.fan_in), dtype)
 
     def attach(self, arena: Arena) -> None:
         """Take this layer's blocks of the arena: views of its flat arrays."""
@@ -113,7 +152,7 @@ class Dense:
         Parameters
         ----------
         x : ndarray of shape (n, fan_in), n <= rows
-            Input, read here and again by `backward`.
+            Input, read here and again by `backward`. Outside a network, ``n`` may be any number.
 
         Returns
         -------
@@ -125,42 +164,67 @@ class Dense:
         DataError
             If the shape of ``x`` does not fit.
         """
-        ops = self.ops
-        if x.ndim != 2 or x.shape[1] != self.fan_in or not 1 <= x.shape[0] <= self.h.shape[0]:
+        if not hasattr(self, "ops"):
+            self.allocate()
+        if self.lone and x.ndim == 2 and x.shape[0] > self.h.shape[0]:
+            self._make_room(x.shape[0])
+        ops, rows = self.ops, self.h.shape[0]
+        if x.ndim != 2 or x.shape[1] != self.fan_in or not 1 <= x.shape[0] <= rows:
+            limit = "n >= 1" if self.lone else f"1 <= n <= {rows}"
             raise DataError(
-                f"{self!r}: x has shape {x.shape}; expected (n, {self.fan_in}) "
-                f"with 1 <= n <= {self.h.shape[0]}"
+                f"{self!r}: x has shape {x.shape}; expected (n, {self.fan_in}) with {limit}"
             )
+        self.x = x
         h = self.h[: x.shape[0]]
         ops.matmul(x, self.W.T, out=h)  # (n, in) @ (in, out) -> (n, out)
         ops.activate(self.activation, h, self.b)  # equation 1; without b, equation 3
         return h
 
     def backward(
-        self, x: Array, dx: Array | None = None, direct: Sequence[DirectGradient] = ()
-    ) -> None:
-        """Turn the signal in ``dh`` into ``delta`` and gradients (equation 9, equation 10).
+        self, g: Array | None = None, direct: Sequence[DirectGradient] = ()
+    ) -> Array | None:
+        """Turn the gradient with respect to ``h`` into those of W, b and x (equation 9).
 
-        ``g = dh + Grad[h]``; ``delta = f'(z) g``; ``dW = sum_i delta_i x_i^T``, a sum of outer
-        products; ``db = sum_i delta_i``; ``dx = W^T delta``, the signal of the layer below. See
-        ``derivations/09-supervisor-gradient.md``.
+        The student adds ``Grad[h]`` to ``g`` first (equation 10). The formulas are beside the
+        lines, in the paper's columns; see ``derivations/09-supervisor-gradient.md``.
 
         Parameters
         ----------
-        x : ndarray of shape (n, fan_in)
-            What `forward` was given.
-        dx : ndarray of shape (n, fan_in), optional
-            Overwritten with the signal for ``x``. The first layer of a network needs none.
+        g : ndarray of shape (n, fan_out), optional
+            Gradient with respect to the output. By default, what lies in ``dh``: a network's
+            layer above has written it there.
         direct : sequence of DirectGradient
-            ``Grad[h]``, the direct gradients at this layer.
+            ``Grad[h]``, the gradients of the losses that compare this layer's output directly.
+
+        Returns
+        -------
+        ndarray of shape (n, fan_in) or None
+            A view of ``dx``; None where nobody needs it.
+
+        Raises
+        ------
+        UsageError
+            If `forward` has not run.
+        DataError
+            If the shape of ``g`` does not fit.
         """
-        ops = self.ops
-        n = x.shape[0]
-        delta = self.dh[:n]
-        ops.delta(self.activation, self.h[:n], delta, direct, self.work[:n], self.db)
-        if dx is not None:
-            ops.matmul(delta, self.W, out=dx)  # (n, out) @ (out, in) -> (n, in)
-        ops.sum_outer(delta, x, out=self.dW)  # (out, n) @ (n, in) -> (out, in)
+        if self.x is None:
+            raise UsageError(f"{self!r}: backward comes after forward; call forward(x) first")
+        ops, x, n = self.ops, self.x, self.x.shape[0]
+        h, delta, work = self.h[:n], self.dh[:n], self.work[:n]
+        if g is not None:
+            if g.shape != delta.shape:
+                raise DataError(f"{self!r}: g has shape {g.shape}; expected {delta.shape}")
+            delta[...] = g
+        dx = None if self.dx is None else self.dx[:n]
+
+        # g = g + Grad[h];  delta = f'(z) g;  db = sum_i delta_i;  one pass over the batch
+        ops.delta(self.activation, h, delta, direct, work, self.db)  # equation 9, equation 10
+        if dx is not None:  # dx = W^T delta
+            ops.matmul(delta, self.W, out=dx)  # equation 9: (n, out) @ (out, in) -> (n, in)
+        # dW = sum_i delta_i x_i^T
+        ops.sum_outer(delta, x, out=self.dW)  # equation 9: (out, n) @ (n, in) -> (out, in)
+        return dx
 
 
 def glorot(layers: list[Dense], seed: int, stream: int) -> None:

@@ -235,26 +235,22 @@ class InterpretabilityLoss:
     ) -> dict[int, list[DirectGradient]]:
         """Return the direct gradients of a network (``Grad`` of equation 10, g(L) of 9).
 
-        See ``derivations/10-student-gradient.md``. A term ``weight ||a - b||^2 / N`` contributes
-        ``(2 weight / N)(a - b)`` at ``a`` and ``(2 weight / N)(b - a)`` at ``b``, where it moves
-        them.
+        A term ``weight ||a - b||^2 / N`` adds ``(2 weight / N)(a - b)`` at ``a`` and the opposite
+        at ``b``, if it moves them. See ``derivations/10-student-gradient.md``.
 
         Parameters
         ----------
         net : {"supervisor", "student"}
-            Whose direct.
+            Which network.
         x : ndarray of shape (n, D)
             The clean batch; both networks have run forward.
         measure : bool
-            Whether the backward pass adds the distances to ``sums`` on its way, as `measure`
-            does. Each term is added by one network, the one that has its end ``a``, which every
-            term moves.
+            Whether the backward pass adds the distances to ``sums``, as `measure` does. The
+            network that has a term's end ``a`` adds it.
         observed : ndarray of shape (n, D), bool, optional
-            Entries of ``x`` that count; all by default. Needs `allow_missing`. See
-            ``derivations/15-missing-values.md``.
+            Entries of ``x`` that count (``derivations/15-missing-values.md``); all by default.
         n : int, optional
-            N, the samples of the batch; by default those of ``x``, which may be a part of it. See
-            ``derivations/16-scaling.md``.
+            N, where ``x`` is a part of a batch (``derivations/16-scaling.md``).
         """
         direct: dict[int, list[DirectGradient]] = {}
         for number, term in enumerate(self.terms):

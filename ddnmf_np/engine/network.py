@@ -58,7 +58,8 @@ class Network:
         for layer in layers:
             if hasattr(layer, "ops"):
                 raise UsageError(
-                    f"Network: {layer!r} is part of another Network; take its unbound()"
+                    f"Network: {layer!r} has memory already, its own or another network's; "
+                    "take its unbound()"
                 )
         if rows < 1:
             raise UsageError(f"Network: rows is {rows}; expected at least 1")
@@ -77,6 +78,8 @@ class Network:
         self.arena = Arena(ops, shapes, dtype)
         for layer in self.layers:
             layer.bind(self.arena, rows)
+        for below, above in itertools.pairwise(self.layers):
+            above.dx = below.dh
         self.h: list[Array] = []
 
     @property
@@ -125,7 +128,7 @@ class Network:
         Parameters
         ----------
         direct : mapping of int to sequence of DirectGradient
-            ``Grad[h(l)]`` by layer number l: the sum of ``c (h - ref)`` over its direct.
+            ``Grad[h(l)]`` by layer number l: the sum of ``c (h - ref)`` over its terms.
         dx : ndarray of shape (n, widths[0]), optional
             Overwritten with the gradient for the input, if given.
         after : callable, optional
@@ -137,11 +140,12 @@ class Network:
                 f"Network: direct gradients name layers {sorted(unknown)} of 1 to {self.depth}"
             )
         n = self.h[0].shape[0]
+        self.layers[0].dx = dx
         self.layers[-1].dh[:n].fill(0.0)  # nothing comes from above the last layer
         for number in range(self.depth, 0, -1):
             layer = self.layers[number - 1]
-            below = self.layers[number - 2].dh[:n] if number > 1 else dx
-            layer.backward(self.h[number - 1], below, direct.get(number, ()))
+            # g(l) = Grad[h(l)] + W(l+1)^T delta(l+1); the layer above left the second part in dh
+            layer.backward(direct=direct.get(number, ()))  # equation 10
             if after is not None:
                 after(layer.span)
 

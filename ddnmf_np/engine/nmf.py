@@ -1,17 +1,105 @@
-"""Where the NMF module starts: from the data instead of from chance."""
+"""The NMF module between encoder and decoder (equation 3), and its start from data."""
 
 from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
 
-from ddnmf_np.backends.ops import Ops
+from ddnmf_np.backends.ops import Array, Ops
+from ddnmf_np.engine.layers import Dense
+from ddnmf_np.engine.network import Network
 
 SAMPLES = 4096
 """Samples whose codes decide: twice the paper's widest layer."""
 
 Floats = npt.NDArray[np.float64]
 Blocks = dict[str, Floats]
+
+
+class NMFModule:
+    """Two layers without bias: ``H = sigmoid(code W_base^T)``, ``code_hat = ReLU(H W_rec^T)``.
+
+    This is equation 3 with samples as rows; see ``derivations/03-nmf-module.md``. The student
+    takes the two layers between its encoder and its decoder.
+
+    Parameters
+    ----------
+    code_dim : int
+        Width of the code, m in the paper.
+    rank : int
+        Number of units of ``H``, r in the paper.
+    base_activation, recovery_activation : str
+        Sigmoid and ReLU in the paper.
+    base_bias : bool
+        Whether the base has a bias: no in the paper, yes in its authors' demo.
+
+    Attributes
+    ----------
+    base, recovery : Dense
+        The layers, labelled ``_base`` and ``_rec``.
+    """
+
+    def __init__(
+        self,
+        code_dim: int,
+        rank: int,
+        base_activation: str = "sigmoid",
+        recovery_activation: str = "relu",
+        *,
+        base_bias: bool = False,
+    ) -> None:
+        self.base = Dense(code_dim, rank, base_activation, bias=base_bias, label="_base")
+        self.recovery = Dense(rank, code_dim, recovery_activation, bias=False, label="_rec")
+
+    @classmethod
+    def of(cls, student: Network) -> NMFModule:
+        """Return the module that is part of a network."""
+        module = cls.__new__(cls)
+        layers = {layer.label: layer for layer in student.layers}
+        module.base, module.recovery = layers["_base"], layers["_rec"]
+        return module
+
+    @property
+    def layers(self) -> list[Dense]:
+        """Base and recovery."""
+        return [self.base, self.recovery]
+
+    def forward(self, code: Array) -> Array:
+        """Return ``code_hat``, shape (n, code_dim), of a code (equation 3); `base` keeps ``H``."""
+        H = self.base.forward(code)  # equation 3: H = sigmoid(W' X)
+        return self.recovery.forward(H)  # equation 3: X^ = ReLU(W H)
+
+    def backward(self, g: Array) -> Array | None:
+        """Return the gradient with respect to the code, given that with respect to ``code_hat``."""
+        return self.base.backward(self.recovery.backward(g))
+
+    def start(self, code: Array, spread: float) -> None:
+        """Start at the principal components of some codes instead of at random weights.
+
+        We compute in float64 on the host, so that all backends start at the same place. See
+        `blocks_from_code`.
+
+        Parameters
+        ----------
+        code : ndarray of shape (n, code_dim)
+            Codes of clean samples under the untrained encoder, on the layers' backend.
+        spread : float
+            Standard deviation of the pre-activations of the base.
+        """
+        ops, base, recovery = self.base.ops, self.base, self.recovery
+        samples, W_base = (np.asarray(ops.to_host(array), np.float64) for array in (code, base.W))
+        blocks = blocks_from_code(
+            samples, W_base, bias=base.bias, activation=base.activation, spread=spread
+        )
+        for block, name in ((base.W, "W_base"), (base.b, "b_base"), (recovery.W, "W_rec")):
+            if block is not None:
+                block[...] = ops.to_device(blocks[name], block.dtype)
+
+    def project(self, nonnegative: str) -> None:
+        """Set the negative weights to 0: of no layer ("off"), of the "recovery", or of "both"."""
+        chosen = {"off": [], "recovery": [self.recovery], "both": [self.recovery, self.base]}
+        for layer in chosen[nonnegative]:
+            layer.ops.project_nonnegative(layer.W)
 
 
 def blocks_from_code(

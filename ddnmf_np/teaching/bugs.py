@@ -25,35 +25,37 @@ class ForgetsSlope(Dense):
     """Takes ``g`` for ``delta``: f' is missing."""
 
     def backward(
-        self, x: Array, dx: Array | None = None, direct: Sequence[DirectGradient] = ()
-    ) -> None:
+        self, g: Array | None = None, direct: Sequence[DirectGradient] = ()
+    ) -> Array | None:
         """Run backward as if the activation were the identity."""
         activation, self.activation = self.activation, "identity"
-        super().backward(x, dx, direct)
+        dx = super().backward(g, direct)
         self.activation = activation
+        return dx
 
 
 class ForgetsSignal(Dense):
     """Takes ``f'`` for ``delta``: the signal from above is missing."""
 
     def backward(
-        self, x: Array, dx: Array | None = None, direct: Sequence[DirectGradient] = ()
-    ) -> None:
+        self, g: Array | None = None, direct: Sequence[DirectGradient] = ()
+    ) -> Array | None:
         """Run backward as if every signal were 1."""
-        self.dh[: len(x)] = 1.0
-        super().backward(x, dx, ())
+        self.dh.fill(1.0)
+        return super().backward()
 
 
 class AveragesBias(Dense):
     """Averages ``db`` over the batch, though 1/N is in the signal already."""
 
     def backward(
-        self, x: Array, dx: Array | None = None, direct: Sequence[DirectGradient] = ()
-    ) -> None:
+        self, g: Array | None = None, direct: Sequence[DirectGradient] = ()
+    ) -> Array | None:
         """Run backward, then divide ``db``."""
-        super().backward(x, dx, direct)
-        if self.db is not None:
-            self.db /= len(x)
+        dx = super().backward(g, direct)
+        if self.db is not None and self.x is not None:
+            self.db /= len(self.x)
+        return dx
 
 
 class ForgetsDirectGradients(Dense):
@@ -62,33 +64,35 @@ class ForgetsDirectGradients(Dense):
     last = False
 
     def backward(
-        self, x: Array, dx: Array | None = None, direct: Sequence[DirectGradient] = ()
-    ) -> None:
+        self, g: Array | None = None, direct: Sequence[DirectGradient] = ()
+    ) -> Array | None:
         """Run backward with what comes from above alone."""
-        super().backward(x, dx, direct if self.last else ())
+        return super().backward(g, direct if self.last else ())
 
 
 class SwapsRows(Dense):
     """Returns ``dW`` with its rows in reverse order."""
 
     def backward(
-        self, x: Array, dx: Array | None = None, direct: Sequence[DirectGradient] = ()
-    ) -> None:
+        self, g: Array | None = None, direct: Sequence[DirectGradient] = ()
+    ) -> Array | None:
         """Run backward, then turn ``dW`` upside down."""
-        super().backward(x, dx, direct)
+        dx = super().backward(g, direct)
         self.dW[...] = self.dW[::-1].copy()
+        return dx
 
 
 class HalvesSignal(Dense):
     """Passes half of the signal on to the layer below."""
 
     def backward(
-        self, x: Array, dx: Array | None = None, direct: Sequence[DirectGradient] = ()
-    ) -> None:
+        self, g: Array | None = None, direct: Sequence[DirectGradient] = ()
+    ) -> Array | None:
         """Run backward, then halve ``dx``."""
-        super().backward(x, dx, direct)
+        dx = super().backward(g, direct)
         if dx is not None:
             dx *= 0.5
+        return dx
 
 
 BUGS: dict[str, type[Dense]] = {

@@ -1,9 +1,9 @@
 """The book includes the source: names and files in backquotes lead to it.
 
-On a code host `` `ddnmf_np.engine.layers.Dense.forward` `` and `` `tests/oracle.py` `` are plain
-text, and a link to a file opens it there. In the book, where no such host is at hand, the first
-leads to its entry in the API reference, a file to a page that shows it with its lines numbered,
-and an entry of the reference to its line.
+On a code host `` `ddnmf_np.engine.layers.Dense.forward` `` and `` `ddnmf_np/engine/literal.py` ``
+are plain text, and a link to a file opens it there. In the book, where no such host is at hand, the
+first leads to its entry in the API reference, a file to a page that shows it with its lines
+numbered, and an entry of the reference to its line.
 """
 
 import ast

@@ -1,4 +1,4 @@
-"""Small models and batches for the engine's tests, and their translation for the oracle.
+"""Small models and batches for the engine's tests, and what the paper's equations say of them.
 
 Widths are all different and mostly prime, so that no transposed product and no mix-up of two
 layers fits by accident. Biases are drawn too: at zero, where training starts, a forgotten bias
@@ -6,9 +6,10 @@ would not show, and a dead layer would leave the next one exactly on the kinks o
 """
 
 import numpy as np
-import oracle
+from literal_cases import literal_nets, literal_objective
 
 from ddnmf_np.config import Config
+from ddnmf_np.engine import literal
 from ddnmf_np.model import Model
 
 FEATURES, WIDTHS, RANK = 13, (7, 11, 5), 3
@@ -66,46 +67,29 @@ def batch(n=5, features=FEATURES, seed=0, dtype="float64"):
     return x, x_noisy
 
 
-def oracle_layers(network):
-    """Return a network's layers as the oracle takes them, in memory of their own."""
-    return [
-        oracle.Layer(
-            layer.W.astype(np.float64),
-            None if layer.b is None else layer.b.astype(np.float64).reshape(-1, 1),
-            layer.activation,
-        )
-        for layer in network.layers
-    ]
+def pairs(L):
+    """Return the L pairs (student layer, supervisor layer) of appositive layers, from the text."""
+    encoder = [(number, number) for number in range(1, L // 2 + 1)]
+    decoder = [(number, number - 2) for number in range(L // 2 + 3, L + 3)]
+    return encoder + decoder
 
 
-def oracle_nets(model):
-    """Return the supervisor's and the student's layers for the oracle."""
-    return oracle_layers(model.supervisor), oracle_layers(model.student)
+def moving_loss(net, supervisor, student, X, X_noisy, objective):
+    """Return what moves a network: the terms whose gradient equations 9 and 10 hand to it."""
+    value = literal.losses(supervisor, student, X, X_noisy, objective)
+    ap = objective.beta * value["loss_ap"]
+    if net == "supervisor":
+        both_ends = objective.apposition_to_supervisor
+        return objective.alpha * value["loss_sym"] + (ap if both_ends else 0.0)
+    nc, rec = objective.gamma * value["loss_nc"], objective.reconstruction * value["loss_rec"]
+    return ap + nc + rec
 
 
-def oracle_weights(model):
-    """Return the model's objective as the oracle takes it."""
-    objective = model.objective
-    return oracle.Weights(
-        alpha=objective.alpha_sym,
-        beta=objective.beta_ap,
-        gamma=objective.gamma_nc,
-        reconstruction=objective.student_reconstruction,
-        both_ends=objective.apposition_to_supervisor,
-        mean=objective.reduction == "mean",
-    )
-
-
-def oracle_gradient(net, model, x, x_noisy, **how):
-    """Return equation 9's or 10's gradients from the oracle, by block name."""
-    compute = {"supervisor": oracle.supervisor_gradient, "student": oracle.student_gradient}[net]
-    pieces = compute(*oracle_nets(model), x, x_noisy, oracle_weights(model), **how)
-    gradients = {}
-    for layer, (dW, db) in zip(model.nets[net].layers, pieces, strict=True):
-        gradients[f"W{layer.label}"] = dW
-        if db is not None:
-            gradients[f"b{layer.label}"] = db[:, 0]
-    return gradients
+def literal_gradient(net, model, x, x_noisy, kind=literal.Layer):
+    """Return equation 9's or 10's gradients as the paper writes them, by block name."""
+    nets, objective = literal_nets(model, kind), literal_objective(model)
+    found = literal.gradients(*nets, x, x_noisy, objective)[NETS.index(net)]
+    return dict(zip(model.nets[net].arena.shapes, found, strict=True))
 
 
 def engine_gradient(net, model, x, x_noisy):
@@ -119,11 +103,32 @@ def engine_gradient(net, model, x, x_noisy):
 def distance_from_kinks(model, x, x_noisy):
     """Return the smallest pre-activation of any ReLU, up to its sign."""
     smallest = np.inf
-    for layers, data in zip(oracle_nets(model), (x, x_noisy), strict=True):
-        for sample in oracle.columns(data):
-            h = oracle.forward(layers, sample)
-            for layer, below in zip(layers, h, strict=False):
-                if layer.f == "relu":
-                    z = oracle.pre_activation(layer, below)
+    for network, literal_network, data in zip(
+        model.nets.values(), literal_nets(model), (x, x_noisy), strict=True
+    ):
+        for sample in data:
+            h = literal_network.forward(sample)
+            for dense, layer, below in zip(
+                network.layers, literal_network.layers, h[:-1], strict=True
+            ):
+                if dense.activation == "relu":
+                    z = layer.pre_activation(below)
                     smallest = min(smallest, float(np.abs(z).min()))
     return smallest
+
+
+def partial_derivatives(function, array, step=1e-5):
+    """Return the central difference of a scalar function by each entry of an array.
+
+    The array is moved in place, one entry at a time, and put back.
+    """
+    slopes = np.zeros(array.shape)
+    for index in np.ndindex(array.shape):
+        entry = array[index]
+        array[index] = entry + step
+        upper = function()
+        array[index] = entry - step
+        lower = function()
+        array[index] = entry
+        slopes[index] = (upper - lower) / (2 * step)
+    return slopes

@@ -1,12 +1,13 @@
 """Equation 1: ``h(l) = f(W(l) h(l-1) + b(l))``, forward and layer by layer backward."""
 
 import numpy as np
-import oracle
 import pytest
-from engine_cases import NETS, oracle_layers, small_config
+from engine_cases import NETS, partial_derivatives, small_config
+from literal_cases import literal_chain, literal_layer
 from tolerances import DIFFERENCE64, ORACLE32, ORACLE64, assert_close, assert_same_bits
 
 from ddnmf_np.backends.ops import ACTIVATIONS
+from ddnmf_np.engine import literal
 from ddnmf_np.engine.layers import Dense, glorot
 from ddnmf_np.engine.network import Network
 from ddnmf_np.errors import DataError, UsageError
@@ -55,8 +56,8 @@ def test_worked_by_hand():
 def test_batch_is_the_paper_s_columns(ops, activation, bias):
     network = make_network([Dense(7, 11, activation, bias=bias)], ops=ops)
     x = draw(5, 7)
-    expected = [oracle.forward(oracle_layers(network), column)[-1] for column in oracle.columns(x)]
-    assert_close(network.forward(x), oracle.rows(expected), ORACLE64)
+    expected = [literal_chain(network).forward(sample)[-1] for sample in x]
+    assert_close(network.forward(x), expected, ORACLE64)
 
 
 @pytest.mark.parametrize(("dtype", "tolerance"), [("float64", ORACLE64), ("float32", ORACLE32)])
@@ -64,13 +65,13 @@ def test_every_layer_of_a_network(ops, dtype, tolerance):
     network = make_network(mixed_layers(), dtype, ops)
     x = draw(6, 13, dtype=dtype)
     y = network.forward(x)
-    samples = [oracle.forward(oracle_layers(network), column) for column in oracle.columns(x)]
+    samples = [literal_chain(network).forward(sample) for sample in x]
     assert len(network.h) == 6
     assert network.h[0] is x
     assert y is network.h[-1]
     for number, h in enumerate(network.h):
         assert h.dtype == dtype
-        assert_close(h, oracle.rows([s[number] for s in samples]), tolerance, f"h[{number}]")
+        assert_close(h, [s[number] for s in samples], tolerance, f"h[{number}]")
 
 
 def test_a_part_of_the_network():
@@ -87,46 +88,45 @@ def test_a_part_of_the_network():
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 def test_derivatives_of_a_layer(activation, bias):
     """The whole Jacobian, a row at a time: columns, batch and finite differences agree."""
-    network = make_network([Dense(5, 3, activation, bias=bias)], seed=3)
-    layer = network.layers[0]
+    layer = Dense(5, 3, activation, bias=bias)
+    layer.allocate(seed=3)
+    layer.W *= 2.0
+    if bias:
+        layer.b[...] = [0.3, -0.2, 0.1]
     x = draw(1, 5, seed=4).copy()
-    z = oracle.pre_activation(oracle_layers(network)[0], oracle.columns(x)[0])
-    assert np.abs(z).min() > 1e-2, "the draw is too near a kink for finite differences"
-    dx = np.empty_like(x)
+    column, sample = literal_layer(layer), x[0]
+    assert np.abs(column.pre_activation(sample)).min() > 1e-2, "the draw is too near a kink"
     for unit in range(3):
-        network.forward(x)
-        layer.dh[:1] = np.eye(3)[unit]
-        layer.backward(x, dx)
+        g = np.eye(3)[unit]
+        layer.forward(x)
+        dx = layer.backward(g[None])
 
-        slope = oracle.f_prime(activation, z)
-        g = np.eye(3)[:, [unit]]
-        below = oracle.columns(x)[0]
-        assert_close(layer.dW, oracle.outer_product(slope, g, below), ORACLE64, "outer product")
-        assert_close(layer.dW, oracle.tensor_contraction(slope, g, below), ORACLE64, "tensor")
-        assert_close(dx.T, layer.W.T @ slope @ g, ORACLE64, "dx")
+        (dW, *db), g_below = column.backward(sample, g)
+        assert_close(layer.dW, dW, ORACLE64, "outer product")
+        assert_close(layer.dW, literal.tensor_gradient(column, sample, g), ORACLE64, "tensor")
+        assert_close(dx[0], g_below, ORACLE64, "dx")
 
         def output(unit=unit):
-            return float(network.forward(x)[0, unit])
+            return float(layer.forward(x)[0, unit])
 
-        assert_close(layer.dW, oracle.partial_derivatives(output, layer.W), DIFFERENCE64, "dW")
-        assert_close(dx, oracle.partial_derivatives(output, x), DIFFERENCE64, "dx")
+        assert_close(layer.dW, partial_derivatives(output, layer.W), DIFFERENCE64, "dW")
+        assert_close(dx, partial_derivatives(output, x), DIFFERENCE64, "dx")
         if bias:
-            assert_close(layer.db, (slope @ g)[:, 0], ORACLE64, "db")
-            assert_close(layer.db, oracle.partial_derivatives(output, layer.b), DIFFERENCE64, "db")
+            assert_close(layer.db, db[0], ORACLE64, "db")
+            assert_close(layer.db, partial_derivatives(output, layer.b), DIFFERENCE64, "db")
         else:
+            assert not db
             assert layer.b is None
             assert layer.db is None
 
 
 def test_gradients_of_a_batch_are_sums_over_samples():
-    network = make_network([Dense(7, 5, "tanh")])
-    layer = network.layers[0]
+    layer = Dense(7, 5, "tanh")
     x, g = draw(6, 7), draw(6, 5, seed=2)
 
     def gradients(samples):
-        network.forward(x[samples])
-        layer.dh[: len(samples)] = g[samples]
-        layer.backward(x[samples])
+        layer.forward(x[samples])
+        layer.backward(g[samples])
         return layer.dW.copy(), layer.db.copy()
 
     dW, db = gradients(list(range(6)))
@@ -146,6 +146,73 @@ def test_names_shapes_and_labels():
     assert network.depth == 3
     assert repr(network.layers[0]) == "Dense 1 4->3 (relu)"
     assert repr(network.layers[1]) == "Dense _rec 3->2 (relu, no bias)"
+
+
+class TestOutsideANetwork:
+    """A layer by itself takes memory at first use."""
+
+    def test_the_readme_s_line(self):
+        assert Dense(4, 3).forward(np.ones((2, 4))).shape == (2, 3)
+
+    def test_defaults(self):
+        layer = Dense(4, 3)
+        y = layer.forward(draw(2, 4))
+        dx = layer.backward(np.ones((2, 3)))
+        assert {a.dtype for a in (y, dx, layer.W, layer.dW, layer.db)} == {np.dtype("float64")}
+        assert dx.shape == (2, 4)
+        other = Network([Dense(4, 3)], dtype="float64")
+        glorot(other.layers, 0, 0)
+        assert_same_bits(layer.W, other.layers[0].W)
+
+    def test_it_computes_what_it_computes_in_a_network(self, ops):
+        layer = Dense(7, 5, "tanh")
+        layer.allocate("float32", ops, seed=4)
+        network = Network([Dense(7, 5, "tanh")], rows=6, ops=ops)
+        glorot(network.layers, 4, 0)
+        x, g = draw(6, 7, dtype="float32"), draw(6, 5, seed=2, dtype="float32")
+        assert_same_bits(layer.forward(x), network.forward(x))
+        dx, expected = layer.backward(g), np.empty_like(x)
+        # c (h - ref) with c = -1 and h - ref = -g up to rounding: what a network takes as g.
+        network.layers[0].dx = expected
+        network.layers[0].backward(g)
+        assert_same_bits(dx, expected)
+        assert_same_bits(layer.dW, network.layers[0].dW)
+        assert_same_bits(layer.db, network.layers[0].db)
+
+    def test_it_makes_room_for_larger_batches_and_keeps_its_weights(self):
+        layer, x = Dense(4, 3), draw(9, 4)
+        first = layer.forward(x[:2]).copy()
+        assert_same_bits(layer.forward(x)[:2], layer.forward(x[:2]))
+        assert_close(layer.forward(x)[:2], first, ORACLE64)
+        assert layer.backward(np.ones((9, 3))).shape == (9, 4)
+
+    def test_the_caller_s_gradient_is_read_not_changed(self):
+        layer, g = Dense(4, 3, "sigmoid"), draw(2, 3)  # read-only
+        layer.forward(draw(2, 4))
+        first = layer.backward(g).copy()
+        assert_same_bits(layer.backward(g), first)
+
+    def test_refusals(self):
+        layer = Dense(4, 3)
+        with pytest.raises(UsageError, match=r"backward comes after forward"):
+            layer.backward(np.ones((2, 3)))
+        with pytest.raises(DataError, match=r"x has shape \(2, 5\); expected \(n, 4\) with n >= 1"):
+            layer.forward(np.ones((2, 5)))
+        layer.forward(np.ones((2, 4)))
+        with pytest.raises(DataError, match=r"g has shape \(3,\); expected \(2, 3\)"):
+            layer.backward(np.ones(3))
+
+    def test_two_layers_make_a_chain_by_hand(self):
+        """What a network does for its layers: the gradient goes down from hand to hand."""
+        below, above = Dense(7, 5, "tanh"), Dense(5, 3, "sigmoid")
+        x, g = draw(6, 7), draw(6, 3, seed=2)
+        above.forward(below.forward(x))
+        dx = below.backward(above.backward(g))
+        columns = [literal_layer(below), literal_layer(above)]
+        for sample, one, actual in zip(x, g, dx, strict=True):
+            h = literal.Chain(columns).forward(sample)
+            _, middle = columns[1].backward(h[1], one)
+            assert_close(actual, columns[0].backward(sample, middle)[1], ORACLE64)
 
 
 class TestGlorot:

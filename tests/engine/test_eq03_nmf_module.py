@@ -1,7 +1,6 @@
 """Equation 3: ``H = sigmoid(W' X)`` and ``X^ = ReLU(W H)``, without bias."""
 
 import numpy as np
-import oracle
 import pytest
 from engine_cases import (
     DEMO,
@@ -12,12 +11,14 @@ from engine_cases import (
     STUDENT_WIDTHS,
     SUPERVISOR_WIDTHS,
     batch,
-    oracle_layers,
     small_model,
 )
+from literal_cases import literal_chain
 from tolerances import ORACLE32, ORACLE64, assert_close, assert_same_bits
 
 from ddnmf_np.backends.ops import ACTIVATIONS
+from ddnmf_np.engine import literal
+from ddnmf_np.engine.nmf import NMFModule
 
 pytestmark = pytest.mark.equation(3)
 
@@ -61,13 +62,12 @@ def test_base_and_recovered_code(ops, options, dtype, tolerance):
     model = small_model(ops, dtype=dtype, **options)
     x, x_noisy = batch(6, dtype=dtype)
     model.forward(x, x_noisy)
-    base, recovery = oracle_layers(model.student)[CODE : CODE + 2]
-    for n, X in enumerate(oracle.columns(model.student.h[CODE])):
-        z = base.W @ X if base.b is None else base.W @ X + base.b
-        H = 1 / (1 + np.exp(-z))
-        X_hat = np.maximum(recovery.W @ H, 0.0)
-        assert_close(model.student.h[BASE][n], H[:, 0], tolerance, "H")
-        assert_close(model.student.h[RECOVERED][n], X_hat[:, 0], tolerance, "X^")
+    base, recovery = literal_chain(model.student).layers[CODE : CODE + 2]
+    module = literal.NMFModule(base.W, recovery.W, base.b)
+    for n, X in enumerate(model.student.h[CODE]):
+        H, X_hat = module.forward(X)
+        assert_close(model.student.h[BASE][n], H, tolerance, "H")
+        assert_close(model.student.h[RECOVERED][n], X_hat, tolerance, "X^")
 
 
 def test_worked_by_hand():
@@ -106,12 +106,12 @@ def test_encode_and_decode_are_the_two_halves_of_the_student(ops, n):
     x, _ = batch(n)
     H = model.encode(x)
     assert H.shape == (n, RANK)
-    whole = [oracle.forward(oracle_layers(model.student), column) for column in oracle.columns(x)]
-    assert_close(H, oracle.rows([h[BASE] for h in whole]), ORACLE64, "encode")
-    assert_close(model.decode(H), oracle.rows([h[-1] for h in whole]), ORACLE64, "decode")
-    assert_close(model.denoise(x), oracle.rows([h[-1] for h in whole]), ORACLE64, "denoise")
-    above = [oracle.forward(oracle_layers(model.supervisor), c)[-1] for c in oracle.columns(x)]
-    assert_close(model.supervise(x), oracle.rows(above), ORACLE64, "supervise")
+    whole = [literal_chain(model.student).forward(sample) for sample in x]
+    assert_close(H, [h[BASE] for h in whole], ORACLE64, "encode")
+    assert_close(model.decode(H), [h[-1] for h in whole], ORACLE64, "decode")
+    assert_close(model.denoise(x), [h[-1] for h in whole], ORACLE64, "denoise")
+    above = [literal_chain(model.supervisor).forward(sample)[-1] for sample in x]
+    assert_close(model.supervise(x), above, ORACLE64, "supervise")
 
 
 def test_encode_returns_memory_of_its_own():
@@ -140,6 +140,54 @@ def test_projection_of_the_module_s_weights(nonnegative, projected):
             assert (W < 0.0).any() == (name not in projected)
             assert (W > 0.0).any()
         assert (model.student.arena.param("W1") < 0.0).any()
+
+
+class TestModuleByItself:
+    """`NMFModule` outside a student."""
+
+    def test_forward_and_backward_are_the_paper_s_columns(self):
+        module = NMFModule(5, 3)
+        rng = np.random.default_rng(2)
+        X, g = rng.uniform(size=(6, 5)), rng.normal(size=(6, 5))
+        X_hat, dX = module.forward(X), module.backward(g)
+        columns = literal.NMFModule(module.base.W, module.recovery.W)
+        dW_base, dW_rec = np.zeros((3, 5)), np.zeros((5, 3))
+        for n, (sample, signal) in enumerate(zip(X, g, strict=True)):
+            H, expected = columns.forward(sample)
+            assert_close(module.base.h[n], H, ORACLE64, "H")
+            assert_close(X_hat[n], expected, ORACLE64, "X^")
+            (of_W_rec,), down = columns.recovery.backward(H, signal)
+            (of_W_base,), down = columns.base.backward(sample, down)
+            assert_close(dX[n], down, ORACLE64, "dX")
+            dW_rec += of_W_rec
+            dW_base += of_W_base
+        assert_close(module.recovery.dW, dW_rec, ORACLE64)
+        assert_close(module.base.dW, dW_base, ORACLE64)
+
+    def test_the_paper_s_has_no_bias_and_the_demo_s_base_has_one(self):
+        assert [layer.bias for layer in NMFModule(5, 3).layers] == [False, False]
+        assert [layer.bias for layer in NMFModule(5, 3, base_bias=True).layers] == [True, False]
+        assert [repr(layer) for layer in NMFModule(5, 3).layers] == [
+            "Dense _base 5->3 (sigmoid, no bias)",
+            "Dense _rec 3->5 (relu, no bias)",
+        ]
+
+    def test_a_model_s_module_is_made_of_its_student_s_layers(self):
+        model = small_model(**PAPER)
+        for one in (model, model.copy(rows=2, dtype="float64")):
+            assert one.nmf.layers == one.student.layers[CODE : CODE + 2]
+            assert np.shares_memory(one.nmf.base.W, one.student.arena.params)
+
+    def test_projection(self):
+        module = NMFModule(5, 3)
+        for layer in module.layers:
+            layer.allocate()
+        raw = [layer.W.copy() for layer in module.layers]
+        for nonnegative, projected in (("off", ""), ("recovery", "_rec"), ("both", "_base_rec")):
+            module.project(nonnegative)
+            for layer, W in zip(module.layers, raw, strict=True):
+                expected = np.maximum(W, 0.0) if layer.label in projected else W
+                assert_same_bits(layer.W, expected)
 
 
 @pytest.mark.parametrize("activation", ACTIVATIONS)

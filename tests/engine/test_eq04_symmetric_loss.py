@@ -1,9 +1,9 @@
 """Equation 4: ``L_sym = (1/N) sum_i ||x_i - y_i||^2``."""
 
 import numpy as np
-import oracle
 import pytest
-from engine_cases import DEPTH, PAPER, batch, oracle_nets, oracle_weights, small_model
+from engine_cases import DEPTH, PAPER, batch, partial_derivatives, small_model
+from literal_cases import literal_losses, literal_objective
 from tolerances import DIFFERENCE64, ORACLE32, ORACLE64, assert_close
 
 pytestmark = pytest.mark.equation(4)
@@ -24,7 +24,7 @@ def measured(model, x, x_noisy):
 def test_value(ops, reduction, dtype, tolerance, n):
     model = small_model(ops, dtype=dtype, reduction=reduction, **PAPER)
     x, x_noisy = batch(n, dtype=dtype)
-    expected = oracle.losses(*oracle_nets(model), x, x_noisy, oracle_weights(model))
+    expected = literal_losses(model, x, x_noisy)
     value = measured(model, x, x_noisy)["loss_sym"]
     assert isinstance(value, float)
     assert_close(value, expected["loss_sym"], tolerance)
@@ -56,7 +56,7 @@ def test_an_epoch_is_the_mean_over_its_samples_not_over_its_batches():
     for rows in (slice(0, 6), slice(6, 12), slice(12, 13)):
         model.forward(x[rows], x_noisy[rows])
         model.loss.measure(x[rows])
-    expected = oracle.losses(*oracle_nets(model), x, x_noisy, oracle_weights(model))
+    expected = literal_losses(model, x, x_noisy)
     for name, value in model.loss.values(13).items():
         assert_close(value, expected[name], ORACLE64, name)
 
@@ -75,13 +75,10 @@ def test_gradient_for_the_output(reduction):
     assert c == pytest.approx(2 * 0.7 / (5 * features), rel=1e-15)
 
     def loss():
-        per_sample = [
-            oracle.square(a - b, oracle_weights(model))
-            for a, b in zip(oracle.columns(x), oracle.columns(y), strict=True)
-        ]
+        per_sample = [literal_objective(model).distance(a, b) for a, b in zip(x, y, strict=True)]
         return 0.7 * sum(per_sample) / 5
 
-    assert_close(c * (y - ref), oracle.partial_derivatives(loss, y), DIFFERENCE64)
+    assert_close(c * (y - ref), partial_derivatives(loss, y), DIFFERENCE64)
 
 
 def test_weight_zero_is_left_out():

@@ -1,12 +1,13 @@
 """Equation 5: ``L_ap``, over the pairs of appositive layers."""
 
 import numpy as np
-import oracle
 import pytest
-from engine_cases import DEPTH, PAPER, batch, oracle_nets, oracle_weights, small_model
+from engine_cases import DEPTH, PAPER, batch, pairs, partial_derivatives, small_model
+from literal_cases import literal_losses, literal_objective
 from tolerances import DIFFERENCE64, ORACLE32, ORACLE64, assert_close
 
 from ddnmf_np.config import Config
+from ddnmf_np.engine import literal
 from ddnmf_np.engine.losses import Objective, Signal, appositive
 from ddnmf_np.errors import UsageError
 from ddnmf_np.model import Model
@@ -31,8 +32,9 @@ class TestAppositive:
     @pytest.mark.parametrize("depth", DEPTHS)
     def test_is_the_paper_s_table_read_backwards(self, depth):
         """Student layer l <= L/2 has partner l; l >= L/2 + 3 has partner l - 2."""
-        for student_layer, supervisor_layer in oracle.pairs(depth):
+        for student_layer, supervisor_layer in pairs(depth):
             assert appositive(supervisor_layer, depth) == student_layer
+            assert literal.appositive(supervisor_layer, depth) == student_layer
 
     @pytest.mark.parametrize("widths", [(2,), (5, 3), (7, 11, 5), (6, 5, 4, 3)])
     def test_partners_are_equally_wide(self, widths):
@@ -53,7 +55,7 @@ def test_table_has_one_term_for_each_pair(depth, to_supervisor):
     objective = Objective(beta_ap=0.3, apposition_to_supervisor=to_supervisor)
     terms = [term for term in objective.terms(depth) if term.loss == "ap"]
     assert {(term.a, term.b) for term in terms} == {
-        (Signal("student", k), Signal("supervisor", number)) for k, number in oracle.pairs(depth)
+        (Signal("student", k), Signal("supervisor", number)) for k, number in pairs(depth)
     }
     assert len(terms) == depth
     assert {term.weight for term in terms} == {0.3}
@@ -69,7 +71,7 @@ def test_value(ops, reduction, dtype, tolerance, n):
     x, x_noisy = batch(n, dtype=dtype)
     model.forward(x, x_noisy)
     model.loss.measure(x)
-    expected = oracle.losses(*oracle_nets(model), x, x_noisy, oracle_weights(model))
+    expected = literal_losses(model, x, x_noisy)
     assert_close(model.loss.values(n)["loss_ap"], expected["loss_ap"], tolerance)
 
 
@@ -96,23 +98,23 @@ def test_gradient_for_each_layer(reduction, to_supervisor):
     x, x_noisy = batch(5)
     model.forward(x, x_noisy)
     direct = {net: model.loss.direct_gradients(net, x) for net in model.nets}
-    weights = oracle_weights(model)
-    for k, number in oracle.pairs(DEPTH):
+    objective = literal_objective(model)
+    for k, number in pairs(DEPTH):
         h, h_student = model.supervisor.h[number].copy(), model.student.h[k].copy()
 
         def loss(h=h, h_student=h_student):
-            distances = zip(oracle.columns(h), oracle.columns(h_student), strict=True)
-            return 1.3 * sum(oracle.square(a - b, weights) for a, b in distances) / 5
+            samples = zip(h, h_student, strict=True)
+            return 1.3 * sum(objective.distance(a, b) for a, b in samples) / 5
 
         [(ref, c, _)] = direct["student"][k]
         assert ref is model.supervisor.h[number]
-        slopes = oracle.partial_derivatives(loss, h_student)
+        slopes = partial_derivatives(loss, h_student)
         assert_close(c * (h_student - h), slopes, DIFFERENCE64, f"student layer {k}")
         partners = [term for term in direct["supervisor"].get(number, []) if term[0] is not x]
         assert len(partners) == to_supervisor
         for ref, c, _ in partners:
             assert ref is model.student.h[k]
-            slopes = oracle.partial_derivatives(loss, h)
+            slopes = partial_derivatives(loss, h)
             assert_close(c * (h - ref), slopes, DIFFERENCE64, f"supervisor layer {number}")
 
 

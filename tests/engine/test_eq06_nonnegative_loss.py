@@ -1,9 +1,9 @@
 """Equation 6: ``L_nc = (1/N) sum_i ||X_i - X^_i||^2``, the student's code against its recovery."""
 
 import numpy as np
-import oracle
 import pytest
-from engine_cases import DEPTH, PAPER, batch, oracle_nets, oracle_weights, small_model
+from engine_cases import DEPTH, PAPER, batch, partial_derivatives, small_model
+from literal_cases import literal_losses, literal_objective
 from tolerances import DIFFERENCE64, ORACLE32, ORACLE64, assert_close
 
 from ddnmf_np.config import Config
@@ -24,7 +24,7 @@ def test_value(ops, reduction, dtype, tolerance, n):
     x, x_noisy = batch(n, dtype=dtype)
     model.forward(x, x_noisy)
     model.loss.measure(x)
-    expected = oracle.losses(*oracle_nets(model), x, x_noisy, oracle_weights(model))
+    expected = literal_losses(model, x, x_noisy)
     assert_close(model.loss.values(n)["loss_nc"], expected["loss_nc"], tolerance)
 
 
@@ -63,15 +63,15 @@ def test_gradient_at_both_ends(reduction):
     code, code_hat = model.student.h[CODE].copy(), model.student.h[RECOVERED].copy()
 
     def loss():
-        pairs = zip(oracle.columns(code), oracle.columns(code_hat), strict=True)
-        return 0.9 * sum(oracle.square(a - b, oracle_weights(model)) for a, b in pairs) / 5
+        samples = zip(code, code_hat, strict=True)
+        return 0.9 * sum(literal_objective(model).distance(a, b) for a, b in samples) / 5
 
     at_code, at_recovery = (
         sum(c * (model.student.h[number] - ref) for ref, c, _ in direct[number])
         for number in (CODE, RECOVERED)
     )
-    assert_close(at_code, oracle.partial_derivatives(loss, code), DIFFERENCE64, "code")
-    slopes = oracle.partial_derivatives(loss, code_hat)
+    assert_close(at_code, partial_derivatives(loss, code), DIFFERENCE64, "code")
+    slopes = partial_derivatives(loss, code_hat)
     assert_close(at_recovery, slopes, DIFFERENCE64, "recovered code")
     np.testing.assert_array_equal(at_recovery, -at_code)
 

@@ -1,7 +1,6 @@
 """Equation 7: ``L_in = alpha L_sym + beta L_ap + gamma L_nc``, and the demo's fourth term."""
 
 import numpy as np
-import oracle
 import pytest
 from engine_cases import (
     DEMO,
@@ -9,10 +8,10 @@ from engine_cases import (
     DIFFERENCES,
     PAPER,
     batch,
-    oracle_nets,
-    oracle_weights,
+    moving_loss,
     small_model,
 )
+from literal_cases import literal_losses, literal_nets, literal_objective
 from tolerances import ORACLE32, ORACLE64, assert_close
 
 from ddnmf_np.engine.losses import PRESETS, Objective, Signal
@@ -40,7 +39,7 @@ def test_every_loss(ops, options, dtype, tolerance):
     model = small_model(ops, dtype=dtype, **options)
     x, x_noisy = batch(5, dtype=dtype)
     values = measured(model, x, x_noisy)
-    expected = oracle.losses(*oracle_nets(model), x, x_noisy, oracle_weights(model))
+    expected = literal_losses(model, x, x_noisy)
     if not model.objective.student_reconstruction:
         del expected["loss_rec"]
     assert set(values) == set(expected)
@@ -94,8 +93,8 @@ def test_terms_that_move_a_network_in_the_demo():
     model = small_model(**DEMO)
     x, x_noisy = batch(5)
     for net in model.nets:
-        expected = oracle.moving_loss(
-            net, *oracle_nets(model), x, x_noisy, oracle_weights(model)
+        expected = moving_loss(
+            net, *literal_nets(model), x, x_noisy, literal_objective(model)
         )  # fmt: skip
         assert_close(measured(model, x, x_noisy, net)["loss_in"], expected, ORACLE64, net)
 

@@ -1,7 +1,6 @@
 """Equation 9: only ``alpha L_sym`` moves the supervisor."""
 
 import numpy as np
-import oracle
 import pytest
 from engine_cases import (
     DEMO,
@@ -10,11 +9,12 @@ from engine_cases import (
     batch,
     distance_from_kinks,
     engine_gradient,
-    oracle_gradient,
-    oracle_nets,
-    oracle_weights,
+    literal_gradient,
+    moving_loss,
+    partial_derivatives,
     small_model,
 )
+from literal_cases import TensorLayer, literal_nets, literal_objective
 from tolerances import DIFFERENCE64, ORACLE32, ORACLE64, assert_close, assert_same_bits
 
 pytestmark = pytest.mark.equation(9)
@@ -35,7 +35,7 @@ def gradient(model, x, x_noisy):
 def test_batch_is_the_paper_s_columns(ops, options, dtype, tolerance):
     model = small_model(ops, dtype=dtype, **options)
     x, x_noisy = batch(5, dtype=dtype)
-    expected = oracle_gradient("supervisor", model, x, x_noisy)
+    expected = literal_gradient("supervisor", model, x, x_noisy)
     actual = gradient(model, x, x_noisy)
     assert set(actual) == set(expected)
     for block, values in actual.items():
@@ -46,9 +46,7 @@ def test_batch_is_the_paper_s_columns(ops, options, dtype, tolerance):
 def test_the_paper_s_tensor_is_the_outer_product():
     model = small_model(**PAPER)
     x, x_noisy = batch(4)
-    tensor = oracle_gradient(
-        "supervisor", model, x, x_noisy, weight_gradient=oracle.tensor_contraction
-    )
+    tensor = literal_gradient("supervisor", model, x, x_noisy, kind=TensorLayer)
     for block, values in gradient(model, x, x_noisy).items():
         assert_close(values, tensor[block], ORACLE64, block)
 
@@ -59,17 +57,17 @@ def test_every_partial_derivative(options):
     model = small_model(**options)
     x, x_noisy = batch(4)
     assert distance_from_kinks(model, x, x_noisy) > 1e-4
-    supervisor, student = oracle_nets(model)
-    weights = oracle_weights(model)
+    supervisor, student = literal_nets(model)
+    weights = literal_objective(model)
     actual = gradient(model, x, x_noisy)
 
     def loss():
-        return oracle.moving_loss("supervisor", supervisor, student, x, x_noisy, weights)
+        return moving_loss("supervisor", supervisor, student, x, x_noisy, weights)
 
-    for number, layer in enumerate(supervisor, start=1):
-        slopes = oracle.partial_derivatives(loss, layer.W)
+    for number, layer in enumerate(supervisor.layers, start=1):
+        slopes = partial_derivatives(loss, layer.W)
         assert_close(actual[f"W{number}"], slopes, DIFFERENCE64, f"W{number}")
-        slopes = oracle.partial_derivatives(loss, layer.b)[:, 0]
+        slopes = partial_derivatives(loss, layer.b)
         assert_close(actual[f"b{number}"], slopes, DIFFERENCE64, f"b{number}")
 
 
@@ -79,7 +77,7 @@ def test_other_activations(ops, activation):
         ops, activation=(activation, "relu", activation), output_activation=activation, **PAPER
     )
     x, x_noisy = batch(5)
-    expected = oracle_gradient("supervisor", model, x, x_noisy)
+    expected = literal_gradient("supervisor", model, x, x_noisy)
     for block, values in gradient(model, x, x_noisy).items():
         assert_close(values, expected[block], ORACLE64, block)
 
@@ -129,7 +127,7 @@ class TestOnlyTheSymmetricLoss:
 
 
 class TestDifferencesOfTheDemo:
-    """Which of the four reach the supervisor, and by how much (the value is the oracle's)."""
+    """Which of the four reach the supervisor, and by how much (its value is tested above)."""
 
     def changes(self, name):
         x, x_noisy = batch(5)
@@ -157,7 +155,7 @@ class TestDifferencesOfTheDemo:
         options = {**PAPER, "alpha_sym": 0.0, "apposition_to_supervisor": True}
         model = small_model(**options)
         x, x_noisy = batch(5)
-        expected = oracle_gradient("supervisor", model, x, x_noisy)
+        expected = literal_gradient("supervisor", model, x, x_noisy)
         for block, values in gradient(model, x, x_noisy).items():
             assert_close(values, expected[block], ORACLE64, block)
             assert values.any()

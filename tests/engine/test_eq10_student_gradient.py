@@ -1,7 +1,6 @@
 """Equation 10: only ``beta L_ap + gamma L_nc`` moves the student."""
 
 import numpy as np
-import oracle
 import pytest
 from engine_cases import (
     DEMO,
@@ -12,12 +11,13 @@ from engine_cases import (
     batch,
     distance_from_kinks,
     engine_gradient,
-    oracle_gradient,
-    oracle_nets,
-    oracle_weights,
+    literal_gradient,
+    moving_loss,
+    partial_derivatives,
     small_config,
     small_model,
 )
+from literal_cases import TensorLayer, literal_nets, literal_objective
 from tolerances import DIFFERENCE64, ORACLE32, ORACLE64, assert_close, assert_same_bits
 
 from ddnmf_np.model import Model
@@ -42,7 +42,7 @@ def gradient(model, x, x_noisy):
 def test_batch_is_the_paper_s_columns(ops, options, dtype, tolerance):
     model = small_model(ops, dtype=dtype, **options)
     x, x_noisy = batch(5, dtype=dtype)
-    expected = oracle_gradient("student", model, x, x_noisy)
+    expected = literal_gradient("student", model, x, x_noisy)
     actual = gradient(model, x, x_noisy)
     assert set(actual) == set(expected)
     for block, values in actual.items():
@@ -56,8 +56,8 @@ def test_batch_is_the_paper_s_columns(ops, options, dtype, tolerance):
 def test_the_paper_s_tensor_is_the_outer_product():
     model = small_model(**PAPER)
     x, x_noisy = batch(4)
-    tensor = oracle_gradient(
-        "student", model, x, x_noisy, weight_gradient=oracle.tensor_contraction
+    tensor = literal_gradient(
+        "student", model, x, x_noisy, kind=TensorLayer
     )  # fmt: skip
     for block, values in gradient(model, x, x_noisy).items():
         assert_close(values, tensor[block], ORACLE64, block)
@@ -69,17 +69,17 @@ def test_every_partial_derivative(options):
     model = small_model(**options)
     x, x_noisy = batch(4)
     assert distance_from_kinks(model, x, x_noisy) > 1e-4
-    supervisor, student = oracle_nets(model)
-    weights = oracle_weights(model)
+    supervisor, student = literal_nets(model)
+    weights = literal_objective(model)
     actual = gradient(model, x, x_noisy)
 
     def loss():
-        return oracle.moving_loss("student", supervisor, student, x, x_noisy, weights)
+        return moving_loss("student", supervisor, student, x, x_noisy, weights)
 
-    for dense, layer in zip(model.student.layers, student, strict=True):
+    for dense, layer in zip(model.student.layers, student.layers, strict=True):
         for block, values in ((f"W{dense.label}", layer.W), (f"b{dense.label}", layer.b)):
             if values is not None:
-                slopes = oracle.partial_derivatives(loss, values).reshape(actual[block].shape)
+                slopes = partial_derivatives(loss, values)
                 if options.get("beta_ap") == 0.0 and not actual[block].any():
                     assert not slopes.any(), block  # above the module nothing is compared
                 else:
@@ -95,24 +95,17 @@ def test_table_of_direct_gradients(options, widths):
     model.forward(x, x_noisy)
     direct = model.loss.direct_gradients("student", x)
     assert set(direct) <= set(range(1, model.depth + 3))
-    N, weights = 5, oracle_weights(model)
+    N, (_, student) = 5, literal_nets(model)
     for number in range(1, model.depth + 3):
         h_student = model.student.h[number]
         actual = np.zeros_like(h_student)
         for ref, c, _ in direct.get(number, []):
             actual += c * (h_student - ref)
         for n in range(N):
-            expected = oracle.direct_gradient(
-                number,
-                model.depth,
-                [h[n].reshape(-1, 1) for h in model.student.h],
-                [h[n].reshape(-1, 1) for h in model.supervisor.h],
-                x[n].reshape(-1, 1),
-                weights,
-                N,
-            )
+            h, t = ([a[n] for a in net.h] for net in (model.supervisor, model.student))
+            expected = student.direct_gradient(number, h, t, literal_objective(model), N)
             if expected.any():
-                assert_close(actual[n], expected[:, 0], ORACLE64, f"layer {number}, sample {n}")
+                assert_close(actual[n], expected, ORACLE64, f"layer {number}, sample {n}")
             else:
                 assert not actual[n].any(), f"layer {number}, sample {n}"
     assert model.depth // 2 + 1 not in direct  # nothing pulls at H itself
@@ -124,7 +117,7 @@ def test_other_activations_of_the_module(ops, base):
         ops, activation="softplus", base_activation=base, recovery_activation="tanh", **DEMO
     )
     x, x_noisy = batch(5)
-    expected = oracle_gradient("student", model, x, x_noisy)
+    expected = literal_gradient("student", model, x, x_noisy)
     for block, values in gradient(model, x, x_noisy).items():
         assert_close(values, expected[block], ORACLE64, block)
 
@@ -166,7 +159,7 @@ def test_the_module_has_no_db_in_the_paper():
 
 
 class TestDifferencesOfTheDemo:
-    """Which of the four reach the student (how much is tested against the oracle above)."""
+    """Which of the four reach the student (how much is tested above)."""
 
     def changes(self, name):
         x, x_noisy = batch(5)
@@ -184,7 +177,7 @@ class TestDifferencesOfTheDemo:
     def test_base_bias_adds_its_own_gradient(self):
         model = small_model(**{**PAPER, "base_bias": True})
         x, x_noisy = batch(5)
-        expected = oracle_gradient("student", model, x, x_noisy)["b_base"]
+        expected = literal_gradient("student", model, x, x_noisy)["b_base"]
         assert_close(gradient(model, x, x_noisy)["b_base"], expected, ORACLE64)
         assert np.abs(expected).min() > 1e-4
 

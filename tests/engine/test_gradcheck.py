@@ -593,8 +593,10 @@ def plant_backward(monkeypatch, change):
     """Let ``change(layer, x, dx)`` spoil what `Dense.backward` has computed."""
     right = Dense.backward
 
-    def backward(self, x, dx=None, direct=()):
-        change(self, x, dx, lambda: right(self, x, dx, direct))
+    def backward(self, g=None, direct=()):
+        dx = None if self.dx is None else self.dx[: self.x.shape[0]]
+        change(self, self.x, dx, lambda: right(self, g, direct))
+        return dx
 
     monkeypatch.setattr(Dense, "backward", backward)
 
@@ -746,9 +748,10 @@ def test_student_fed_with_clean_data(monkeypatch):
 
 def test_a_wrong_layer_of_the_user_s_own():
     class Wrong(Dense):
-        def backward(self, x, dx=None, direct=()):
-            super().backward(x, dx, direct)
+        def backward(self, g=None, direct=()):
+            dx = super().backward(g, direct)
             self.dW *= 2.0
+            return dx
 
     network = Network([Wrong(5, 4, "tanh"), Dense(4, 3)], dtype="float64")
     glorot(network.layers, 0, 0)

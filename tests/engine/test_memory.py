@@ -415,16 +415,16 @@ def test_the_peak_is_seen():
     assert peak_of_a_step(Model, x, x_noisy) >= x.nbytes
 
 
-def test_a_layer_is_part_of_one_stack():
+def test_a_layer_is_part_of_one_network():
     """A second network would take its weights away from under the first."""
     layer = Dense(5, 3)
     Network([layer])
-    with pytest.raises(UsageError, match=r"Dense 1 5->3 .* is part of another Network"):
+    with pytest.raises(UsageError, match=r"Dense 1 5->3 .* has memory already"):
         Network([layer])
     Network([layer.unbound()])
 
 
-def test_a_tap_for_no_layer_is_refused():
+def test_a_direct_gradient_for_no_layer_is_refused():
     network = Network([Dense(5, 3)], rows=2, dtype="float64")
     network.forward(np.ones((2, 5)))
     with pytest.raises(UsageError, match=r"direct gradients name layers \[7\] of 1 to 1"):

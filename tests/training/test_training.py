@@ -12,7 +12,7 @@ from training_cases import (
     STEPS_PER_EPOCH,
     assert_same_state,
     draw,
-    literal_losses,
+    losses_by_the_paper,
     losses_of,
     make_config,
     make_trainer,
@@ -222,7 +222,7 @@ def test_unit_of_the_noise_is_the_largest_value():
 @pytest.mark.parametrize("objective", OBJECTIVES)
 def test_record_of_one_batch_is_the_paper_s_losses(objective, dtype, tolerance):
     trainer = make_trainer(objective=objective, dtype=dtype, batch_size=45)
-    expected = literal_losses(trainer)
+    expected = losses_by_the_paper(trainer)
     trainer.train(1)
     record = trainer.history[0]
     names = {"loss_in", "loss_sym", "loss_ap", "loss_nc"} | (
@@ -240,7 +240,7 @@ def test_a_short_last_batch_counts_by_its_samples(objective):
     for network in trainer.model.nets.values():
         network.arena.params += 0.01  # a bias of 0 would take even such a step
     before = snapshot(trainer.model)
-    expected = literal_losses(trainer)
+    expected = losses_by_the_paper(trainer)
     trainer.train(2)
     assert_same_state(trainer.model, before)
     for record in trainer.history:

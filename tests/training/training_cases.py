@@ -1,7 +1,7 @@
 """Small models, data and options that the tests of training, checkpoint and command share."""
 
 import numpy as np
-import oracle
+from literal_cases import literal_losses
 
 from ddnmf_np.config import Config
 from ddnmf_np.data.affine import Affine
@@ -123,29 +123,9 @@ def noisy_data_set(trainer, epoch=0):
     return out
 
 
-def literal_losses(trainer, model=None):
+def losses_by_the_paper(trainer, model=None):
     """Return the losses of the model on all samples as the paper writes them, in float64."""
-    model = model or trainer.model
-    nets = [
-        [
-            oracle.Layer(
-                layer.W.astype(np.float64),
-                None if layer.b is None else layer.b[:, None].astype(np.float64),
-                layer.activation,
-            )
-            for layer in network.layers
-        ]
-        for network in (model.supervisor, model.student)
-    ]
-    objective = model.objective
-    weights = oracle.Weights(
-        objective.alpha_sym,
-        objective.beta_ap,
-        objective.gamma_nc,
-        objective.student_reconstruction,
-        mean=objective.reduction == "mean",
-    )
-    return oracle.losses(*nets, trainer.x, noisy_data_set(trainer), weights)
+    return literal_losses(model or trainer.model, trainer.x, noisy_data_set(trainer))
 
 
 def snapshot(model):

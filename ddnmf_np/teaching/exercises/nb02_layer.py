@@ -9,7 +9,6 @@ import numpy.typing as npt
 
 from ddnmf_np.backends.ops import Ops
 from ddnmf_np.engine.layers import Dense
-from ddnmf_np.engine.network import Network
 from ddnmf_np.teaching.exercise import Exercise, Mistake
 
 Floats = npt.NDArray[np.float64]
@@ -19,10 +18,10 @@ _SIZES = ((7, 5, 3), (4, 6, 11), (9, 2, 13))
 """(n, in, out) of each problem."""
 
 
-def engine_layer(W: Floats, b: Floats | None, activation: str, rows: int) -> Dense:
-    """Return a layer of the engine with these weights, in memory of its own."""
-    layer = Dense(W.shape[1], W.shape[0], activation, bias=b is not None)
-    Network([layer], rows=rows, dtype="float64")
+def engine_layer(W: Floats, b: Floats | None, activation: str, kind: type[Dense] = Dense) -> Dense:
+    """Return a layer of the engine, or of a class derived from it, with these weights."""
+    layer = kind(W.shape[1], W.shape[0], activation, bias=b is not None)
+    layer.allocate()
     layer.W[...] = W
     if layer.b is not None:
         layer.b[...] = b
@@ -42,16 +41,16 @@ def draw(seed: int) -> tuple[Floats, Floats, Floats, Floats]:
 
 
 def _forward(x: Floats, W: Floats, b: Floats) -> Floats:
-    return engine_layer(W, b, "relu", len(x)).forward(x).copy()
+    return engine_layer(W, b, "relu").forward(x).copy()
 
 
 def backward(activation: str, x: Floats, h: Floats, W: Floats, g: Floats) -> Gradients:
     """Return dW, db and dx as `Dense.backward` computes them."""
-    layer = engine_layer(W, np.zeros(len(W)), activation, len(x))
-    layer.h[...], layer.dh[...] = h, g
-    dx = np.empty_like(x)
-    layer.backward(x, dx)
+    layer = engine_layer(W, np.zeros(len(W)), activation)
+    layer.forward(x)[...] = h
+    dx = layer.backward(g)
     assert layer.db is not None
+    assert dx is not None
     return layer.dW.copy(), layer.db.copy(), dx
 
 
@@ -66,7 +65,7 @@ def _backward(x: Floats, h: Floats, W: Floats, g: Floats) -> Gradients:
 
 def _sample_problem(seed: int) -> tuple[Floats, Floats, Floats, Floats]:
     x, W, b, g = draw(seed)
-    return x[0], engine_layer(W, b, "sigmoid", 1).forward(x[:1])[0].copy(), W, g[0]
+    return x[0], engine_layer(W, b, "sigmoid").forward(x[:1])[0].copy(), W, g[0]
 
 
 def _sample(x: Floats, h: Floats, W: Floats, g: Floats) -> Gradients:

@@ -9,7 +9,6 @@ import numpy.typing as npt
 
 from ddnmf_np.engine.gradcheck import gradcheck
 from ddnmf_np.engine.layers import Dense
-from ddnmf_np.engine.network import Network
 from ddnmf_np.teaching.bugs import passes_all_ones_signal
 from ddnmf_np.teaching.exercise import SEEDS, Exercise, Mistake
 from ddnmf_np.teaching.exercises.nb02_layer import backward, draw, engine_layer
@@ -46,11 +45,7 @@ def _judge_bug(answer: Any) -> tuple[bool, str]:
     if not (isinstance(answer, type) and issubclass(answer, Dense)):
         return False, "The answer is not a class that inherits from Dense."
     x, W, b, _ = draw(0)
-    broken, right = answer(W.shape[1], W.shape[0], "sigmoid"), engine_layer(W, b, "sigmoid", len(x))
-    Network([broken], rows=len(x), dtype="float64")
-    broken.W[...] = W
-    if broken.b is not None:
-        broken.b[...] = b
+    broken, right = engine_layer(W, b, "sigmoid", answer), engine_layer(W, b, "sigmoid")
     if not np.array_equal(broken.forward(x), right.forward(x)):
         return False, "The forward pass is another one: plant the bug in backward alone."
     report = gradcheck(answer(W.shape[1], W.shape[0], "sigmoid"), verbose=False)
@@ -76,7 +71,7 @@ def _judge_fool(answer: Any) -> tuple[bool, str]:
     """Accept a function whose dW is wrong but has the right sum."""
     for seed in SEEDS:
         x, W, b, g = draw(seed)
-        h = engine_layer(W, b, "relu", len(x)).forward(x).copy()
+        h = engine_layer(W, b, "relu").forward(x).copy()
         right = backward("relu", x, h, W, g)[0]
         arguments = (x.copy(), h.copy(), W.copy(), g.copy())
         dW = np.asarray(answer(*arguments))
@@ -147,8 +142,8 @@ EXERCISES = (
             "gradcheck must find it."
         ),
         hint=(
-            "call super().backward(x, dx, direct) and spoil self.dW, self.db or dx afterwards; or "
-            "spoil self.dh[: len(x)] before."
+            "call dx = super().backward(g, direct) and spoil self.dW, self.db or dx afterwards; or "
+            "spoil self.dh before."
         ),
         judge=_judge_bug,
     ),

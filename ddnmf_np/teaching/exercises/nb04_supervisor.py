@@ -88,7 +88,7 @@ def _descent(theta: Floats, gradient: Floats, lr: float) -> Floats:
 def _silent_problem(seed: int) -> tuple[Floats]:
     x, W, b, _ = draw(seed)
     b = b - 4.0 * (np.arange(len(b)) % 2)  # every other unit is off, at least for most samples
-    return (engine_layer(W, b, "relu", len(x)).forward(x).copy(),)
+    return (engine_layer(W, b, "relu").forward(x).copy(),)
 
 
 def _silent(h: Floats) -> npt.NDArray[np.bool_]:

@@ -13,6 +13,7 @@ from ddnmf_np.config import Config
 from ddnmf_np.engine.layers import Dense
 from ddnmf_np.engine.losses import appositive
 from ddnmf_np.engine.network import Network
+from ddnmf_np.engine.nmf import NMFModule
 from ddnmf_np.model import Model
 from ddnmf_np.teaching.exercise import Exercise, Mistake
 
@@ -119,15 +120,14 @@ def _nmf_problem(seed: int) -> tuple[Floats, Floats, Floats, Floats, Floats, Flo
 def _nmf(
     code: Floats, H: Floats, code_hat: Floats, W_base: Floats, W_rec: Floats, g: Floats
 ) -> tuple[Floats, Floats, Floats]:
-    base = Dense(code.shape[1], H.shape[1], "sigmoid", bias=False, label="_base")
-    recovery = Dense(H.shape[1], code.shape[1], "relu", bias=False, label="_rec")
-    network = Network([base, recovery], rows=len(code), dtype="float64")
-    base.W[...], recovery.W[...] = W_base, W_rec
-    network.forward(code)
-    dcode = np.empty_like(code)
-    # A direct gradient with c = 1 whose reference is code_hat - g puts the signal g there.
-    network.backward({2: [DirectGradient(network.h[2] - g, 1.0)]}, dcode)
-    return recovery.dW.copy(), base.dW.copy(), dcode
+    module = NMFModule(code.shape[1], H.shape[1])
+    for layer, W in zip(module.layers, (W_base, W_rec), strict=True):
+        layer.allocate()
+        layer.W[...] = W
+    module.forward(code)
+    dcode = module.backward(g)
+    assert dcode is not None
+    return module.recovery.dW.copy(), module.base.dW.copy(), dcode.copy()
 
 
 def _nmf_literal(*arguments: Any, slopes: tuple[bool, bool]) -> tuple[Floats, Floats, Floats]:
@@ -170,8 +170,8 @@ def _student(t: list[Floats], W: list[Floats], Grad: list[Floats]) -> dict[str, 
     ]
     network = Network(layers, rows=len(t[0]), dtype="float64")
     network.h = list(t)
-    for layer, w, output in zip(layers, W, t[1:], strict=True):
-        layer.W[...], layer.h[...] = w, output
+    for layer, w, x, output in zip(layers, W, t[:-1], t[1:], strict=True):
+        layer.W[...], layer.h[...], layer.x = w, output, x
     # A direct gradient with c = 1 whose reference is t - Grad adds Grad.
     network.backward({k: [DirectGradient(t[k] - Grad[k], 1.0)] for k in range(1, len(t))})
     return {name: network.arena.grad(name).copy() for name in _BLOCKS}
