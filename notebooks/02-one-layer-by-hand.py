@@ -155,11 +155,24 @@ show(image_rows({"rows of dW": dW}, shape, signed=True), "eight mixtures of digi
 # ## The lines of the package
 #
 # Forward, and equation 9 backward. All memory is there before: `out=` says where a result goes.
-# `dx` is computed before `dW`, as it happens; the order is of no account.
 
 # %%
 show_source(Dense.forward)
 show_source(Dense.backward)
+
+# %% [markdown]
+# Side by side: the same for one image, as the paper writes it (a file has all ten equations in this
+# form; there the output of the layer below is called `below`), and for a batch.
+#
+# | file | line |
+# |---|---|
+# | `ddnmf_np/engine/literal.py` | `delta = self.slope(below) @ g` |
+# | `ddnmf_np/engine/literal.py` | `dW = np.outer(delta, below)` |
+# | `ddnmf_np/engine/literal.py` | `db = delta` |
+# | `ddnmf_np/engine/literal.py` | `g_below = self.W.T @ delta` |
+# | `ddnmf_np/engine/layers.py` | `ops.delta(self.activation, h, delta, direct, work, self.db)` |
+# | `ddnmf_np/engine/layers.py` | `ops.sum_outer(delta, x, out=self.dW)` |
+# | `ddnmf_np/engine/layers.py` | `ops.matmul(delta, self.W, out=dx)` |
 
 # %% [markdown]
 # `ops.delta` does step 1. Its heart is $f'$, which is written as a function of the output $h$, so
@@ -169,7 +182,7 @@ show_source(Dense.backward)
 show_source(Ops.dactivate)
 
 # %% [markdown]
-# The same numbers? Put $g$ into `dh`, run `backward`, and compare with the sum of outer products.
+# The same numbers? Give $g$ to `backward`, and compare with the sum of outer products.
 # (The last column of the table by `gradcheck` is the subject of [notebook
 # 3](03-gradient-check.ipynb).)
 

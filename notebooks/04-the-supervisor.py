@@ -105,6 +105,18 @@ for number in (4, 3, 2, 1):
 # %%
 show_source(Network.backward)
 
+# %% [markdown]
+# Side by side: equation 9 at the top and on the way down, for one sample as the paper writes it,
+# and for a batch. The number $c$ of the batch's line is $2\alpha / N$, and `ref` is $x$.
+#
+# | file | line |
+# |---|---|
+# | `ddnmf_np/engine/literal.py` | `g = objective.pull(objective.alpha, h[L], h[0], N)` |
+# | `ddnmf_np/backends/ops.py` | `self.xp.subtract(h, ref, out=work)` |
+# | `ddnmf_np/backends/ops.py` | `self.xp.multiply(work, c, out=work)` |
+# | `ddnmf_np/engine/literal.py` | `own, g = self.layers[l - 1].backward(h[l - 1], g)` |
+# | `ddnmf_np/engine/network.py` | `layer.backward(direct=direct.get(number, ()))` |
+
 # %%
 direct = model.loss.direct_gradients("supervisor", batch)
 supervisor.backward(direct)

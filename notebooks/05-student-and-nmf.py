@@ -120,6 +120,17 @@ show_source(InterpretabilityLoss.direct_gradients)
 show_source(Network.backward)
 
 # %% [markdown]
+# Side by side: the direct gradient of the code $X$, and the recursion, for one sample as the paper
+# writes them, and for a batch.
+#
+# | file | line |
+# |---|---|
+# | `ddnmf_np/engine/literal.py` | `pull(beta, t[l], h[l], N) + pull(gamma, t[l], t[l + 2], N)` |
+# | `ddnmf_np/engine/losses.py` | `DirectGradient(target, c, adds_to)` |
+# | `ddnmf_np/engine/literal.py` | `g = self.direct_gradient(l, h, t, objective, N) + from_above` |
+# | `ddnmf_np/engine/network.py` | `layer.backward(direct=direct.get(number, ()))` |
+
+# %% [markdown]
 # Where does each direct gradient enter, and how strong is it beside what comes from above? We ask
 # them for their pull, and after `backward` the layer above for what it passes down.
 

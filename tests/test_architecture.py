@@ -360,6 +360,22 @@ def test_citations_are_read_as_meant(text, numbers):
     assert citations(text) == numbers
 
 
+def assert_side_by_side(text):
+    """Fail unless a text quotes lines of literal.py and of another file, all as they are there."""
+    rows = re.findall(r"^(?:# )?\| `([\w/]+\.py)` \| `(.+)` \|$", text, flags=re.MULTILINE)
+    literal, files = "ddnmf_np/engine/literal.py", {file for file, _ in rows}
+    assert literal in files
+    assert files - {literal}
+    for file, line in rows:
+        assert line in (ROOT / file).read_text("utf-8"), f"{file} has no line {line}"
+
+
+@pytest.mark.parametrize("number", ["02", "04", "05"])
+def test_notebooks_show_the_paper_s_line_beside_the_batch_s(number):
+    [path] = [path for path in NOTEBOOKS if path.name.startswith(number)]
+    assert_side_by_side(path.read_text("utf-8"))
+
+
 @pytest.mark.parametrize("number", sorted(EQUATIONS))
 class TestEveryEquation:
     def test_is_derived(self, number):
@@ -397,6 +413,12 @@ class TestEveryEquation:
         assert any(shown_in(path, number) for path in NOTEBOOKS), (
             f"no code cell of notebooks/*.py, nor the text right above one, cites equation {number}"
         )
+
+    def test_its_derivation_shows_the_paper_s_line_beside_the_batch_s(self, number):
+        """Each line that the table under "Side by side" quotes is in the file that it names."""
+        [page] = [path for path in DERIVATIONS if path.name.startswith(f"{number:02d}-")]
+        section = page.read_text("utf-8").partition("## Side by side\n")[2].partition("\n## ")[0]
+        assert_side_by_side(section)
 
     def test_its_derivation_names_what_implements_it(self, number):
         """Some object that the page names in backquotes cites the equation in its docstring."""

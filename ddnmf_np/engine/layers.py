@@ -80,7 +80,8 @@ class Dense:
 
     def __repr__(self) -> str:
         bias = "" if self.bias else ", no bias"
-        return f"Dense {self.label} {self.fan_in}->{self.fan_out} ({self.activation}{bias})"
+        label = f" {self.label}" if self.label else ""
+        return f"Dense{label} {self.fan_in}->{self.fan_out} ({self.activation}{bias})"
 
     def unbound(self) -> Dense:
         """Return a layer of the same class and options, without memory."""

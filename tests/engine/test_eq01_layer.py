@@ -146,6 +146,7 @@ def test_names_shapes_and_labels():
     assert network.depth == 3
     assert repr(network.layers[0]) == "Dense 1 4->3 (relu)"
     assert repr(network.layers[1]) == "Dense _rec 3->2 (relu, no bias)"
+    assert repr(Dense(4, 3)) == "Dense 4->3 (relu)"
 
 
 class TestOutsideANetwork:
