@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 import math
 import tomllib
@@ -20,7 +19,7 @@ from ddnmf_np.backends.select import BACKENDS, FAST, MATMUL_PRECISION
 from ddnmf_np.data.affine import LIMITS, check_range
 from ddnmf_np.data.noise import NOISE_KINDS
 from ddnmf_np.engine.losses import PRESETS, Objective
-from ddnmf_np.errors import UsageError, shown
+from ddnmf_np.errors import UsageError, shown, unknown
 from ddnmf_np.system.files import Source, name_of, read_source
 
 SCHEDULES = ("constant", "cosine")
@@ -550,15 +549,6 @@ def check_names(options: Mapping[str, Any], where: str = "") -> None:
     for key in options:
         if key not in names:
             raise UsageError(where + unknown("option", key, names))
-
-
-def unknown(
-    what: str, name: str, known: list[str], remedy: str | None = None, cutoff: float = 0.5
-) -> str:
-    """Return the text for an unknown name, with the nearest known one, else the remedy or all."""
-    near = difflib.get_close_matches(name[:100], known, n=1, cutoff=cutoff)
-    hint = f"did you mean {near[0]!r}?" if near else remedy or f"choose one of {', '.join(known)}"
-    return f"{what} {shown(name)} is unknown; {hint}"
 
 
 def changed_on_resume(old: Config, new: Config) -> list[str]:

@@ -6,13 +6,14 @@ is missing or broken (a missing GPU is no fault).
 
 from __future__ import annotations
 
-import argparse
 import json
+import sys
 from collections.abc import Sequence
 from importlib import import_module
 from typing import Any
 
 from ddnmf_np.errors import BackendError
+from ddnmf_np.system.command import Parser, run_command
 
 CORE = {
     "numpy": "numpy",
@@ -28,13 +29,15 @@ CORE = {
 """Packages that everything needs, and the module of each that shows whether it works."""
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+def main(argv: Sequence[str] | None = None) -> int:
     """Print the findings and return the exit code."""
-    parser = argparse.ArgumentParser(
-        prog="python -m ddnmf_np.doctor", description="Say what works here and what mends the rest."
-    )
+    return run_command(lambda: _doctor(argv))
+
+
+def _doctor(argv: Sequence[str] | None) -> int:
+    parser = Parser("ddnmf_np.doctor", "Say what works here and what mends the rest.")
     parser.add_argument("--json", action="store_true", help="print one JSON object instead")
-    as_json = parser.parse_args(arguments).json
+    as_json = parser.parse(argv).json
     found = examine()
     print(json.dumps(found, indent=2) if as_json else "\n".join(report(found)))
     return BackendError.exit_code if found["broken"] else 0
@@ -108,4 +111,4 @@ def _gib(number: int | None) -> str:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    sys.exit(main())

@@ -3,6 +3,14 @@
 Every message names the argument or file, the value that came and the remedy.
 """
 
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+
+INTERRUPTED = 130
+"""Exit code of a command that Ctrl-C or SIGTERM has ended, as shells have it."""
+
 
 class DDNMFError(Exception):
     """Base of every error this package raises on purpose."""
@@ -60,3 +68,12 @@ def shown(value: object, most: int = 200) -> str:
     except (RecursionError, ValueError):  # nested too deeply, or a number of too many digits
         return f"a {type(value).__name__} too large to show"
     return text if len(text) <= most else f"{text[: most - 3]}..."
+
+
+def unknown(
+    what: str, name: str, known: Sequence[str], remedy: str | None = None, cutoff: float = 0.5
+) -> str:
+    """Return the text for an unknown name, with the nearest known one, else the remedy or all."""
+    near = difflib.get_close_matches(name[:100], known, n=1, cutoff=cutoff)
+    hint = f"did you mean {near[0]!r}?" if near else remedy or f"choose one of {', '.join(known)}"
+    return f"{what} {shown(name)} is unknown; {hint}"

@@ -8,17 +8,17 @@ import sys
 from collections.abc import Sequence
 from contextlib import nullcontext, redirect_stdout
 from dataclasses import fields
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from ddnmf_np.config import RECIPES, Config, preset, read_config, unknown
+from ddnmf_np.config import RECIPES, Config, preset, read_config
 from ddnmf_np.engine.losses import PRESETS
-from ddnmf_np.errors import DDNMFError, OutputError, UsageError
-from ddnmf_np.parallel.communicator import Communicator, SerialCommunicator
+from ddnmf_np.errors import INTERRUPTED, UsageError
+from ddnmf_np.parallel.communicator import Communicator
 from ddnmf_np.parallel.launch import complain, connect, together
 from ddnmf_np.runs.folder import RunFolder
-from ddnmf_np.runs.run import INTERRUPTED, how_to_resume, run
-from ddnmf_np.system.signals import interrupt_on_sigterm
+from ddnmf_np.system.command import Parser, run_command
 
 EPILOG = """\
 The output folder holds config.toml (every option, resolved), metrics.jsonl (losses and speed, a
@@ -28,16 +28,13 @@ Ctrl-C or SIGTERM saves and stops; --resume continues to the same weights as a r
 Exit codes: 0 done, 2 usage, 3 backend missing, 4 data or files, 5 diverged, 130 interrupted."""
 
 
-def make_parser() -> argparse.ArgumentParser:
+def make_parser() -> Parser:
     """Return the parser: one flag for each option of `Config`, and four of its own."""
-    parser = argparse.ArgumentParser(
-        prog="python -m ddnmf_np.train",
-        description="Train DDNMF, score its codes and draw what it has learned.",
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+    parser = Parser(
+        "ddnmf_np.train",
+        "Train DDNMF, score its codes and draw what it has learned.",
+        EPILOG,
         argument_default=argparse.SUPPRESS,
-        allow_abbrev=False,
-        exit_on_error=False,
     )
     parser.add_argument("--config", type=Path, metavar="FILE", help="options as TOML; flags win")
     parser.add_argument(
@@ -75,15 +72,7 @@ def parse(argv: Sequence[str] | None) -> dict[str, Any]:
     UsageError
         If one is unknown (the nearest is suggested) or has a value that is none of its kind.
     """
-    try:
-        flags, rest = make_parser().parse_known_args(argv)
-    except argparse.ArgumentError as error:
-        raise UsageError(f"{error}; see --help") from error
-    if rest:
-        names = ["config", "output", "resume", "overwrite", *(f.name for f in fields(Config))]
-        known = [f"--{name.replace('_', '-')}" for name in names]
-        raise UsageError(unknown("argument", rest[0].partition("=")[0], known, "see --help", 0.7))
-    return vars(flags)
+    return vars(make_parser().parse(argv))
 
 
 def override(options: dict[str, Any], flags: dict[str, Any]) -> dict[str, Any]:
@@ -114,12 +103,8 @@ def configure(options: dict[str, Any], flags: dict[str, Any], file: Path) -> Con
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command, with others where an MPI launcher has started some; return its exit code."""
-    try:
-        communicator = connect()
-    except DDNMFError as error:
-        complain(SerialCommunicator(), f"error: {error}")
-        return error.exit_code
-    return together(lambda communicator: _main(argv, communicator), communicator)
+    # Another rank may wait inside MPI, where Python's handler of SIGTERM would never run.
+    return run_command(lambda: together(partial(_main, argv), connect()), sigterm=False)
 
 
 def _gather(flags: dict[str, Any], output: Path | None, *, resume: bool) -> Config:
@@ -142,49 +127,38 @@ def default_output(dataset: str) -> Path:
 
 
 def _main(argv: Sequence[str] | None, communicator: Communicator) -> int:
-    """Do what the arguments say."""
-    folder = None
-    # Another rank may wait inside MPI, where Python's handler would never run.
-    stoppable = interrupt_on_sigterm() if communicator.rank == 0 else nullcontext()
-    said_once = redirect_stdout(io.StringIO()) if communicator.rank else nullcontext()
+    """Do what the arguments say, as one of the processes that were started together."""
+    return run_command(
+        lambda: _train(argv, communicator),
+        interrupted="interrupted; nothing was saved yet, start again",
+        memory="take smaller widths, a smaller batch_size, or --stream",
+        say=partial(complain, communicator),
+        sigterm=communicator.rank == 0,
+    )
+
+
+def _train(argv: Sequence[str] | None, communicator: Communicator) -> int:
+    with redirect_stdout(io.StringIO()) if communicator.rank else nullcontext():  # --help, once
+        flags = parse(argv)
+    resume, overwrite = flags.pop("resume", False), flags.pop("overwrite", False)
+    if resume and overwrite:
+        raise UsageError("--resume and --overwrite exclude each other; leave one out")
+    output = flags.pop("output", None)
+    # Rank 0's options are those of all, so that it alone needs the files that have some.
+    config = _gather(flags, output, resume=resume) if communicator.rank == 0 else None
+    agreed = communicator.broadcast_object(config and config.to_dict())
+    config = config or Config(**agreed)
+    folder = RunFolder(output or default_output(config.dataset))
     try:
-        with stoppable:
-            with said_once:  # --help, that is
-                flags = parse(argv)
-            resume, overwrite = flags.pop("resume", False), flags.pop("overwrite", False)
-            if resume and overwrite:
-                raise UsageError("--resume and --overwrite exclude each other; leave one out")
-            output = flags.pop("output", None)
-            # Rank 0's options are those of all, so that it alone needs the files that have some.
-            mine = communicator.rank == 0
-            config = _gather(flags, output, resume=resume) if mine else None
-            agreed = communicator.broadcast_object(config and config.to_dict())
-            config = config or Config(**agreed)
-            folder = RunFolder(output or default_output(config.dataset))
-            return run(
-                config, folder, resume=resume, overwrite=overwrite, communicator=communicator
-            )
-    except DDNMFError as error:
-        complain(communicator, f"error: {error}")
-        return error.exit_code
-    except MemoryError as error:
-        remedy = "take smaller widths, a smaller batch_size, or --stream"
-        complain(communicator, f"error: not enough memory: {error}; {remedy}")
-        return UsageError.exit_code
-    except BrokenPipeError:  # whoever read standard output has left
-        sys.stdout = None  # or Python would complain about it once more at its end
-        return OutputError.exit_code
-    except OSError as error:
-        complain(communicator, f"error: {error}; make room or check the path")
-        return OutputError.exit_code
+        # Late: scikit-learn and matplotlib take seconds, for which no usage error should wait.
+        from ddnmf_np.runs.run import run
+
+        return run(config, folder, resume=resume, overwrite=overwrite, communicator=communicator)
     except KeyboardInterrupt:
-        if folder is None or not folder.checkpoint.exists():
-            complain(communicator, "interrupted; nothing was saved yet, start again")
-        else:
-            complain(
-                communicator,
-                f"interrupted; the last checkpoint is kept. {how_to_resume(folder)}",
-            )
+        if not folder.checkpoint.exists():
+            raise
+        kept = f"interrupted; the last checkpoint is kept. {folder.how_to_resume()}"
+        complain(communicator, kept)
         return INTERRUPTED
 
 

@@ -31,7 +31,7 @@ ROOMS = [
     {"runs", "report"},
     {"estimator"},
     {"explore", "experiments", "bench", "teaching"},
-    {"train", "doctor"},
+    {"train", "doctor", "__main__"},
 ]
 """Modules and folders of the package, from the ground up: an import points up this list."""
 

@@ -5,14 +5,18 @@ from importlib import import_module
 
 import pytest
 
-from ddnmf_np.runs.run import INTERRUPTED
+from ddnmf_np.errors import INTERRUPTED
 
 COMMANDS = {
-    "report.__main__": ("make_report", ["run"]),
-    "explore.__main__": ("open_run", ["run"]),
-    "bench.__main__": ("run_comparison", []),
-    "experiments.__main__": ("run", ["table1"]),
+    "report.__main__": ("report.page.make_report", ["run"]),
+    "explore.__main__": ("explore.content.open_run", ["run"]),
+    "bench.__main__": ("bench.__main__.run_comparison", []),
+    "bench.shuffling": ("bench.shuffling.measure", []),
+    "experiments.__main__": ("experiments.__main__.run", ["table1"]),
+    "teaching.refresh": ("teaching.refresh.refresh", ["x.py"]),
+    "doctor": ("doctor.examine", []),
 }
+"""By module: the function that does the work, and arguments with which it is called."""
 
 
 @pytest.mark.parametrize("name", COMMANDS)
@@ -20,13 +24,13 @@ def test_sigterm_ends_as_ctrl_c_does(name, monkeypatch, tmp_path, capsys):
     monkeypatch.chdir(tmp_path)
     module, (work, arguments) = import_module(f"ddnmf_np.{name}"), COMMANDS[name]
     before = signal.getsignal(signal.SIGTERM)
-    monkeypatch.setattr(module, work, lambda *_, **__: signal.raise_signal(signal.SIGTERM))
+    monkeypatch.setattr(f"ddnmf_np.{work}", lambda *_, **__: signal.raise_signal(signal.SIGTERM))
     assert module.main(arguments) == INTERRUPTED
     assert "interrupted" in capsys.readouterr().err
     assert signal.getsignal(signal.SIGTERM) == before
 
 
-@pytest.mark.parametrize("name", ["report.__main__", "explore.__main__"])
+@pytest.mark.parametrize("name", ["report.__main__", "explore.__main__", "teaching.refresh"])
 def test_names_in_errors_command_no_terminal(name, tmp_path, capsys):
     module = import_module(f"ddnmf_np.{name}")
     assert module.main([str(tmp_path / "\x1b[31mred")]) != 0

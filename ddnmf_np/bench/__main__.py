@@ -14,17 +14,12 @@ from typing import Any
 
 from ddnmf_np.backends.select import load_cupy, why_not_cupy
 from ddnmf_np.backends.threads import usable_processors
-from ddnmf_np.bench import measure, scaling, tables
 from ddnmf_np.bench.contestants import CONTESTANTS, available
-from ddnmf_np.bench.digest import Results, digest
 from ddnmf_np.bench.problem import CASES
-from ddnmf_np.bench.reference import BenchmarkError
 from ddnmf_np.engine.losses import PRESETS
-from ddnmf_np.errors import DDNMFError, OutputError, UsageError, printable
+from ddnmf_np.errors import UsageError
+from ddnmf_np.system.command import Parser, run_command
 from ddnmf_np.system.files import make_folder
-from ddnmf_np.system.signals import interrupt_on_sigterm
-
-INTERRUPTED = 130
 
 EPILOG = """\
 We compare each contestant's losses, before the first step and after a few, with those of plain
@@ -36,9 +31,18 @@ Exit codes: 0 done, 1 a contestant failed or computes something else, 2 usage, 3
 4 data or files, 130 interrupted."""
 
 
-def make_parser() -> argparse.ArgumentParser:
+SCALING = """\
+Measure how time and memory of training grow, against section 3.3 of the paper.
+
+The paper expects time O(t n depth D^2) and memory O(depth D^2) for n samples, depth layers of at
+most D units, and t epochs. We vary each of the four sizes, one at a time."""
+
+SCALING_EPILOG = "Exit codes: 0 done, 2 usage, 3 backend missing, 4 files, 130 interrupted."
+
+
+def make_parser() -> Parser:
     """Return the parser of the comparison."""
-    parser = _parser("python -m ddnmf_np.bench", __doc__ or "", EPILOG)
+    parser = Parser("ddnmf_np.bench", __doc__ or "", EPILOG)
     add = parser.add_argument
     add(
         "--output",
@@ -126,10 +130,9 @@ def make_parser() -> argparse.ArgumentParser:
     return parser  # fmt: skip
 
 
-def make_scaling_parser() -> argparse.ArgumentParser:
+def make_scaling_parser() -> Parser:
     """Return the parser of the subcommand."""
-    epilog = "Exit codes: 0 done, 2 usage, 3 backend missing, 4 files, 130 interrupted."
-    parser = _parser("python -m ddnmf_np.bench scaling", scaling.__doc__ or "", epilog)
+    parser = Parser("ddnmf_np.bench scaling", SCALING, SCALING_EPILOG)
     add = parser.add_argument
     add(
         "--output",
@@ -163,7 +166,7 @@ def make_scaling_parser() -> argparse.ArgumentParser:
     )
     add(
         "--sizes",
-        choices=tuple(scaling.SIZES),
+        choices=("full", "tiny"),
         default="full",
         help="tiny is for a quick look at whether it works (default: %(default)s)",
     )
@@ -173,27 +176,28 @@ def make_scaling_parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code."""
     argv = sys.argv[1:] if argv is None else argv
-    try:
-        with interrupt_on_sigterm():
-            if argv[:1] == ["scaling"]:
-                run_scaling(_parse(make_scaling_parser(), argv[1:]))
-            else:
-                run_comparison(_parse(make_parser(), argv))
-            return 0
-    except DDNMFError as error:
-        print(printable(f"error: {error}", keep="\n\t"), file=sys.stderr)
-        return error.exit_code
-    except BrokenPipeError:  # whoever read standard output has left
-        sys.stdout = None  # or Python would complain about it once more at its end
-        return OutputError.exit_code
-    except KeyboardInterrupt:
-        kept = "there are no new results" if argv[:1] == ["scaling"] else "finished rows are kept"
-        print(f"interrupted; {kept}", file=sys.stderr)
-        return INTERRUPTED
+    if argv[:1] == ["scaling"]:
+        return run_command(
+            lambda: run_scaling(make_scaling_parser().parse(argv[1:])),
+            interrupted="interrupted; there are no new results",
+        )
+    return run_command(
+        lambda: run_comparison(make_parser().parse(argv)),
+        interrupted="interrupted; finished rows are kept",
+    )
 
 
-def run_comparison(flags: argparse.Namespace) -> None:
+def run_comparison(flags: argparse.Namespace) -> int:
     """Compare, write and print; raise `BenchmarkError` at the end if a contestant failed."""
+    # Late: matplotlib and scikit-learn take seconds, for which no usage error should wait.
+    from ddnmf_np.bench import measure, tables
+    from ddnmf_np.bench.digest import Results, digest
+    from ddnmf_np.bench.reference import BenchmarkError
+
+    def save(results: Results) -> str:
+        """Write the results so far and return the tables."""
+        return tables.write(digest(results), folder)
+
     options: dict[str, Any] = vars(flags)
     folder, device = options.pop("output"), options.pop("device")
     if device == "cuda":
@@ -207,22 +211,20 @@ def run_comparison(flags: argparse.Namespace) -> None:
     names = tuple(dict.fromkeys(names))
     make_folder(folder)
     plan = measure.Plan(cases=cases, contestants=names, device=device, **options)
-    results = measure.compare(plan, say=say, save=lambda so_far: save(so_far, folder))
-    print(save(results, folder))
+    results = measure.compare(plan, say=say, save=save)
+    print(save(results))
     say(f"written: {', '.join(str(folder / f'bench.{kind}') for kind in ('json', 'md', 'png'))}")
     if failed := measure.failures(results):
         raise BenchmarkError(
             f"no result from {', '.join(failed)}; {folder / 'bench.md'} has the reasons"
         )
+    return 0
 
 
-def save(results: Results, folder: Path) -> str:
-    """Write the results so far and return the tables."""
-    return tables.write(digest(results), folder)
-
-
-def run_scaling(flags: argparse.Namespace) -> None:
+def run_scaling(flags: argparse.Namespace) -> int:
     """Measure growth, write and print."""
+    from ddnmf_np.bench import scaling  # late, as above
+
     make_folder(flags.output)
     options = scaling.Options(
         flags.backend, flags.fast, flags.threads, flags.rounds, flags.seconds, flags.sizes
@@ -230,32 +232,12 @@ def run_scaling(flags: argparse.Namespace) -> None:
     print(scaling.write(scaling.measure(options, say=say), flags.output))
     kinds = ("json", "md", "png")
     say(f"written: {', '.join(str(flags.output / f'scaling.{kind}') for kind in kinds)}")
+    return 0
 
 
 def say(text: str) -> None:
     """Tell how far it is."""
     print(text, file=sys.stderr, flush=True)
-
-
-def _parser(name: str, description: str, epilog: str) -> argparse.ArgumentParser:
-    return argparse.ArgumentParser(
-        prog=name,
-        description=description,
-        epilog=epilog,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-        exit_on_error=False,
-    )
-
-
-def _parse(parser: argparse.ArgumentParser, argv: Sequence[str]) -> argparse.Namespace:
-    try:
-        flags, rest = parser.parse_known_args(argv)
-    except argparse.ArgumentError as error:
-        raise UsageError(f"{error}; see --help") from error
-    if rest:
-        raise UsageError(f"argument {rest[0]!r} is unknown; see --help")
-    return flags
 
 
 def _count(least: int) -> Callable[[str], int]:

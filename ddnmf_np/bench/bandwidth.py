@@ -22,6 +22,7 @@ from threadpoolctl import threadpool_limits
 from ddnmf_np.backends.ops import Array
 from ddnmf_np.parallel.communicator import LOSSES, SUPERVISOR, Communicator
 from ddnmf_np.parallel.launch import connect, together
+from ddnmf_np.system.command import run_command
 
 SIZES = (1, 1_000, 100_000, 1_000_000, 3_300_000)
 """Numbers of float32 in the sums; the last is a network of the paper."""
@@ -82,4 +83,5 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    # Another rank may wait inside MPI, where Python's handler of SIGTERM would never run.
+    sys.exit(run_command(main, sigterm=False))

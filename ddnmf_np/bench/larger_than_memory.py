@@ -29,6 +29,7 @@ from ddnmf_np.data.streaming.rows import Rows
 from ddnmf_np.data.streaming.sources import NpyFile
 from ddnmf_np.errors import DDNMFError, UsageError
 from ddnmf_np.model import Model
+from ddnmf_np.system.command import Parser, run_command
 from ddnmf_np.system.files import atomic_write_text, make_folder
 from ddnmf_np.system.memory import forget_peak, memory_mib, peak_memory_mib
 from ddnmf_np.training import Trainer
@@ -38,11 +39,9 @@ GROUP = 200
 """Steps that are timed together."""
 
 
-def make_parser() -> argparse.ArgumentParser:
+def make_parser() -> Parser:
     """Return the parser."""
-    parser = argparse.ArgumentParser(
-        prog="python -m ddnmf_np.bench.larger_than_memory", description=__doc__
-    )
+    parser = Parser("ddnmf_np.bench.larger_than_memory", __doc__ or "")
     add = parser.add_argument
     add("--gigabytes", type=float, default=20.0, help="of samples on the disk (%(default)s)")
     add("--in-memory", type=float, default=4.0, help="gigabytes held by the peer (%(default)s)")
@@ -131,15 +130,16 @@ def work(arguments: argparse.Namespace) -> dict[str, Any]:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code."""
-    arguments = make_parser().parse_args(argv)
-    try:
-        if arguments.worker:
-            print(json.dumps(work(arguments)))
-            return 0
-        return compare(arguments, list(argv if argv is not None else sys.argv[1:]))
-    except DDNMFError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return error.exit_code
+    argv = sys.argv[1:] if argv is None else argv
+    return run_command(lambda: _main(argv))
+
+
+def _main(argv: Sequence[str]) -> int:
+    arguments = make_parser().parse(argv)
+    if arguments.worker:
+        print(json.dumps(work(arguments)))
+        return 0
+    return compare(arguments, list(argv))
 
 
 def compare(arguments: argparse.Namespace, given: list[str]) -> int:

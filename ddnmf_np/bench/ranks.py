@@ -24,6 +24,7 @@ from ddnmf_np.model import Model
 from ddnmf_np.parallel.communicator import Communicator, SerialCommunicator
 from ddnmf_np.parallel.launch import connect, together
 from ddnmf_np.parallel.mpi import MpiCommunicator, load_mpi
+from ddnmf_np.system.command import run_command
 from ddnmf_np.training import Trainer
 
 BATCHES = {128: 60, 256: 40, 512: 20}
@@ -83,4 +84,5 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    # Another rank may wait inside MPI, where Python's handler of SIGTERM would never run.
+    sys.exit(run_command(main, sigterm=False))

@@ -20,15 +20,15 @@ from ddnmf_np.config import Config
 from ddnmf_np.data.datasets import load
 from ddnmf_np.data.streaming.rows import Rows
 from ddnmf_np.data.streaming.sources import stream
-from ddnmf_np.errors import DDNMFError
 from ddnmf_np.model import Model
+from ddnmf_np.system.command import Parser, run_command
 from ddnmf_np.system.files import atomic_write_text, make_folder
 from ddnmf_np.training import Trainer
 
 
-def make_parser() -> argparse.ArgumentParser:
+def make_parser() -> Parser:
     """Return the parser."""
-    parser = argparse.ArgumentParser(prog="python -m ddnmf_np.bench.shuffling", description=__doc__)
+    parser = Parser("ddnmf_np.bench.shuffling", __doc__ or "")
     add = parser.add_argument
     add("--epochs", type=int, default=4, help="default: %(default)s")
     add("--seeds", type=int, default=5, help="default: %(default)s")
@@ -71,23 +71,20 @@ def measure(arguments: argparse.Namespace) -> Iterator[dict[str, Any]]:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code."""
-    arguments = make_parser().parse_args(argv)
-    try:
-        make_folder(arguments.output)
-        runs = []
-        with threadpool_limits(1):
-            for found in measure(arguments):
-                runs.append(found)
-                print(json.dumps(found), flush=True)
-        asked = {
-            name: getattr(arguments, name) for name in ("epochs", "seeds", "widths", "windows")
-        }
-        result = {"options": asked, "runs": runs}
-        path = arguments.output / "shuffling.json"
-        atomic_write_text(path, json.dumps(result | surroundings(), indent=1) + "\n")
-    except DDNMFError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return error.exit_code
+    return run_command(lambda: _shuffling(make_parser().parse(argv)))
+
+
+def _shuffling(arguments: argparse.Namespace) -> int:
+    make_folder(arguments.output)
+    runs = []
+    with threadpool_limits(1):
+        for found in measure(arguments):
+            runs.append(found)
+            print(json.dumps(found), flush=True)
+    asked = {name: getattr(arguments, name) for name in ("epochs", "seeds", "widths", "windows")}
+    result = {"options": asked, "runs": runs}
+    path = arguments.output / "shuffling.json"
+    atomic_write_text(path, json.dumps(result | surroundings(), indent=1) + "\n")
     return 0
 
 

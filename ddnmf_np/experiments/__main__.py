@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ddnmf_np.backends.select import BACKENDS
-from ddnmf_np.config import unknown
-from ddnmf_np.errors import DDNMFError, OutputError, UsageError, printable
+from ddnmf_np.errors import UsageError
 from ddnmf_np.experiments.baselines import Source
 from ddnmf_np.experiments.campaign import (
     EVERYTHING,
@@ -27,8 +26,7 @@ from ddnmf_np.experiments.networks import NOISE_MODELS, TABLE_MODELS
 from ddnmf_np.experiments.output import report
 from ddnmf_np.experiments.records import Store
 from ddnmf_np.experiments.studies import STUDIES
-from ddnmf_np.runs.run import INTERRUPTED
-from ddnmf_np.system.signals import interrupt_on_sigterm
+from ddnmf_np.system.command import Parser, run_command
 
 ALONE = ("report", "pack")
 """What is not computed, and cannot be asked for beside something that is."""
@@ -59,15 +57,12 @@ Exit codes: 0 done, 1 some runs failed (the others are done), 2 usage, 3 backend
 130 interrupted."""
 
 
-def make_parser() -> argparse.ArgumentParser:
+def make_parser() -> Parser:
     """Return the parser of the command line."""
-    parser = argparse.ArgumentParser(
-        prog="python -m ddnmf_np.experiments",
-        description="Compute the tables and figures of the paper's section 4 from raw data.",
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-        exit_on_error=False,
+    parser = Parser(
+        "ddnmf_np.experiments",
+        "Compute the tables and figures of the paper's section 4 from raw data.",
+        EPILOG,
     )
     parser.add_argument(
         "results",
@@ -183,13 +178,7 @@ def make_parser() -> argparse.ArgumentParser:
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     """Return the arguments; raises `UsageError` for those that cannot be used."""
-    try:
-        flags, rest = make_parser().parse_known_args(argv)
-    except argparse.ArgumentError as error:
-        raise UsageError(f"{error}; see --help") from error
-    if rest:
-        known = [option for action in make_parser()._actions for option in action.option_strings]
-        raise UsageError(unknown("argument", rest[0].partition("=")[0], known, "see --help", 0.7))
+    flags = make_parser().parse(argv)
     if not flags.results:
         names = ", ".join([*EVERYTHING, "all"])
         raise UsageError(f"say what to compute: {names}, or report, or pack; see --help")
@@ -271,39 +260,39 @@ def main(
     options : mapping, optional
         Options of all networks, over their own; for tests.
     """
-    try:
-        with interrupt_on_sigterm():
-            flags = parse(argv)
-            alone = flags.results[0] if flags.results[0] in ALONE else None
-            settings = make_settings(flags, places, options)
-            results = settings.results
-            store = Store(flags.output)
-            if alone and store.is_empty():
-                raise UsageError(f"output {store.folder}: has no records; run a table or all first")
-            failures: list[str] = []
-            if alone == "pack":
-                number, failures = store.pack()
-                say(f"packed: {number} records into {store.packed}")
-                results = ()
-            elif alone is None:
-                failures = run(settings, flags.output, say)
-            if alone != "pack" or flags.into:
-                failures += report(store, results, say, flags.into)
-            failures = list(dict.fromkeys(failures))
-            if failures:
-                say("\nfailures:\n" + "\n".join(f"- {text}" for text in failures))
-                if alone is None:
-                    say("What has failed has no record: the same command tries it, and only it.")
-            return FAILED if failures else 0
-    except DDNMFError as error:
-        print(printable(f"error: {error}", keep="\n\t"), file=sys.stderr)
-        return error.exit_code
-    except BrokenPipeError:  # whoever read standard output has left
-        sys.stdout = None
-        return OutputError.exit_code
-    except KeyboardInterrupt:
-        print("interrupted; every finished run is kept, the same command goes on", file=sys.stderr)
-        return INTERRUPTED
+    return run_command(
+        lambda: _main(argv, places, options),
+        interrupted="interrupted; every finished run is kept, the same command goes on",
+    )
+
+
+def _main(
+    argv: Sequence[str] | None,
+    places: Mapping[str, str] | None,
+    options: Mapping[str, Any] | None,
+) -> int:
+    flags = parse(argv)
+    alone = flags.results[0] if flags.results[0] in ALONE else None
+    settings = make_settings(flags, places, options)
+    results = settings.results
+    store = Store(flags.output)
+    if alone and store.is_empty():
+        raise UsageError(f"output {store.folder}: has no records; run a table or all first")
+    failures: list[str] = []
+    if alone == "pack":
+        number, failures = store.pack()
+        say(f"packed: {number} records into {store.packed}")
+        results = ()
+    elif alone is None:
+        failures = run(settings, flags.output, say)
+    if alone != "pack" or flags.into:
+        failures += report(store, results, say, flags.into)
+    failures = list(dict.fromkeys(failures))
+    if failures:
+        say("\nfailures:\n" + "\n".join(f"- {text}" for text in failures))
+        if alone is None:
+            say("What has failed has no record: the same command tries it, and only it.")
+    return FAILED if failures else 0
 
 
 def say(text: str) -> None:

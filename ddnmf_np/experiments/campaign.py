@@ -25,8 +25,7 @@ from threadpoolctl import threadpool_limits
 
 from ddnmf_np.backends.select import get_ops
 from ddnmf_np.backends.threads import usable_processors
-from ddnmf_np.config import unknown
-from ddnmf_np.errors import DDNMFError, UsageError
+from ddnmf_np.errors import DDNMFError, UsageError, unknown
 from ddnmf_np.evaluation.clustering import Method, check_methods, score_clustering
 from ddnmf_np.evaluation.embedding import embed
 from ddnmf_np.evaluation.interpret import code_statistics

@@ -11,8 +11,7 @@ import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from ddnmf_np.config import unknown
-from ddnmf_np.errors import DataError
+from ddnmf_np.errors import DataError, unknown
 from ddnmf_np.experiments import agreement, codes, study_tables, tables
 from ddnmf_np.experiments.records import Record, Store
 from ddnmf_np.experiments.studies import STUDIES

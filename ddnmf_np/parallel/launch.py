@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 import time
 import traceback
 from collections.abc import Callable
@@ -12,10 +11,11 @@ from contextlib import suppress
 from ddnmf_np.backends.ops import Ops
 from ddnmf_np.backends.select import find_cupy, get_ops, load_nccl
 from ddnmf_np.config import Config
-from ddnmf_np.errors import BackendError, printable
+from ddnmf_np.errors import BackendError
 from ddnmf_np.parallel.communicator import Communicator, SerialCommunicator
 from ddnmf_np.parallel.mpi import MpiCommunicator, load_mpi, started_by_mpi
 from ddnmf_np.parallel.nccl import NcclCommunicator, check_devices, take_device
+from ddnmf_np.system import command as shell
 
 PATIENCE = 1.0
 """Seconds that the others leave to rank 0 to say what is wrong: an error that all have, such as a
@@ -92,15 +92,12 @@ def get_ops_together(config: Config, communicator: Communicator) -> tuple[Ops, C
 
 
 def complain(communicator: Communicator, text: str) -> None:
-    """Say on standard error what is wrong, and which rank says so.
-
-    Names of files may be in the text, and in them what a terminal would take for a command.
-    """
+    """Say on standard error what is wrong, and which rank says so."""
     if communicator.size > 1:
         if communicator.rank:
             time.sleep(PATIENCE)
         text = f"rank {communicator.rank} of {communicator.size}: {text}"
-    print(printable(text, keep="\n\t"), file=sys.stderr, flush=True)
+    shell.complain(text)
 
 
 def threads_of_rank(threads: int | None, communicator: Communicator) -> int | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -149,6 +150,11 @@ class RunFolder:
                 f"output {self.path}: there is no run to resume; leave --resume out to start one"
             )
         return read_config(self.config)
+
+    def how_to_resume(self) -> str:
+        """Return what to type to continue the run in this folder."""
+        command = "python -m ddnmf_np.train --resume --output"
+        return f"Continue with: {command} {shlex.quote(str(self.path))}"
 
     def write_config(self, config: Config) -> None:
         """Write ``config.toml``; make the folders where they are missing."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 import sys
 import time
 from dataclasses import replace
@@ -18,7 +17,7 @@ from ddnmf_np.data.datasets import NAMES, Dataset, load
 from ddnmf_np.data.streaming.dataset import SCORED, load_streamed
 from ddnmf_np.data.streaming.rows import Rows, fingerprint
 from ddnmf_np.data.streaming.sources import is_stream_path
-from ddnmf_np.errors import DataError, DivergedError, UsageError
+from ddnmf_np.errors import INTERRUPTED, DataError, DivergedError, UsageError
 from ddnmf_np.evaluation.clustering import check_methods
 from ddnmf_np.model import Model
 from ddnmf_np.parallel.communicator import STOP, Communicator, SerialCommunicator
@@ -33,9 +32,6 @@ from ddnmf_np.runs.progress import Progress
 from ddnmf_np.system.memory import peak_memory_mib
 from ddnmf_np.system.signals import stop_on_signal
 from ddnmf_np.training import Trainer
-
-INTERRUPTED = 130
-"""Exit code of a run that was asked to stop, and has saved where it is."""
 
 
 def run(
@@ -126,7 +122,7 @@ def run(
             position = trainer.position
             say(
                 f"stopped after {position.epoch} epochs and {position.batch} steps; everything is "
-                f"saved. {how_to_resume(folder)}"
+                f"saved. {folder.how_to_resume()}"
             )
             ranks.rest()
             return INTERRUPTED
@@ -259,12 +255,6 @@ def _train(trainer: Trainer, epochs: int, folder: RunFolder, data_sha256: str) -
     finally:
         progress.close()
     return finished
-
-
-def how_to_resume(folder: RunFolder) -> str:
-    """Return what to type to continue the run in a folder."""
-    command = "python -m ddnmf_np.train --resume --output"
-    return f"Continue with: {command} {shlex.quote(str(folder.path))}"
 
 
 def summarise(

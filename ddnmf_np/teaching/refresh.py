@@ -6,7 +6,6 @@ gives the same file but for what the cells print: cells are numbered, and no tim
 
 from __future__ import annotations
 
-import argparse
 import os
 import sys
 import time
@@ -16,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from ddnmf_np.errors import BackendError, DataError
+from ddnmf_np.system.command import Parser, run_command
 from ddnmf_np.system.files import atomic_write_text
 
 LARGEST = 300_000
@@ -92,14 +92,17 @@ def refresh(source: Path) -> tuple[float, int]:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Refresh the notebooks that the command line names."""
-    parser = argparse.ArgumentParser(
-        prog="python -m ddnmf_np.teaching.refresh", description=__doc__
-    )
+    """Refresh the notebooks that the command line names; return the exit code."""
+    return run_command(lambda: _refresh(argv))
+
+
+def _refresh(argv: Sequence[str] | None) -> int:
+    parser = Parser("ddnmf_np.teaching.refresh", __doc__ or "")
     parser.add_argument("sources", nargs="+", type=Path, help="notebooks/*.py")
+    sources = parser.parse(argv).sources
     os.environ.setdefault("PYDEVD_DISABLE_FILE_VALIDATION", "1")
     failed = 0
-    for source in parser.parse_args(argv).sources:
+    for source in sources:
         seconds, size = refresh(source)
         large = size > LARGEST
         failed += large

@@ -186,7 +186,7 @@ def test_ctrl_c(monkeypatch, capsys, tmp_path):
     def stop(*args, **kwargs):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(ddnmf_np.bench.__main__.measure, "compare", stop)
+    monkeypatch.setattr(measure, "compare", stop)
     assert main(["--output", str(tmp_path)]) == 130
     assert "interrupted" in capsys.readouterr().err
 

@@ -1,0 +1,200 @@
+"""Shell of every command: arguments in, one clear error or a result, and an exit code out."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any, NoReturn
+
+from ddnmf_np import __version__
+from ddnmf_np.errors import (
+    INTERRUPTED,
+    DDNMFError,
+    OutputError,
+    UsageError,
+    printable,
+    unknown,
+)
+from ddnmf_np.system.signals import interrupt_on_sigterm
+
+
+class Parser(argparse.ArgumentParser):
+    """Parser of a command's options; it raises `UsageError` and never ends the process itself.
+
+    Parameters
+    ----------
+    module : str
+        Module that ``python -m`` runs.
+    description : str
+        Text above the options in ``--help``.
+    epilog : str
+        Text below them.
+    **options : object
+        Further arguments of `argparse.ArgumentParser`.
+    """
+
+    def __init__(self, module: str, description: str, epilog: str = "", **options: Any) -> None:
+        super().__init__(
+            prog=f"python -m {module}",
+            description=description,
+            epilog=epilog,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+            allow_abbrev=False,
+            **options,
+        )
+        self.add_argument("--version", action="version", version=f"ddnmf-np {__version__}")
+
+    def parse(self, argv: Sequence[str] | None) -> argparse.Namespace:
+        """Return the options that were given.
+
+        Parameters
+        ----------
+        argv : sequence of str, optional
+            Arguments; those of the process if not given.
+
+        Raises
+        ------
+        UsageError
+            If an option is unknown (the text suggests the nearest one), is missing, or has a value
+            that it cannot take.
+        """
+        flags, rest = self.parse_known_args(argv)
+        if rest:
+            known = [name for a in self._actions if a.help != argparse.SUPPRESS
+                     for name in a.option_strings]  # fmt: skip
+            given = rest[0].partition("=")[0]
+            raise UsageError(unknown("argument", given, known, "see --help", cutoff=0.7))
+        return flags
+
+    def error(self, message: str) -> NoReturn:
+        """Raise `UsageError`, where `argparse` would print the usage and end the process."""
+        raise UsageError(f"{message}; see --help")
+
+    def exit(self, status: int = 0, message: str | None = None) -> NoReturn:
+        """End the process after ``--help`` or ``--version``."""
+        _flush()
+        super().exit(status, message)
+
+
+class PageParser(Parser):
+    """Parser of a command that makes a web page of a run.
+
+    Parameters
+    ----------
+    module, description, epilog : str
+        As for `Parser`.
+    page : str
+        Name that the page gets in the run's folder, if no other is asked for.
+    """
+
+    def __init__(self, module: str, description: str, epilog: str, page: str) -> None:
+        super().__init__(module, description, epilog)
+        self.page = page
+        self.add_argument(
+            "run",
+            nargs="*",
+            type=Path,
+            metavar="RUN_FOLDER",
+            help="what ddnmf_np.train has written",
+        )
+        self.add_argument(
+            "--output",
+            type=Path,
+            metavar="FILE",
+            help=f"the page; replaced if it exists (default: RUN_FOLDER/{page})",
+        )
+
+    def parse(self, argv: Sequence[str] | None) -> argparse.Namespace:
+        """Return the options with ``run``, one folder, and ``output``, the file of the page.
+
+        Parameters
+        ----------
+        argv : sequence of str, optional
+            Arguments; those of the process if not given.
+
+        Raises
+        ------
+        UsageError
+            As `Parser.parse`, or if these two cannot be used.
+        """
+        flags = super().parse(argv)
+        if len(flags.run) != 1:
+            raise UsageError(f"{len(flags.run)} run folders given; expected one; see --help")
+        [flags.run] = flags.run
+        flags.output = flags.output or flags.run / self.page
+        if flags.output.suffix.lower() not in (".html", ".htm") or flags.output.is_dir():
+            raise UsageError(
+                f"output {flags.output}: expected the name of a file that ends in .html"
+            )
+        return flags
+
+
+def run_command(
+    work: Callable[[], int],
+    *,
+    interrupted: str = "interrupted",
+    memory: str = "close other programs",
+    say: Callable[[str], None] | None = None,
+    sigterm: bool = True,
+) -> int:
+    """Do the work of a command and return its exit code; what goes wrong becomes one line.
+
+    Parameters
+    ----------
+    work : callable
+        Parses the arguments, does what they ask for, and returns the exit code.
+    interrupted : str
+        What to say after Ctrl-C or SIGTERM.
+    memory : str
+        Remedy to name when memory runs out.
+    say : callable, optional
+        Takes the line; `complain` by default.
+    sigterm : bool
+        Let SIGTERM end the command in good order, as Ctrl-C does.
+
+    Returns
+    -------
+    int
+        What ``work`` returns; else the ``exit_code`` of its `DDNMFError`, 2 if memory ran out, 4 if
+        a file cannot be used or the reader of standard output has left, 130 if it was interrupted.
+    """
+    say = say or complain
+    try:
+        with interrupt_on_sigterm() if sigterm else nullcontext():
+            code = work()
+            _flush()
+            return code
+    except DDNMFError as error:
+        say(f"error: {error}")
+        return error.exit_code
+    except MemoryError as error:
+        say(f"error: not enough memory: {error}; {memory}")
+        return UsageError.exit_code
+    except BrokenPipeError:  # the reader of standard output has left and needs no word about it
+        sys.stdout = None  # or Python would complain at its end
+        return OutputError.exit_code
+    except OSError as error:
+        say(f"error: {error}; make room or check the path")
+        return OutputError.exit_code
+    except KeyboardInterrupt:
+        say(interrupted)
+        return INTERRUPTED
+
+
+def complain(text: str) -> None:
+    """Print on standard error, without what a terminal could take for a command."""
+    print(printable(text, keep="\n\t"), file=sys.stderr, flush=True)
+
+
+def _flush() -> None:
+    """Write out standard output now: at its end Python could only print an exception about it."""
+    if sys.stdout is None:  # closed before the process began
+        return
+    try:
+        sys.stdout.flush()
+    except OSError:
+        sys.stdout = None  # its text is lost; Python would try to write it once more
+        raise
