@@ -25,6 +25,7 @@ CORE = {
     "pooch": "pooch",
     "threadpoolctl": "threadpoolctl",
     "platformdirs": "platformdirs",
+    "filelock": "filelock",
 }
 """Packages that everything needs, and the module of each that shows whether it works."""
 

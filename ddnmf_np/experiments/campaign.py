@@ -48,7 +48,7 @@ from ddnmf_np.experiments.networks import (
 from ddnmf_np.experiments.records import RecordError, Store, versions
 from ddnmf_np.experiments.studies import STUDIES
 from ddnmf_np.runs.environment import environment
-from ddnmf_np.system.lock import locked
+from ddnmf_np.system.files import locked
 
 RESULTS = ("table1", "table2", "table3", "figure2", "figure3")
 """The paper's tables and figures."""

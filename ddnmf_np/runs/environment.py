@@ -30,6 +30,7 @@ PACKAGES = (
     "pooch",
     "threadpoolctl",
     "platformdirs",
+    "filelock",
     "numba",
     "nvmath-python",
 )

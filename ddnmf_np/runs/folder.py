@@ -12,9 +12,7 @@ from typing import Any
 
 from ddnmf_np.config import Config, read_config
 from ddnmf_np.errors import OutputError, UsageError
-from ddnmf_np.system.files import atomic_write_text, remove_unfinished
-from ddnmf_np.system.lock import NAME as LOCK
-from ddnmf_np.system.lock import locked
+from ddnmf_np.system.files import LOCK, atomic_write_text, locked, remove_unfinished
 
 
 class RunFolder:

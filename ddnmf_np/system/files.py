@@ -1,4 +1,4 @@
-"""Files appear whole or not at all."""
+"""Files that appear whole or not at all, and the lock of a folder."""
 
 from __future__ import annotations
 
@@ -6,17 +6,27 @@ import errno
 import io
 import os
 import secrets
+import socket
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
-from ddnmf_np.errors import OutputError
+from filelock import FileLock, Timeout
+
+from ddnmf_np.errors import OutputError, UsageError
 
 Source = str | Path | bytes
 """A file, or the content of one."""
 
+LOCK = ".lock"
+"""Name of the file that is locked; it says which process has the lock."""
+
+PATIENCE = 0.2
+"""Seconds in which a lock is tried again: its owner may have removed the file that we opened."""
+
+_NO_LOCKS = {errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP}
 _BINARY = getattr(os, "O_BINARY", 0)  # Windows would translate line ends
 _NONBLOCK = getattr(os, "O_NONBLOCK", 0)  # Windows has no pipes among its files
 _open = os.open  # of what is read; the tests break os.open of what is written
@@ -149,3 +159,61 @@ def make_folder(path: Path) -> None:
         raise OutputError(
             f"output {path}: cannot be made: {error.strerror or error}; choose another folder"
         ) from error
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Keep other processes that ask for the same folder out of it.
+
+    The operating system ends the lock with the process, however that ends, so no stale lock is left
+    in the way. Some network file systems have no locks; there we go on without one, and nothing
+    keeps two runs apart.
+
+    Parameters
+    ----------
+    folder : Path
+        An existing folder.
+
+    Raises
+    ------
+    UsageError
+        If another process has the lock; the message says which.
+    OutputError
+        If the folder cannot be written.
+    """
+    path = folder / LOCK
+    # A soft lock, filelock's way out where there are no locks, would outlive a killed process.
+    lock = FileLock(path, PATIENCE, fallback_to_soft=False, on_acquired=_sign)
+    try:
+        lock.acquire()
+    except Timeout as error:
+        raise UsageError(
+            f"output {folder}: another run is writing there ({_owner(path)}); wait for its end, or "
+            "choose another folder"
+        ) from error
+    except OSError as error:
+        if error.errno not in _NO_LOCKS:
+            raise OutputError(
+                f"output {folder}: cannot be written: {error.strerror or error}; choose a folder "
+                "that can"
+            ) from error
+    try:
+        yield
+    finally:
+        with suppress(OSError):  # on Windows, release() removes it
+            path.unlink()  # while we have the lock: afterwards it may be another's
+        lock.release()
+
+
+def _sign(handle: int) -> None:
+    """Write into the locked file who has it."""
+    with suppress(OSError):  # on a full disk the lock is as good without it
+        os.truncate(handle, 0)
+        os.write(handle, f"process {os.getpid()} on {socket.gethostname()}".encode())
+
+
+def _owner(path: Path) -> str:
+    """Return what `_sign` wrote into a locked file, which Windows lets nobody else read."""
+    with suppress(OSError, ValueError):
+        return read_source(path, 1000).decode("utf-8", "replace") or "unknown"
+    return "unknown"

@@ -22,7 +22,7 @@ from ddnmf_np.experiments.baselines import Source
 from ddnmf_np.experiments.campaign import Clock, Outcome, Settings, Unit, duration
 from ddnmf_np.experiments.networks import MAPPED_MODELS
 from ddnmf_np.experiments.records import Store
-from ddnmf_np.system.lock import locked
+from ddnmf_np.system.files import locked
 
 ONE = ["table1", "--seeds", "2", "--maps", "tsne"]
 TRAINED = ("ae1", "ae2", "ae-linear", "ddnmf-paper", "ddnmf-demo", "ddnmf-stable")

@@ -1,7 +1,9 @@
 """What else happens to a run: full disk, lost data, no memory, another run, jumping clock."""
 
+import errno
 import os
 import signal
+import subprocess
 import sys
 import time
 
@@ -9,9 +11,9 @@ import numpy as np
 import pytest
 from fault_cases import assert_same_result, finish, go_on, leftovers, result, start
 
-from ddnmf_np.errors import UsageError
+from ddnmf_np.errors import OutputError, UsageError
 from ddnmf_np.runs.checkpoint import load_checkpoint
-from ddnmf_np.system.lock import NAME, locked
+from ddnmf_np.system.files import LOCK, locked
 
 posix = pytest.mark.skipif(sys.platform == "win32", reason="POSIX limits and signals")
 
@@ -172,22 +174,59 @@ class TestLock:
         with locked(tmp_path):
             with pytest.raises(UsageError, match=f"process {os.getpid()} on "), locked(tmp_path):
                 pass
-            assert (tmp_path / NAME).exists()
-        assert not (tmp_path / NAME).exists()
+            assert (tmp_path / LOCK).exists()
+        assert not (tmp_path / LOCK).exists()
         with locked(tmp_path):
             pass
 
     @posix
     def test_of_a_killed_process_is_free(self, tmp_path):
-        (tmp_path / NAME).write_text("process 1 on elsewhere")
+        (tmp_path / LOCK).write_text("process 1 on elsewhere")
         with locked(tmp_path):
-            assert (tmp_path / NAME).read_text().startswith(f"process {os.getpid()} on ")
+            assert (tmp_path / LOCK).read_text().startswith(f"process {os.getpid()} on ")
+
+    @posix
+    def test_ends_with_its_process(self, tmp_path):
+        code = (
+            "import sys, time; from pathlib import Path; from ddnmf_np.system.files import locked\n"
+            "with locked(Path(sys.argv[1])): print(flush=True); time.sleep(60)"
+        )
+        process = subprocess.Popen(
+            [sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE
+        )
+        process.stdout.readline()
+        with pytest.raises(UsageError, match=f"process {process.pid} on "), locked(tmp_path):
+            pass
+        process.kill()
+        process.communicate()
+        assert (tmp_path / LOCK).exists()
+        with locked(tmp_path):
+            assert (tmp_path / LOCK).read_text().startswith(f"process {os.getpid()} on ")
+        assert not leftovers(tmp_path)
 
     def test_error_inside_frees_it(self, tmp_path):
         with pytest.raises(ZeroDivisionError), locked(tmp_path):
             raise ZeroDivisionError
         with locked(tmp_path):
             pass
+
+    @posix
+    @pytest.mark.parametrize("number", [errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP])
+    def test_file_system_without_locks_is_written_all_the_same(self, tmp_path, monkeypatch, number):
+        def refuse(handle, operation):
+            raise OSError(number, os.strerror(number))
+
+        monkeypatch.setattr("fcntl.flock", refuse)
+        with locked(tmp_path), locked(tmp_path):
+            (tmp_path / "result").touch()
+        assert os.listdir(tmp_path) == ["result"]
+
+    def test_folder_that_cannot_be_written(self, tmp_path):
+        (tmp_path / LOCK).mkdir()
+        with pytest.raises(OutputError, match=": cannot be written: ") as caught, locked(tmp_path):
+            pass
+        assert str(tmp_path) in str(caught.value)
+        assert "choose a folder that can" in str(caught.value)
 
 
 def test_two_threads_of_blas_give_the_same_bits_twice(tmp_path, images):

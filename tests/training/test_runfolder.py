@@ -9,7 +9,7 @@ from training_cases import make_config
 from ddnmf_np.config import Config, read_config
 from ddnmf_np.errors import OutputError, UsageError
 from ddnmf_np.runs.folder import RunFolder
-from ddnmf_np.system.lock import NAME, locked
+from ddnmf_np.system.files import LOCK, locked
 
 RECORDS = [
     {"epoch": 1, "loss_in": 0.1 + 0.2, "seconds": 1e-9, "samples_per_second": 1e300},
@@ -122,7 +122,7 @@ def test_summary_is_json(folder):
 
 def test_lock_whose_file_its_owner_removes_meanwhile(tmp_path, monkeypatch):
     """Between our opening and locking it, and between any two looks at it: it is taken anew."""
-    path, fstat = tmp_path / NAME, os.fstat
+    path, fstat = tmp_path / LOCK, os.fstat
     removed = []
 
     def remove_first(handle):
