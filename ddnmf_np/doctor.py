@@ -36,7 +36,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _doctor(argv: Sequence[str] | None) -> int:
-    parser = Parser("ddnmf_np.doctor", "Say what works here and what mends the rest.")
+    parser = Parser(
+        "ddnmf_np.doctor", "Say what is installed, what works, and how to mend the rest."
+    )
     parser.add_argument("--json", action="store_true", help="print one JSON object instead")
     as_json = parser.parse(argv).json
     found = examine()

@@ -1,4 +1,4 @@
-"""What can go wrong, each kind with the exit code that the command line gives it.
+"""Errors, each kind with the exit code that the command line gives it.
 
 Every message names the argument or file, the value that came and the remedy.
 """

@@ -21,6 +21,11 @@ from ddnmf_np.errors import UsageError
 from ddnmf_np.system.command import Parser, run_command
 from ddnmf_np.system.files import make_folder
 
+DESCRIPTION = """\
+Compare the speed of this engine with PyTorch, JAX and Keras.
+
+python -m ddnmf_np.bench scaling measures how time and memory grow instead."""
+
 EPILOG = """\
 We compare each contestant's losses, before the first step and after a few, with those of plain
 NumPy. If they differ, or if the contestant fails, the table shows the reason instead of times. The
@@ -29,7 +34,6 @@ shown as such and is no failure; the extra 'bench' installs the peers. We write 
 measurement, so an interrupted run leaves the rows that it has.
 Exit codes: 0 done, 1 a contestant failed or computes something else, 2 usage, 3 no CUDA device,
 4 data or files, 130 interrupted."""
-
 
 SCALING = """\
 Measure how time and memory of training grow, against section 3.3 of the paper.
@@ -42,7 +46,7 @@ SCALING_EPILOG = "Exit codes: 0 done, 2 usage, 3 backend missing, 4 files, 130 i
 
 def make_parser() -> Parser:
     """Return the parser of the comparison."""
-    parser = Parser("ddnmf_np.bench", __doc__ or "", EPILOG)
+    parser = Parser("ddnmf_np.bench", DESCRIPTION, EPILOG)
     add = parser.add_argument
     add(
         "--output",

@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from ddnmf_np.system.command import PageParser, run_command
 
 EPILOG = """\
-The page is one file: it needs no server and no network, and can be given away. Move the base units
-H of a test image and watch what the student's decoder makes of them; see the part of each unit and
-a map of the codes. If the data of the run cannot be had, the page has no samples and says so.
+The page is one file: it needs no server and no network, and you can give it away. Move the base
+units H of a test image and watch how the student's decoder changes the image; see the part of each
+unit and a map of the codes. If the run's data cannot be found, the page says so and has no samples.
 Exit codes: 0 done, 2 usage, 4 data or files, 130 interrupted."""
 
 

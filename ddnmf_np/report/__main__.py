@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from ddnmf_np.system.command import PageParser, run_command
 
 EPILOG = """\
-Every run of ddnmf_np.train writes its report; this writes it for a run of an older version, or for
-one that was stopped. The page is one file and needs no network; print it from a browser. It is made
-from what is in the folder, data are not needed, and nothing is computed again.
+ddnmf_np.train writes the report of each run. Use this command for a run that an older version
+made, or that was killed. The page is one file and needs no network; print it from a browser. It
+shows what is in the folder: we need no data and compute nothing again.
 Exit codes: 0 done, 2 usage, 4 data or files, 130 interrupted."""
 
 
