@@ -275,7 +275,7 @@ def test_rank_0_alone_needs_the_files_of_options(tmp_path, images, undisturbed):
 
 
 def test_other_kernels_on_one_rank_are_an_error(tmp_path, images):
-    code = "from ddnmf_np.engine import ops\nif RANK: ops.Ops.name = 'other'"
+    code = "from ddnmf_np.backends import ops\nif RANK: ops.Ops.name = 'other'"
     flags = [*SMALL, "--dataset", images, "--fast", "off"]
     status, _, err = finish(2, tmp_path / "run", *flags, code=code)
     assert status == BackendError.exit_code
