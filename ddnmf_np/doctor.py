@@ -23,6 +23,7 @@ CORE = {
     "matplotlib": "matplotlib",
     "tqdm": "tqdm",
     "pooch": "pooch",
+    "jinja2": "jinja2",
     "threadpoolctl": "threadpoolctl",
     "platformdirs": "platformdirs",
     "filelock": "filelock",

@@ -1,5 +1,4 @@
-"""What a run was, what came of it and on what machine, as one page: ``report.html``.
+"""One page about a run, its results and its machine: ``report.html``.
 
-``results`` reads what a run has left in its folder, ``markup`` writes HTML that is escaped,
-``sections`` says in it what there is to say, ``page`` puts the sections into one file.
+``results`` reads the folder of a run, ``assets/report.html`` says it, and ``page`` joins the two.
 """

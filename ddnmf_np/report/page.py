@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from importlib import resources
+import math
+import statistics
+import struct
+from dataclasses import fields
 from pathlib import Path
-from string import Template
+
+import jinja2
 
 import ddnmf_np
-from ddnmf_np.report.markup import Html, element, join
+from ddnmf_np.config import Config, preset
 from ddnmf_np.report.results import Results, read_results
-from ddnmf_np.report.sections import SECTIONS, files, name_of
 from ddnmf_np.runs.folder import RunFolder
+from ddnmf_np.runs.scoring import NAMES_OF_MAPS
 from ddnmf_np.system.files import atomic_write_text
 
-
-def asset(name: str) -> str:
-    """Return the text of a file in ``assets``."""
-    return resources.files("ddnmf_np.report").joinpath("assets", name).read_text("utf-8")
+PLACES = ("dataset", "data_dir", "labels")
+"""Options that may be paths: a page is given away, and the name alone says enough."""
 
 
 def write_report(folder: RunFolder) -> None:
@@ -40,7 +42,8 @@ def make_report(folder: RunFolder, *, linked_from: Path) -> str:
     Returns
     -------
     str
-        The page.
+        The page: HTML, in UTF-8 when written. Its policy allows its own style and pictures, and
+        nothing else.
 
     Raises
     ------
@@ -54,48 +57,88 @@ def make_report(folder: RunFolder, *, linked_from: Path) -> str:
 
 
 def render(results: Results, *, linked: bool = True) -> str:
-    """Return the page.
-
-    Parameters
-    ----------
-    results : Results
-        What the run has left.
-    linked : bool
-        Whether the page is beside the files that it names.
-
-    Returns
-    -------
-    str
-        HTML, in UTF-8 when written. Its policy allows its own style and pictures, and nothing else.
-    """
-    style = asset("style.css")
-    content = {name: (title, make(results)) for name, (title, make) in SECTIONS.items()}
-    content["files"] = ("Files", files(results, linked))
-    shown = {name: (title, body) for name, (title, body) in content.items() if body}
-    digest = base64.b64encode(hashlib.sha256(style.encode("utf-8")).digest()).decode("ascii")
-    return Template(asset("page.html")).substitute(
-        title=element("title", f"{name_of(results)}: report of a run"),
-        policy=f"default-src 'none'; style-src 'sha256-{digest}'; img-src data:; "
-        "base-uri 'none'; form-action 'none'",
-        style=style,
-        heading=element("h1", f"{name_of(results)}: report of a run"),
-        notes=_notes(results),
-        contents=join(
-            element("li", element("a", title, href=f"#{name}"))
-            for name, (title, _) in shown.items()
-        ),
-        sections=join(_section(name, title, body) for name, (title, body) in shown.items()),
-        version=element("span", f"ddnmf_np {ddnmf_np.__version__}"),
+    """Return the page; `linked` says whether it is beside the files that it names."""
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("ddnmf_np.report", "assets"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
+    functions = (number, numbers, duration, setting, statistics.median, base64_text, png_size)
+    environment.filters |= {function.__name__: function for function in functions}
+    config = results.config
+    style = environment.loader.get_source(environment, "style.css")[0]  # type: ignore[union-attr]
+    scores = results.get("evaluation", "scores")
+    scores = scores if isinstance(scores, dict) else {}
+    page = environment.get_template("report.html").render(
+        results=results,
+        get=results.get,
+        name=str(results.get("dataset", "name") or Path(config.dataset).stem),
+        scores={str(name): entry for name, entry in scores.items() if isinstance(entry, dict)},
+        config=config,
+        options=fields(config),
+        usual=Config(objective=config.objective).resolved(),
+        by_preset=preset(config.make_objective(), config.make_recipe()),
+        maps=NAMES_OF_MAPS,
+        linked=linked,
+        style=style,
+        digest=base64_text(hashlib.sha256(style.encode("utf-8")).digest()),
+        version=ddnmf_np.__version__,
+    )
+    return page.lstrip()  # definitions at the head of the template leave empty lines
 
 
-def _notes(results: Results) -> Html:
-    """Return what the reader has to know first."""
-    if not results.notes:
-        return Html("")
-    return element("ul", *(element("li", note) for note in results.notes), class_="note")
+def base64_text(data: bytes) -> str:
+    """Return bytes as a page can hold them."""
+    return base64.b64encode(data).decode("ascii")
 
 
-def _section(name: str, title: str, body: Html) -> Html:
-    heading = element("h2", title, id=f"{name}-title")
-    return element("section", heading, body, id=name, aria_labelledby=f"{name}-title")
+def png_size(png: bytes) -> tuple[int, int]:
+    """Return width and height of a picture."""
+    width, height = struct.unpack(">II", png[16:24])
+    return width, height
+
+
+def setting(value: object, name: str) -> str:
+    """Return the value of an option in words."""
+    if value is None:
+        return "not set"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, tuple):
+        return " ".join(str(item) for item in value)
+    return Path(str(value)).name if name in PLACES else str(value)
+
+
+def number(value: object, digits: int = 4) -> str:
+    """Return a number in so many digits; other values as they are, None as "not recorded"."""
+    if value is None:
+        return "not recorded"
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return str(value)
+    return f"{value:,}" if isinstance(value, int) else f"{value:.{digits}g}"
+
+
+def numbers(values: object) -> list[float]:
+    """Return a list of finite numbers, or an empty one if it is none."""
+    values = values if isinstance(values, list) else []
+    good = [
+        value
+        for value in values
+        if isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    ]
+    return good if len(good) == len(values) else []
+
+
+def duration(seconds: object) -> str:
+    """Return a time in words."""
+    if isinstance(seconds, bool) or not isinstance(seconds, (int, float)):
+        return number(seconds)
+    if not 0.0 <= seconds < 1e9:
+        return f"{seconds} s"
+    if seconds < 60:
+        return f"{seconds:.3g} s"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s"

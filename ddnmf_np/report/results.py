@@ -85,7 +85,6 @@ def read_results(folder: RunFolder) -> Results:
     notes: list[str] = []
     summary = _read_summary(folder)
     config, history = _read_config(folder, summary), _read_history(folder, notes)
-    _note_progress(config, history, summary, notes)
     pictures = _read_pictures(folder, notes)
     if "losses.png" not in pictures and history:
         pictures = {"losses.png": figures.png(figures.plot_losses(history, "losses")), **pictures}
@@ -152,21 +151,6 @@ def _read_summary(folder: RunFolder) -> dict[str, Any]:
     return summary
 
 
-def _note_progress(
-    config: Config, history: list[dict[str, Any]], summary: dict[str, Any], notes: list[str]
-) -> None:
-    if summary:
-        return
-    goes_on = "python -m ddnmf_np.train --resume --output FOLDER continues it."
-    if len(history) < config.epochs:
-        notes.append(
-            f"This run is not finished: {len(history)} of {config.epochs} epochs are done, and "
-            f"nothing has been scored or drawn yet. {goes_on}"
-        )
-    else:
-        notes.append(f"The epochs of this run are done, but not scored. {goes_on}")
-
-
 def _read_pictures(folder: RunFolder, notes: list[str]) -> dict[str, bytes]:
     pictures: dict[str, bytes] = {}
     for name in (f"{stem}.png" for stem in FIGURES):
@@ -184,16 +168,9 @@ def _read_pictures(folder: RunFolder, notes: list[str]) -> dict[str, bytes]:
 def _files(folder: RunFolder) -> dict[str, int]:
     """Return the size of each file of the run by its path within the folder."""
     figures = [folder.figures / f"{stem}.png" for stem in FIGURES]
-    paths = [
-        folder.config,
-        folder.metrics,
-        folder.summary,
-        folder.checkpoint,
-        folder.explorer,
-        *figures,
-    ]
+    paths = [folder.config, folder.metrics, folder.summary, folder.checkpoint, folder.explorer]
     return {
         path.relative_to(folder.path).as_posix(): path.stat().st_size
-        for path in paths
+        for path in paths + figures
         if path.exists()
     }

@@ -28,6 +28,7 @@ PACKAGES = (
     "matplotlib",
     "tqdm",
     "pooch",
+    "jinja2",
     "threadpoolctl",
     "platformdirs",
     "filelock",

@@ -25,6 +25,7 @@ NAMES = {
     "entity": "&lt;b&gt;",
     "formula": r"a$\x_{$b",
     "substitution": "$title ${script}",
+    "template": "{{ 7 * 7 }}{% endif %}{# -",
     "escape": "a\x1b]0;owned\x07\nb",
 }
 

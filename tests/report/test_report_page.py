@@ -12,7 +12,6 @@ import pytest
 from report_cases import HISTORY, Page, edit, make_run, summary
 
 from ddnmf_np.config import CLUSTERERS, Config
-from ddnmf_np.report import sections
 from ddnmf_np.report.__main__ import main
 from ddnmf_np.report.page import make_report
 from ddnmf_np.runs.folder import RunFolder
@@ -71,8 +70,16 @@ def test_measures_are_those_of_the_summary(whole_run):
         assert words in text, words
 
 
-def test_every_clusterer_is_said_in_words():
-    assert sections.METHODS.keys() == set(CLUSTERERS)
+def test_every_clusterer_is_said_in_words(tmp_path):
+    about = summary()
+    about["evaluation"]["scores"] = dict.fromkeys(
+        CLUSTERERS, about["evaluation"]["scores"]["kmeans"]
+    )
+    text = page_of(make_run(tmp_path, about=about, figures=None, clusterers=CLUSTERERS))
+    scores = text[text.index('id="scores"') : text.index('id="losses"')]
+    named = re.findall(r'<th scope="row">(.*?)(?:<small>|</th>)', scores)
+    assert len(named) == len(CLUSTERERS)
+    assert all(name == "k-means" or name.startswith("Gaussian mixture") for name in named)
 
 
 def test_losses_of_first_and_last_epoch(whole_run):
@@ -158,7 +165,7 @@ def test_page_names_no_place_of_this_machine(whole_run):
 
 def test_everything_is_escaped(tmp_path):
     """Names and texts of the files, in every place where the page shows one."""
-    trap = "<script>alert(1)</script>\"'&"
+    trap = "<script>alert(1)</script>\"'&{{ 7 * 7 }}{% endif %}"
 
     def spring(value):
         if isinstance(value, dict):
@@ -173,7 +180,7 @@ def test_everything_is_escaped(tmp_path):
     folder = make_run(tmp_path, about=about, figures=None, dataset=f"{trap}.npy")
     page = Page(page_of(folder))
     assert not page.all("script")
-    assert page.text.count("<script>alert(1)</script>\"'&") > 8
+    assert page.text.count("<script>alert(1)</script>\"'&{{ 7 * 7 }}{% endif %}") > 8
 
 
 # -- runs that are not as they should be -----------------------------------------------------------
