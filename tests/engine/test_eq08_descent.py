@@ -120,6 +120,12 @@ def test_every_arena_moves_by_its_own_gradients(ops):
     assert set(arenas[1].params) == {0.5 * (2.0 + 3.0)}
 
 
+def test_defaults_of_adam():
+    """Those of Kingma and Ba, with the demo's epsilon."""
+    adam = Adam([small_model().student.arena], 0.1)
+    assert (adam.adam_b1, adam.adam_b2, adam.adam_eps) == (0.9, 0.999, 1e-7)
+
+
 def test_slots():
     arenas = [make_arena(small_model().ops, "float32", 1.0)]
     GradientDescent(arenas, 0.1)
@@ -158,6 +164,20 @@ def test_a_model_s_steps(ops, optimizer, options):
         for net in NETS:
             expected = formula(start[net], gradients[net])
             assert_close(model.nets[net].arena.params, expected, ORACLE64, f"{net}, step {seed}")
+
+
+@pytest.mark.parametrize("optimizer", ["gd", "momentum", "adam"])
+def test_layer_by_layer_is_all_at_once(ops, optimizer, monkeypatch):
+    """Large networks move each layer as soon as its gradient is there."""
+    states = []
+    for cached in (10**9, 0):
+        monkeypatch.setattr("ddnmf_np.model._CACHED", cached)
+        model = small_model(ops, **PAPER, optimizer=optimizer, lr=0.02)
+        for seed in range(3):
+            model.step(*batch(seed=seed))
+        states.append(model.state())
+    for name, value in states[0].items():
+        assert_same_bits(value, states[1][name], name)
 
 
 def test_descent_descends():

@@ -6,7 +6,7 @@ from sklearn.decomposition import PCA
 from training_cases import assert_same_state, make_trainer, snapshot
 
 from ddnmf_np.config import Config
-from ddnmf_np.engine.nmf import principal_rows
+from ddnmf_np.engine.nmf import blocks_from_code, principal_rows
 from ddnmf_np.estimator import DDNMF
 from ddnmf_np.model import Model
 from ddnmf_np.training import Trainer
@@ -69,6 +69,17 @@ def test_components_are_those_of_pca():
     signs = np.sign((rows * pca.components_).sum(axis=1))
     np.testing.assert_allclose(rows * signs[:, None], pca.components_ / sigma[:, None], rtol=1e-9)
     assert (rows[np.arange(3), np.abs(rows).argmax(axis=1)] > 0).all()
+
+
+def test_a_base_with_bias_takes_the_components_as_they_are():
+    """Only a base without bias must avoid the mean of the code."""
+    code = samples(width=6)
+    expected = SPREAD * principal_rows(code - code.mean(axis=0), 3)
+    for bias in (True, False):
+        blocks = blocks_from_code(
+            code, np.zeros((3, 6)), bias=bias, activation="sigmoid", spread=SPREAD
+        )
+        assert np.allclose(blocks["W_base"], expected, rtol=1e-9) == bias
 
 
 def test_units_without_a_component_keep_their_weights():
