@@ -227,22 +227,21 @@ class Model:
         isfinite = self.ops.xp.isfinite
         return all(bool(isfinite(net.arena.params).all()) for net in self.nets.values())
 
-    def first_nonfinite(self, *batch: Array) -> str | None:
+    def first_nonfinite(self, x: Array, x_noisy: Array) -> str | None:
         """Return where the first value that is not finite sits, lowest layer first, or None.
 
         Activations are looked at before parameters: they come first in time.
 
         Parameters
         ----------
-        *batch : ndarray of shape (n, n_features)
-            The clean and the noisy batch of the last step, if it was recorded: what repeats a
-            recording leaves ``h`` as it was then.
+        x, x_noisy : ndarray of shape (n, n_features)
+            The clean and the noisy batch of the last step.
         """
         xp = self.ops.xp
-        for network, x in zip(self.nets.values(), batch, strict=False):
-            network.expect(x)
-        for net, network in self.nets.items():
-            for number, h in enumerate(network.h):
+        for (net, network), seen in zip(self.nets.items(), (x, x_noisy), strict=True):
+            # Not `Network.h`: a CUDA graph that repeats a step leaves that list as it was.
+            outputs = (layer.h[: len(seen)] for layer in network.layers)
+            for number, h in enumerate([seen, *outputs]):
                 if not bool(xp.isfinite(h).all()):
                     return f"activation of {net} layer {number}" if number else f"input of {net}"
         for net, network in self.nets.items():

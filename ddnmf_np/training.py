@@ -22,7 +22,7 @@ from ddnmf_np.errors import DataError, DivergedError, UsageError
 from ddnmf_np.model import Model
 from ddnmf_np.parallel.communicator import Communicator, SerialCommunicator
 from ddnmf_np.parallel.feed import read_together
-from ddnmf_np.parallel.step import check_replicas, share_state, share_work
+from ddnmf_np.parallel.step import SharedStep, check_replicas, share_state
 
 Record = dict[str, float]
 """One epoch: ``epoch``, every loss, ``seconds``, ``samples_per_second``."""
@@ -127,9 +127,9 @@ class Trainer:
         steps: Sequence[Any] = range(0, x.shape[0], batch_size)
         self.batches = steps if self.streamed else batch_slices(x.shape[0], batch_size)
         self.communicator = communicator or SerialCommunicator()
-        self._shared = share_work(model, self.communicator) if self.communicator.size > 1 else None
+        self._shared = SharedStep(model, self.communicator) if self.communicator.size > 1 else None
         self.batch_size = batch_size
-        shape = (-(-batch_size // self.communicator.n_shares), model.n_features)
+        shape = (-(-batch_size // self.communicator.size), model.n_features)
         self._clean, self._noisy = (self.ops.empty(shape, model.dtype) for _ in range(2))
         self._observed = self.ops.empty(shape, bool) if config.missing == "nan" else None
         # Where a step that is recorded finds its samples, their numbers and the epoch.
@@ -202,15 +202,8 @@ class Trainer:
         Once an epoch the losses, and whether the parameters are finite, cross from the device
         to the host; nothing else does. On the host the losses are looked at after each step.
         """
-        lanes, shared = self.model.lanes, self._shared
-        lanes.one_network = shared is not None and shared.one_network
-        try:
-            with lanes:
-                return self._train(epochs, on_step, on_epoch)
-        finally:
-            lanes.one_network = False
-            if shared is not None:
-                shared.end()
+        with self.model.lanes:
+            return self._train(epochs, on_step, on_epoch)
 
     def _train(
         self,
@@ -354,7 +347,7 @@ class Trainer:
                 optimizer.begin()
                 self._repeat(self._iterate, here)
             else:
-                self._prepare(here, noise=self._shared.sees_noise)
+                self._prepare(here)
                 self._shared(*self._batch(n), whole, self.stop_requested, *self._mask(n))
 
     def _iterate(self, index: Array) -> None:
@@ -371,7 +364,7 @@ class Trainer:
         """Return which entries are observed, where some are missing."""
         return () if self._observed is None else (self._observed[:n],)
 
-    def _prepare(self, index: Array, *, noise: bool = True) -> None:
+    def _prepare(self, index: Array) -> None:
         """Make the batch of some samples."""
         n = index.shape[0]
         clean, noisy = self._batch(n)
@@ -379,8 +372,6 @@ class Trainer:
             self.ops.gather(self.x, index, out=clean)
         for observed in self._mask(n):  # before the noise, which is of what the networks see
             self.ops.set_aside_missing(clean, observed)
-        if not noise:
-            return
         numbers = index
         if self.first_index:
             numbers = self._numbers[:n]

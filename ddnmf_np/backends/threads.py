@@ -39,12 +39,6 @@ class Lanes:
     work : float
         Floating-point operations of a step.
 
-    Attributes
-    ----------
-    one_network : bool
-        Whether another process has the other network: then this one has no second lane, and all
-        threads for its products.
-
     Notes
     -----
     Each lane does its products with its share of the threads. OpenBLAS, which comes with NumPy,
@@ -56,7 +50,6 @@ class Lanes:
 
     def __init__(self, ops: Ops, threads: int | None, work: float) -> None:
         self.ops, self.threads, self.work = ops, threads, work
-        self.one_network = False
         self._other: ThreadPoolExecutor | None = None
         self._process = 0
         self._depth = 0
@@ -70,9 +63,8 @@ class Lanes:
     def __enter__(self) -> Lanes:
         worth_it = self.work >= WORTH_A_THREAD
         if self._depth == 0 and self.ops.on_host and (self.threads is not None or worth_it):
-            two = worth_it and not self.one_network
-            threads = _BLAS.take(self.threads, two=two)
-            if threads > 1 and two:
+            threads = _BLAS.take(self.threads, two=worth_it)
+            if threads > 1 and worth_it:
                 self._other = ThreadPoolExecutor(1, thread_name_prefix="ddnmf-lane")
                 self._process = os.getpid()
             self._limited = True

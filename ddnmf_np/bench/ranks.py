@@ -1,8 +1,7 @@
 """How long a step takes: ``mpiexec -n 2 python -m mpi4py -m ddnmf_np.bench.ranks``.
 
-Prints, as JSON, the milliseconds of a step of the paper's network on MNIST for several batch sizes,
-by each way in which ranks divide the work; without ``mpiexec``, those of one process with two
-threads.
+Prints, as JSON, the milliseconds of a step of the paper's network on MNIST for several batch sizes;
+without ``mpiexec``, those of one process with two threads.
 """
 
 from __future__ import annotations
@@ -21,9 +20,8 @@ from ddnmf_np.backends.select import get_ops
 from ddnmf_np.config import Config
 from ddnmf_np.data.datasets import load
 from ddnmf_np.model import Model
-from ddnmf_np.parallel.communicator import Communicator, SerialCommunicator
+from ddnmf_np.parallel.communicator import Communicator
 from ddnmf_np.parallel.launch import connect, together
-from ddnmf_np.parallel.mpi import MpiCommunicator, load_mpi
 from ddnmf_np.system.command import run_command
 from ddnmf_np.training import Trainer
 
@@ -42,12 +40,11 @@ def measure(ranks: Communicator, x: np.ndarray[Any, Any]) -> dict[str, Any]:
         "ranks": ranks.size,
         "by": ranks.name,
         "threads of each": THREADS if ranks.size == 1 else 1,
-        "divided": "in pairs, each its network" if ranks.pair else "each its samples",
         "milliseconds of a step (median, quartiles)": {},
     }
     for batch_size, steps in BATCHES.items():
         config = Config(batch_size=batch_size, epochs=1 + EPOCHS)
-        rows = max(256, -(-batch_size // ranks.n_shares))
+        rows = max(256, -(-batch_size // ranks.size))
         model = Model(x.shape[1], config, get_ops("numpy"), rows)
         trainer = Trainer(model, x[: steps * batch_size], communicator=ranks)
         trainer.train(1)
@@ -75,12 +72,7 @@ def main() -> int:
             print(json.dumps(found), flush=True)
         return 0
 
-    ranks = connect()
-    if isinstance(ranks, SerialCommunicator):
-        return work(ranks)
-    if ranks.pair is not None:
-        together(work, ranks)
-    return together(work, MpiCommunicator(load_mpi(), pairs=False))
+    return together(work, connect())
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from math import prod
 from typing import Any
 
@@ -68,17 +68,6 @@ class Arena:
         if name not in self.slots:
             self.slots[name] = self.ops.zeros((self.size,), self.params.dtype)
         return self.slots[name]
-
-    def move(self, place: Callable[[Array], Array]) -> None:
-        """Put parameters and slots elsewhere; views that were taken before are of no use then.
-
-        Parameters
-        ----------
-        place : callable
-            Returns the array that is to be used instead: of the same shape, dtype and values.
-        """
-        self.params = place(self.params)
-        self.slots = {name: place(slot) for name, slot in self.slots.items()}
 
     def span(self, names: Iterable[str]) -> slice:
         """Return the part of the flat arrays from the first named block to the end of the last."""

@@ -118,7 +118,10 @@ class Dense:
     def bind(self, arena: Arena, rows: int) -> None:
         """Take this layer's blocks of the arena and make room for batches of ``rows`` rows."""
         self.ops: Ops = arena.ops
-        self.attach(arena)
+        self.W, self.dW = arena.param(f"W{self.label}"), arena.grad(f"W{self.label}")
+        self.b = arena.param(f"b{self.label}") if self.bias else None
+        self.db = arena.grad(f"b{self.label}") if self.bias else None
+        self.span = arena.span(self.shapes())
         self._make_room(rows)
 
     def _make_room(self, rows: int) -> None:
@@ -126,13 +129,6 @@ class Dense:
         self.h, self.dh, self.work = (self.ops.zeros((rows, self.fan_out), dtype) for _ in range(3))
         if self.lone:
             self.dx = self.ops.zeros((rows, self.fan_in), dtype)
-
-    def attach(self, arena: Arena) -> None:
-        """Take this layer's blocks of the arena: views of its flat arrays."""
-        self.W, self.dW = arena.param(f"W{self.label}"), arena.grad(f"W{self.label}")
-        self.b = arena.param(f"b{self.label}") if self.bias else None
-        self.db = arena.grad(f"b{self.label}") if self.bias else None
-        self.span = arena.span(self.shapes())
 
     def initialise(self, rng: np.random.Generator) -> None:
         """Draw ``W`` from U(-a, a), a = sqrt(6 / (fan_in + fan_out)), and set ``b`` to 0.

@@ -149,33 +149,6 @@ class Network:
             if after is not None:
                 after(layer.span)
 
-    def move(self, place: Callable[[Array], Array]) -> None:
-        """Put parameters and the optimizer's slots elsewhere: where others see them.
-
-        Parameters
-        ----------
-        place : callable
-            As for `Arena.move`.
-        """
-        self.arena.move(place)
-        for layer in self.layers:
-            layer.attach(self.arena)
-
-    @property
-    def outputs(self) -> list[Array]:
-        """The memory of each layer's output; others may be put in their place."""
-        return [layer.h for layer in self.layers]
-
-    @outputs.setter
-    def outputs(self, arrays: Sequence[Array]) -> None:
-        for layer, h in zip(self.layers, arrays, strict=True):
-            layer.h = h
-
-    def expect(self, x: Array) -> None:
-        """Set `h` as `forward` of a batch would, where another process or a graph does its work."""
-        n = x.shape[0]
-        self.h = [x, *(layer.h[:n] for layer in self.layers)]
-
     def batches(self, x: Array) -> Iterator[tuple[slice, Array]]:
         """Yield ``(rows, x[rows])`` in pieces that fit the buffers."""
         for at in range(0, x.shape[0], self.rows):

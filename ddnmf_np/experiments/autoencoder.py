@@ -175,12 +175,12 @@ class Autoencoder:
         """Return whether every parameter is finite."""
         return bool(self.ops.xp.isfinite(self.stack.arena.params).all())
 
-    def first_nonfinite(self, *batch: Array) -> str | None:
+    def first_nonfinite(self, x: Array, x_noisy: Array) -> str | None:
         """Return where the first value that is not finite sits, lowest layer first, or None."""
         isfinite, arena = self.ops.xp.isfinite, self.stack.arena
-        if batch:  # see `ddnmf_np.model.Model.first_nonfinite`
-            self.stack.expect(batch[1])
-        for number, h in enumerate(self.stack.h):
+        # See `ddnmf_np.model.Model.first_nonfinite`.
+        outputs = (layer.h[: len(x_noisy)] for layer in self.stack.layers)
+        for number, h in enumerate([x_noisy, *outputs]):
             if not bool(isfinite(h).all()):
                 return f"activation of layer {number}" if number else "input"
         for name in arena.shapes:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
 from typing import Any, Protocol
 
 from ddnmf_np.backends.ops import Array
@@ -35,42 +34,6 @@ class Done:
         """Do nothing."""
 
 
-class Pair(ABC):
-    """Two ranks of one machine that do the same samples, each for one of the two networks.
-
-    Attributes
-    ----------
-    lane : int
-        Which network is this rank's: 0 the supervisor, 1 the student.
-    numbers : sequence of int
-        To which pair each rank belongs; that of rank 0 is 0.
-    count : int
-        How many pairs there are.
-    """
-
-    lane: int
-    numbers: Sequence[int]
-    count: int
-
-    @abstractmethod
-    def meet(self) -> None:
-        """Return once the other has called it too; what it wrote before is then seen here."""
-
-    @abstractmethod
-    def place(self, array: Array) -> Array:
-        """Return an array that both have, with shape, dtype and values of the supervisor's rank.
-
-        Both call it with arrays of the same shape and dtype.
-        """
-
-    @abstractmethod
-    def start_sum(self, array: Array) -> Request:
-        """Begin to replace an array by its sum over the ranks that have the same network.
-
-        As `Communicator.start_sum`, but that several may be on their way.
-        """
-
-
 class Communicator(ABC):
     """The processes of one training, called ranks, as one of them sees them.
 
@@ -86,8 +49,6 @@ class Communicator(ABC):
         Who carries the messages, for people.
     from_several_threads : bool
         Whether two threads may have a sum on its way at a time.
-    pair : Pair or None
-        With whom this rank divides the networks, where all ranks are in pairs.
     """
 
     rank: int
@@ -96,7 +57,6 @@ class Communicator(ABC):
     local_size: int
     name: str
     from_several_threads: bool
-    pair: Pair | None = None
 
     @abstractmethod
     def start_sum(self, array: Array, channel: int) -> Request:
@@ -139,31 +99,20 @@ class Communicator(ABC):
             How many for each.
         """
 
-    @property
-    def shares(self) -> Sequence[int]:
-        """Which share of a batch each rank has: a pair has one."""
-        return range(self.size) if self.pair is None else self.pair.numbers
-
-    @property
-    def n_shares(self) -> int:
-        """Into how many shares a batch is cut."""
-        return self.size if self.pair is None else self.pair.count
-
     def share(self, n: int) -> slice:
         """Return which of ``n`` rows of a batch are this rank's: shares differ by one at most."""
-        number = self.shares[self.rank]
-        return slice(n * number // self.n_shares, n * (number + 1) // self.n_shares)
+        return slice(n * self.rank // self.size, n * (self.rank + 1) // self.size)
 
     def share_of(self, offset: Array, n: Array) -> Array:
-        """Return in whose share a row is: the inverse of `share`.
+        """Return the rank in whose share a row is: the inverse of `share`.
 
         Parameters
         ----------
         offset, n : ndarray of int64
             Of each row, its place in its batch and the rows of that batch.
         """
-        number: Array = ((offset + 1) * self.n_shares - 1) // n
-        return number
+        rank: Array = ((offset + 1) * self.size - 1) // n
+        return rank
 
 
 class SerialCommunicator(Communicator):

@@ -77,7 +77,7 @@ def read_together(
                 del window  # what is sent is all that is needed of it
                 x = ranks.exchange_rows(sent, counts)
                 del sent
-                before = np.concatenate([[0], np.cumsum(share == ranks.shares[ranks.rank])])
+                before = np.concatenate([[0], np.cumsum(share == ranks.rank)])
                 part = Part(x, place, numbers, before)
                 del x
             skip += m
@@ -93,7 +93,7 @@ def deal(window: Window, share: Array, ranks: Communicator) -> tuple[Array, Arra
     window : Window
         With the rows that this rank has read.
     share : ndarray of shape (m,), int64
-        Of each sample in turn, in whose share it is.
+        Of each sample in turn, the rank in whose share it is.
     ranks : Communicator
         Among whom to deal.
 
@@ -107,11 +107,11 @@ def deal(window: Window, share: Array, ranks: Communicator) -> tuple[Array, Arra
     reader = np.searchsorted(window.bounds, window.place, side="right") - 1
     read_here = reader == ranks.rank
     place = window.place - window.bounds[ranks.rank]
-    parts = [place[read_here & (share == number)] for number in ranks.shares]
+    parts = [place[read_here & (share == rank)] for rank in range(ranks.size)]
     rows = window.x[np.concatenate(parts)]
     counts = np.array([len(part) for part in parts], np.int64)
     # They come by reader, each reader's in the order of the epoch.
-    as_received = np.argsort(reader[share == ranks.shares[ranks.rank]], kind="stable")
+    as_received = np.argsort(reader[share == ranks.rank], kind="stable")
     where = np.empty_like(as_received)
     where[as_received] = np.arange(len(where))
     return rows, counts, where

@@ -14,8 +14,7 @@ import numpy as np
 
 from ddnmf_np.backends.ops import Array
 from ddnmf_np.errors import BackendError
-from ddnmf_np.parallel import memory
-from ddnmf_np.parallel.communicator import N_CHANNELS, Communicator, Pair, Request
+from ddnmf_np.parallel.communicator import N_CHANNELS, Communicator, Request
 
 SIZES = ("PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "MPI_LOCALNRANKS")
 """Variables by which launchers say how many processes they have started."""
@@ -60,9 +59,6 @@ class MpiCommunicator(Communicator):
         ``mpi4py.MPI``.
     world : mpi4py communicator, optional
         Whose processes; those of the launcher by default.
-    pairs : bool
-        Whether ranks may divide the networks in pairs. They do where every machine has an even
-        number of them, which can map memory of each other.
 
     Notes
     -----
@@ -70,7 +66,7 @@ class MpiCommunicator(Communicator):
     should `poll` now and then.
     """
 
-    def __init__(self, MPI: Any, world: Any = None, *, pairs: bool = True) -> None:
+    def __init__(self, MPI: Any, world: Any = None) -> None:
         world = MPI.COMM_WORLD if world is None else world
         self._mpi, self._world = MPI, world.Dup()
         self._channels = [world.Dup() for _ in range(N_CHANNELS)]
@@ -79,8 +75,6 @@ class MpiCommunicator(Communicator):
         self.from_several_threads = MPI.Query_thread() == MPI.THREAD_MULTIPLE
         here = world.Split_type(MPI.COMM_TYPE_SHARED)
         self.local_rank, self.local_size = here.Get_rank(), here.Get_size()
-        if pairs:
-            self.pair = _pair_up(MPI, self._world, here)
         here.Free()
 
     def start_sum(self, array: Array, channel: int) -> Request:
@@ -93,7 +87,14 @@ class MpiCommunicator(Communicator):
 
     def broadcast_object(self, value: Any) -> Any:
         """Return what rank 0 gives, sent as JSON: nothing is pickled."""
-        return _broadcast_object(self._world, value)
+        text = np.frombuffer(json.dumps(value).encode(), np.uint8)
+        size = np.array([text.size], np.int64)
+        self.broadcast(size)
+        received = np.empty(int(size[0]), np.uint8)
+        if self.rank == 0:
+            received[...] = text
+        self.broadcast(received)
+        return json.loads(received.tobytes())
 
     def exchange_rows(self, rows: Array, counts: Array) -> Array:
         """Send rows to each rank (``MPI_Ialltoallv``)."""
@@ -125,107 +126,10 @@ class MpiCommunicator(Communicator):
         self._mpi.COMM_WORLD.Abort(code)
 
 
-class MpiPair(Pair):
-    """Two ranks that MPI connects, with memory in common.
-
-    Parameters
-    ----------
-    MPI : module
-        ``mpi4py.MPI``.
-    world, both, same_network : mpi4py communicator
-        All ranks; the two, of which the first has the supervisor; one rank of each pair.
-    """
-
-    def __init__(self, MPI: Any, world: Any, both: Any, same_network: Any) -> None:
-        self._in_place, self._both, self._same_network = MPI.IN_PLACE, both, same_network
-        self.lane, self.count = both.Get_rank(), same_network.Get_size()
-        numbers = np.empty(world.Get_size(), np.int64)
-        world.Allgather(np.array([same_network.Get_rank()], np.int64), numbers)
-        self.numbers = tuple(numbers.tolist())
-
-    def meet(self) -> None:
-        """Return once both have called it (``MPI_Ibarrier``)."""
-        _MpiRequest(self._both.Ibarrier()).wait()
-
-    def place(self, array: Array) -> Array:
-        """Return an array that both have, see `ddnmf_np.parallel.memory`."""
-        try:
-            descriptor, name = memory.create(array.nbytes) if self.lane == 0 else (-1, "")
-            placed = memory.map_as(_broadcast_object(self._both, name), array.shape, array.dtype)
-        except OSError as error:
-            raise BackendError(
-                f"{array.nbytes} bytes that two ranks have in common cannot be had ({error}); "
-                "allow more memory and open files, or start an odd number of ranks, which share "
-                "none"
-            ) from error
-        if self.lane == 0:
-            placed[...] = array
-        self.meet()  # both have it; the file may lose its name
-        if self.lane == 0:
-            os.close(descriptor)
-        return placed
-
-    def start_sum(self, array: Array) -> Request:
-        """Begin a sum in place (``MPI_Iallreduce``)."""
-        return _MpiRequest(self._same_network.Iallreduce(self._in_place, array))
-
-
-def _pair_up(MPI: Any, world: Any, here: Any) -> MpiPair | None:
-    """Return this rank's pair; None, for all ranks, unless each has somebody to divide work with.
-
-    Neighbours on a machine are a pair. ``here`` has the ranks of this machine, as some MPI see it:
-    containers may have a machine in common and no memory.
-    """
-    together = here.Get_size() % 2 == 0 and memory.available()
-    if not _all(MPI, world, together):
-        return None
-    both = here.Split(here.Get_rank() // 2, here.Get_rank())
-    # Of two lanes, the same place in the order: that of the pair's first rank.
-    first = _broadcast_object(both, world.Get_rank())
-    pair = MpiPair(MPI, world, both, world.Split(both.Get_rank(), first))
-    return pair if _all(MPI, world, _have_memory_in_common(both)) else None
-
-
-def _all(MPI: Any, world: Any, here: bool) -> bool:
-    """Return whether something is so for all ranks."""
-    everywhere = np.array([here], np.int64)
-    world.Allreduce(MPI.IN_PLACE, everywhere, MPI.MIN)
-    return bool(everywhere[0])
-
-
-def _have_memory_in_common(both: Any) -> bool:
-    """Return whether the second of two can map memory of the first: it looks for a number there."""
-    token, descriptor, name = time.time_ns(), -1, ""
-    if both.Get_rank() == 0:
-        with suppress(OSError):
-            descriptor, name = memory.create(8)
-            memory.map_as(name, (1,), np.int64)[0] = token
-    token, name = _broadcast_object(both, [token, name])
-    found = False
-    with suppress(OSError, ValueError):
-        found = int(memory.map_as(name, (1,), np.int64)[0]) == token
-    both.Barrier()
-    if descriptor >= 0:
-        os.close(descriptor)
-    return found
-
-
 def _before(counts: Array) -> Array:
     """Return how many come before each."""
     before: Array = np.cumsum(counts) - counts
     return before
-
-
-def _broadcast_object(world: Any, value: Any) -> Any:
-    """Return what the first rank gives, sent as JSON."""
-    text = np.frombuffer(json.dumps(value).encode(), np.uint8)
-    size = np.array([text.size], np.int64)
-    _MpiRequest(world.Ibcast(size)).wait()
-    received = np.empty(int(size[0]), np.uint8)
-    if world.Get_rank() == 0:
-        received[...] = text
-    _MpiRequest(world.Ibcast(received)).wait()
-    return json.loads(received.tobytes())
 
 
 class _MpiRequest:

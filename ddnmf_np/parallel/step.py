@@ -17,8 +17,6 @@ from ddnmf_np.parallel.communicator import (
     STUDENT,
     SUPERVISOR,
     Communicator,
-    Pair,
-    Request,
 )
 
 
@@ -47,20 +45,9 @@ class SharedStep:
         self.stop = False
         self._stops = np.zeros(1)
 
-    one_network = False
-    """Whether this rank computes one of the two networks only."""
-
-    @property
-    def sees_noise(self) -> bool:
-        """Whether this rank needs noisy samples."""
-        return True
-
     def begin(self) -> None:
         """Make ready; all ranks have the same state."""
         self.stop = False
-
-    def end(self) -> None:
-        """Leave the model as it was found, but for what it has learned."""
 
     def __call__(
         self, x: Array, x_noisy: Array, n: int, stop: bool, observed: Array | None = None
@@ -152,105 +139,6 @@ class SharedStep:
         for layer in self.model.nets[NETS[number]].layers:
             self.model.optimizer.update(number, layer.span)
             poll()
-
-
-class PairedStep(SharedStep):
-    """Steps of which each pair of ranks does its share of the samples, each rank for one network.
-
-    The two networks meet once a step, between forward and backward, where each reads the other's
-    outputs (`ddnmf_np.backends.threads`): these, and the parameters, are in memory that both have.
-    So a rank has one gradient to sum instead of two, moves half of the parameters, and with one
-    pair nothing is summed at all: then every bit is that of one process.
-
-    Parameters
-    ----------
-    model : Model
-        This rank's view of the pair's replica, once it has begun.
-    communicator : Communicator
-        The ranks.
-    pair : Pair
-        Of this rank.
-    """
-
-    one_network = True
-
-    def __init__(self, model: Model, communicator: Communicator, pair: Pair) -> None:
-        super().__init__(model, communicator)
-        self.pair = pair
-        self._in_common: dict[str, list[Array]] = {}
-
-    @property
-    def sees_noise(self) -> bool:
-        """Whether this rank has the student."""
-        return self.pair.lane == STUDENT
-
-    def begin(self) -> None:
-        """Put what the other rank reads where it reads it."""
-        super().begin()
-        for net in NETS:
-            self.model.nets[net].move(self.pair.place)
-            self._in_common[net] = [self.pair.place(h) for h in self.model.nets[net].outputs]
-
-    def end(self) -> None:
-        """Take the model out of the memory that both have: each may do with its own what it likes.
-
-        Nobody writes to it any more: all ranks are done with their last step.
-        """
-        for net in self._in_common:
-            self.model.nets[net].move(np.copy)
-        self._in_common = {}
-
-    def _move(self, x: Array, x_noisy: Array, n: int, observed: Array | None) -> None:
-        # Only now: between steps each rank may run the model on samples of its own.
-        own = {net: self.model.nets[net].outputs for net in NETS}
-        for net in NETS:
-            self.model.nets[net].outputs = self._in_common[net]
-        try:
-            self._move_one(x, x_noisy, n, observed)
-        finally:
-            for net in NETS:
-                self.model.nets[net].outputs = own[net]
-
-    def _move_one(self, x: Array, x_noisy: Array, n: int, observed: Array | None) -> None:
-        """Run this rank's network forward and backward, and move its parameters."""
-        model, lane = self.model, self.pair.lane
-        name, other = NETS[lane], NETS[1 - lane]
-        net = model.nets[name]
-        # Whatever the other one did with the model between two steps, it is done with it.
-        self.pair.meet()
-        on_the_way: list[tuple[slice, Request]] = []
-
-        def descend(span: slice) -> None:
-            if self.pair.count == 1:
-                model.optimizer.update(lane, span)
-                return
-            on_the_way.append((span, self.pair.start_sum(net.arena.grads[span])))
-            for _, request in on_the_way:
-                request.poll()
-
-        if x.shape[0]:
-            net.forward((x, x_noisy)[lane])
-            model.nets[other].expect(x)
-            self.pair.meet()
-            direct = model.loss.direct_gradients(name, x, measure=True, observed=observed, n=n)
-            net.backward(direct, after=descend)
-        else:
-            net.arena.grads.fill(0.0)
-            self.pair.meet()
-            for layer in reversed(net.layers):
-                descend(layer.span)
-        for span, request in on_the_way:
-            request.wait()
-            model.optimizer.update(lane, span)
-        if lane == STUDENT:
-            model.project()
-
-
-def share_work(model: Model, communicator: Communicator) -> SharedStep:
-    """Return how steps are divided: in pairs of ranks where there are such."""
-    if communicator.pair is None:
-        return SharedStep(model, communicator)
-    return PairedStep(model, communicator, communicator.pair)
 
 
 def share_state(model: Model, communicator: Communicator) -> None:

@@ -113,8 +113,10 @@ def run(
         )
         if ranks.size > 1:
             each = "as many as OMP_NUM_THREADS or its like says" if threads is None else threads
-            how = "each its samples" if ranks.pair is None else "in pairs, each its network"
-            say(f"{ranks.size} ranks by {ranks.name}, {how}; threads of BLAS in each: {each}")
+            say(
+                f"{ranks.size} ranks by {ranks.name}, each with its share of every batch; threads "
+                f"of BLAS in each: {each}"
+            )
         ranks.broadcast_object(None)  # data and folder are in order: `_help` may go on
         finished = _train(trainer, config.epochs, folder, data_sha256)
         if not finished or trainer.stop_requested:  # asked when the last step was done: score later
@@ -182,7 +184,7 @@ def _look_at(x: np.ndarray[Any, Any] | Rows, ranks: Communicator) -> str:
 
 def _rows(config: Config, ranks: Communicator) -> int:
     """Return how many samples a rank's activations have memory for: its share of a batch."""
-    return max(-(-config.batch_size // ranks.n_shares), 256)
+    return max(-(-config.batch_size // ranks.size), 256)
 
 
 def _data(config: Config, *, scored: int = SCORED) -> tuple[Any, Dataset]:

@@ -373,10 +373,10 @@ def test_what_is_not_finite_is_found_on_the_device(device):
     model = Model(FEATURES, config(), device.ops)
     x = device.ops.to_device(data(n=BATCH))
     model.step(x, x)
-    assert model.first_nonfinite() is None
+    assert model.first_nonfinite(x, x) is None
     model.student.arena.param("W_base")[0, 0] = np.nan
     model.step(x, x)
-    assert "student layer 4" in model.first_nonfinite()
+    assert "student layer 4" in model.first_nonfinite(x, x)
 
 
 @pytest.mark.parametrize("kind", NOISE_KINDS)

@@ -13,7 +13,7 @@ import numpy as np
 
 from ddnmf_np.data.datasets import load
 from ddnmf_np.errors import DataError
-from ddnmf_np.parallel.communicator import N_CHANNELS, Communicator, Done, Pair
+from ddnmf_np.parallel.communicator import N_CHANNELS, Communicator, Done
 
 TIMEOUT = 120
 
@@ -86,42 +86,17 @@ class ThreadCommunicator(Communicator):
         self.meeting.abort()
 
 
-class ThreadPair(Pair):
-    """Two ranks in one process: memory in common is one and the same array."""
-
-    def __init__(self, both, same_network, rank):
-        number, self.lane = divmod(rank, 2)
-        self.count = len(both)
-        self.numbers = [rank // 2 for rank in range(2 * self.count)]
-        self.both = ThreadCommunicator(both[number], self.lane)
-        self.same_network = ThreadCommunicator(same_network[self.lane], number)
-
-    def meet(self):
-        self.both.rest()
-
-    def place(self, array):
-        return self.both.exchange(array, 0)[0]
-
-    def start_sum(self, array):
-        return self.same_network.start_sum(array, 0)
-
-
-def in_ranks(size, work, *, all_fail=False, pairs=False):
+def in_ranks(size, work, *, all_fail=False):
     """Return what ``work(communicator)`` returns, or raises, in each of so many ranks."""
     meeting = Meeting(size)
-    both = [Meeting(2) for _ in range(size // 2)]
-    same_network = [Meeting(size // 2) for _ in range(2)]
 
     def one(rank):
         communicator = ThreadCommunicator(meeting, rank)
-        if pairs:
-            communicator.pair = ThreadPair(both, same_network, rank)
         try:
             return work(communicator)
         except Exception as error:
             if not all_fail:
-                for group in (meeting, *both, *same_network):
-                    group.abort()
+                meeting.abort()
             return error
 
     with ThreadPoolExecutor(size) as pool:

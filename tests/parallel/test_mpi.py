@@ -19,8 +19,7 @@ pytestmark = pytest.mark.skipif(mpiexec() is None, reason="there is no mpiexec (
 
 WHOLE = {"paper": 1e-10, "float32": 1e-5}
 """Largest difference of a block's weights from those of one process, relative to the block's
-norm, after 50 steps, by the case, where samples are divided: what the project promises
-(``derivations/guarantees.md``)."""
+norm, after 50 steps, by the case: what the project promises (``derivations/guarantees.md``)."""
 
 CASES = {
     "paper": {"widths": (500, 500, 2000), "rank": 10, "batch_size": 32, "dtype": "float64"},
@@ -28,18 +27,15 @@ CASES = {
         "widths": (128, 64), "batch_size": 32, "activation": "tanh",
         "recovery_activation": "softplus", "optimizer": "gd",
     },
-    "default": {"widths": (500, 500, 2000), "rank": 10, "batch_size": 32},
 }  # fmt: skip
 """Fifty steps of each, in one run. Where a ReLU's input is within rounding of 0, one bit decides
 whether the sample counts, and Adam makes much of it: in float32 the paper's network on two
 libraries of matrix products, in one process, differs by 1e-2 to 1e-1 after 50 steps
-(``derivations/16-scaling.md``). So where samples are divided these two are compared in float64, and
-float32 without them; one pair has the bits of one process in each."""
+(``derivations/16-scaling.md``). So these two are compared in float64, and float32 without them."""
 
 FIFTY_STEPS = """
 import sys
 from ddnmf_np.parallel.launch import connect, together
-from ddnmf_np.parallel.mpi import MpiCommunicator, load_mpi
 import numpy as np
 from threadpoolctl import threadpool_limits
 from ddnmf_np.config import Config
@@ -58,9 +54,7 @@ def work(ranks):
             np.savez(f"{{sys.argv[2]}}-{{name}}.npz", **trainer.model.state())
     return 0
 
-ranks = connect() if sys.argv[3] == "pairs" else MpiCommunicator(load_mpi(), pairs=False)
-assert (ranks.pair is not None) == (ranks.size > 1 and sys.argv[3] == "pairs")
-sys.exit(together(work, ranks))
+sys.exit(together(work, connect()))
 """
 
 
@@ -101,13 +95,13 @@ def assert_same_arrays(found, expected):
 
 @pytest.mark.paper_shape
 def test_weights_after_50_steps_are_those_of_one_process(tmp_path):
-    """On real images; the last batch has 22 and no equal shares. 1 rank, 1 pair: bit for bit."""
+    """On real images; the last batch has 22 and no equal shares. One rank: bit for bit."""
     write_images(tmp_path / "images.npy", 49 * 32 + 22)
     script = tmp_path / "fifty.py"
     script.write_text(FIFTY_STEPS.format(cases=CASES))
-    for ranks, way in ((0, "pairs"), (1, "pairs"), (2, "pairs"), (2, ""), (4, "pairs"), (4, "")):
+    for ranks in (0, 1, 2, 4):
         launcher = [mpiexec(), "-n", str(ranks)] if ranks else []
-        arguments = [sys.executable, script, tmp_path / "images.npy", tmp_path / str(ranks), way]
+        arguments = [sys.executable, script, tmp_path / "images.npy", tmp_path / str(ranks)]
         done = subprocess.run(
             [*launcher, *map(str, arguments)], capture_output=True, text=True, timeout=TIMEOUT
         )
@@ -115,10 +109,10 @@ def test_weights_after_50_steps_are_those_of_one_process(tmp_path):
         for name in CASES:
             alone, found = (dict(np.load(tmp_path / f"{n}-{name}.npz")) for n in (0, ranks))
             apart = difference(found, alone)
-            print(f"{ranks} ranks {way}, {name}: relative difference {apart:.1e}")
-            if ranks < 2 or (ranks == 2 and way == "pairs"):
+            print(f"{ranks} ranks, {name}: relative difference {apart:.1e}")
+            if ranks < 2:
                 assert_same_arrays(found, alone)
-            elif name in WHOLE:
+            else:
                 assert 0 < apart <= WHOLE[name], name
 
 
@@ -126,42 +120,11 @@ def test_rank_0_alone_prints_and_writes(undisturbed):
     output, out, err = undisturbed
     assert out.count("training samples") == out.count("all of it on one page") == 1
     assert "2 ranks by MPI" in out
-    assert "in pairs, each its network; threads of BLAS in each: 1" in out
+    assert "each with its share of every batch; threads of BLAS in each: 1" in out
     assert err.count("epoch 1/6") == 1
     assert len((output / "metrics.jsonl").read_text().splitlines()) == 6
     assert (output / "report.html").exists()
     assert not list(output.rglob(".*"))
-
-
-NO_MEMORY = """
-import errno
-from ddnmf_np.parallel import memory
-create, made = memory.create, []
-def fail(nbytes):
-    made.append(nbytes)
-    if len(made) > {0}:
-        raise OSError(errno.ENOMEM, "planted")
-    return create(nbytes)
-memory.create = fail
-"""
-
-
-def test_ranks_without_memory_in_common_divide_the_samples(tmp_path, images, undisturbed):
-    flags = [*SMALL, "--dataset", images]
-    code, out, err = finish(2, tmp_path / "run", *flags, code=NO_MEMORY.format(0))
-    assert code == 0, err
-    assert "each its samples" in out
-    found = difference(arrays(tmp_path / "run"), arrays(undisturbed[0]))
-    assert 0 < found <= WHOLE["float32"]
-
-
-def test_memory_in_common_that_runs_out_is_an_error(tmp_path, images):
-    flags = [*SMALL, "--dataset", images]
-    code, _, err = finish(2, tmp_path / "run", *flags, code=NO_MEMORY.format(3))
-    assert code == BackendError.exit_code
-    assert "rank 0 of 2: error: " in err
-    assert "start an odd number of ranks" in err
-    assert "Traceback" not in err
 
 
 def test_ranks_that_stream_take_their_shares_of_the_same_batches(tmp_path, images, undisturbed):
@@ -209,12 +172,11 @@ def test_one_rank_is_asked_to_stop_and_another_number_goes_on(tmp_path, images, 
     saved = (output / "checkpoint.npz").read_bytes()
     assert finish(2, output, "--resume", "--dataset", images)[0] == 0
     assert_same_arrays(arrays(output), arrays(undisturbed[0]))
-    (output / "checkpoint.npz").write_bytes(saved)
-    assert finish(1, output, "--resume", "--dataset", images, launcher=False)[0] == 0
-    assert_same_arrays(arrays(output), arrays(undisturbed[0]))  # a pair has the bits of one process
-    (output / "checkpoint.npz").write_bytes(saved)
-    assert finish(3, output, "--resume", "--dataset", images)[0] == 0
-    assert 0 < difference(arrays(output), arrays(undisturbed[0])) <= WHOLE["float32"]
+    for ranks in (1, 3):
+        (output / "checkpoint.npz").write_bytes(saved)
+        options = {"launcher": ranks > 1}
+        assert finish(ranks, output, "--resume", "--dataset", images, **options)[0] == 0
+        assert 0 < difference(arrays(output), arrays(undisturbed[0])) <= WHOLE["float32"]
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
@@ -301,39 +263,31 @@ def test_other_data_on_one_rank_leave_the_run_that_was_there(tmp_path, images):
     assert {path: path.read_bytes() for path in output.rglob("[!.]*.*")} == before
 
 
-@pytest.mark.parametrize(
-    ("variable", "how"),
-    [("MPIR_CVAR_ODD_EVEN_CLIQUES", "in pairs"), ("MPIR_CVAR_NOLOCAL", "each its samples")],
-)
-def test_ranks_on_several_machines(tmp_path, images, undisturbed, monkeypatch, variable, how):
+@pytest.mark.parametrize("variable", ["MPIR_CVAR_ODD_EVEN_CLIQUES", "MPIR_CVAR_NOLOCAL"])
+def test_ranks_on_several_machines(tmp_path, images, undisturbed, monkeypatch, variable):
     """MPICH can play two machines with every second rank each, or one for each rank."""
     monkeypatch.setenv(variable, "1")
     status, out, err = finish(4, tmp_path / "run", *SMALL, "--dataset", images)
     assert status == 0, err
     if "MPICH" not in out:
         pytest.skip("another MPI")
-    assert how in out
     found = difference(arrays(tmp_path / "run"), arrays(undisturbed[0]))
     assert 0 < found <= WHOLE["float32"]
 
 
-def test_speed_is_measured_both_ways():
+def test_speed_is_measured():
     try:
         load("mnist")
     except DataError:
         pytest.skip("the real MNIST is not here")
     program = (
-        "import sys; from ddnmf_np.parallel import speed; speed.BATCHES = {32: 4}; "
-        "sys.exit(speed.main())"
+        "import sys; from ddnmf_np.bench import ranks; ranks.BATCHES = {32: 4}; "
+        "sys.exit(ranks.main())"
     )
     arguments = [mpiexec(), "-n", "2", sys.executable, "-m", "mpi4py", "-c", program]
     done = subprocess.run(arguments, capture_output=True, text=True, timeout=TIMEOUT)
     assert done.returncode == 0, done.stderr
-    found = [json.loads(line) for line in done.stdout.splitlines()]
-    assert [entry["divided"] for entry in found] == [
-        "in pairs, each its network",
-        "each its samples",
-    ]
-    for entry in found:
-        median, low, high = entry["milliseconds of a step (median, quartiles)"]["32"]
-        assert 0 < low <= median <= high
+    found = json.loads(done.stdout)
+    assert found["ranks"] == 2
+    median, low, high = found["milliseconds of a step (median, quartiles)"]["32"]
+    assert 0 < low <= median <= high

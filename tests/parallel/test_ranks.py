@@ -1,14 +1,11 @@
 """What ranks do together, with threads for ranks: no MPI is needed here."""
 
-import os
-
 import numpy as np
 import pytest
 from parallel_cases import in_ranks
 from tolerances import relative_error
 from training_cases import SMALL, assert_same_state, draw, losses_of, snapshot
 
-import ddnmf_np.backends.threads as lanes
 from ddnmf_np.config import Config
 from ddnmf_np.errors import BackendError, DataError, DivergedError
 from ddnmf_np.model import Model
@@ -52,60 +49,16 @@ def test_results_are_those_of_one_process(size, objective):
         assert found == pytest.approx(expected, rel=1e-9)
 
 
-@pytest.mark.parametrize("size", [2, 4, 6, 14])  # of 7 pairs, two have none of the last batch
-@pytest.mark.parametrize("objective", ["demo", "paper", "stable"])
-def test_results_of_pairs_are_those_of_one_process(size, objective):
-    """One pair: to the last bit, since each network does the whole batch in one piece."""
-    alone = train(make(objective=objective))
-    ranks = in_ranks(size, lambda c: train(make(c, objective=objective)), pairs=True)
-    for rank in ranks:
-        assert_same_state(rank.model, ranks[0].model)
-        assert losses_of(rank.history) == losses_of(ranks[0].history)
-    if size == 2:
-        assert_same_state(ranks[0].model, alone.model)
-        assert losses_of(ranks[0].history) == losses_of(alone.history)
-    else:
-        assert_close_state(ranks[0], alone)
-
-
-@pytest.mark.parametrize(
-    "options",
-    [{}, {"optimizer": "gd"}, {"optimizer": "momentum"}, {"nonnegative": "both"}],
-)
-def test_pair_has_the_bits_of_one_process_in_float32(options):
-    """ReLU and Adam too, where shares of samples cannot (``derivations/16-scaling.md``)."""
-    options = {"dtype": "float32", "epochs": 5, **options}
-    alone = train(make(**options))
-    for rank in in_ranks(2, lambda c: train(make(c, **options)), pairs=True):
-        assert_same_state(rank.model, alone.model)
-
-
-@pytest.mark.parametrize("pairs", [False, True])
-def test_with_missing_entries(pairs):
+def test_with_missing_entries():
     x = draw(dtype="float64")
     x[np.random.default_rng(0).uniform(size=x.shape) < 0.3] = np.nan
     alone = train(make(x=x, missing="nan"))
-    ranks = in_ranks(2, lambda c: train(make(c, x, missing="nan")), pairs=pairs)
+    ranks = in_ranks(2, lambda c: train(make(c, x, missing="nan")))
     assert_close_state(ranks[1], alone)
 
 
-def test_rank_of_a_pair_has_all_threads_for_its_one_network(monkeypatch):
-    monkeypatch.setattr(lanes, "WORTH_A_THREAD", 0.0)
-
-    def work(communicator):
-        trainer = make(communicator, threads=2)
-        seen = []
-        trainer.train(1, on_step=lambda t: seen.append(t.model.lanes.side_by_side))
-        with trainer.model.lanes:  # alone again
-            return seen, trainer.model.lanes.side_by_side
-
-    for seen, after in in_ranks(2, work, pairs=True):
-        assert not any(seen)
-        assert after
-
-
-def test_what_ranks_do_between_steps_disturbs_no_pair():
-    """Each runs the model on samples of its own, while the other does, or is in the next step."""
+def test_what_ranks_do_between_steps_disturbs_no_other():
+    """Each runs its replica on samples of its own, while another is in the next step."""
     alone, whole = train(make()), make()
     whole.train(1)
 
@@ -122,46 +75,10 @@ def test_what_ranks_do_between_steps_disturbs_no_pair():
         trainer.train(3, on_step=look)
         return trainer, x, found
 
-    for trainer, x, found in in_ranks(4, work, pairs=True):
+    for trainer, x, found in in_ranks(4, work):
         assert_close_state(trainer, alone)
         for H in found:
             np.testing.assert_allclose(H, whole.model.encode(x), rtol=1e-9)
-
-
-def test_pairs_train_on():
-    """From what rank 0 has put into its model; nobody else's has changed by that."""
-    begun = make()
-    begun.train(1)
-    alone = train(make())
-
-    def work(communicator):
-        trainer = make(communicator)
-        trainer.train(2)
-        before = snapshot(trainer.model)
-        communicator.rest()
-        if communicator.rank == 0:
-            trainer.model.load_state(snapshot(begun.model), begun.model.optimizer.t)
-        communicator.rest()
-        if communicator.rank:
-            state = trainer.model.state()
-            assert all(state[name].tobytes() == before[name].tobytes() for name in before)
-        trainer.position.epoch, trainer.history = 1, trainer.history[:1]
-        return train(trainer)
-
-    for rank in in_ranks(2, work, pairs=True):
-        assert_same_state(rank.model, alone.model)
-
-
-def test_only_the_student_of_a_pair_draws_noise():
-    def work(communicator):
-        trainer = make(communicator)
-        drawn = []
-        apply = trainer.noise.apply
-        trainer.noise.apply = lambda *arguments: (drawn.append(1), apply(*arguments))
-        trainer.train(1)
-        return len(drawn)
-
-    assert in_ranks(2, work, pairs=True) == [0, 5]
 
 
 @pytest.mark.parametrize("kind", ["masking", "gaussian", "salt-and-pepper"])
@@ -277,8 +194,7 @@ def test_replica_that_drifts_is_found_before_anything_is_saved(asked):
     assert saved == []
 
 
-@pytest.mark.parametrize("pairs", [False, True])
-def test_a_stop_is_over_when_training_goes_on(pairs):
+def test_a_stop_is_over_when_training_goes_on():
     alone = train(make())
 
     def work(communicator):
@@ -291,7 +207,7 @@ def test_a_stop_is_over_when_training_goes_on(pairs):
         trainer.stop_requested = False
         return train(trainer)
 
-    for rank in in_ranks(2, work, pairs=pairs):
+    for rank in in_ranks(2, work):
         assert_close_state(rank, alone)
 
 
@@ -389,17 +305,3 @@ def test_launcher_without_mpi4py_is_an_error_with_a_remedy(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "mpi4py", None)
     with pytest.raises(BackendError, match="pip install"):
         launch.connect()
-
-
-def test_memory_of_another_size_is_not_taken():
-    """A name under /proc may be somebody else's file, where processes do not see each other."""
-    from ddnmf_np.parallel import memory
-
-    if not memory.available():
-        pytest.skip("this system has no such memory")
-    descriptor, name = memory.create(16)
-    memory.map_as(name, (2,), np.int64)[:] = 3, 5
-    assert memory.map_as(name, (2,), np.int64).tolist() == [3, 5]
-    with pytest.raises(OSError, match="has not 24 bytes"):
-        memory.map_as(name, (3,), np.int64)
-    os.close(descriptor)
