@@ -165,6 +165,16 @@ def test_operations_say_what_the_formulas_say(ops, dtype):
     np.testing.assert_array_equal(ops.to_host(out), np.where(np.isnan(x), 7.0, x))
 
 
+@pytest.mark.parametrize("options", [PAPER, DEMO], ids=["paper", "demo"])
+def test_memory_for_hidden_targets_is_taken_once_for_each_term_with_data(options):
+    loss = small_model(**options).loss
+    loss.allow_missing()
+    taken = dict(loss._targets)
+    assert taken.keys() == {term.a for term in loss.terms if term.b.net == "data"}
+    loss.allow_missing()
+    assert all(loss._targets[signal] is array for signal, array in taken.items())
+
+
 def test_a_mask_that_does_not_fit_is_refused():
     model = small_model(**PAPER)
     x, x_noisy = batch(5)

@@ -71,6 +71,13 @@ def test_components_are_those_of_pca():
     assert (rows[np.arange(3), np.abs(rows).argmax(axis=1)] > 0).all()
 
 
+def test_components_do_not_depend_on_the_unit_of_the_code():
+    """A direction counts as without spread beside the others, not by itself."""
+    centred = samples(width=6) - samples(width=6).mean(axis=0)
+    rows = principal_rows(centred, 3)
+    np.testing.assert_allclose(1e-6 * principal_rows(1e-6 * centred, 3), rows, rtol=1e-9)
+
+
 def test_a_base_with_bias_takes_the_components_as_they_are():
     """Only a base without bias must avoid the mean of the code."""
     code = samples(width=6)
