@@ -28,20 +28,15 @@ from ddnmf_np.experiments.records import Store
 from ddnmf_np.experiments.studies import STUDIES
 from ddnmf_np.system.command import Parser, run_command
 
-ALONE = ("report", "pack")
-"""What is not computed, and cannot be asked for beside something that is."""
-
 DATASETS = ("mnist", "fashion-mnist")
 
 FAILED = 1
 """Exit code of a campaign that came to its end, with failures or records of no use."""
 
 EPILOG = """\
-Each run leaves a record in OUTPUT/records, named by its configuration, and is not repeated: a
-campaign that was stopped goes on when the same command is given again, and more seeds add to the
+Each run leaves a record in OUTPUT/records.jsonl, named by its configuration, and is not repeated: a
+campaign that was stopped goes on when you give the same command again, and more seeds add to the
 fewer. Tables (Markdown) and figures are made from the records alone; `report` makes them again.
-`pack` writes all records into one file, OUTPUT/records.jsonl, to be committed or sent: it is read
-like the folder.
 
 A study compares variants of networks: what the differences between paper and demo do (ablation),
 the weights of the losses (weights), candidates for a better recipe (recipe), what each part of the
@@ -69,7 +64,7 @@ def make_parser() -> Parser:
         nargs="*",
         metavar="RESULT",
         help=f"{', '.join(RESULTS)}; all of these; studies: {', '.join(STUDIES)}; or alone: report "
-        "(tables and figures from the records there are), pack (the records into one file)",
+        "(tables and figures from the records there are)",
     )
     parser.add_argument(
         "--seeds",
@@ -181,17 +176,16 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     flags = make_parser().parse(argv)
     if not flags.results:
         names = ", ".join([*EVERYTHING, "all"])
-        raise UsageError(f"say what to compute: {names}, or report, or pack; see --help")
+        raise UsageError(f"say what to compute: {names}, or report; see --help")
     return flags
 
 
 def parse_results(words: Sequence[str]) -> tuple[str, ...]:
-    """Return the results that are named; everything for what stands alone."""
-    if words[0] in ALONE and len(set(words)) == 1:
+    """Return the results that are named; everything for ``report``."""
+    if set(words) == {"report"}:
         return EVERYTHING
-    for word in words:
-        if word in ALONE:
-            raise UsageError(f"{word} is a command of its own; leave out the other names")
+    if "report" in words:
+        raise UsageError("report is a command by itself; leave out the other names")
     every = [name for word in words for name in (RESULTS if word == "all" else (word,))]
     return tuple(dict.fromkeys(every))
 
@@ -260,39 +254,31 @@ def main(
     options : mapping, optional
         Options of all networks, over their own; for tests.
     """
-    return run_command(
-        lambda: _main(argv, places, options),
-        interrupted="interrupted; every finished run is kept, the same command goes on",
-    )
-
-
-def _main(
-    argv: Sequence[str] | None,
-    places: Mapping[str, str] | None,
-    options: Mapping[str, Any] | None,
-) -> int:
-    flags = parse(argv)
-    alone = flags.results[0] if flags.results[0] in ALONE else None
-    settings = make_settings(flags, places, options)
-    results = settings.results
-    store = Store(flags.output)
-    if alone and store.is_empty():
-        raise UsageError(f"output {store.folder}: has no records; run a table or all first")
-    failures: list[str] = []
-    if alone == "pack":
-        number, failures = store.pack()
-        say(f"packed: {number} records into {store.packed}")
-        results = ()
-    elif alone is None:
-        failures = run(settings, flags.output, say)
-    if alone != "pack" or flags.into:
-        failures += report(store, results, say, flags.into)
-    failures = list(dict.fromkeys(failures))
-    if failures:
-        say("\nfailures:\n" + "\n".join(f"- {text}" for text in failures))
-        if alone is None:
-            say("What has failed has no record: the same command tries it, and only it.")
-    return FAILED if failures else 0
+    try:
+        with interrupt_on_sigterm():
+            flags = parse(argv)
+            alone = flags.results[0] == "report"
+            settings = make_settings(flags, places, options)
+            store = Store(flags.output)
+            if alone and store.is_empty():
+                raise UsageError(f"output {store.folder}: has no records; run a table or all first")
+            failures = [] if alone else run(settings, flags.output, say)
+            failures += report(store, settings.results, say, flags.into)
+            failures = list(dict.fromkeys(failures))
+            if failures:
+                say("\nfailures:\n" + "\n".join(f"- {text}" for text in failures))
+                if not alone:
+                    say("What has failed has no record: the same command tries it, and only it.")
+            return FAILED if failures else 0
+    except DDNMFError as error:
+        print(printable(f"error: {error}", keep="\n\t"), file=sys.stderr)
+        return error.exit_code
+    except BrokenPipeError:  # whoever read standard output has left
+        sys.stdout = None
+        return OutputError.exit_code
+    except KeyboardInterrupt:
+        print("interrupted; every finished run is kept, the same command goes on", file=sys.stderr)
+        return INTERRUPTED
 
 
 def say(text: str) -> None:

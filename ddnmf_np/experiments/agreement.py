@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from ddnmf_np.experiments.assignments import stability, unpack_labels
 from ddnmf_np.experiments.baselines import TITLES
-from ddnmf_np.experiments.records import Record
+from ddnmf_np.experiments.records import Record, unpack_labels
+from ddnmf_np.experiments.statistics import stability
 from ddnmf_np.experiments.tables import METHODS, collect, markdown, table_budgets, table_rows
 
 NOTHING = "-"

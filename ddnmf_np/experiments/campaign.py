@@ -30,7 +30,6 @@ from ddnmf_np.evaluation.clustering import Method, check_methods, score_clusteri
 from ddnmf_np.evaluation.embedding import embed
 from ddnmf_np.evaluation.interpret import code_statistics
 from ddnmf_np.experiments import baselines
-from ddnmf_np.experiments.assignments import pack_labels
 from ddnmf_np.experiments.baselines import (
     NETWORKS,
     DataInfo,
@@ -45,7 +44,7 @@ from ddnmf_np.experiments.networks import (
     NOISE_MODELS,
     TABLE_MODELS,
 )
-from ddnmf_np.experiments.records import RecordError, Store, versions
+from ddnmf_np.experiments.records import RecordError, Store, pack_labels, versions
 from ddnmf_np.experiments.studies import STUDIES
 from ddnmf_np.runs.environment import environment
 from ddnmf_np.system.files import locked
@@ -169,7 +168,7 @@ class Settings:
     def __post_init__(self) -> None:
         for result in self.results:
             if result not in EVERYTHING:
-                names = [*EVERYTHING, "all", "report", "pack"]
+                names = [*EVERYTHING, "all", "report"]
                 raise UsageError(unknown("table, figure or study", result, names))
         if not self.seeds:
             raise UsageError("seeds: there are none; give at least 1 (5 for a result to show)")
@@ -409,14 +408,15 @@ def run(settings: Settings, folder: Path, say: Callable[[str], None]) -> list[st
     """
     get_ops(settings.backend)
     check_methods(MAPPED[name][1] for name in settings.maps)
-    store = Store(folder, warn=lambda text: say(f"note: {text}"))
+    store = Store(folder)
     store.create()
     with locked(store.folder):
         return _run(settings, store, say)
 
 
 def _run(settings: Settings, store: Store, say: Callable[[str], None]) -> list[str]:
-    store.remove_unfinished()
+    for note in store.tidy():
+        say(f"note: {note}")
     for result in settings.results:
         if not settings.sources_of(result):
             say(f"skipped: {result}, since {DATASETS[result][0]} is not among the data sets")
@@ -432,7 +432,7 @@ def _run(settings: Settings, store: Store, say: Callable[[str], None]) -> list[s
     left = [rest for unit in units if (rest := missing(unit, store)) is not None]
     say(
         f"{len(units)} representations, {len(units) - len(left)} of them complete; "
-        f"{settings.jobs} at a time, records in {store.records}"
+        f"{settings.jobs} at a time, records in {store.path}"
     )
     clock = Clock(left, settings.jobs)
     for stage in stages(left):
@@ -588,19 +588,22 @@ def work_off(unit: Unit, store: Store) -> None:
 
 
 def get_codes(spec: Representation, store: Store) -> dict[str, Floats]:
-    """Return codes of the clean and, if there are such, the noisy test images; make them first.
+    """Return codes of the clean and, if there are any, the noisy test images.
 
-    Codes that were stored and cannot be read are made again.
+    We compute them if they are not stored or cannot be read.
     """
     if spec.model == "raw":
         return {"clean": baselines.compute(spec).H}
-    record = store.find(spec.name)
-    if record is not None and store.has_arrays(record["arrays"]):
-        try:
-            return store.read_arrays(record["arrays"])
-        except RecordError as error:
-            print(f"note: {error}. It is computed again now", file=sys.stderr, flush=True)
-    return make_codes(spec, store)[0]
+    return stored(spec, store, "arrays") or make_codes(spec, store)[0]
+
+
+def stored(spec: Representation, store: Store, entry: str) -> dict[str, Floats] | None:
+    """Return the arrays that an entry of the record of codes names, if they can be read."""
+    try:
+        return store.read_arrays(store.find(spec.name), entry)
+    except RecordError as error:
+        print(f"note: {error}. It is computed again now", file=sys.stderr, flush=True)
+        return None
 
 
 def make_codes(spec: Representation, store: Store) -> tuple[dict[str, Floats], Floats | None]:
@@ -630,14 +633,8 @@ def make_codes(spec: Representation, store: Store) -> tuple[dict[str, Floats], F
 
 def get_weights(spec: Representation, store: Store) -> Floats:
     """Return the stored weights of a network; train it first if they are not there."""
-    record = store.find(spec.name)
-    if record is not None and store.has_arrays(record.get("weights")):
-        try:
-            weights: Floats = store.read_arrays(record["weights"])["params"]
-            return weights
-        except RecordError as error:
-            print(f"note: {error}. It is computed again now", file=sys.stderr, flush=True)
-    return cast(Floats, make_codes(spec, store)[1])
+    found = stored(spec, store, "weights")
+    return cast(Floats, make_codes(spec, store)[1]) if found is None else found["params"]
 
 
 class Beat:

@@ -1,20 +1,23 @@
-"""What a campaign keeps: one JSON record a run, named by the hash of the run's configuration.
+"""The records of a campaign: one line of ``records.jsonl`` for each run.
 
-A record is written whole or not at all, and the run it is of is not repeated. Tables and figures
-are made from records alone, so that a folder of them is all that a result needs.
+A record says what was run (its ``identity``, whose hash is its ``key``), and what came of it.
+Tables and figures are made from records alone, so the file is all that a result needs.
 
-Thousands of small files are packed into one, ``records.jsonl``: a line for each, an object with the
-``file`` that the record was in and the ``record``. Both forms are read, and a file of its own wins
-over a line of the same name.
+We append each record in one write, because a campaign that is killed must not lose what is
+finished. A line that the kill cut off is dropped when the next campaign starts. Of two lines with
+the same name the later one holds.
 """
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
+import os
 import platform
 import shutil
-from collections.abc import Callable, Mapping
+import zlib
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache, cached_property
@@ -23,124 +26,198 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+import numpy.typing as npt
 
 from ddnmf_np import __version__
 from ddnmf_np.errors import DataError, OutputError
-from ddnmf_np.experiments.assignments import unpack_labels
 from ddnmf_np.runs.environment import commit
 from ddnmf_np.system import json_text
 from ddnmf_np.system.archives import NpzArchive
-from ddnmf_np.system.files import atomic_write, atomic_write_text, make_folder, remove_unfinished
+from ddnmf_np.system.files import (
+    atomic_write,
+    atomic_write_text,
+    make_folder,
+    open_source,
+    remove_unfinished,
+)
 
 FORMAT = 1
-"""Number of the layout and meaning of a record; a reader leaves every other aside.
-
-It is part of the key, so that after a change of it every run is done anew.
-"""
+"""Number of the layout and meaning of a record. It is part of the key: a change invalidates all."""
 
 RECORD_BYTES = 2**20
-"""More than any record is long."""
+"""Upper bound of the size of a record."""
+
+MOST = 1e300
+"""Largest number in a record: sums and squares of such numbers have to stay finite."""
+
+SCORES = {"acc": (0.0, 1.0), "nmi": (0.0, 1.0), "ari": (-1.0, 1.0)}
+"""Every score with its range."""
 
 Record = dict[str, Any]
 Kind = Literal["codes", "clustering", "embedding"]
-
-FIELDS: dict[str, dict[str, Any]] = {
-    "codes": {
-        "seconds": (int, float),
-        "code": dict,
-        "losses": dict,
-        "reconstruction_error": dict,
-        "arrays": (str, type(None)),
-    },
-    "clustering": {"images": str, "method": str, "starts": int, "result": dict},
-    "embedding": {"images": str, "points": list, "labels": (list, type(None))},
-}
-"""What a record of each kind must have beside `COMMON`, with its types."""
-
-OPTIONAL: dict[str, dict[str, Any]] = {"clustering": {"assignment": str}}
-"""What a record may have; one that was written before there was such a thing is as valid."""
-
-RANGES = {"acc": (0.0, 1.0), "nmi": (0.0, 1.0), "ari": (-1.0, 1.0)}
-"""Every score, and between what it lies."""
-
-SCORES = tuple(RANGES)
-
-
-MOST = 1e300
-"""Largest number in a record: sums and squares of what is left have to stay finite."""
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) <= MOST
-
-
-def _between(low: float, high: float) -> Callable[[Any], bool]:
-    slack = 1e-9  # NMI of a perfect clustering may round to just above 1
-    return lambda value: _is_number(value) and low - slack <= value <= high + slack
-
-
-def _is_point(value: Any) -> bool:
-    return isinstance(value, list) and len(value) == 2 and all(map(_is_number, value))
-
-
-def _is_count(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
-
-
-def _numbers_by_name(value: Any) -> bool:
-    return isinstance(value, dict) and all(map(_is_number, value.values()))
-
-
-def _list_of(is_valid: Callable[[Any], bool]) -> Callable[[Any], bool]:
-    return lambda value: isinstance(value, list) and bool(value) and all(map(is_valid, value))
-
-
-ENTRIES: dict[str, dict[str, Callable[[Any], bool]]] = {
-    "codes": {
-        "code.unit_std": _list_of(_is_number),
-        "code.dead_units": _is_count,
-        "losses": _numbers_by_name,
-        "reconstruction_error": _numbers_by_name,
-    },
-    "clustering": {
-        **{f"result.{score}": _between(*ends) for score, ends in RANGES.items()},
-        **{
-            f"result.spread.{score}.{what}": _between(*ends)
-            for score, ends in RANGES.items()
-            for what in ("mean", "min", "max")
-        },
-        **{f"result.spread.{score}.std": _between(0.0, 1.0) for score in RANGES},
-        "result.bic": lambda value: value is None or _is_number(value),
-        "result.degenerate": lambda value: value is None or isinstance(value, str),
-        "result.cluster_sizes": _list_of(_is_count),
-    },
-    "embedding": {"points": _list_of(_is_point)},
-}
-"""What tables read inside the entries of a record, by its path, and what is valid there."""
-
-COMMON: dict[str, Any] = {
-    "identity": dict,
-    "dataset": str,
-    "model": str,
-    "seed": int,
-    "epochs": (int, type(None)),
-    "samples": (int, type(None)),
-    "noise_rate": (int, float),
-    "n_test": int,
-}
+Labels = npt.NDArray[np.integer[Any]]
+Check = Callable[[Any], bool]
 
 
 class RecordError(DataError):
     """A record that is corrupt, of another version, or not what its name says."""
 
 
-def key_of(identity: Mapping[str, Any]) -> str:
-    """Return the key of a run: 16 hexadecimal digits of the SHA-256 of its configuration.
+# -- what is valid ------------------------------------------------------------------------
 
-    Parameters
-    ----------
-    identity : mapping
-        Everything that the result depends on, in plain JSON types; their order is not part of it.
+
+def _is_a(*types: type) -> Check:
+    return lambda value: isinstance(value, types)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) <= MOST
+
+
+def _is_count(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+
+
+def _between(low: float, high: float) -> Check:
+    slack = 1e-9  # NMI of a perfect clustering may round to just above 1
+    return lambda value: _is_number(value) and low - slack <= value <= high + slack
+
+
+def _list_of(is_valid: Check) -> Check:
+    return lambda value: isinstance(value, list) and bool(value) and all(map(is_valid, value))
+
+
+def _is_point(value: Any) -> bool:
+    return _list_of(_is_number)(value) and len(value) == 2
+
+
+def _numbers_by_name(value: Any) -> bool:
+    return isinstance(value, dict) and all(map(_is_number, value.values()))
+
+
+NONE = type(None)
+
+COMMON: dict[str, Check] = {
+    "name": _is_a(str),
+    "identity": _is_a(dict),
+    "dataset": _is_a(str),
+    "model": _is_a(str),
+    "seed": _is_a(int),
+    "epochs": _is_a(int, NONE),
+    "samples": _is_a(int, NONE),
+    "noise_rate": _is_number,
+    "n_test": lambda value: _is_count(value) and value > 0,
+}
+"""Entries of every record, and what is valid there."""
+
+ENTRIES: dict[str, dict[str, Check]] = {
+    "codes": {
+        "seconds": _is_number,
+        "arrays": _is_a(str, NONE),
+        "code.unit_std": _list_of(_is_number),
+        "code.dead_units": _is_count,
+        "losses": _numbers_by_name,
+        "reconstruction_error": _numbers_by_name,
+    },
+    "clustering": {
+        "images": _is_a(str),
+        "method": _is_a(str),
+        "starts": _is_a(int),
+        **{f"result.{score}": _between(*ends) for score, ends in SCORES.items()},
+        **{
+            f"result.spread.{score}.{what}": _between(*ends)
+            for score, ends in SCORES.items()
+            for what in ("mean", "min", "max")
+        },
+        **{f"result.spread.{score}.std": _between(0.0, 1.0) for score in SCORES},
+        "result.bic": lambda value: value is None or _is_number(value),
+        "result.degenerate": _is_a(str, NONE),
+        "result.cluster_sizes": _list_of(_is_count),
+    },
+    "embedding": {
+        "images": _is_a(str),
+        "points": _list_of(_is_point),
+        "labels": _is_a(list, NONE),
+    },
+}
+"""Further entries of a record of each kind, by their path, and what is valid there."""
+
+_MISSING = object()
+
+
+def _entry(record: Record, place: str) -> Any:
+    """Return the entry at a path such as ``"result.acc"``, or `_MISSING`, which is never valid."""
+    value: Any = record
+    for name in place.split("."):
+        if not isinstance(value, dict) or name not in value:
+            return _MISSING
+        value = value[name]
+    return value
+
+
+def check(record: Any) -> Record:
+    """Return the record if it can be used; otherwise raise `RecordError` with the reason."""
+    if not isinstance(record, dict) or "format" not in record:
+        raise RecordError("is not a record of this package; move it elsewhere")
+    remedy = "delete the line, and the next run of the same command computes it again"
+    if record["format"] != FORMAT:
+        raise RecordError(
+            f"has format {record['format']!r} (ddnmf-np {record.get('version')}), and this version "
+            f"reads format {FORMAT}; read it with that version, or {remedy}"
+        )
+    kind = str(record.get("kind"))
+    if kind not in ENTRIES:
+        raise RecordError(f"has the unknown kind {record.get('kind')!r}; {remedy}")
+    for place, is_valid in (COMMON | ENTRIES[kind]).items():
+        if not is_valid(_entry(record, place)):
+            raise RecordError(f"has no valid {place!r}; {remedy}")
+    if "assignment" in record:
+        if not isinstance(record["assignment"], str):
+            raise RecordError(f"has no valid 'assignment'; {remedy}")
+        try:
+            unpack_labels(record["assignment"], record["n_test"])
+        except DataError as error:
+            raise RecordError(f"{error}; {remedy}") from error
+    key = key_of(record["identity"])
+    if record.get("key") != key or not record["name"].endswith(f"-{kind}-{key}"):
+        raise RecordError(f"its key is not that of its configuration (edited?); {remedy}")
+    return record
+
+
+# -- clusterings as text ------------------------------------------------------------------
+
+
+def pack_labels(labels: Labels) -> str:
+    """Return clusters (0 to 65,535) as text: base64 of zlib of one or two bytes a sample.
+
+    One byte is enough for 256 clusters. Raises `ValueError` for numbers out of range.
+    """
+    if labels.min() < 0 or labels.max() > 0xFFFF:
+        raise ValueError(f"clusters {labels.min()} to {labels.max()}; expected 0 to 65535")
+    packed = labels.astype("u1" if labels.max() < 256 else "<u2")
+    return base64.b64encode(zlib.compress(packed.tobytes(), 9)).decode("ascii")
+
+
+def unpack_labels(text: str, n: int) -> Labels:
+    """Return the clusters of ``n`` samples from their text, read only; else raise `DataError`."""
+    unpacker = zlib.decompressobj()
+    try:
+        # At most one byte too many: a few bytes may claim to stand for gigabytes.
+        packed = unpacker.decompress(base64.b64decode(text, validate=True), 2 * n + 1)
+    except (ValueError, OverflowError, MemoryError, zlib.error) as error:
+        raise DataError(f"an assignment of clusters cannot be read: {error}") from error
+    if not unpacker.eof or len(packed) not in (n, 2 * n):
+        raise DataError(f"an assignment of clusters is cut off, or not of {n} samples")
+    return np.frombuffer(packed, "u1" if len(packed) == n else "<u2")
+
+
+# -- names and the store ------------------------------------------------------------------
+
+
+def key_of(identity: Mapping[str, Any]) -> str:
+    """Return the key of a run: 16 hexadecimal digits of the SHA-256 of its identity.
+
+    The identity is everything that the result depends on, in plain JSON types, in any order.
     """
     text = json.dumps(
         {"format": FORMAT, **identity}, sort_keys=True, separators=(",", ":"), allow_nan=False
@@ -150,16 +227,16 @@ def key_of(identity: Mapping[str, Any]) -> str:
 
 @dataclass(frozen=True)
 class Name:
-    """How a record is found: what a person reads in its file name, and the key.
+    """Name of a record: a label that a person can read, the kind, and the key of the identity.
 
     Parameters
     ----------
     kind : {"codes", "clustering", "embedding"}
-        What the record is of.
+        Kind of the result.
     label : str
         Data set, model and so on, with hyphens.
     identity : mapping
-        See `key_of`.
+        Argument of `key_of`.
     """
 
     kind: Kind
@@ -168,185 +245,115 @@ class Name:
 
     @property
     def key(self) -> str:
-        """The hash of the identity."""
+        """Hash of the identity."""
         return key_of(self.identity)
 
     @property
-    def file(self) -> str:
-        """The name of its file."""
-        return f"{self.label}-{self.kind}-{self.key}.json"
+    def ending(self) -> str:
+        """The part of the name that does not depend on the label."""
+        return f"-{self.kind}-{self.key}"
 
-
-def check(record: Any, where: str, file: str, remedy: str) -> Record:
-    """Return what was read as a record, if it is one.
-
-    Parameters
-    ----------
-    record : Any
-        What was read.
-    where : str
-        What an error calls its place.
-    file : str
-        Name of its file, which has the key in it.
-    remedy : str
-        What can be done about a bad one.
-
-    Raises
-    ------
-    RecordError
-        If it cannot be used; the text names the place, the reason and the remedy.
-    """
-    if not isinstance(record, dict) or "format" not in record:
-        raise RecordError(f"{where}: is not a record of this package; move it elsewhere")
-    if record["format"] != FORMAT:
-        raise RecordError(
-            f"{where}: has format {record['format']!r} (ddnmf-np {record.get('version')}), and "
-            f"this version reads format {FORMAT}; read it with that version, or {remedy}"
-        )
-    kind = str(record.get("kind"))
-    if kind not in FIELDS:
-        raise RecordError(f"{where}: has the unknown kind {record.get('kind')!r}; {remedy}")
-    optional = {name: types for name, types in OPTIONAL.get(kind, {}).items() if name in record}
-    for name, types in (COMMON | FIELDS[kind] | optional).items():
-        if name not in record or not isinstance(record[name], types):
-            raise RecordError(f"{where}: has no valid {name!r}; {remedy}")
-    for place, is_valid in (ENTRIES[kind] | {"n_test": lambda value: value > 0}).items():
-        if not is_valid(_entry(record, place)):
-            raise RecordError(f"{where}: has no valid {place!r}; {remedy}")
-    if "assignment" in optional:
-        try:
-            unpack_labels(record["assignment"], record["n_test"])
-        except DataError as error:
-            raise RecordError(f"{where}: {error}; {remedy}") from error
-    if record.get("key") != key_of(record["identity"]) or record["key"] not in file:
-        raise RecordError(
-            f"{where}: its key is not that of its configuration (edited or renamed?); {remedy}"
-        )
-    return record
-
-
-_MISSING = object()
-
-
-def _entry(record: Record, place: str) -> Any:
-    """Return what is at a path such as ``"result.acc"``, or `_MISSING`, which is never valid."""
-    value: Any = record
-    for name in place.split("."):
-        if not isinstance(value, dict) or name not in value:
-            return _MISSING
-        value = value[name]
-    return value
+    def __str__(self) -> str:
+        return self.label + self.ending
 
 
 class Store:
-    """A folder with records, and ``codes/`` (arrays, too large to commit).
+    """A folder with ``records.jsonl``, and ``codes/`` (arrays, too large to commit).
 
     Parameters
     ----------
     folder : path_like
         Its place; `create` makes it.
-    warn : callable, optional
-        Called with a line of text for each record that is there and of no use.
-
-    Attributes
-    ----------
-    records : Path
-        The folder of records in a file each.
-    packed : Path
-        The file of packed records, if there is one.
-    codes : Path
-        The folder of arrays.
     """
 
-    def __init__(self, folder: str | Path, warn: Callable[[str], None] | None = None) -> None:
+    def __init__(self, folder: str | Path) -> None:
         self.folder = Path(folder)
-        self.records = self.folder / "records"
-        self.packed = self.folder / "records.jsonl"
+        self.path = self.folder / "records.jsonl"
         self.codes = self.folder / "codes"
-        self.warn = warn or (lambda text: None)
 
     def create(self) -> None:
         """Make the folders; raises `OutputError` if that is not possible."""
-        for path in (self.records, self.codes):
-            make_folder(path)
-
-    def remove_unfinished(self) -> None:
-        """Remove what a killed campaign was writing; only for who has the folder to itself."""
-        remove_unfinished(self.records, "*.json")
-        remove_unfinished(self.codes, "*.npz")
+        make_folder(self.codes)
 
     def is_empty(self) -> bool:
-        """Return whether there is no record at all, of use or not."""
-        return not self.packed.exists() and not any(self.records.glob("*.json"))
+        """Return whether no record was ever written."""
+        return not self.path.exists()
 
     # -- reading --------------------------------------------------------------------------
 
-    def read(self, path: Path) -> Record:
-        """Return a record from its file; raises `RecordError` as `check` does."""
-        remedy = "delete it, and the next run of the same command computes it again"
+    def _lines(self) -> Iterator[tuple[str, bytes]]:
+        """Yield each line that is not blank, with its place for messages."""
+        if self.is_empty():
+            return
         try:
-            record = json_text.read(path)
+            with open_source(self.path) as stream:
+                content = stream.read()
         except OSError as error:
-            raise RecordError(f"{path}: cannot be read: {error.strerror}; {remedy}") from error
-        except ValueError as error:  # not UTF-8, not JSON, or too long
-            raise RecordError(f"{path}: is not valid JSON: {error}; {remedy}") from error
-        return check(record, str(path), path.name, remedy)
+            raise RecordError(f"{self.path}: cannot be read: {error.strerror}") from error
+        for number, line in enumerate(content.splitlines(keepends=True), start=1):
+            if line.strip():
+                yield f"{self.path}: line {number}", line
 
     @cached_property
-    def _lines(self) -> tuple[dict[str, Record], list[str]]:
-        """The packed records by the name of their file, and what is wrong with the other lines."""
+    def _content(self) -> tuple[dict[str, Record], dict[str, str]]:
+        """The records by name, and the problems of the other lines by name (else by place)."""
         records: dict[str, Record] = {}
-        problems = []
+        problems: dict[str, str] = {}
         try:
-            lines = self.packed.read_bytes().splitlines() if self.packed.exists() else []
-        except OSError as error:
-            return {}, [f"{self.packed}: cannot be read: {error.strerror}"]
-        for number, line in enumerate(lines, start=1):
-            try:
-                file, record = _unpack(line, f"{self.packed}: line {number}")
-                if file in records:
-                    raise RecordError(
-                        f"{self.packed}: line {number}: {file} is in an earlier line too; delete "
-                        "one of the two"
-                    )
-                records[file] = record
-            except RecordError as error:
-                problems.append(str(error))
+            for place, line in self._lines():
+                name = place
+                try:
+                    found = json_text.parse(line)
+                    if isinstance(found, dict) and isinstance(found.get("name"), str):
+                        name = found["name"]
+                    records[name] = check(found)
+                    problems.pop(name, None)
+                except RecordError as error:
+                    records.pop(name, None)
+                    problems[name] = f"{place}: {name if name != place else ''} {error}"
+                except ValueError as error:  # not UTF-8, not JSON, or too long
+                    # Another process may be writing a last line that has no end yet.
+                    if line.endswith(b"\n"):
+                        problems[place] = f"{place}: is not valid JSON: {error}; delete the line"
+        except RecordError as error:
+            problems[str(self.path)] = str(error)
         return records, problems
 
     def find(self, name: Name) -> Record | None:
         """Return the record of a run, or None if there is none that can be used."""
-        path = self.records / name.file
-        if not path.exists():
-            return self._lines[0].get(name.file)
-        try:
-            return self.read(path)
-        except RecordError as error:
-            packed = self._lines[0].get(name.file)
-            instead = "It is computed again" if packed is None else "The packed one is taken"
-            self.warn(f"{error}. {instead} now")
-            return packed
+        return self._content[0].get(str(name))
 
     def load(self) -> tuple[list[Record], list[str]]:
-        """Return all records in the order of their names, and what is wrong with the others."""
-        found, problems = self._load()
-        return [record for _, record in sorted(found.items())], problems
-
-    def _load(self) -> tuple[dict[str, Record], list[str]]:
-        packed, bad_lines = self._lines
-        records, problems = dict(packed), list(bad_lines)
-        for path in sorted(self.records.glob("*.json")):
-            try:
-                records[path.name] = self.read(path)
-            except RecordError as error:
-                problems.append(str(error))
-        return records, problems
+        """Return all records in the order of their names, and the problems of the others."""
+        records, problems = self._content
+        return [record for _, record in sorted(records.items())], list(problems.values())
 
     # -- writing --------------------------------------------------------------------------
 
+    def tidy(self) -> list[str]:
+        """Remove what a killed campaign left unfinished, and return a note for each such line.
+
+        Lines that are not JSON go. Records that only another version can read stay. The caller
+        must have the folder to itself.
+        """
+        remove_unfinished(self.folder, self.path.name)
+        remove_unfinished(self.codes, "*.npz")
+        kept, notes = [], []
+        for place, line in self._lines():
+            try:
+                json_text.parse(line)
+                kept.append(line.strip() + b"\n")
+            except ValueError as error:
+                notes.append(f"{place}: is not valid JSON: {error}. It is computed again now")
+        if notes:
+            atomic_write_text(self.path, b"".join(kept).decode())
+        self.__dict__.pop("_content", None)
+        return notes
+
     def write(self, name: Name, content: Mapping[str, Any]) -> Record:
-        """Write the record of a run, and return it."""
+        """Append the record of a run, and return it; raises `OutputError` if the disk is full."""
         record = {
+            "name": str(name),
             "format": FORMAT,
             "kind": name.kind,
             "key": name.key,
@@ -357,65 +364,60 @@ class Store:
             **content,
         }
         # Not NaN, which is not JSON: whoever has one to store must say what it stands for.
-        text = json.dumps(record, indent=1, allow_nan=False)
-        atomic_write_text(self.records / name.file, text + "\n")
+        self._append(json.dumps(record, separators=(",", ":"), allow_nan=False).encode())
+        records, problems = self._content
+        records[str(name)] = record
+        problems.pop(str(name), None)
         return record
 
+    def _append(self, line: bytes) -> None:
+        """Write a line in one call, so that the lines of two processes do not mix."""
+        flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | getattr(os, "O_BINARY", 0)
+        try:
+            handle = os.open(self.path, flags, 0o666)
+            try:
+                # A full disk may have cut the last line off; this one must not continue it.
+                size = os.fstat(handle).st_size
+                os.lseek(handle, max(size - 1, 0), os.SEEK_SET)
+                line = (b"" if os.read(handle, 1) in (b"", b"\n") else b"\n") + line + b"\n"
+                if os.write(handle, line) < len(line):
+                    raise OSError("no space left on the disk")
+                os.fsync(handle)
+            finally:
+                os.close(handle)
+        except OSError as error:
+            raise OutputError(
+                f"{self.path}: cannot be written: {error.strerror or error}; make room, and the "
+                "same command goes on"
+            ) from error
+
     def adopt(self, name: Name, content: Mapping[str, Any]) -> Record | None:
-        """Write a run's record from the one that it has under another label, if it has one.
+        """Write a run's record from the record of the same run under another label, if any.
 
         Parameters
         ----------
         name : Name
-            Whose record is to be.
+            Name of the new record.
         content : mapping
-            What is another in it.
+            Entries that differ in it.
 
         Returns
         -------
         dict or None
             The new record: what was measured, and when and by which version, is as it was.
         """
-        ending = f"-{name.kind}-{name.key}.json"
-        files = {path.name for path in self.records.glob(f"*{ending}")}
-        files |= {file for file in self._lines[0] if file.endswith(ending)}
-        for file in sorted(files - {name.file}):
-            label = file.removesuffix(ending)
-            twin = self.find(Name(name.kind, label, name.identity))
-            if twin is not None:
-                return self.write(name, {**twin, **content})
+        for other in sorted(self._content[0]):
+            if other.endswith(name.ending) and other != str(name):
+                twin = self._content[0][other]
+                return self.write(name, {**twin, **content, "name": str(name)})
         return None
 
-    def pack(self) -> tuple[int, list[str]]:
-        """Write every record into the one packed file; the others stay where they are.
-
-        Returns
-        -------
-        tuple of int and list of str
-            How many there are, and what is wrong with those that are left out.
-
-        Raises
-        ------
-        RecordError
-            If the packed file there is has a line of no use: it would be lost.
-        OutputError
-            If the file cannot be written.
-        """
-        if self._lines[1]:
-            raise RecordError(f"{self._lines[1][0]}. Nothing is packed: that line would be lost")
-        found, problems = self._load()
-        lines = (
-            json.dumps({"file": file, "record": record}, sort_keys=True, separators=(",", ":"))
-            for file, record in sorted(found.items())
-        )
-        atomic_write_text(self.packed, "".join(f"{line}\n" for line in lines))
-        del self._lines  # read it again
-        return len(found), problems
+    # -- arrays ---------------------------------------------------------------------------
 
     def check_room(self, n_values: int) -> None:
         """Raise `OutputError` if so many values in float64 and a record would not fit on the disk.
 
-        A run that cannot be kept is hours of work for nothing.
+        We ask before the run, because a run that cannot be kept is hours of work for nothing.
         """
         needed, free = 8 * n_values + RECORD_BYTES, shutil.disk_usage(self.folder).free
         if free < needed:
@@ -425,26 +427,25 @@ class Store:
             )
 
     def write_arrays(self, name: Name, suffix: str, arrays: Mapping[str, Any]) -> str:
-        """Write arrays beside a record, before it; return the file's name."""
+        """Write the arrays of a record, before the record; return the file's name."""
         file = f"{name.label}-{name.key}{suffix}.npz"
         with atomic_write(self.codes / file) as stream:
-            # A name that is a variable, since NumPy's own arguments share the keywords.
+            # A mapping, since NumPy's own arguments share the keywords.
             np.savez(stream, allow_pickle=False, **arrays)
         return file
 
-    def has_arrays(self, file: str | None) -> bool:
-        """Return whether the arrays of that name are there."""
-        return file is not None and (self.codes / file).is_file()
-
-    def read_arrays(self, name: str) -> dict[str, Any]:
-        """Return the arrays of a file.
+    def read_arrays(self, record: Record | None, entry: str) -> dict[str, Any] | None:
+        """Return the arrays that an entry of a record names; None if they are not there.
 
         Raises
         ------
         RecordError
-            If it cannot be read.
+            If they are there and cannot be read.
         """
-        path = self.codes / name
+        file = None if record is None else record.get(entry)
+        if file is None or not (self.codes / file).is_file():
+            return None
+        path = self.codes / file
         try:
             with NpzArchive(path) as archive:
                 return {key: archive.read(key) for key in archive.keys}
@@ -453,20 +454,6 @@ class Store:
                 f"{path}: cannot be read ({type(error).__name__}: {error}); delete it, and the "
                 "next run of the same command computes it again"
             ) from error
-
-
-def _unpack(line: bytes, where: str) -> tuple[str, Record]:
-    """Return file name and record of a packed line; raises `RecordError` if it is of no use."""
-    remedy = "delete the line, and the next run of the same command computes it again"
-    try:
-        entry = json_text.parse(line)
-        file, record = entry["file"], entry["record"]
-        if not isinstance(file, str) or Path(file).name != file:
-            raise ValueError(f"{file!r} is no name of a file")
-    except (ValueError, TypeError, KeyError) as error:
-        text = f"no {error}" if isinstance(error, KeyError) else str(error)
-        raise RecordError(f"{where}: is not a packed record: {text}; {remedy}") from error
-    return file, check(record, where, file, remedy)
 
 
 @cache

@@ -5,10 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 
 import numpy as np
 import numpy.typing as npt
 from scipy import stats
+from sklearn.metrics import adjusted_rand_score
 
 RESAMPLES = 20_000
 _ALL_RESAMPLES = 6
@@ -152,3 +154,9 @@ def bootstrap_interval(values: npt.ArrayLike, level: float = 0.95) -> tuple[floa
     tail = (1.0 - level) / 2.0
     low, high = np.quantile(means, [tail, 1.0 - tail])
     return float(low), float(high)
+
+
+def stability(assignments: Sequence[npt.ArrayLike]) -> float | None:
+    """Return the mean adjusted Rand index over all pairs of clusterings; None below two."""
+    pairs = [float(adjusted_rand_score(a, b)) for a, b in combinations(assignments, 2)]
+    return math.fsum(pairs) / len(pairs) if pairs else None

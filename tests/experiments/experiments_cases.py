@@ -4,6 +4,7 @@ import json
 import os
 import signal
 from dataclasses import dataclass
+from fnmatch import fnmatch
 
 from ddnmf_np.experiments.__main__ import main
 from ddnmf_np.experiments.baselines import Source
@@ -31,8 +32,22 @@ def command(folder, *words, places=PLACES, options=OPTIONS):
 
 
 def records_of(folder):
-    """Return the bytes of every record by file name."""
-    return {path.name: path.read_bytes() for path in (folder / "records").iterdir()}
+    """Return the line of every record by its name; of two with one name, the later."""
+    path = folder / "records.jsonl"
+    lines = path.read_bytes().splitlines(keepends=True) if path.exists() else []
+    # A last line without its end is being written.
+    return {json.loads(line)["name"]: line for line in lines if line.endswith(b"\n")}
+
+
+def drop(folder, pattern):
+    """Remove the records whose names match, and return them."""
+    path = folder / "records.jsonl"
+    names = [name for name in records_of(folder) if fnmatch(name, pattern)]
+    assert names
+    lines = path.read_bytes().splitlines(keepends=True)
+    gone = [any(f'"{name}"'.encode() in line for name in names) for line in lines]
+    path.write_bytes(b"".join(line for line, out in zip(lines, gone, strict=True) if not out))
+    return [json.loads(line) for line, out in zip(lines, gone, strict=True) if out]
 
 
 def clustering(model="ae1", seed=0, acc=0.5, **more):
@@ -42,6 +57,7 @@ def clustering(model="ae1", seed=0, acc=0.5, **more):
     dataset, images = more.pop("dataset", "mnist"), more.pop("images", "clean")
     identity = {"made up": [model, seed, method, dataset, images, noise_rate, more]}
     record = {
+        "name": f"{model}-{seed}-clustering-{key_of(identity)}",
         "format": FORMAT,
         "kind": "clustering",
         "key": key_of(identity),
@@ -76,6 +92,7 @@ def codes(model="recipe-demo", seed=0, **more):
     """Return a record of codes that nobody has computed."""
     identity = {"made up codes": [model, seed, more]}
     record = {
+        "name": f"{model}-{seed}-codes-{key_of(identity)}",
         "format": FORMAT,
         "kind": "codes",
         "key": key_of(identity),
@@ -97,8 +114,7 @@ def codes(model="recipe-demo", seed=0, **more):
 
 
 def write(store, *records):
-    """Write records to a file each."""
+    """Append records to the store's file."""
     store.create()
-    for record in records:
-        name = f"{record['model']}-{record['seed']}-{record['kind']}-{record['key']}.json"
-        (store.records / name).write_text(json.dumps(record))
+    with store.path.open("a") as stream:
+        stream.writelines(json.dumps(record) + "\n" for record in records)

@@ -13,7 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from experiments_cases import FLAGS, OPTIONS, PLACES, Deadly, command, records_of
+from experiments_cases import FLAGS, OPTIONS, PLACES, Deadly, command, drop, records_of
 
 from ddnmf_np.errors import UsageError
 from ddnmf_np.experiments import baselines, campaign, figures
@@ -82,7 +82,7 @@ def test_records_hold_what_a_result_needs(finished):
 
 def test_table_is_written_and_made_again_from_the_records_alone(finished, tmp_path):
     table = finished / "tables" / "table1.md"
-    copy(finished / "records", tmp_path / "records")
+    shutil.copy(finished / "records.jsonl", tmp_path)
     assert main(["report", "--output", str(tmp_path)]) == 0
     assert (tmp_path / "tables" / "table1.md").read_bytes() == table.read_bytes()
     assert "Table 1: MNIST, 360 test images" in table.read_text()
@@ -127,56 +127,56 @@ def test_a_campaign_that_was_killed_goes_on_where_it_was(tmp_path, monkeypatch, 
 
 def test_a_clustering_that_is_missing_needs_no_second_training(finished, tmp_path, computed):
     folder = copy(finished, tmp_path)
-    [gone] = (folder / "records").glob("mnist-ae1-seed0-gmm-spherical-*.json")
-    expected = json.loads(gone.read_text())["result"]
-    gone.unlink()
+    [gone] = drop(folder, "mnist-ae1-seed0-gmm-spherical-*")
+    expected = gone["result"]
     assert command(folder, *ONE) == 0
     assert computed == []
-    found = json.loads(gone.read_text())["result"]
+    found = json.loads(records_of(folder)[gone["name"]])["result"]
     assert {**found, "seconds": 0} == {**expected, "seconds": 0}
 
 
-@pytest.mark.parametrize("part", ["-", "-kmeans-"])
-def test_a_damaged_record_is_named_and_computed_again(finished, tmp_path, capsys, part):
+@pytest.mark.parametrize("damage", ["cut off", "edited"])
+@pytest.mark.parametrize("part", ["-codes-", "-kmeans-"])
+def test_a_damaged_record_is_named_and_computed_again(finished, tmp_path, capsys, part, damage):
     folder = copy(finished, tmp_path)
-    pattern = f"mnist-ae1-seed1{part}*.json" if part != "-" else "mnist-ae1-seed1-codes-*.json"
-    [path] = (folder / "records").glob(pattern)
-    path.write_text("{")
+    [gone] = drop(folder, f"mnist-ae1-seed1{part}*")
+    path = folder / "records.jsonl"
+    if part == "-codes-":  # needed only where something is missing that is made of it
+        drop(folder, "mnist-ae1-seed1-gmm-spherical-*")
+    line = json.dumps(gone | {"n_test": 0}) if damage == "edited" else json.dumps(gone)[:-9]
+    path.write_text(f"{line}\n{path.read_text()}")
     assert main(["report", "--output", str(folder)]) == 1
-    assert path.name in capsys.readouterr().out
-    if part == "-":  # needed only where something is missing that is made of it
-        next((folder / "records").glob("mnist-ae1-seed1-gmm-spherical-*.json")).unlink()
+    assert "records.jsonl: line 1: " in capsys.readouterr().out
     assert command(folder, *ONE) == 0
-    assert json.loads(path.read_text())["format"] == 1
+    assert json.loads(records_of(folder)[gone["name"]])["n_test"] == 360
 
 
 def test_a_record_of_another_version_is_named_and_left_alone(finished, tmp_path, capsys):
     folder = copy(finished, tmp_path)
-    stranger = folder / "records" / "mnist-ae1-seed0-codes-0123456789abcdef.json"
-    stranger.write_text(json.dumps({"format": 0, "version": "0.0.1"}))
+    name = "mnist-ae1-seed0-codes-0123456789abcdef"
+    stranger = json.dumps({"name": name, "format": 0, "version": "0.0.1"})
+    path = folder / "records.jsonl"
+    path.write_text(stranger + "\n{\n" + path.read_text())  # what is not JSON goes
     assert command(folder, *ONE) == 1
     out = capsys.readouterr().out
-    assert "has format 0 (ddnmf-np 0.0.1)" in out
-    assert stranger.name in out
-    assert stranger.exists()
+    assert f"{name} has format 0 (ddnmf-np 0.0.1)" in out
+    assert path.read_text().startswith(stranger + '\n{"name"')
 
 
 def test_damaged_codes_are_computed_again(finished, tmp_path, computed):
     folder = copy(finished, tmp_path)
     [codes] = (folder / "codes").glob("mnist-ae1-seed0-*.npz")
     codes.write_bytes(codes.read_bytes()[:100])
-    next((folder / "records").glob("mnist-ae1-seed0-kmeans-*.json")).unlink()
+    drop(folder, "mnist-ae1-seed0-kmeans-*")
     assert command(folder, *ONE) == 0
     assert computed == ["mnist-ae1-seed0"]
 
 
 def test_weights_that_are_gone_are_made_again(finished, tmp_path, computed):
     folder = copy(finished, tmp_path)
-    for path in [
-        *(folder / "codes").glob("*seed0*"),
-        *(folder / "records").glob("*ae2-nmf-seed0*"),
-    ]:
+    for path in (folder / "codes").glob("*seed0*"):
         path.unlink()
+    drop(folder, "*ae2-nmf-seed0*")
     assert command(folder, *ONE) == 0
     assert sorted(computed) == ["mnist-ae2-nmf-seed0", "mnist-ae2-seed0"]
 
@@ -290,38 +290,16 @@ def test_table_3_may_have_fewer_training_images_and_is_no_part_of_table_1(tmp_pa
     assert len(scored) == 2 + 3 + 6 + 6  # codes twice; table 1, and table 3 twice
 
 
-def test_what_is_packed_is_not_repeated_and_makes_the_same_tables(finished, tmp_path, computed):
-    store = Store(copy(finished, tmp_path / "all"))
-    before, _ = store.load()
-    assert main(["pack", "--output", str(store.folder)]) == 0
-    folder = tmp_path / "packed"
-    folder.mkdir()
-    (folder / "records.jsonl").write_bytes(store.packed.read_bytes())
-    assert main(["report", "--output", str(folder)]) == 0
-    tables = [home / "tables" / "table1.md" for home in (folder, finished)]
-    assert tables[0].read_bytes() == tables[1].read_bytes()
-    assert command(folder, *ONE) == 0
+def test_the_file_of_records_alone_is_not_repeated(finished, tmp_path, computed):
+    shutil.copy(finished / "records.jsonl", tmp_path)
+    before = records_of(tmp_path)
+    assert command(tmp_path, *ONE) == 0
     assert computed == []
-    assert list((folder / "records").iterdir()) == []
-    assert Store(folder).load()[0] == before
-    # What is made of something that is not there (weights are not packed) needs it again.
-    lines = store.packed.read_bytes().splitlines(keepends=True)
-    (folder / "records.jsonl").write_bytes(
-        b"".join(line for line in lines if b"mnist-ae2-nmf-seed0" not in line)
-    )
-    assert command(folder, *ONE) == 0
+    assert records_of(tmp_path) == before
+    # Without the stored weights, what continues from them needs the network again.
+    drop(tmp_path, "mnist-ae2-nmf-seed0*")
+    assert command(tmp_path, *ONE) == 0
     assert sorted(computed) == ["mnist-ae2-nmf-seed0", "mnist-ae2-seed0"]
-
-
-def test_packing_fills_pages_too_if_asked(finished, tmp_path, capsys):
-    folder = copy(finished / "records", tmp_path / "records").parent
-    page = tmp_path / "page.md"
-    page.write_text("<!-- experiments table1 -->\n<!-- /experiments -->\n")
-    assert main(["pack", "--output", str(folder)]) == 0
-    assert "packed: 80 records" in capsys.readouterr().out
-    assert not (folder / "tables").exists()
-    assert main(["pack", "--output", str(folder), "--into", str(page)]) == 0
-    assert "### Table 1" in page.read_text()
 
 
 def test_a_page_with_a_bad_place_is_a_failure_and_unchanged(finished, tmp_path, capsys):
@@ -337,11 +315,9 @@ def test_weights_that_are_damaged_are_made_again(finished, tmp_path, computed):
     folder = copy(finished, tmp_path)
     [weights] = (folder / "codes").glob("mnist-ae2-seed0-*-weights.npz")
     weights.write_bytes(weights.read_bytes()[:100])
-    for path in [
-        *(folder / "codes").glob("*ae2-nmf-seed0*"),
-        *(folder / "records").glob("*ae2-nmf-seed0*"),
-    ]:
+    for path in (folder / "codes").glob("*ae2-nmf-seed0*"):
         path.unlink()
+    drop(folder, "*ae2-nmf-seed0*")
     assert command(folder, *ONE) == 0
     assert sorted(computed) == ["mnist-ae2-nmf-seed0", "mnist-ae2-seed0"]
 
@@ -395,10 +371,8 @@ def test_report_puts_tables_into_a_text(finished, tmp_path):
         (["table1", "--seeds", ""], "seeds is ''"),
         (["table1", "--networks", "ae3"], "network 'ae3' is unknown; did you mean 'ae"),
         (["table1", "--datasets", "minst"], "invalid choice: 'minst'"),
-        (["table1", "report"], "report is a command of its own"),
-        (["pack", "recipe"], "pack is a command of its own"),
+        (["table1", "report"], "report is a command by itself"),
         (["ablations"], "'ablations' is unknown; did you mean 'ablation'?"),
-        (["pack"], "has no records"),
         (["table1", "--seeds=-1,"], "seed is -1"),
         (["table1", "--seeds", "100000000000"], "seeds is 100000000000; give at most 10000"),
         (["table1", "--seeds", "10001"], "give at most 10000"),
@@ -519,26 +493,22 @@ def test_killed_at_any_moment_and_restarted_it_ends_where_it_would_have_ended(tm
         line = [sys.executable, "-c", code, "table1", "--seeds", "2", "--jobs", "2", *FLAGS]
         return subprocess.Popen([*line, "--output", str(output)], stdout=subprocess.DEVNULL)
 
-    def finished():
-        # What is being written has another name, and may be gone once it is looked at.
-        return {path.name: path.read_bytes() for path in records.glob("*.json")}
-
     whole, folder = tmp_path / "whole", tmp_path / "killed"
     with start(whole) as running:
         assert running.wait() == 0
     total = len(records_of(whole))
-    records, kept, rng = folder / "records", {}, random.Random(0)
+    kept, rng = {}, random.Random(0)
     for share in (0.1, 0.6):
         with start(folder) as running:
             try:
-                while len(finished()) <= share * total:
+                while len(records_of(folder)) <= share * total:
                     assert running.poll() is None
                     time.sleep(0.01)
                 time.sleep(rng.uniform(0.0, 0.1))
             finally:
                 running.send_signal(signal.SIGKILL)
         time.sleep(1.0)  # its workers end by themselves
-        found = finished()
+        found = records_of(folder)
         assert all(json.loads(text) for text in found.values())
         assert kept.items() <= found.items()
         kept = found
@@ -604,9 +574,10 @@ def test_two_campaigns_are_not_in_one_folder_at_a_time(tmp_path, capsys):
 
 
 def test_what_a_killed_campaign_was_writing_goes(tmp_path):
-    for folder, name in (("records", "x.json"), ("codes", "x.npz")):
-        (tmp_path / folder).mkdir()
-        (tmp_path / folder / f".{name}.{'0' * 16}").touch()
+    (tmp_path / "codes").mkdir()
+    for name in ("records.jsonl", "codes/x.npz"):
+        path = tmp_path / name
+        path.with_name(f".{path.name}.{'0' * 16}").touch()
     assert command(tmp_path, "table1", "--networks", "raw", "--seeds", "1") == 0
     assert not list(tmp_path.rglob(".*"))
 

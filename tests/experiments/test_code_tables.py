@@ -10,9 +10,8 @@ from experiments_cases import clustering, codes
 from ddnmf_np.evaluation.clustering import cluster, score_clustering
 from ddnmf_np.evaluation.metrics import scores
 from ddnmf_np.experiments.agreement import stability_table
-from ddnmf_np.experiments.assignments import pack_labels
 from ddnmf_np.experiments.codes import CODE_MODELS, code_table
-from ddnmf_np.experiments.records import Store
+from ddnmf_np.experiments.records import Store, pack_labels
 from ddnmf_np.experiments.starts import within_seed_std
 
 RESULTS = Path(__file__).parents[2] / "notebooks" / "results"

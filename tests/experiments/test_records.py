@@ -5,11 +5,12 @@ import json
 import numpy as np
 import pytest
 from experiments_cases import clustering, codes, write
+from joblib import Parallel, delayed
 
 from ddnmf_np.config import Config
+from ddnmf_np.errors import OutputError
 from ddnmf_np.experiments import records
 from ddnmf_np.experiments.__main__ import main
-from ddnmf_np.experiments.assignments import pack_labels
 from ddnmf_np.experiments.baselines import (
     OPTIONS_SINCE,
     DataInfo,
@@ -17,7 +18,7 @@ from ddnmf_np.experiments.baselines import (
     Source,
     identity_of,
 )
-from ddnmf_np.experiments.records import Name, RecordError, Store, key_of
+from ddnmf_np.experiments.records import Name, RecordError, Store, key_of, pack_labels
 
 INFO = DataInfo(Source("mnist", "digits"), "hash", 100, 50, 64, 10)
 CONTENT = {
@@ -35,56 +36,68 @@ def store(tmp_path):
     return store
 
 
+def again(store):
+    """Return the store as another process sees it."""
+    return Store(store.folder)
+
+
 def test_a_record_comes_back_and_leaves_no_other_file(store):
     store.write(NAME, CONTENT)
-    assert [path.name for path in store.records.iterdir()] == [NAME.file]
+    assert [path.name for path in store.folder.iterdir() if path.is_file()] == ["records.jsonl"]
     found = store.find(NAME)
     assert found["result"] == CONTENT["result"]
     assert found["identity"] == {"a": 1}
     assert found["format"] == records.FORMAT
-    assert store.load() == ([found], [])
+    assert store.load() == again(store).load() == ([found], [])
 
 
 def test_what_is_not_there_is_none(store):
     assert store.find(NAME) is None
+    assert store.load() == ([], [])
 
 
 @pytest.mark.parametrize(
     ("damage", "text"),
     [
-        (lambda path: path.write_text(path.read_text()[:-40]), "not valid JSON"),
-        (lambda path: path.write_bytes(b"\xff\xfe"), "not valid JSON"),
-        (lambda path: path.write_text("[1]"), "not a record"),
-        (lambda path: edit(path, format=99, version="9.9"), r"format 99 \(ddnmf-np 9\.9\)"),
-        (lambda path: edit(path, kind="poem"), "unknown kind 'poem'"),
-        (lambda path: edit(path, seed="0"), "no valid 'seed'"),
-        (lambda path: edit(path, identity={"a": 2}), "not that of its configuration"),
-        (lambda path: edit(path, assignment=5), "no valid 'assignment'"),
-        (lambda path: edit(path, assignment="eJw="), "assignment of clusters"),
-        (lambda path: edit(path, assignment=pack_labels(np.arange(2))), "not of 9 samples"),
-        (lambda path: edit(path, assignment=pack_labels(np.arange(2)), n_test=2**63), "clusters"),
-        (lambda path: edit(path, result={"acc": float("nan")}), "there is no NaN in it"),
+        (lambda line: line[:-40], "not valid JSON"),
+        (lambda line: b"\xff\xfe", "not valid JSON"),
+        (lambda line: b"[1]", "not a record"),
+        (lambda line: edit(line, format=99, version="9.9"), r"format 99 (ddnmf-np 9.9)"),
+        (lambda line: edit(line, kind="poem"), "unknown kind 'poem'"),
+        (lambda line: edit(line, seed="0"), "no valid 'seed'"),
+        (lambda line: edit(line, name=5), "no valid 'name'"),
+        (lambda line: edit(line, identity={"a": 2}), "not that of its configuration"),
+        (lambda line: edit(line, assignment=5), "no valid 'assignment'"),
+        (lambda line: edit(line, assignment="eJw="), "assignment of clusters"),
+        (lambda line: edit(line, assignment=pack_labels(np.arange(2))), "not of 9 samples"),
+        (lambda line: edit(line, assignment=pack_labels(np.arange(2)), n_test=2**63), "clusters"),
+        (lambda line: edit(line, result={"acc": float("nan")}), "there is no NaN in it"),
     ],
 )
-def test_a_record_of_no_use_is_named_with_the_remedy_and_does_not_stop_the_others(
+def test_a_line_of_no_use_is_named_with_the_remedy_and_does_not_stop_the_others(
     store, damage, text
 ):
-    other = store.write(Name("clustering", "other", {"b": 1}), CONTENT)
     store.write(NAME, CONTENT)
-    damage(store.records / NAME.file)
-    found, [problem] = store.load()
+    line = store.path.read_bytes()
+    other = store.write(Name("clustering", "other", {"b": 1}), CONTENT)
+    store.path.write_bytes(store.path.read_bytes().replace(line, damage(line.strip()) + b"\n"))
+    found, [problem] = again(store).load()
     assert found == [other]
-    assert NAME.file in problem
-    with pytest.raises(RecordError, match=text):
-        store.read(store.records / NAME.file)
-    said = []
-    assert Store(store.folder, said.append).find(NAME) is None
-    assert len(said) == 1
-    assert "computed again" in said[0]
+    assert problem.startswith(f"{store.path}: line 1: ")
+    assert text in problem
+    assert "delete the line" in problem or "move it elsewhere" in problem
+    assert again(store).find(NAME) is None
+    # Computed again, it takes the place of the damaged record if that still says its name.
+    writer = again(store)
+    notes = writer.tidy()
+    writer.write(NAME, CONTENT)
+    assert len(again(store).load()[0]) == 2
+    assert all("computed again" in note for note in notes)
+    assert bool(notes) == ("JSON" in text or "NaN" in text)
 
 
-def edit(path, **changes):
-    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+def edit(line, **changes):
+    return json.dumps(json.loads(line) | changes).encode()
 
 
 @pytest.mark.parametrize(
@@ -139,127 +152,115 @@ def test_a_damaged_entry_is_named_and_the_tables_are_made_of_the_rest(
 def test_what_is_not_finite_is_not_written(store):
     with pytest.raises(ValueError, match="JSON"):
         store.write(NAME, CONTENT | {"result": {"acc": float("nan")}})
-    assert list(store.records.iterdir()) == []
+    assert store.is_empty()
 
 
-# -- packed records -----------------------------------------------------------------------
+# -- the file -----------------------------------------------------------------------------
 
 
 @pytest.fixture
-def packed(store):
-    """A store of three packed records, and no others."""
+def three(store):
+    """A store of three records."""
     for number in range(3):
-        store.write(Name("clustering", f"name{number}", {"b": number}), CONTENT)
-    assert store.pack() == (3, [])
-    for path in store.records.iterdir():
-        path.unlink()
-    return Store(store.folder)
+        store.write(name_of(number), CONTENT)
+    return store
 
 
 def name_of(number):
     return Name("clustering", f"name{number}", {"b": number})
 
 
-def test_packed_records_are_what_they_were(store):
-    for number in (1, 0):
-        store.write(name_of(number), CONTENT)
-    before = store.load()
-    assert store.pack() == (2, [])
-    for path in store.records.iterdir():
-        path.unlink()
-    after = Store(store.folder)
-    assert after.load() == before
-    assert after.find(name_of(1)) == before[0][1]
-    assert after.find(name_of(2)) is None
-    assert not after.is_empty()
+def test_of_two_records_with_one_name_the_later_holds(three):
+    new = three.write(name_of(1), CONTENT | {"seed": 5})
+    assert three.find(name_of(1)) == again(three).find(name_of(1)) == new
+    assert len(again(three).load()[0]) == 3
 
 
-def test_packing_is_a_line_a_record_in_the_order_of_names_and_the_same_each_time(packed):
-    content = packed.packed.read_bytes()
-    lines = [json.loads(line) for line in content.splitlines()]
-    assert [line["file"] for line in lines] == [name_of(number).file for number in range(3)]
-    assert content == "".join(
-        json.dumps(line, sort_keys=True, separators=(",", ":")) + "\n" for line in lines
-    ).encode("ascii")
-    packed.pack()
-    assert packed.packed.read_bytes() == content
-    shuffled = {key: lines[0]["record"][key] for key in reversed(lines[0]["record"])}
-    (packed.records / lines[0]["file"]).write_text(json.dumps(shuffled, indent=3))
-    assert packed.pack() == (3, [])
-    assert packed.packed.read_bytes() == content
+def test_a_record_that_is_computed_again_clears_the_problem_of_the_old_one(three):
+    lines = three.path.read_bytes().splitlines()
+    three.path.write_bytes(b"\n".join([edit(lines[1], seed="5"), lines[0], b"", lines[2], b""]))
+    [problem] = again(three).load()[1]
+    assert "line 1: name1-clustering-" in problem
+    assert again(three).find(name_of(1)) is None
+    again(three).write(name_of(1), CONTENT)
+    assert again(three).load()[1] == []
 
 
-def test_a_file_of_its_own_wins(packed):
-    new = packed.write(name_of(1), CONTENT | {"seed": 5})
-    assert packed.find(name_of(1)) == new
-    assert packed.load()[0][1] == new
-    assert packed.pack() == (3, [])
-    (packed.records / name_of(1).file).unlink()
-    assert packed.find(name_of(1)) == new  # read again, by the same store
+@pytest.mark.parametrize("cut", [1, 40])
+def test_a_last_line_that_was_cut_off_goes_and_the_others_are_as_they_were(three, cut):
+    content = three.path.read_bytes()
+    lines = content.splitlines(keepends=True)
+    three.path.write_bytes(content[:-cut])
+    reader = again(three)
+    assert len(reader.load()[0]) == (3 if cut == 1 else 2)
+    assert reader.load()[1] == []  # another process may be writing it
+    notes = reader.tidy()
+    assert len(notes) == (cut > 1)
+    assert len(reader.load()[0]) == (3 if cut == 1 else 2)
+    reader.write(name_of(7), CONTENT)
+    found = three.path.read_bytes().splitlines(keepends=True)
+    assert found[:2] == lines[:2]
+    assert len(found) == (4 if cut == 1 else 3)
+    assert again(three).load()[1] == []
 
 
-def test_a_damaged_file_does_not_hide_the_packed_record(packed):
-    said = []
-    store = Store(packed.folder, said.append)
-    (store.records / name_of(1).file).write_text("{")
-    assert store.find(name_of(1))["identity"] == {"b": 1}
-    assert "The packed one is taken" in said[0]
-    records, [problem] = store.load()
-    assert len(records) == 3
-    assert name_of(1).file in problem
+def test_a_record_does_not_continue_a_line_that_a_full_disk_cut_off(three):
+    three.path.write_bytes(three.path.read_bytes()[:-30])
+    three.write(name_of(8), CONTENT)
+    assert again(three).find(name_of(8)) is not None
+    assert len(again(three).load()[1]) == 1
 
 
-@pytest.mark.parametrize(
-    ("line", "text"),
-    [
-        (b"{", "is not a packed record"),
-        (b"\xff", "is not a packed record"),
-        (b"[1]", "is not a packed record"),
-        (b'{"file": "a"}', "no 'record'"),
-        (b'{"file": "../a", "record": {}}', "no name of a file"),
-        (b'{"file": "a", "record": {"format": 99, "version": "9"}}', "has format 99"),
-        (None, "is in an earlier line too"),
-    ],
-)
-def test_a_line_of_no_use_is_named_by_its_number_and_the_rest_is_used(packed, line, text):
-    lines = packed.packed.read_bytes().splitlines()
-    lines.insert(1, lines[0] if line is None else line)
-    content = b"\n".join(lines)
-    packed.packed.write_bytes(content)
-    records, [problem] = Store(packed.folder).load()
-    assert len(records) == 3
-    assert "records.jsonl: line 2: " in problem
-    assert text in problem
-    with pytest.raises(RecordError, match=r"line 2.* would be lost"):
-        Store(packed.folder).pack()
-    assert packed.packed.read_bytes() == content
+def test_a_full_disk_is_one_error(three, monkeypatch):
+    monkeypatch.setattr(records.os, "write", lambda handle, line: len(line) - 1)
+    with pytest.raises(OutputError, match="no space left"):
+        three.write(name_of(9), CONTENT)
+    assert three.find(name_of(9)) is None
 
 
-def test_what_cannot_be_packed_is_named_and_left_out(packed):
-    bad = packed.records / "bad.json"
-    bad.write_text("{")
-    number, [problem] = packed.pack()
-    assert number == 3
-    assert "bad.json" in problem
-    assert bad.exists()
+def test_records_of_processes_that_write_at_once_do_not_mix(tmp_path):
+    text = "x" * 100_000  # many pages
+    Store(tmp_path).create()
+    work = (delayed(write_some)(tmp_path, number, text) for number in range(4))
+    Parallel(n_jobs=4, backend="multiprocessing")(work)
+    found, problems = Store(tmp_path).load()
+    assert problems == []
+    assert len(found) == 4 * 25
 
 
-def test_a_packed_record_is_taken_over_under_another_name(packed):
+def write_some(folder, first, text):
+    for number in range(25):
+        Store(folder).write(name_of(100 * first + number), CONTENT | {"text": text})
+
+
+def test_a_file_that_cannot_be_read_is_one_problem(tmp_path):
+    (tmp_path / "records.jsonl").mkdir()
+    found, [problem] = Store(tmp_path).load()
+    assert found == []
+    assert "records.jsonl: cannot be read" in problem
+
+
+def test_a_record_is_taken_over_under_another_name(three):
     twin = Name("clustering", "another", {"b": 2})
-    assert packed.adopt(Name("clustering", "another", {"b": 3}), {}) is None
-    assert packed.adopt(Name("codes", "another", {"b": 2}), {}) is None
-    found = packed.adopt(twin, {"model": "other"})
-    assert found == packed.find(twin) == packed.find(name_of(2)) | {"model": "other"}
-    assert packed.adopt(twin, {"model": "x"})["model"] == "x"  # not of itself
+    assert three.adopt(Name("clustering", "another", {"b": 3}), {}) is None
+    assert three.adopt(Name("codes", "another", {"b": 2}), {}) is None
+    found = three.adopt(twin, {"model": "other"})
+    expected = three.find(name_of(2)) | {"model": "other", "name": str(twin)}
+    assert found == three.find(twin) == again(three).find(twin) == expected
+    assert three.adopt(twin, {"model": "x"})["model"] == "x"  # not of itself
 
 
 def test_arrays_come_back_and_damaged_ones_are_named(store):
     file = store.write_arrays(NAME, "", {"clean": np.arange(6.0).reshape(2, 3)})
-    np.testing.assert_array_equal(store.read_arrays(file)["clean"], np.arange(6.0).reshape(2, 3))
+    record = {"arrays": file}
+    np.testing.assert_array_equal(
+        store.read_arrays(record, "arrays")["clean"], np.arange(6.0).reshape(2, 3)
+    )
+    assert store.read_arrays(record, "weights") is store.read_arrays(None, "arrays") is None
     path = store.codes / file
     path.write_bytes(path.read_bytes()[:60])
     with pytest.raises(RecordError, match=file):
-        store.read_arrays(file)
+        store.read_arrays(record, "arrays")
 
 
 def test_key_is_of_the_content_and_not_of_its_order():

@@ -64,12 +64,14 @@ def test_committed_records_are_those_that_the_commands_of_the_page_ask_for():
     block = text.split("The commands, ")[1].split("```")[1]
     lines = block.replace("\\\n", " ").strip().splitlines()
     commands = [shlex.split(line)[3:] for line in lines]
-    packed = {}
+    committed = {}
     for path in (ROOT / "notebooks" / "results").rglob("records.jsonl"):
         for line in map(json.loads, path.read_text("utf-8").splitlines()):
-            packed[line["file"]] = line["record"]
+            committed[line["name"]] = line
     hashes = {
-        r["dataset"]: r["identity"]["data_sha256"] for r in packed.values() if r["kind"] == "codes"
+        r["dataset"]: r["identity"]["data_sha256"]
+        for r in committed.values()
+        if r["kind"] == "codes"
     }
     asked = set()
     for words in commands:
@@ -81,7 +83,7 @@ def test_committed_records_are_those_that_the_commands_of_the_page_ask_for():
             for source in settings.sources
         }
         for unit in plan(settings, infos):
-            asked |= {unit.spec.clustering(*need, unit.starts).file for need in unit.needs}
-            asked |= {unit.spec.embedding(unit.map_samples).file} if unit.map_samples else set()
-            asked |= {unit.spec.name.file} if unit.spec.model != "raw" else set()
-    assert asked == packed.keys()
+            asked |= {str(unit.spec.clustering(*need, unit.starts)) for need in unit.needs}
+            asked |= {str(unit.spec.embedding(unit.map_samples))} if unit.map_samples else set()
+            asked |= {str(unit.spec.name)} if unit.spec.model != "raw" else set()
+    assert asked == committed.keys()

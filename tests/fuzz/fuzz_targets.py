@@ -86,7 +86,7 @@ def config(data):
 
 
 def record(data):
-    """Read the record of an experiment, under the key that its identity has."""
+    """Read the record of an experiment, with the key and name that its identity gives."""
     try:
         found = jsontext.parse(data)
     except ValueError:
@@ -94,8 +94,9 @@ def record(data):
     json.dumps(found, allow_nan=False)  # what was read can be written
     if isinstance(found, dict) and isinstance(found.get("identity"), dict):
         found["key"] = key_of(found["identity"])
+        found["name"] = f"x-{found.get('kind')}-{found['key']}"
     with suppress(RecordError):
-        check(found, "file", f"{found.get('key')}.json" if isinstance(found, dict) else "", "none")
+        check(found)
 
 
 TARGETS = {f.__name__: f for f in (idx, npy, npz, checkpoint, meta, config, record)}
