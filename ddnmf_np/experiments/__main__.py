@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,6 @@ from ddnmf_np.experiments.campaign import (
     run,
 )
 from ddnmf_np.experiments.networks import NOISE_MODELS, TABLE_MODELS
-from ddnmf_np.experiments.output import report
 from ddnmf_np.experiments.records import Store
 from ddnmf_np.experiments.studies import STUDIES
 from ddnmf_np.system.command import Parser, run_command
@@ -257,6 +256,7 @@ def main(
     try:
         with interrupt_on_sigterm():
             flags = parse(argv)
+            report = load_report()
             alone = flags.results[0] == "report"
             settings = make_settings(flags, places, options)
             store = Store(flags.output)
@@ -279,6 +279,22 @@ def main(
     except KeyboardInterrupt:
         print("interrupted; every finished run is kept, the same command goes on", file=sys.stderr)
         return INTERRUPTED
+
+
+def load_report() -> Callable[..., list[str]]:
+    """Return `published.report`, or raise `UsageError` if pandas, which it needs, is missing.
+
+    We look before the campaign runs, because hours of work would end without a table.
+    """
+    try:
+        from ddnmf_np.experiments.published import report
+    except ModuleNotFoundError as error:
+        if error.name != "pandas":
+            raise
+        raise UsageError(
+            "pandas, which makes the tables, is not installed: pip install 'ddnmf-np[experiments]'"
+        ) from error
+    return report
 
 
 def say(text: str) -> None:

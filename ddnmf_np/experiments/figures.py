@@ -4,23 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from matplotlib.artist import Artist
+from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from ddnmf_np.evaluation.figures import (
-    CLASS_COLORS,
-    DATA_COLOR,
-    DPI,
-    WIDTH,
-    draw_classes,
-    save,
-)
+from ddnmf_np.evaluation.figures import CLASS_COLORS, DATA_COLOR, DPI, WIDTH, draw_classes, save
 from ddnmf_np.experiments.baselines import CLUSTERERS, TITLES
 from ddnmf_np.experiments.networks import MAP_MODELS, NOISE_MODELS
 from ddnmf_np.experiments.records import Record
-from ddnmf_np.experiments.statistics import spread
 from ddnmf_np.experiments.tables import (
     DATASET_TITLES,
     METHODS,
@@ -29,53 +24,42 @@ from ddnmf_np.experiments.tables import (
     Scores,
     budgets,
     collect,
+    frame_of,
     noise_rows,
-    of_models,
-    values,
 )
 
-COLORS = dict(
-    zip(
-        NOISE_MODELS,
-        # Not the colours that the supervisor and the student have in other pictures.
-        (DATA_COLOR, *CLASS_COLORS[3:]),
-        strict=False,  # there are more colours than networks
-    )
-)
+# Not the colours that the supervisor and the student have in other pictures; there are more
+# colours than networks.
+COLORS = dict(zip(NOISE_MODELS, (DATA_COLOR, *CLASS_COLORS[3:]), strict=False))
 
 
 def draw(name: str, records: Sequence[Record], folder: Path) -> list[str]:
-    """Draw a figure as far as there are records for it.
+    """Draw a figure as far as there are records for it, and return the names of its files.
 
-    Parameters
-    ----------
-    name : {"figure2", "figure3"}
-        Which.
-    records : sequence of Record
-        All there are.
-    folder : Path
-        Where the PNGs go; it must exist.
-
-    Returns
-    -------
-    list of str
-        Names of the files: a figure 2, and a figure 3 for each clusterer and kind of test images;
-        of the largest budget that there are records of.
+    ``"figure2"`` is one PNG; ``"figure3"`` is one for each clusterer and kind of test images, of
+    the largest budget that there are records of. The folder must exist.
     """
-    drawn: list[str] = []
     if name == "figure2":
-        figure = maps(records)
-        if figure is not None:
-            save(figure, folder / "figure2.png")
-            drawn.append("figure2.png")
-        return drawn
-    for method in CLUSTERERS:
-        for images in ("clean", "noisy"):
-            figure = noise_curves(records, method, images)
-            if figure is not None:
-                drawn.append(f"figure3-{method}-{images}.png")
-                save(figure, folder / drawn[-1])
-    return drawn
+        drawn = {"figure2.png": maps(records)}
+    else:
+        drawn = {
+            f"figure3-{method}-{images}.png": noise_curves(records, method, images)
+            for method in CLUSTERERS
+            for images in ("clean", "noisy")
+        }
+    files = {file: figure for file, figure in drawn.items() if figure is not None}
+    for file, figure in files.items():
+        save(figure, folder / file)
+    return list(files)
+
+
+def _grid(
+    rows: int, columns: int, width: float, height: float, *, sharex: bool = False
+) -> tuple[Figure, Sequence[Sequence[Axes]]]:
+    """Return a figure (size in inches) and its panels, row by row."""
+    figure = Figure(figsize=(width, height), dpi=DPI, layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure, list(figure.subplots(rows, columns, squeeze=False, sharex=sharex))
 
 
 def maps(records: Sequence[Record]) -> Figure | None:
@@ -94,11 +78,11 @@ def maps(records: Sequence[Record]) -> Figure | None:
     if not datasets:
         return None
     side = WIDTH / len(MAP_MODELS) * 1.4
-    figure = Figure(
-        figsize=(side * len(MAP_MODELS), side * len(datasets)), dpi=DPI, layout="constrained"
+    figure, axes = _grid(
+        len(datasets), len(MAP_MODELS), side * len(MAP_MODELS), side * len(datasets)
     )
-    FigureCanvasAgg(figure)
-    axes = figure.subplots(len(datasets), len(MAP_MODELS), squeeze=False)
+    handles: list[Artist] = []
+    names: list[Any] = []
     for line, dataset in zip(axes, datasets, strict=True):
         for panel, model in zip(line, MAP_MODELS, strict=True):
             panel.set(xticks=[], yticks=[], aspect="equal", adjustable="datalim")
@@ -114,9 +98,6 @@ def maps(records: Sequence[Record]) -> Figure | None:
                 f"{DATASET_TITLES[dataset]}, seed {one['seed']}, {one['epochs']} epochs",
                 fontsize=10,
             )
-    handles, names = axes[0][0].get_legend_handles_labels()
-    for line in axes:
-        for panel in line:
             if not handles:
                 handles, names = panel.get_legend_handles_labels()
     figure.legend(
@@ -131,38 +112,38 @@ def noise_curves(records: Sequence[Record], method: str, images: str) -> Figure 
     A line is the mean over the seeds, the band around it their range.
     """
     found: dict[str, tuple[Budget, Scores]] = {}
-    records = of_models(records, NOISE_MODELS)
+    frame = frame_of(records)
+    frame = frame[frame["model"].isin(NOISE_MODELS)]
     for dataset in DATASET_TITLES:
-        for budget in budgets(records, dataset):
-            scores = collect(records, dataset, budget)
+        of_data = frame[frame["dataset"] == dataset]
+        for budget in budgets(of_data):
+            scores = collect(of_data, budget)
             rows = [r for r in noise_rows(scores) if (r.method, r.images) == (method, images)]
             if rows:
                 found[dataset] = budget, {row: scores[row] for row in rows}
     if not found:
         return None
-    figure = Figure(figsize=(WIDTH * 1.3, 2.6 * len(found)), dpi=DPI, layout="constrained")
-    FigureCanvasAgg(figure)
-    axes = figure.subplots(len(found), len(METRICS), squeeze=False, sharex=True)
+    figure, axes = _grid(len(found), len(METRICS), WIDTH * 1.3, 2.6 * len(found), sharex=True)
     for line, (dataset, (budget, scores)) in zip(axes, found.items(), strict=True):
         for panel, metric in zip(line, METRICS, strict=True):
-            for model in NOISE_MODELS:
+            for number, model in enumerate(NOISE_MODELS):
                 rows = sorted(row for row in scores if row.model == model)
                 if not rows:
                     continue
                 rates = [row.noise_rate for row in rows]
-                spreads = [spread(list(values(scores[row], metric).values())) for row in rows]
+                each = [scores[row][metric] for row in rows]
                 panel.plot(
                     rates,
-                    [s.mean for s in spreads],
-                    marker="os^Dv"[NOISE_MODELS.index(model) % 5],
+                    [seeds.mean() for seeds in each],
+                    marker="os^Dv"[number % 5],
                     markersize=4,
                     color=COLORS[model],
                     label=TITLES[model],
                 )
                 panel.fill_between(
                     rates,
-                    [s.low for s in spreads],
-                    [s.high for s in spreads],
+                    [seeds.min() for seeds in each],
+                    [seeds.max() for seeds in each],
                     color=COLORS[model],
                     alpha=0.2,
                     linewidth=0,

@@ -1,8 +1,9 @@
-"""Tables in a Markdown page, and how they are kept equal to the records.
+"""Tables and figures written from records, and tables in Markdown pages kept equal to them.
 
-A table belongs between the lines ``<!-- experiments table1 -->`` and ``<!-- /experiments -->``; any
-table or study can be named. After ``<!-- experiments recipe from=notebooks/results/recipe -->`` it
-is made of the records of that folder, which is seen from where the page is, as in a link.
+A table in a page belongs between the lines ``<!-- experiments table1 -->`` and
+``<!-- /experiments -->``; any table or study can be named. After
+``<!-- experiments recipe from=notebooks/results/recipe -->`` it is made of the records of that
+folder, as seen from the page, like a link.
 """
 
 from __future__ import annotations
@@ -11,10 +12,12 @@ import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from ddnmf_np.errors import DataError, unknown
-from ddnmf_np.experiments import agreement, codes, study_tables, tables
+from ddnmf_np.config import unknown
+from ddnmf_np.errors import DataError, DDNMFError
+from ddnmf_np.experiments import figures, tables
 from ddnmf_np.experiments.records import Record, Store
 from ddnmf_np.experiments.studies import STUDIES
+from ddnmf_np.system.files import atomic_write_text, make_folder
 
 TABLES = (*tables.TABLES, "table3", *STUDIES)
 """What can be put into a page."""
@@ -23,38 +26,74 @@ END = "<!-- /experiments -->"
 _BEGIN = re.compile(r"<!-- experiments (\S+)(?: from=(\S+))? -->")
 
 Reader = Callable[[str | None], Sequence[Record]]
-"""Returns the records of a folder that a page names, or, for None, those it is made of else."""
+"""Returns the records of a folder that a page names; for None, those of the campaign."""
 
 
-def render(name: str, records: Sequence[Record], *, short: bool = False) -> str:
-    """Return a table or the table of a study, see `tables.render` and `study_tables.render`."""
-    if name in STUDIES:
-        return study_tables.render(name, records, short=short)
-    text = tables.render(name, records, short=short)
-    if text and not short and name in tables.TABLES:
-        dataset = tables.TABLES[name]
-        shown = {(b.epochs, b.samples) for b in tables.table_budgets(records, dataset)}
-        of_shown = [r for r in records if (r["epochs"], r["samples"]) in shown]
-        text += f"\n{codes.NOTE}\n\n{codes.code_table(of_shown, dataset=dataset)}\n"
-        text += f"\n{agreement.NOTE}\n\n{agreement.stability_table(records, dataset)}\n"
-    return text
-
-
-def updated(text: str, read: Reader) -> str:
-    """Return a page with its tables made anew; all else is left alone.
+def report(
+    store: Store, results: Sequence[str], say: Callable[[str], None], into: Sequence[Path] = ()
+) -> list[str]:
+    """Write ``tables/*.md`` and ``figures/*.png`` into the folder of the records.
 
     Parameters
     ----------
-    text : str
-        Markdown.
-    read : callable
-        Returns records, see `reader`.
+    store : Store
+        The records.
+    results : sequence of str
+        Tables, figures and studies to write; those without records are left out.
+    say : callable
+        Called with the names of what was written.
+    into : sequence of Path
+        Markdown pages whose tables are made anew, see `updated`.
+
+    Returns
+    -------
+    list of str
+        A line for each record of no use, and for each result that cannot be made.
+    """
+    records, problems = store.load()
+    written: list[Path] = []
+    for name in results:
+        try:
+            if name not in TABLES:
+                folder = store.folder / "figures"
+                make_folder(folder)
+                written += [folder / file for file in figures.draw(name, records, folder)]
+            elif text := tables.render(name, records):
+                make_folder(store.folder / "tables")
+                written.append(store.folder / "tables" / f"{name}.md")
+                atomic_write_text(written[-1], text)
+        except DDNMFError as error:
+            problems.append(f"{name}: {error}")
+        except (ArithmeticError, LookupError, TypeError, ValueError) as error:
+            # `records.check` lets through what no single entry shows; the other tables go on.
+            problems.append(
+                f"{name}: its records do not fit together ({type(error).__name__}: {error}); "
+                "delete those that this program did not write"
+            )
+    for path in into:
+        try:
+            before = path.read_text("utf-8")
+            after = updated(before, reader(path, records, problems))
+        except DDNMFError as error:
+            problems.append(f"{path}: {error}")
+        except (OSError, ValueError) as error:
+            problems.append(f"{path}: cannot be read: {error}")
+        else:
+            if after != before:
+                atomic_write_text(path, after)
+                written.append(path)
+    say(f"written: {', '.join(map(str, written)) or 'nothing new'}")
+    return problems
+
+
+def updated(text: str, read: Reader) -> str:
+    """Return a page with its tables made anew; everything else stays as it is.
 
     Raises
     ------
     DataError
-        If a line that opens a table names none there is, or is not closed before the next one or
-        the end; and as `read` and `render` do.
+        If a line that opens a table names an unknown one, or is not closed before the next one or
+        the end; and as `read` and `tables.render` do.
     """
     lines: list[str] = []
     opened: str | None = None
@@ -80,32 +119,19 @@ def _table(line: str, read: Reader) -> str:
     name, folder = match.groups()
     if name not in TABLES:
         raise DataError(f"{line!r}: {unknown('table', name, list(TABLES))}")
-    return render(name, read(folder), short=True) or "There are no records yet.\n"
+    return tables.render(name, read(folder), short=True) or "There are no records yet.\n"
 
 
 def reader(page: Path, records: Sequence[Record], problems: list[str]) -> Reader:
-    """Return who reads the records that a page names.
+    """Return the function that reads the folders that a page names; it adds to the problems.
 
-    Parameters
-    ----------
-    page : Path
-        The Markdown file.
-    records : sequence of Record
-        Those of tables that name no folder.
-    problems : list of str
-        Takes what is wrong with records in the folders that are read.
-
-    Returns
-    -------
-    callable
-        Raises `DataError` for a folder that has no records.
+    It returns the given records for a table that names no folder, and raises `DataError` for a
+    folder without records.
     """
-    known: dict[str, Sequence[Record]] = {}
+    known: dict[str | None, Sequence[Record]] = {None: records}
 
     def read(folder: str | None) -> Sequence[Record]:
-        if folder is None:
-            return records
-        if folder not in known:
+        if folder is not None and folder not in known:
             store = Store(page.parent / folder)
             if store.is_empty():
                 raise DataError(f"from={folder}: {store.folder} has no records")

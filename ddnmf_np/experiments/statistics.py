@@ -1,4 +1,4 @@
-"""What can be said about a few seeds: location, spread, and paired differences."""
+"""Statistics of a few seeds: paired differences, their intervals, and agreement."""
 
 from __future__ import annotations
 
@@ -14,27 +14,7 @@ from sklearn.metrics import adjusted_rand_score
 
 RESAMPLES = 20_000
 _ALL_RESAMPLES = 6
-"""Up to so many values, every resample there is (at most 6^6) is looked at: nothing is drawn."""
-
-
-@dataclass(frozen=True)
-class Spread:
-    """Mean, standard deviation (divisor n - 1; None for one value) and range of some values."""
-
-    n: int
-    mean: float
-    std: float | None
-    low: float
-    high: float
-
-
-def spread(values: Sequence[float]) -> Spread:
-    """Return mean, standard deviation and range; at least one value."""
-    mean = math.fsum(values) / len(values)
-    std = None
-    if len(values) > 1:
-        std = math.sqrt(math.fsum((v - mean) ** 2 for v in values) / (len(values) - 1))
-    return Spread(len(values), mean, std, min(values), max(values))
+"""Up to so many values we take every resample there is (at most 6^6) instead of drawing some."""
 
 
 @dataclass(frozen=True)
@@ -46,97 +26,59 @@ class Difference:
     n : int
         Number of pairs.
     mean : float
-        Of the differences.
-    low, high : float or None
+        Mean of the differences.
+    interval : tuple of float or None
         95 % interval of the mean difference by Student's t; None below three pairs.
     resampled : tuple of float or None
-        The same by the bootstrap; None below three pairs. It decides nothing: for few seeds it is
-        too short.
+        The bootstrap's. It decides nothing, because for few seeds it is too short.
     p : float or None
-        Of Wilcoxon's signed-rank test, two-sided; None below three pairs.
+        P-value of Wilcoxon's signed-rank test, two-sided.
     """
 
     n: int
     mean: float
-    low: float | None
-    high: float | None
-    resampled: tuple[float, float] | None
-    p: float | None
+    interval: tuple[float, float] | None = None
+    resampled: tuple[float, float] | None = None
+    p: float | None = None
 
     @property
     def verdict(self) -> str:
         """Whether the first is better: ``"yes"``, ``"no"`` or ``"open"``."""
-        if self.low is None or self.high is None or self.low <= 0.0 <= self.high:
+        if self.interval is None or self.interval[0] <= 0.0 <= self.interval[1]:
             return "open"
-        return "yes" if self.low > 0.0 else "no"
+        return "yes" if self.interval[0] > 0.0 else "no"
 
 
 def compare(one: Mapping[int, float], other: Mapping[int, float]) -> Difference | None:
-    """Compare two rows, seed by seed.
-
-    Parameters
-    ----------
-    one, other : mapping of int to float
-        Scores by seed.
-
-    Returns
-    -------
-    Difference or None
-        Of ``one - other``; None if no seed is in both.
-    """
-    seeds = sorted(one.keys() & other.keys())
+    """Compare the scores of two rows, by seed; None if no seed is in both."""
+    seeds = sorted(set(one.keys()) & set(other.keys()))
     if not seeds:
         return None
     values = np.array([one[seed] - other[seed] for seed in seeds])
     mean = float(values.mean())
     if len(seeds) < 3:
-        return Difference(len(seeds), mean, None, None, None, None)
-    # Differences of exactly zero speak for neither; without any other there is no test.
+        return Difference(len(seeds), mean)
+    # Wilcoxon's test drops differences of exactly zero; without any other there is no test.
     p = float(stats.wilcoxon(values).pvalue) if np.any(values != 0.0) else 1.0
-    return Difference(len(seeds), mean, *t_interval(values), bootstrap_interval(values), p)
+    return Difference(len(seeds), mean, t_interval(values), bootstrap_interval(values), p)
 
 
 def t_interval(values: npt.ArrayLike, level: float = 0.95) -> tuple[float, float]:
-    """Return Student's interval of the mean.
-
-    Parameters
-    ----------
-    values : array_like of shape (n,)
-        The sample, n > 1.
-    level : float
-        Probability that the interval covers the mean, where the values are normal.
-
-    Returns
-    -------
-    tuple of float
-        Its ends; both the mean, where all values are one.
+    """Return Student's interval of the mean of at least two values.
 
     Notes
     -----
     Student (1908), "The probable error of a mean". For paired differences of few seeds it keeps
-    its level, which the bootstrap does not.
+    its level, which the bootstrap does not. Both ends are the mean if all values are equal
+    (`scipy.stats.t.interval` returns NaN there).
     """
     sample = np.asarray(values, dtype=np.float64)
-    n = len(sample)
-    half = stats.t.ppf(0.5 + level / 2.0, n - 1) * sample.std(ddof=1) / math.sqrt(n)
+    half = stats.t.ppf(0.5 + level / 2.0, len(sample) - 1) * stats.sem(sample)
     return float(sample.mean() - half), float(sample.mean() + half)
 
 
 def bootstrap_interval(values: npt.ArrayLike, level: float = 0.95) -> tuple[float, float]:
-    """Return the percentile interval of the mean over resamples.
-
-    Parameters
-    ----------
-    values : array_like of shape (n,)
-        The sample.
-    level : float
-        Share of the resamples whose mean is within.
-
-    Returns
-    -------
-    tuple of float
-        Its ends, a function of the values alone: up to six, all resamples are looked at; beyond,
-        a fixed draw of them.
+    """Return the percentile interval of the mean over resamples: all of them, or a fixed draw.
 
     Notes
     -----
@@ -150,9 +92,8 @@ def bootstrap_interval(values: npt.ArrayLike, level: float = 0.95) -> tuple[floa
         index = np.indices((n,) * n).reshape(n, -1).T  # (n^n, n)
     else:
         index = np.random.Generator(np.random.PCG64(0)).integers(n, size=(RESAMPLES, n))
-    means = sample[index].mean(axis=1)
     tail = (1.0 - level) / 2.0
-    low, high = np.quantile(means, [tail, 1.0 - tail])
+    low, high = np.quantile(sample[index].mean(axis=1), [tail, 1.0 - tail])
     return float(low), float(high)
 
 

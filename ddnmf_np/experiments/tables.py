@@ -1,10 +1,13 @@
-"""Tables 1 to 3 and the claims of section 4.4, as Markdown: a pure function of the records."""
+"""Tables 1 to 3, the claims of section 4.4 and the studies, as Markdown made of records alone."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import pandas as pd
 
 from ddnmf_np.errors import DataError
 from ddnmf_np.experiments.baselines import (
@@ -16,15 +19,15 @@ from ddnmf_np.experiments.baselines import (
     make_config,
 )
 from ddnmf_np.experiments.networks import MAPPED_MODELS, NOISE_MODELS, TABLE_MODELS
-from ddnmf_np.experiments.records import Record
-from ddnmf_np.experiments.starts import within_seed_std
-from ddnmf_np.experiments.statistics import Difference, compare, spread
+from ddnmf_np.experiments.records import SCORES, Record, unpack_labels
+from ddnmf_np.experiments.statistics import Difference, compare, stability
+from ddnmf_np.experiments.studies import STUDIES, Study
 
-METRICS = ("acc", "nmi", "ari")
+METRICS = tuple(SCORES)
 TABLES = {"table1": "mnist", "table2": "fashion-mnist"}
 DATASET_TITLES = {"mnist": "MNIST", "fashion-mnist": "Fashion-MNIST"}
 DEMO_EPOCHS = 300
-"""Of the authors' demo; a table of a shorter schedule says so in its title."""
+"""Epochs of the authors' demo; a table of a shorter schedule says so in its title."""
 METHODS = {
     "kmeans": "k-means",
     "gmm-spherical": "GMM, spherical",
@@ -35,43 +38,83 @@ METHODS = {
 PAPER_ROWS = {
     "raw": 1, "nmf": 3, "ae2": 5, "ae2-nmf": 7, "ae1": 9, "ddnmf-paper": 11, "ddnmf-demo": 11,
 }  # fmt: skip
-"""The row of the paper's tables that k-means on a representation is; a mixture's is the next.
-
-What is not here is no row of the paper's.
-"""
+"""Row of the paper's tables for k-means on a representation; the mixture's row is the next."""
 BEST = {
     "ddnmf-paper": "DDNMF is the best",
     "ddnmf-demo": "DDNMF is the best",
     "ddnmf-stable": "the preset stable is better still",
 }
-"""What is said to be the best of tables 1 and 2, and the words for it.
+"""Models that a claim calls the best of tables 1 and 2, with the words of the claim.
 
-Each is compared with all that are not here, and with those above it of which other words are said.
+We compare each with all models that are not here, and with those above it whose words differ.
 """
+LOSSES = ("loss_sym", "loss_ap", "loss_nc", "loss_rec")
+CODE_MODELS = tuple(
+    model
+    for model in TABLE_MODELS
+    if model in NETWORKS and (NETWORKS[model].kind == "ddnmf" or NETWORKS[model].bottleneck)
+)
+"""Rows of tables 1 and 2 whose codes are the few units of a trained network."""
+NOTHING = "-"
+"""Cell without a record, or of a network without such a quantity."""
+
+# -- what the tables say beside their numbers ---------------------------------------------
+
+SCORES_NOTE = (
+    "Mean over seeds, standard deviation, and range (min-max). Of the starts of a clustering, "
+    "the one with the best likelihood (k-means: inertia) is kept; labels choose nothing. "
+    "Over starts: standard deviation between the starts of a seed, mean over seeds, and range "
+    "over all starts of all seeds. "
+    "BIC: lower is better, and only the two mixtures on the same codes can be compared. "
+    f"Mixtures of codes wider than {WIDEST_MIXTURE} are those of their first {COMPONENTS} "
+    "principal components. "
+    'The two mixtures are both the paper\'s "GMM", which it does not specify; those on a map '
+    "of the codes are not the paper's."
+)
+CLAIMS_NOTE = (
+    "Is the one better than the other? Mean difference over the seeds, its 95 % interval by "
+    "Student's t (which decides: yes or no where it leaves out 0 for all three scores), the "
+    "bootstrap's in braces (with few seeds too short), and p of Wilcoxon's signed-rank test "
+    "(with five seeds it cannot be below 0.0625). Nothing is corrected for the number of "
+    "comparisons, {lines} with {scores} scores each: {yes} yes, {no} no, {open} open."
+)
+NOISE_NOTE = (
+    "Mean over seeds ± standard deviation, at each rate of the noise in the training images; "
+    "noisy test images have the same. AE1 gets the noisy images and is trained to give the "
+    "clean ones back."
+)
+CODES_NOTE = (
+    "Dead units: those whose standard deviation over the test images is below 0.001, each seed in "
+    "its order. Code scale: standard deviation of a unit over the test images, mean over the "
+    "units; of it, mean over seeds ± standard deviation (range), and each seed."
+)
+STABILITY_NOTE = (
+    "Stability, which no label has a part in: adjusted Rand index between the clusterings of two "
+    "seeds, mean over all pairs. Images and their NMF are the same codes for every seed, so that "
+    "theirs is that of the clusterer alone."
+)
+LABEL_FREE_NOTE = (
+    "Nothing in this table has seen a label. Mean over seeds ± standard deviation. Losses: in the "
+    "last epoch, without their weights; those summed over features are in other units than those "
+    "averaged. Error: mean squared difference of the student's output from clean test images. "
+    "Code scale: standard deviation of a unit of H over the test images, mean over the units. "
+    "Stability: adjusted Rand index between the clusterings of two seeds, mean over all pairs. "
+    "Smallest cluster: share of the images, the least over seeds (GMM, full)."
+)
+STUDY_SCORES_NOTE = (
+    "Every score in this table has seen the labels. Mean over seeds, standard deviation, and range."
+)
+
+# -- records as frames --------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
 class Budget:
-    """What runs must have in common to stand in one table.
-
-    Parameters
-    ----------
-    epochs : int or None
-        Of the networks; None where none has been trained.
-    samples : int or None
-        Training images.
-    starts : int
-        Of each clustering.
-    """
+    """Epochs and training images (None: not trained) and starts of the runs of one table."""
 
     epochs: int | None
     samples: int | None
     starts: int
-
-    @classmethod
-    def of(cls, record: Record) -> Budget:
-        """Return that of a clustering."""
-        return cls(record["epochs"], record["samples"], record["starts"])
 
     def covers(self, other: Budget) -> bool:
         """Return whether runs of the other belong here; what is not trained belongs everywhere."""
@@ -90,8 +133,7 @@ class Budget:
         return ", ".join([*trained, *images, f"best of {self.starts} starts by objective"])
 
 
-@dataclass(frozen=True, order=True)
-class Row:
+class Row(NamedTuple):
     """What the seeds of one line of a table share."""
 
     model: str
@@ -100,68 +142,50 @@ class Row:
     method: str
 
 
-Scores = dict[Row, dict[int, Record]]
-"""Clusterings by row and seed."""
+Scores = Mapping[Row, pd.DataFrame]
+"""Clusterings by row; the index of each frame is the seed."""
+
+PLAIN = ("key", "dataset", *Row._fields, "seed", "n_test")
+_COLUMNS = (
+    *(*PLAIN, "budget", "codes", "assignment", "bic", "degenerate", "smallest", "low", "high"),
+    *METRICS, *(f"{metric}_std" for metric in METRICS),
+)  # fmt: skip
 
 
-def of_models(records: Iterable[Record], models: Collection[str]) -> list[Record]:
-    """Return the records of some representations; what others there are is no part of a table."""
-    return [record for record in records if record["model"] in models]
+def frame_of(records: Iterable[Record]) -> pd.DataFrame:
+    """Return a line for each clustering, with what the tables need of it."""
+    lines = []
+    for r in records:
+        if r["kind"] != "clustering":
+            continue
+        result, starts = r["result"], r["result"]["spread"]
+        line = {name: r[name] for name in PLAIN} | {metric: result[metric] for metric in METRICS}
+        line |= {f"{metric}_std": starts[metric]["std"] for metric in METRICS}
+        line |= {"low": starts["acc"]["min"], "high": starts["acc"]["max"], "bic": result["bic"]}
+        line["degenerate"] = bool(result["degenerate"])
+        line["smallest"] = min(result["cluster_sizes"]) / r["n_test"]
+        line["budget"] = Budget(r["epochs"], r["samples"], r["starts"])
+        line["codes"], line["assignment"] = r["identity"].get("codes"), r.get("assignment")
+        lines.append(line)
+    frame = pd.DataFrame(lines, columns=list(_COLUMNS))
+    return frame.astype({"bic": float, "codes": object, "assignment": object, "budget": object})
 
 
-def budgets(records: Iterable[Record], dataset: str | None = None) -> list[Budget]:
-    """Return every budget there are clusterings of, the largest last."""
-    found = {
-        Budget.of(r)
-        for r in records
-        if r["kind"] == "clustering" and dataset in (None, r["dataset"])
-    }
+def budgets(frame: pd.DataFrame) -> list[Budget]:
+    """Return every budget that there are clusterings of, the largest last."""
+    found = set(frame["budget"])
     widest = [b for b in found if not any(b != other and other.covers(b) for other in found)]
     return sorted(widest, key=lambda b: (b.epochs or 0, b.samples or 0, b.starts))
 
 
-def table_budgets(records: Iterable[Record], dataset: str) -> list[Budget]:
-    """Return the budgets of tables 1 and 2.
-
-    A budget of table 3 alone is left out: at one of its rates DDNMF is a row of tables 1 and 2,
-    too, perhaps with fewer training images than that row has there.
-    """
-    scored = [r for r in records if r["kind"] == "clustering" and r["dataset"] == dataset]
-    found = budgets(of_models(scored, TABLE_MODELS), dataset)
-    trained: dict[Budget, set[str]] = {budget: set() for budget in found}
-    of_noise: set[Budget] = set()
-    for record in scored:
-        model = record["model"]
-        in_table = model in TABLE_MODELS and (
-            (record["images"], record["noise_rate"]) == ("clean", table_noise(model))
-        )
-        for budget in found:
-            if record["epochs"] is None or not budget.covers(Budget.of(record)):
-                continue
-            if in_table:
-                trained[budget].add(model)
-            elif model in NOISE_MODELS:
-                of_noise.add(budget)
-
-    def is_of_noise_alone(budget: Budget) -> bool:
-        models = trained[budget]
-        return (
-            budget in of_noise
-            and models <= {*NOISE_MODELS}
-            # And there is a table 1 of that length with other images or starts. Nothing is lost:
-            # these clusterings of clean images stand in table 3.
-            and any(
-                trained[b] and not (b in of_noise and trained[b] <= {*NOISE_MODELS})
-                for b in found
-                if b.epochs == budget.epochs
-            )
-        )
-
-    return [budget for budget in found if not is_of_noise_alone(budget)]
+def at_budget(frame: pd.DataFrame, budget: Budget) -> pd.DataFrame:
+    """Return the clusterings that belong to a budget."""
+    covered = {other: budget.covers(other) for other in set(frame["budget"])}
+    return frame[frame["budget"].map(covered).astype(bool)]
 
 
-def collect(records: Iterable[Record], dataset: str, budget: Budget) -> Scores:
-    """Return the clusterings of a data set at a budget.
+def collect(frame: pd.DataFrame, budget: Budget) -> Scores:
+    """Return the clusterings of one data set at a budget.
 
     Raises
     ------
@@ -169,22 +193,19 @@ def collect(records: Iterable[Record], dataset: str, budget: Budget) -> Scores:
         If two records claim the same place: their options differ, and a table cannot tell which
         of the two it is about.
     """
-    scores: Scores = {}
-    for record in records:
-        if record["kind"] != "clustering" or record["dataset"] != dataset:
-            continue
-        if not budget.covers(Budget.of(record)):
-            continue
-        row = Row(record["model"], record["noise_rate"], record["images"], record["method"])
-        seeds = scores.setdefault(row, {})
-        other = seeds.setdefault(record["seed"], record)
-        if other is not record:
-            raise DataError(
-                f"records {other['key']} and {record['key']} are both {record['model']}, "
-                f"{record['method']}, seed {record['seed']} on {dataset}, with other options; "
-                "remove one of them (its file, or its packed line), or use a folder for each"
-            )
-    return scores
+    frame = at_budget(frame, budget)
+    for place, twins in frame[frame.duplicated([*Row._fields, "seed"], keep=False)].groupby(
+        [*Row._fields, "seed"]
+    ):
+        model, _, _, method, seed = place
+        one, other = twins["key"].iloc[:2]
+        raise DataError(
+            f"records {one} and {other} are both {model}, {method}, seed {seed} on "
+            f"{twins['dataset'].iloc[0]}, with other options; remove one of the two lines, or use "
+            "a folder for each"
+        )
+    groups = frame.groupby(list(Row._fields))
+    return {Row(*place): group.set_index("seed").sort_index() for place, group in groups}
 
 
 def table_noise(model: str) -> float:
@@ -195,39 +216,80 @@ def table_noise(model: str) -> float:
     return 0.0 if config.noise_kind == "none" else config.noise_rate
 
 
-def values(seeds: dict[int, Record], metric: str) -> dict[int, float]:
-    """Return a score by seed."""
-    return {seed: record["result"][metric] for seed, record in sorted(seeds.items())}
+def table_row(model: str, method: str) -> Row:
+    """Return a row of table 1 or 2, or of a study."""
+    return Row(model, table_noise(model), "clean", method)
+
+
+def table_budgets(frame: pd.DataFrame, dataset: str) -> list[Budget]:
+    """Return the budgets of tables 1 and 2.
+
+    We leave out a budget of table 3 alone if a table 1 of the same length has other images or
+    starts: at one of the rates of table 3 DDNMF is a row of tables 1 and 2 too.
+    """
+    frame = frame[(frame["dataset"] == dataset) & frame["model"].isin(TABLE_MODELS)]
+    found = budgets(frame)
+    rates = {model: table_noise(model) for model in TABLE_MODELS}
+    of_table = (frame["images"] == "clean") & (frame["noise_rate"] == frame["model"].map(rates))
+    trained = pd.Series([b.epochs is not None for b in frame["budget"]], frame.index, dtype=bool)
+    with_rows, of_noise_alone = set(), set()
+    for budget in found:
+        runs = at_budget(frame[trained], budget)
+        rows = runs[of_table[runs.index]]
+        noise = runs[~of_table[runs.index] & runs["model"].isin(NOISE_MODELS)]
+        if len(rows):
+            with_rows.add(budget)
+        if len(noise) and rows["model"].isin(NOISE_MODELS).all():
+            of_noise_alone.add(budget)
+    lengths = {budget.epochs for budget in with_rows - of_noise_alone}
+    return [b for b in found if b not in of_noise_alone or b.epochs not in lengths]
+
+
+# -- rendering ----------------------------------------------------------------------------
 
 
 def render(name: str, records: Sequence[Record], *, short: bool = False) -> str:
-    """Return a table; a section for each budget that there are records of.
+    """Return a table or the table of a study.
 
     Parameters
     ----------
-    name : {"table1", "table2", "table3"}
-        Which.
+    name : str
+        ``"table1"``, ``"table2"``, ``"table3"`` or the name of a study.
     records : sequence of Record
         All there are; those of other tables are left out.
     short : bool
-        Without the values of each seed and the claims.
+        Without the values of each seed, the claims, the codes and the stability.
 
     Returns
     -------
     str
-        Markdown; empty if there is no record for it.
+        Markdown, with a section for each data set and budget that there are records of; empty if
+        there are none. A variant of a study without records has its line, so that one that
+        diverged is not passed over.
     """
+    frame = frame_of(records)
     parts: list[str] = []
-    records = of_models(records, TABLE_MODELS if name in TABLES else NOISE_MODELS)
     if name in TABLES:
-        for budget in table_budgets(records, TABLES[name]):
-            scores = collect(records, TABLES[name], budget)
-            parts += _scores_table(name, TABLES[name], scores, budget)[: 3 if short else None]
+        found = table_budgets(frame, TABLES[name])
+        rows = frame[(frame["dataset"] == TABLES[name]) & frame["model"].isin(TABLE_MODELS)]
+        for budget in found:
+            parts += _scores_table(name, collect(rows, budget), budget)[: 3 if short else None]
+        if parts and not short:
+            shown = {(budget.epochs, budget.samples) for budget in found}
+            of_shown = [r for r in records if (r["epochs"], r["samples"]) in shown]
+            parts += [CODES_NOTE, code_table(of_shown, dataset=TABLES[name])]
+            parts += [STABILITY_NOTE, stability_table(frame, TABLES[name])]
     else:
+        models = STUDIES[name].variants if name in STUDIES else NOISE_MODELS
         for dataset in DATASET_TITLES:
-            for budget in budgets(records, dataset):
-                scores = collect(records, dataset, budget)
-                parts += _noise_table(dataset, scores, budget)[: 3 if short else None]
+            rows = frame[(frame["dataset"] == dataset) & frame["model"].isin([*models])]
+            for budget in budgets(rows):
+                scores = collect(rows, budget)
+                if name in STUDIES:
+                    section = _study(STUDIES[name], dataset, budget, scores, records)
+                    parts += section[: 5 if short else None]
+                else:
+                    parts += _noise_table(dataset, scores, budget)[: 3 if short else None]
     return "\n\n".join(parts) + "\n" if parts else ""
 
 
@@ -238,119 +300,83 @@ def table_rows(scores: Scores) -> list[tuple[str, Row]]:
     """Return the rows of table 1 or 2 that there are scores of, each with the paper's number."""
     found = []
     for model in TABLE_MODELS:
-        first = PAPER_ROWS.get(model)
         for method in METHODS:
-            row = Row(model, table_noise(model), "clean", method)
-            if row in scores:
-                number = ""
-                if first is not None and method in CLUSTERERS:
-                    number = str(first + (method != "kmeans"))
+            if (row := table_row(model, method)) in scores:
+                of_paper = model in PAPER_ROWS and method in CLUSTERERS
+                number = str(PAPER_ROWS[model] + (method != "kmeans")) if of_paper else ""
                 found.append((number, row))
     return found
 
 
-def _scores_table(name: str, dataset: str, scores: Scores, budget: Budget) -> list[str]:
+def _scores_table(name: str, scores: Scores, budget: Budget) -> list[str]:
     rows = table_rows(scores)
     if not rows:
         return []
-    n_test = next(iter(scores[rows[0][1]].values()))["n_test"]
-    title = (
-        f"### Table {name.removeprefix('table')}: {DATASET_TITLES[dataset]}, {n_test:,} test "
-        f"images; {budget}"
-    )
     header = ["row", "codes", "clustered by", "seeds", *map(str.upper, METRICS)]
     header += ["ACC over starts", "BIC / 1000"]
-    lines = []
+    lines, over_starts = [], []
     for number, row in rows:
-        seeds = scores[row]
-        cells = [number, TITLES[row.model], METHODS[row.method], str(len(seeds))]
-        cells += [summary(list(values(seeds, metric).values())) for metric in METRICS]
-        starts = [record["result"]["spread"]["acc"] for record in seeds.values()]
-        low, high = min(s["min"] for s in starts), max(s["max"] for s in starts)
-        cells.append(f"± {within_seed_std(seeds.values())['acc']:.3f} ({low:.3f}-{high:.3f})")
-        bic = [r["result"]["bic"] for r in seeds.values() if r["result"]["bic"] is not None]
-        cells.append(f"{spread(bic).mean / 1000:.1f}" if bic else "")
-        lines.append(cells)
-    note = (
-        "Mean over seeds, standard deviation, and range (min-max). Of the starts of a clustering, "
-        "the one with the best likelihood (k-means: inertia) is kept; labels choose nothing. "
-        "Over starts: standard deviation between the starts of a seed, mean over seeds, and range "
-        "over all starts of all seeds. "
-        "BIC: lower is better, and only the two mixtures on the same codes can be compared. "
-        f"Mixtures of codes wider than {WIDEST_MIXTURE} are those of their first {COMPONENTS} "
-        "principal components. "
-        'The two mixtures are both the paper\'s "GMM", which it does not specify; those on a map '
-        "of the codes are not the paper's."
-    )
+        seeds, names = scores[row], [TITLES[row.model], METHODS[row.method]]
+        bic = seeds["bic"].dropna()
+        deviation = [f"{seeds[f'{metric}_std'].mean():.3f}" for metric in METRICS]
+        over_starts.append([*names, *deviation])
+        lines.append(
+            [
+                *(number, *names, str(len(seeds))),
+                *(summary(seeds[metric]) for metric in METRICS),
+                f"± {deviation[0]} ({seeds['low'].min():.3f}-{seeds['high'].max():.3f})",
+                f"{bic.mean() / 1000:.1f}" if len(bic) else "",
+            ]
+        )
     return [
-        title,
+        _title(f"Table {name.removeprefix('table')}: ", scores[rows[0][1]], budget),
         markdown(header, lines),
-        note,
+        SCORES_NOTE,
         _preferred(scores, rows),
         "Each seed (ACC / NMI / ARI):",
-        per_seed([(f"{TITLES[r.model]}, {METHODS[r.method]}", scores[r]) for _, r in rows]),
+        _per_seed([(f"{TITLES[r.model]}, {METHODS[r.method]}", scores[r]) for _, r in rows]),
         "Standard deviation over the starts of one clustering, mean over seeds:",
-        _over_starts(scores, rows),
-        _claims(scores),
+        markdown(["codes", "clustered by", *map(str.upper, METRICS)], over_starts),
+        _claims_table(claims(), scores, lambda row: TITLES[row.model]),
     ]
 
 
-def _over_starts(scores: Scores, rows: list[tuple[str, Row]]) -> str:
-    """Return how far the starts of a clustering are apart, which seeds do not add to."""
-    lines = []
-    for _, row in rows:
-        found = within_seed_std(scores[row].values())
-        cells = [TITLES[row.model], METHODS[row.method]]
-        lines.append([*cells, *(f"{found[metric]:.3f}" for metric in METRICS)])
-    return markdown(["codes", "clustered by", *map(str.upper, METRICS)], lines)
+def _title(what: str, seeds: pd.DataFrame, budget: Budget, more: str = "") -> str:
+    dataset, n_test = seeds["dataset"].iloc[0], seeds["n_test"].iloc[0]
+    return f"### {what}{DATASET_TITLES[dataset]}{more}, {n_test:,} test images; {budget}"
 
 
 def _preferred(scores: Scores, rows: list[tuple[str, Row]]) -> str:
     """Say which mixture BIC prefers for each representation."""
     said = []
     for model in dict.fromkeys(row.model for _, row in rows):
-        full, spherical = (
-            scores.get(Row(model, table_noise(model), "clean", method), {})
-            for method in ("gmm-full", "gmm-spherical")
-        )
-        both = full.keys() & spherical.keys()
-        if both:
-            wins = sum(full[s]["result"]["bic"] < spherical[s]["result"]["bic"] for s in both)
-            said.append(f"{TITLES[model]} {wins} of {len(both)}")
+        mixtures = [table_row(model, method) for method in ("gmm-full", "gmm-spherical")]
+        if all(row in scores for row in mixtures):
+            full, spherical = (scores[row]["bic"] for row in mixtures)
+            if len(less := (full - spherical).dropna()):
+                said.append(f"{TITLES[model]} {(less < 0).sum()} of {len(less)}")
     return f"BIC prefers full covariances to spherical ones: {'; '.join(said)}." if said else ""
 
 
-def per_seed(rows: Sequence[tuple[str, dict[int, Record]]]) -> str:
+def _per_seed(rows: Sequence[tuple[str, pd.DataFrame]]) -> str:
     """Return every score of every seed."""
-    seeds = sorted({seed for _, found in rows for seed in found})
+    seeds = sorted({seed for _, found in rows for seed in found.index})
     lines = []
     for title, found in rows:
-        cells = [title]
-        for seed in seeds:
-            if seed not in found:
-                cells.append("-")
-                continue
-            result = found[seed]["result"]
-            mark = " *" if result["degenerate"] else ""
-            cells.append(" / ".join(f"{result[metric]:.3f}" for metric in METRICS) + mark)
-        lines.append(cells)
+        cells = {
+            one.Index: " / ".join(f"{getattr(one, metric):.3f}" for metric in METRICS)
+            + (" *" if one.degenerate else "")
+            for one in found.itertuples()
+        }
+        lines.append([title, *(cells.get(seed, NOTHING) for seed in seeds)])
     text = markdown(["", *(f"seed {seed}" for seed in seeds)], lines)
-    if any(record["result"]["degenerate"] for _, found in rows for record in found.values()):
+    if any(found["degenerate"].any() for _, found in rows):
         text += "\n\n\\* collapsed codes or empty clusters: the record says which."
     return text
 
 
-@dataclass(frozen=True)
-class Claim:
-    """A statement of section 4.4: the first is better than the second.
-
-    Parameters
-    ----------
-    text : str
-        In a few words.
-    better, worse : Row
-        The two.
-    """
+class Claim(NamedTuple):
+    """A statement of section 4.4, in a few words: the first row is better than the second."""
 
     text: str
     better: Row
@@ -359,10 +385,7 @@ class Claim:
 
 def claims() -> Iterator[Claim]:
     """Yield the claims that section 4.4 makes of tables 1 and 2, and those of this project."""
-
-    def row(model: str, method: str) -> Row:
-        return Row(model, table_noise(model), "clean", method)
-
+    row = table_row
     for method in CLUSTERERS:
         yield Claim("AE2 codes beat images", row("ae2", method), row("raw", method))
         yield Claim("... with NMF on both", row("ae2-nmf", method), row("nmf", method))
@@ -384,10 +407,6 @@ def claims() -> Iterator[Claim]:
                 yield Claim(BEST[model], row(model, clusterer), row(other, clusterer))
 
 
-def _claims(scores: Scores) -> str:
-    return _claims_table(claims(), scores, lambda row: TITLES[row.model])
-
-
 def _claims_table(asked: Iterable[Claim], scores: Scores, describe: Callable[[Row], str]) -> str:
     header = ["claim", "first", "second", "pairs", *map(str.upper, METRICS), "so?"]
     lines = []
@@ -395,30 +414,87 @@ def _claims_table(asked: Iterable[Claim], scores: Scores, describe: Callable[[Ro
         if claim.better not in scores or claim.worse not in scores:
             continue
         one, other = scores[claim.better], scores[claim.worse]
-        found = [compare(values(one, m), values(other, m)) for m in METRICS]
-        known = [d for d in found if d is not None]
-        if len(known) < len(METRICS):
-            continue
-        verdicts = {d.verdict for d in known}
-        lines.append(
-            [
-                claim.text,
-                f"{describe(claim.better)}, {METHODS[claim.better.method]}",
-                f"{describe(claim.worse)}, {METHODS[claim.worse.method]}",
-                str(known[0].n),
-                *(_difference(d) for d in known),
-                verdicts.pop() if len(verdicts) == 1 else "open",
-            ]
-        )
+        known = [d for m in METRICS if (d := compare(one[m], other[m])) is not None]
+        if known:
+            verdicts = {d.verdict for d in known}
+            names = (f"{describe(r)}, {METHODS[r.method]}" for r in (claim.better, claim.worse))
+            verdict = verdicts.pop() if len(verdicts) == 1 else "open"
+            lines.append([claim.text, *names, str(known[0].n), *map(_difference, known), verdict])
     so = Counter(line[-1] for line in lines)
-    return (
-        "Is the one better than the other? Mean difference over the seeds, its 95 % interval by "
-        "Student's t (which decides: yes or no where it leaves out 0 for all three scores), the "
-        "bootstrap's in braces (with few seeds too short), and p of Wilcoxon's signed-rank test "
-        "(with five seeds it cannot be below 0.0625). Nothing is corrected for the number of "
-        f"comparisons, {len(lines)} with {len(METRICS)} scores each: {so['yes']} yes, {so['no']} "
-        f"no, {so['open']} open.\n\n" + markdown(header, lines)
+    note = CLAIMS_NOTE.format(
+        lines=len(lines), scores=len(METRICS), yes=so["yes"], no=so["no"], open=so["open"]
     )
+    return f"{note}\n\n{markdown(header, lines)}"
+
+
+def code_table(
+    records: Iterable[Record], models: Collection[str] = CODE_MODELS, dataset: str = "mnist"
+) -> str:
+    """Return dead units and code scale of each network, see `CODES_NOTE`; empty without records.
+
+    The lines are in the order of the models; each says its epochs and training images.
+    """
+    place = ["model", "epochs", "samples"]
+    lines = []
+    found = pd.DataFrame(
+        [
+            [
+                *(r["model"], r["epochs"] or 0, r["samples"] or 0, r["seed"]),
+                *(r["code"]["dead_units"], len(r["code"]["unit_std"]), _scale(r)),
+            ]
+            for r in records
+            if r["kind"] == "codes"
+            and r["dataset"] == dataset
+            and r["model"] in models
+            and r["noise_rate"] == table_noise(r["model"])
+        ],
+        columns=[*place, "seed", "dead", "units", "scale"],
+    ).drop_duplicates([*place, "seed"], keep="last")
+    found["model"] = pd.Categorical(found["model"], list(models))
+    for (model, epochs, samples), seeds in found.sort_values("seed").groupby(place, observed=True):
+        dead = ", ".join(str(number) for number in seeds["dead"])
+        scales = ", ".join(f"{scale:.3f}" for scale in seeds["scale"])
+        cells = [TITLES[model], str(epochs), f"{samples:,}", str(len(seeds)), dead]
+        lines.append([*cells, str(seeds["units"].iloc[0]), summary(seeds["scale"]), scales])
+    header = ["codes", "epochs", "training images", "seeds", "dead units", "of", "code scale"]
+    return markdown([*header, "code scale, each seed"], lines) if lines else ""
+
+
+def _scale(record: Record) -> float:
+    """Return the standard deviation of a unit over the test images, mean over the units."""
+    return float(pd.Series(record["code"]["unit_std"]).mean())
+
+
+def stability_of(seeds: pd.DataFrame | None) -> str:
+    """Return the stability of a row's clusterings, as text; a hyphen below two seeds."""
+    if seeds is None:
+        return NOTHING
+    packed = seeds[["assignment", "n_test"]].dropna().itertuples(index=False)
+    found = stability([unpack_labels(*one) for one in packed])
+    return NOTHING if found is None else f"{found:z.3f}"
+
+
+def stability_table(frame: pd.DataFrame, dataset: str) -> str:
+    """Return the stability of each row of table 1 or 2 by each clusterer, see `STABILITY_NOTE`.
+
+    There is a line for each representation and budget, and a column for each clusterer that there
+    are records of; the text is empty without records.
+    """
+    of_data = frame[frame["dataset"] == dataset]
+    methods = [method for method in METHODS if method in set(of_data["method"])]
+    lines = []
+    for budget in table_budgets(frame, dataset):
+        scores = collect(of_data, budget)
+        rows = [row for _, row in table_rows(scores)]
+        for model in dict.fromkeys(row.model for row in rows):
+            found = {row.method: scores[row] for row in rows if row.model == model}
+            of = list(dict.fromkeys(b for seeds in found.values() for b in seeds["budget"]))
+            trained = dict.fromkeys(NOTHING if b.epochs is None else str(b.epochs) for b in of)
+            on = dict.fromkeys(NOTHING if b.samples is None else f"{b.samples:,}" for b in of)
+            cells = [stability_of(found.get(method)) for method in methods]
+            lines.append([TITLES[model], ", ".join(trained), ", ".join(on), *cells])
+    header = ["codes", "epochs", "training images", *(METHODS[method] for method in methods)]
+    return markdown(header, lines) if lines else ""
 
 
 # -- table 3 ------------------------------------------------------------------------------
@@ -426,20 +502,14 @@ def _claims_table(asked: Iterable[Claim], scores: Scores, describe: Callable[[Ro
 
 def noise_rows(scores: Scores) -> list[Row]:
     """Return the rows of table 3 that there are scores of."""
+    if not any(row.images == "noisy" for row in scores):
+        return []  # the clean images of a run of table 1 make no table 3
+    methods = list(METHODS)
     return sorted(
-        (
-            row
-            for row in scores
-            if row.model in NOISE_MODELS
-            and row.noise_rate > 0.0
-            # The clean images of a run of table 1 alone make no table 3.
-            and any(other.images == "noisy" for other in scores)
-        ),
+        (row for row in scores if row.model in NOISE_MODELS and row.noise_rate > 0.0),
         key=lambda row: (
-            row.images,
-            list(METHODS).index(row.method),
-            row.noise_rate,
-            NOISE_MODELS.index(row.model),
+            *(row.images, methods.index(row.method)),
+            *(row.noise_rate, NOISE_MODELS.index(row.model)),
         ),
     )
 
@@ -448,88 +518,136 @@ def _noise_table(dataset: str, scores: Scores, budget: Budget) -> list[str]:
     rows = noise_rows(scores)
     if not rows:
         return []
-    n_test = next(iter(scores[rows[0]].values()))["n_test"]
-    title = (
-        f"### Table 3: {DATASET_TITLES[dataset]}, noise in the training images, {n_test:,} test "
-        f"images; {budget}"
-    )
+    more = ", noise in the training images"
 
     def describe(row: Row) -> str:
         return f"{TITLES[row.model]}, {row.noise_rate:.0%}, {row.images}"
 
     asked = [
-        Claim("DDNMF beats AE1", row, replace(row, model="ae1-denoising"))
+        Claim("DDNMF beats AE1", row, row._replace(model="ae1-denoising"))
         for row in rows
         if NETWORKS[row.model].kind == "ddnmf"
     ]
     rates = sorted({row.noise_rate for row in rows})
     asked += [
-        Claim("noise lowers the scores", row, replace(row, noise_rate=rates[-1]))
+        Claim("noise lowers the scores", row, row._replace(noise_rate=rates[-1]))
         for row in rows
         if row.noise_rate == rates[0] < rates[-1]
     ]
-    acc, *others = (_by_rate(scores, rows, metric) for metric in METRICS)
+    acc, *others = (_by_rate(scores, rows, rates, metric) for metric in METRICS)
+    header = ["test images", "clustered by", "noise", "network", "seeds", *map(str.upper, METRICS)]
+    ranges = [
+        [
+            *(row.images, METHODS[row.method], f"{row.noise_rate:.0%}", TITLES[row.model]),
+            *(str(len(scores[row])), *(summary(scores[row][metric]) for metric in METRICS)),
+        ]
+        for row in rows
+    ]
     return [
-        title,
+        _title("Table 3: ", scores[rows[0]], budget, more),
         acc,
-        "Mean over seeds ± standard deviation, at each rate of the noise in the training images; "
-        "noisy test images have the same. AE1 gets the noisy images and is trained to give the "
-        "clean ones back.",
+        NOISE_NOTE,
         *others,
         "With ranges (min-max):",
-        _with_ranges(scores, rows),
+        markdown(header, ranges),
         "Each seed (ACC / NMI / ARI):",
-        per_seed([(f"{describe(row)}, {METHODS[row.method]}", scores[row]) for row in rows]),
+        _per_seed([(f"{describe(row)}, {METHODS[row.method]}", scores[row]) for row in rows]),
         _claims_table(asked, scores, describe),
     ]
 
 
-def _by_rate(scores: Scores, rows: list[Row], metric: str) -> str:
+def _by_rate(scores: Scores, rows: list[Row], rates: list[float], metric: str) -> str:
     """Return one score of every network, with a column for each rate."""
-    rates = sorted({row.noise_rate for row in rows})
-    header = ["test images", "clustered by", f"{metric.upper()} of", "seeds"]
     lines = []
-    for first in dict.fromkeys(replace(row, noise_rate=rates[0]) for row in rows):
-        at = [scores.get(replace(first, noise_rate=rate)) for rate in rates]
-        counts = sorted({len(seeds) for seeds in at if seeds})
+    for first in dict.fromkeys(row._replace(noise_rate=rates[0]) for row in rows):
+        at = [scores.get(first._replace(noise_rate=rate)) for rate in rates]
+        counts = [len(seeds) for seeds in at if seeds is not None]
         cells = [first.images, METHODS[first.method], TITLES[first.model]]
-        cells.append("-".join(str(n) for n in dict.fromkeys((counts[0], counts[-1]))))
-        cells += [_mean(list(values(seeds, metric).values())) if seeds else "-" for seeds in at]
+        cells.append("-".join(dict.fromkeys((str(min(counts)), str(max(counts))))))
+        cells += [NOTHING if seeds is None else _mean(seeds[metric]) for seeds in at]
         lines.append(cells)
+    header = ["test images", "clustered by", f"{metric.upper()} of", "seeds"]
     return markdown([*header, *(f"{rate:.0%}" for rate in rates)], lines)
 
 
-def _with_ranges(scores: Scores, rows: list[Row]) -> str:
-    header = ["test images", "clustered by", "noise", "network", "seeds", *map(str.upper, METRICS)]
-    lines = []
-    for row in rows:
-        seeds = scores[row]
-        cells = [row.images, METHODS[row.method], f"{row.noise_rate:.0%}", TITLES[row.model]]
-        cells.append(str(len(seeds)))
-        cells += [summary(list(values(seeds, metric).values())) for metric in METRICS]
-        lines.append(cells)
-    return markdown(header, lines)
+# -- studies ------------------------------------------------------------------------------
+
+
+def _study(
+    study: Study, dataset: str, budget: Budget, scores: Scores, records: Sequence[Record]
+) -> list[str]:
+    codes = {(r["model"], r["key"]): r for r in records if r["kind"] == "codes"}
+    header = ["variant", "seeds", *(f"L_{loss.removeprefix('loss_')}" for loss in LOSSES)]
+    header += ["error", "code scale", "dead units"]
+    header += ["stability (GMM, full)", "stability (GMM, spherical)", "smallest cluster"]
+    label_free, scored, each = [], [], []
+    for model, network in study.variants.items():
+        full, spherical = (
+            scores.get(table_row(model, method)) for method in ("gmm-full", "gmm-spherical")
+        )
+        keys: dict[int, str] = {}
+        for seeds in (spherical, full):
+            keys |= {} if seeds is None else dict(seeds["codes"])
+        found = [codes[model, key] for _, key in sorted(keys.items()) if (model, key) in codes]
+        smallest = NOTHING if full is None else f"{full['smallest'].min():.1%}"
+        label_free.append(
+            [
+                *(network.title, str(len(keys)), *_quantities(found)),
+                *(stability_of(full), stability_of(spherical), smallest),
+            ]
+        )
+        cells = [NOTHING if full is None else summary(full[metric]) for metric in METRICS]
+        cells.append(NOTHING if spherical is None else summary(spherical["acc"]))
+        scored.append([network.title, *cells])
+        if full is not None:
+            each.append((network.title, full))
+    columns = [f"{metric.upper()} ({METHODS['gmm-full']})" for metric in METRICS]
+    return [
+        _title(f"{study.title}: ", next(iter(scores.values())), budget),
+        markdown(header, label_free),
+        LABEL_FREE_NOTE,
+        markdown(["variant", *columns, f"ACC ({METHODS['gmm-spherical']})"], scored),
+        STUDY_SCORES_NOTE,
+        f"Each seed ({METHODS['gmm-full']}; ACC / NMI / ARI):",
+        _per_seed(each),
+    ]
+
+
+def _quantities(codes: Sequence[Record]) -> list[str]:
+    """Return the cells of losses, error, code scale and dead units."""
+    cells = [_number([r["losses"][loss] for r in codes if loss in r["losses"]]) for loss in LOSSES]
+    errors = [r["reconstruction_error"] for r in codes]
+    # DDNMF has the student's and the supervisor's, an auto-encoder only one.
+    cells.append(_number([error.get("student_clean", error.get("clean")) for error in errors]))
+    cells.append(_number([_scale(r) for r in codes]))
+    cells.append(_number([r["code"]["dead_units"] for r in codes]))
+    return cells
 
 
 # -- text ---------------------------------------------------------------------------------
 
 
-def summary(found: Sequence[float]) -> str:
+def _number(found: Sequence[float]) -> str:
+    if not found:
+        return NOTHING
+    series = pd.Series(found)
+    return f"{series.mean():.3g}" + (f" ± {series.std():.1g}" if len(found) > 1 else "")
+
+
+def summary(found: pd.Series) -> str:
     """Return mean ± standard deviation (range) of scores."""
-    s = spread(found)
-    return _mean(found) + ("" if s.std is None else f" ({s.low:.3f}-{s.high:.3f})")
+    return _mean(found) + (f" ({found.min():.3f}-{found.max():.3f})" if len(found) > 1 else "")
 
 
-def _mean(found: Sequence[float]) -> str:
-    s = spread(found)
-    return f"{s.mean:.3f}" + ("" if s.std is None else f" ± {s.std:.3f}")
+def _mean(found: pd.Series) -> str:
+    return f"{found.mean():.3f}" + (f" ± {found.std():.3f}" if len(found) > 1 else "")
 
 
 def _difference(d: Difference) -> str:
-    if d.low is None or d.high is None or d.resampled is None or d.p is None:
+    if d.interval is None or d.resampled is None or d.p is None:
         return f"{d.mean:+.3f}"
-    low, high = d.resampled
-    return f"{d.mean:+.3f} [{d.low:+.3f}, {d.high:+.3f}] {{{low:+.3f}, {high:+.3f}}} p {d.p:.3f}"
+    (low, high), (least, most) = d.interval, d.resampled
+    return f"{d.mean:+.3f} [{low:+.3f}, {high:+.3f}] {{{least:+.3f}, {most:+.3f}}} p {d.p:.3f}"
 
 
 def markdown(header: Sequence[str], lines: Iterable[Sequence[str]]) -> str:

@@ -409,6 +409,19 @@ def test_usage_errors_are_one_line(tmp_path, capsys, words, text):
     assert text in err
 
 
+def test_without_pandas_the_error_names_the_extra_before_anything_runs(tmp_path):
+    code = (
+        "import sys; sys.modules['pandas'] = None; "
+        "from ddnmf_np.experiments.__main__ import main; sys.exit(main(sys.argv[1:]))"
+    )
+    line = [sys.executable, "-c", code, "table1", "--output", str(tmp_path / "out")]
+    done = subprocess.run(line, capture_output=True, text=True)
+    assert done.returncode == UsageError.exit_code
+    assert "pip install 'ddnmf-np[experiments]'" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_folder_that_cannot_be_written_is_one_error(tmp_path, capsys):
     (tmp_path / "file").write_text("")
     assert command(tmp_path / "file", *ONE) == 4

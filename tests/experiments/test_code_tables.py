@@ -9,10 +9,9 @@ from experiments_cases import clustering, codes
 
 from ddnmf_np.evaluation.clustering import cluster, score_clustering
 from ddnmf_np.evaluation.metrics import scores
-from ddnmf_np.experiments.agreement import stability_table
-from ddnmf_np.experiments.codes import CODE_MODELS, code_table
+from ddnmf_np.experiments import tables
 from ddnmf_np.experiments.records import Store, pack_labels
-from ddnmf_np.experiments.starts import within_seed_std
+from ddnmf_np.experiments.tables import CODE_MODELS, code_table, frame_of, stability_table
 
 RESULTS = Path(__file__).parents[2] / "notebooks" / "results"
 
@@ -76,12 +75,19 @@ def test_stability_of_each_row_is_that_of_its_seeds():
         for seed, x in enumerate(pair)
     ]
     records.append(clustering("nmf", 0, method="gmm-spherical"))
-    nmf, ae1 = cells(stability_table(records, "mnist"))
+    nmf, ae1 = cells(stability_table(frame_of(records), "mnist"))
     expected = (2 - 3 * 4 / 15) / ((3 + 4) / 2 - 3 * 4 / 15)
     assert ae1[:4] == ["AE1", "30", "60,000", f"{expected:.3f}"]
     assert ae1[4:] == ["-", "1.000"]  # no spherical mixture; nobody has a map, nor a column for it
     assert nmf == ["NMF", "-", "60,000", "-", "-", "-"]
-    assert stability_table(records, "fashion-mnist") == ""
+    assert stability_table(frame_of(records), "fashion-mnist") == ""
+
+
+def over_starts(records):
+    """Return the standard deviations over starts that table 1 shows of its only row."""
+    text = tables.render("table1", records).partition("over the starts of one clustering")[2]
+    [row] = cells(text.split("\n\n")[1])
+    return row[2:]
 
 
 def test_spread_within_a_seed_does_not_see_what_differs_between_seeds():
@@ -89,7 +95,7 @@ def test_spread_within_a_seed_does_not_see_what_differs_between_seeds():
     for record, std in zip(records, (0.02, 0.04), strict=True):
         for number, score in enumerate(("acc", "nmi", "ari")):
             record["result"]["spread"][score]["std"] = std * (number + 1)
-    assert within_seed_std(records) == pytest.approx({"acc": 0.03, "nmi": 0.06, "ari": 0.09})
+    assert over_starts(records) == ["0.030", "0.060", "0.090"]
 
 
 def test_spread_within_a_seed_is_that_of_the_starts():
@@ -97,6 +103,7 @@ def test_spread_within_a_seed_is_that_of_the_starts():
     H, y = rng.uniform(size=(60, 3)), rng.integers(4, size=60)
     found = cluster(H, 4, method="kmeans", n_starts=5)
     every = [scores(y, labels) for labels in found.all_labels]
-    expected = {name: np.std([one[name] for one in every]) for name in ("acc", "nmi", "ari")}
-    assert min(expected.values()) > 0.0
-    assert within_seed_std([{"result": score_clustering(found, y)}]) == pytest.approx(expected)
+    expected = [np.std([one[name] for one in every]) for name in ("acc", "nmi", "ari")]
+    assert min(expected) > 0.0
+    record = clustering(result=score_clustering(found, y))
+    assert over_starts([record]) == [f"{std:.3f}" for std in expected]

@@ -7,10 +7,9 @@ import pytest
 from experiments_cases import clustering, write
 
 from ddnmf_np.errors import DataError
-from ddnmf_np.experiments import published
 from ddnmf_np.experiments.published import reader, updated
 from ddnmf_np.experiments.records import Store
-from ddnmf_np.experiments.tables import DATASET_TITLES, budgets, collect
+from ddnmf_np.experiments.tables import DATASET_TITLES, budgets, collect, frame_of, render
 
 ROOT = Path(__file__).parents[2]
 RESULTS = ROOT / "notebooks" / "results"
@@ -54,11 +53,12 @@ def places(text):
 
 def counts(folder):
     """Return the number of seeds of every row of every table of a folder."""
-    records, _ = Store(folder).load()
+    frame = frame_of(Store(folder).load()[0])
     found = {}
     for dataset in DATASET_TITLES:
-        for budget in budgets(records, dataset):
-            for row, seeds in collect(records, dataset, budget).items():
+        of_data = frame[frame["dataset"] == dataset]
+        for budget in budgets(of_data):
+            for row, seeds in collect(of_data, budget).items():
                 found[dataset, budget, row] = len(seeds)
     return found
 
@@ -120,7 +120,7 @@ def test_committed_tables_say_what_the_records_say():
     for path in COMMITTED:
         records, _ = Store(path.parent).load()
         for table in path.parent.glob("tables/*.md"):
-            assert table.read_text("utf-8") == published.render(table.stem, records), table
+            assert table.read_text("utf-8") == render(table.stem, records), table
 
 
 # -- how it works -------------------------------------------------------------------------

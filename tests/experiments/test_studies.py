@@ -10,7 +10,7 @@ from experiments_cases import clustering, codes, command, records_of
 from ddnmf_np.engine.losses import PRESETS
 from ddnmf_np.errors import DataError
 from ddnmf_np.evaluation.metrics import clustering_accuracy
-from ddnmf_np.experiments import baselines, study_tables, tables
+from ddnmf_np.experiments import baselines, tables
 from ddnmf_np.experiments.baselines import DataInfo, Representation, Source, make_config
 from ddnmf_np.experiments.networks import TABLE_NETWORKS, Network
 from ddnmf_np.experiments.records import pack_labels, unpack_labels
@@ -253,7 +253,7 @@ def test_numbers_are_those_of_the_records():
         for record in (full, spherical):
             record["identity"]["codes"] = made["key"]
         records += [made, full, spherical]
-    label_free, scores = rows(study_tables.render("recipe", records))
+    label_free, scores = rows(tables.render("recipe", records))
     assert label_free["demo"] == [
         "2", "1.5 ± 0.7", "-", "-", "-", "0.02 ± 0", "0.25 ± 0.07", "0.5 ± 0.7",
         *(["0.000"] * 2), "5.0%",
@@ -267,7 +267,7 @@ def test_numbers_are_those_of_the_records():
 
 
 def test_a_variant_without_records_has_its_line():
-    label_free, scores = rows(study_tables.render("recipe", study_campaign(models=["recipe-demo"])))
+    label_free, scores = rows(tables.render("recipe", study_campaign(models=["recipe-demo"])))
     assert label_free["demo + noise drawn anew"] == ["0", *["-"] * 10]
     assert scores["demo + noise drawn anew"] == ["-"] * 4
 
@@ -276,7 +276,7 @@ def test_records_without_assignments_have_no_stability():
     records = study_campaign()
     for record in records:
         record.pop("assignment", None)
-    label_free, _ = rows(study_tables.render("recipe", records))
+    label_free, _ = rows(tables.render("recipe", records))
     assert label_free["demo"][8:10] == ["-", "-"]
 
 
@@ -286,7 +286,7 @@ def test_equal_clusterings_are_stable():
     for record in records:
         if record["kind"] == "clustering" and record["method"] == "gmm-spherical":
             record["assignment"] = text
-    label_free, _ = rows(study_tables.render("recipe", records))
+    label_free, _ = rows(tables.render("recipe", records))
     assert label_free["demo"][9] == "1.000"
     assert abs(float(label_free["demo"][8])) < 0.01
 
@@ -298,13 +298,13 @@ def test_an_autoencoder_stands_beside_ddnmf(monkeypatch):
     one = clustering("recipe-ae", method="gmm-full", noise_rate=0.0)
     made = codes("recipe-ae", losses={"loss_rec": 0.25}, reconstruction_error={"clean": 0.125})
     one["identity"]["codes"] = made["key"]
-    label_free, _ = rows(study_tables.render("recipe", [one, made]))
+    label_free, _ = rows(tables.render("recipe", [one, made]))
     assert label_free["plain"][1:6] == ["-", "-", "-", "0.25", "0.125"]
 
 
 def test_a_section_for_each_data_set_and_budget():
     records = study_campaign() + study_campaign(epochs=5) + study_campaign(dataset="fashion-mnist")
-    text = study_tables.render("recipe", records)
+    text = tables.render("recipe", records)
     titles = [line for line in text.splitlines() if line.startswith("###")]
     assert len(titles) == 3
     assert titles[0].startswith("### Candidates for a recipe: MNIST, 10,000 test images; networks")
@@ -314,24 +314,24 @@ def test_a_section_for_each_data_set_and_budget():
 
 def test_it_is_a_pure_function_of_the_records():
     records = study_campaign()
-    text = study_tables.render("recipe", records)
+    text = tables.render("recipe", records)
     random.Random(3).shuffle(records)
-    assert study_tables.render("recipe", records) == text
-    assert study_tables.render("recipe", []) == study_tables.render("ablation", records) == ""
+    assert tables.render("recipe", records) == text
+    assert tables.render("recipe", []) == tables.render("ablation", records) == ""
 
 
 def test_the_short_form_has_both_tables_and_no_seeds():
-    text = study_tables.render("recipe", study_campaign(), short=True)
+    text = tables.render("recipe", study_campaign(), short=True)
     assert len(rows(text)) == 2
     assert "seed 0" not in text
-    assert "seed 0" in study_tables.render("recipe", study_campaign())
+    assert "seed 0" in tables.render("recipe", study_campaign())
     assert text.index("Nothing in this table has seen a label") < text.index("has seen the labels")
 
 
 def test_two_records_for_one_place_are_an_error_of_the_study_alone():
     records = [*study_campaign(), clustering("recipe-demo", method="gmm-full", noise_rate=0.1)]
     with pytest.raises(DataError, match="both recipe-demo, gmm-full, seed 0"):
-        study_tables.render("recipe", records)
+        tables.render("recipe", records)
     assert tables.render("table1", [*records, clustering("ae1")]).count("### Table 1") == 1
 
 
