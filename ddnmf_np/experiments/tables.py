@@ -480,7 +480,7 @@ def stability_table(frame: pd.DataFrame, dataset: str) -> str:
     There is a line for each representation and budget, and a column for each clusterer that there
     are records of; the text is empty without records.
     """
-    of_data = frame[frame["dataset"] == dataset]
+    of_data = frame[(frame["dataset"] == dataset) & frame["model"].isin(TABLE_MODELS)]
     methods = [method for method in METHODS if method in set(of_data["method"])]
     lines = []
     for budget in table_budgets(frame, dataset):
