@@ -8,24 +8,22 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ddnmf_np.backends.select import BACKENDS
-from ddnmf_np.errors import UsageError
+from ddnmf_np.config import unknown
+from ddnmf_np.errors import DDNMFError, OutputError, UsageError, printable
 from ddnmf_np.experiments.baselines import Source
-from ddnmf_np.experiments.campaign import (
+from ddnmf_np.experiments.campaign import run
+from ddnmf_np.experiments.networks import STUDIES
+from ddnmf_np.experiments.records import Store
+from ddnmf_np.experiments.settings import (
     EVERYTHING,
-    MAPPED,
-    MOST_SEEDS,
-    NOISE_RATES,
-    NOISE_SAMPLES,
-    NOISE_STARTS,
+    OPTIONS,
     RESULTS,
     Settings,
-    run,
+    flag_of,
+    parse_seeds,
 )
-from ddnmf_np.experiments.networks import NOISE_MODELS, TABLE_MODELS
-from ddnmf_np.experiments.records import Store
-from ddnmf_np.experiments.studies import STUDIES
-from ddnmf_np.system.command import Parser, run_command
+from ddnmf_np.runs.run import INTERRUPTED
+from ddnmf_np.system.signals import interrupt_on_sigterm
 
 DATASETS = ("mnist", "fashion-mnist")
 
@@ -45,18 +43,21 @@ preset stable does (ingredients). `all` leaves them out.
   <!-- experiments table1 -->
   <!-- /experiments -->
 from the records of OUTPUT, or, with <!-- experiments recipe from=FOLDER -->, from those of FOLDER,
-which is seen from where the file is, as in a link.
+a path relative to the file, like a link.
 
 Exit codes: 0 done, 1 some runs failed (the others are done), 2 usage, 3 backend missing, 4 files,
 130 interrupted."""
 
 
-def make_parser() -> Parser:
-    """Return the parser of the command line."""
-    parser = Parser(
-        "ddnmf_np.experiments",
-        "Compute the tables and figures of the paper's section 4 from raw data.",
-        EPILOG,
+def make_parser() -> argparse.ArgumentParser:
+    """Return the parser of the command line; `OPTIONS` have a flag each."""
+    parser = argparse.ArgumentParser(
+        prog="python -m ddnmf_np.experiments",
+        description="Compute the tables and figures of the paper's section 4 from raw data.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+        exit_on_error=False,
     )
     parser.add_argument(
         "results",
@@ -65,91 +66,17 @@ def make_parser() -> Parser:
         help=f"{', '.join(RESULTS)}; all of these; studies: {', '.join(STUDIES)}; or alone: report "
         "(tables and figures from the records there are)",
     )
-    parser.add_argument(
-        "--seeds",
-        default="5",
-        metavar="N",
-        help="how many (0 to N-1), or the seeds themselves with commas: 0,3,7 (default: 5)",
-    )
-    parser.add_argument(
-        "--epochs", type=int, default=30, metavar="N", help="of every network (default: 30)"
-    )
-    parser.add_argument("--samples", type=int, metavar="N", help="training images (default: all)")
-    parser.add_argument(
-        "--starts",
-        type=int,
-        default=10,
-        metavar="N",
-        help="of every clustering but those of table 3 and figure 3 (default: 10)",
-    )
+    for name in OPTIONS:
+        # Without the flag, `Settings` has the default.
+        flag, default = f"--{name.replace('_', '-')}", argparse.SUPPRESS
+        parser.add_argument(flag, default=default, **flag_of(name))
     parser.add_argument(
         "--datasets",
         nargs="+",
         choices=DATASETS,
         default=DATASETS,
         metavar="NAME",
-        help=f"of every result; table 1 and 2 have one each (default: {' '.join(DATASETS)})",
-    )
-    parser.add_argument(
-        "--networks",
-        nargs="+",
-        default=TABLE_MODELS,
-        metavar="NAME",
-        help=f"codes in tables 1 and 2 (default: {' '.join(TABLE_MODELS)})",
-    )
-    parser.add_argument(
-        "--noise-rates",
-        type=float,
-        nargs="+",
-        default=NOISE_RATES,
-        metavar="X",
-        help="of table 3 and figure 3 (default: 0.1 to 0.8)",
-    )
-    parser.add_argument(
-        "--noise-networks",
-        nargs="+",
-        default=NOISE_MODELS,
-        metavar="NAME",
-        help=f"of table 3 and figure 3 (default: {' '.join(NOISE_MODELS)})",
-    )
-    parser.add_argument(
-        "--noise-samples",
-        type=int,
-        default=NOISE_SAMPLES,
-        metavar="N",
-        help="training images of table 3 and figure 3, at most those of --samples "
-        f"(default: {NOISE_SAMPLES:,}; for all of them: 60000)",
-    )
-    parser.add_argument(
-        "--noise-starts",
-        type=int,
-        default=NOISE_STARTS,
-        metavar="N",
-        help=f"of the clusterings of table 3 and figure 3 (default: {NOISE_STARTS})",
-    )
-    parser.add_argument(
-        "--maps",
-        nargs="+",
-        choices=tuple(MAPPED),
-        default=(),
-        metavar="NAME",
-        help="in tables 1 and 2, cluster the codes of networks on a map too, which the paper does "
-        "not: tsne (a minute or more for each network), umap (a quarter; needs umap-learn)",
-    )
-    parser.add_argument(
-        "--variants",
-        nargs="+",
-        metavar="NAME",
-        help="of the studies asked for (default: all); the table says which have no records",
-    )
-    parser.add_argument(
-        "--backend", choices=BACKENDS, default="numpy", help="of the networks (default: numpy)"
-    )
-    parser.add_argument(
-        "--jobs", type=int, default=1, metavar="N", help="runs at a time (default: 1)"
-    )
-    parser.add_argument(
-        "--threads", type=int, metavar="N", help="of each run (default: the processors, shared out)"
+        help=f"data sets; tables 1 and 2 are about one each (default: {' '.join(DATASETS)})",
     )
     parser.add_argument(
         "--output",
@@ -164,7 +91,7 @@ def make_parser() -> Parser:
         nargs="+",
         default=(),
         metavar="FILE",
-        help="Markdown whose marked places are to be filled with tables, see below",
+        help="Markdown files whose marked places get the tables, see below",
     )
     parser.add_argument("--data-dir", metavar="FOLDER", help="where to look for the images first")
     return parser
@@ -189,44 +116,19 @@ def parse_results(words: Sequence[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(every))
 
 
-def parse_seeds(text: str) -> tuple[int, ...]:
-    """Return the seeds: ``"3"`` is 0, 1, 2, and ``"3,5"`` or ``"3,"`` are those themselves."""
-    try:
-        numbers = [int(part) for part in text.split(",") if part.strip()]
-        if "," in text:
-            return tuple(numbers)
-        [number] = numbers
-    except ValueError as error:
-        raise UsageError(f"seeds is {text!r}; give a number, or seeds with commas") from error
-    if number > MOST_SEEDS:
-        raise UsageError(
-            f"seeds is {number}; give at most {MOST_SEEDS}, or one seed with a comma: {number},"
-        )
-    return tuple(range(number))
-
-
 def make_settings(
     flags: argparse.Namespace,
     places: Mapping[str, str] | None = None,
     options: Mapping[str, Any] | None = None,
 ) -> Settings:
     """Return what the arguments ask of a campaign; the others are those of `main`."""
+    given = {name: value for name, value in vars(flags).items() if name in OPTIONS}
+    given = {name: tuple(v) if isinstance(v, list) else v for name, v in given.items()}
+    if "seeds" in given:
+        given["seeds"] = parse_seeds(given["seeds"])
     return Settings(
+        **given,
         results=parse_results(flags.results),
-        seeds=parse_seeds(flags.seeds),
-        epochs=flags.epochs,
-        starts=flags.starts,
-        samples=flags.samples,
-        networks=tuple(flags.networks),
-        noise_rates=tuple(flags.noise_rates),
-        noise_networks=tuple(flags.noise_networks),
-        noise_samples=flags.noise_samples,
-        noise_starts=flags.noise_starts,
-        maps=tuple(flags.maps),
-        variants=None if flags.variants is None else tuple(flags.variants),
-        backend=flags.backend,
-        threads=flags.threads,
-        jobs=flags.jobs,
         sources=tuple(
             Source(name, (places or {}).get(name, name), flags.data_dir)
             for name in DATASETS

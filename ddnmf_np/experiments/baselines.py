@@ -1,11 +1,11 @@
-"""The rows of the paper's tables: what is computed for each, and from which options.
+"""The representations of the paper's tables: how each is computed, and from which options.
 
 A *representation* turns the test images into codes: the images themselves, classical NMF, an
-auto-encoder, DDNMF. Each is clustered by k-means and by mixtures, which are fitted to the test
+auto-encoder, DDNMF. We cluster each by k-means and by mixtures, which are fitted to the test
 codes (as in the authors' demo) and see no label.
 
-Classical methods are scikit-learn's. k-means: k-means++, the best of so many starts by inertia.
-Mixtures: the best of so many starts by likelihood, each from a k-means of its own; spherical as in
+Classical methods are scikit-learn's. k-means: k-means++, the best of several starts by inertia.
+Mixtures: the best of several starts by likelihood, each from another k-means; spherical as in
 the authors' demo, and with full covariances. On codes wider than 64 (images, AE2) a full covariance
 has more entries than a cluster has samples, so there both mixtures are fitted to the first 50
 principal components of the test codes; k-means takes the codes as they are. NMF: 10 components,
@@ -38,9 +38,8 @@ from ddnmf_np.errors import DataError
 from ddnmf_np.evaluation import clustering, embedding, manifold
 from ddnmf_np.evaluation.clustering import ClusteringResult, Method, cluster
 from ddnmf_np.experiments.autoencoder import Autoencoder
-from ddnmf_np.experiments.networks import TABLE_NETWORKS
+from ddnmf_np.experiments.networks import NETWORKS
 from ddnmf_np.experiments.records import Name, key_of
-from ddnmf_np.experiments.studies import VARIANTS
 from ddnmf_np.model import Model
 from ddnmf_np.runs.scoring import noisy_copy
 from ddnmf_np.training import Trainer
@@ -111,37 +110,17 @@ Like `OPTIONS_SINCE`: at that value they are left out of the identity. To change
 it where it is used, not here: this is what the records without it mean.
 """
 
-NETWORKS = {**TABLE_NETWORKS, **VARIANTS}
-"""Every network there is, of tables and studies, by the name it has in records."""
-
-TITLES = {
-    "raw": "images",
-    "nmf": "NMF",
-    "ae2-nmf": "AE2 + NMF",
-    **{name: network.title for name, network in NETWORKS.items()},
-}
-
 
 @dataclass(frozen=True)
 class Source:
-    """A data set of a campaign.
-
-    Parameters
-    ----------
-    name : str
-        What records and tables call it.
-    place : str
-        Name or path that `ddnmf_np.data.datasets.load` takes.
-    data_dir : str or None
-        Where to look first.
-    """
+    """A data set: its name in records, and the arguments of `ddnmf_np.data.datasets.load`."""
 
     name: str
     place: str
     data_dir: str | None = None
 
     def load(self) -> Dataset:
-        """Return the data; the last set is kept in memory."""
+        """Return the data; we keep the last set in memory."""
         return _load(self.place, self.data_dir)
 
 
@@ -152,17 +131,7 @@ def _load(place: str, data_dir: str | None) -> Dataset:
 
 @dataclass(frozen=True)
 class DataInfo:
-    """What must be known of a data set to plan runs on it.
-
-    Parameters
-    ----------
-    source : Source
-        Where it is.
-    sha256 : str
-        Hash of its training and test images.
-    n_train, n_test, n_features, n_classes : int
-        Sizes; the training images are those that are used.
-    """
+    """What a plan needs of a data set: hash of the images, and sizes (of the images used)."""
 
     source: Source
     sha256: str
@@ -173,13 +142,7 @@ class DataInfo:
 
 
 def inspect(source: Source, samples: int | None) -> DataInfo:
-    """Load a data set and return what there is to know of it.
-
-    Raises
-    ------
-    DataError
-        If it cannot be had, or has no labelled test images.
-    """
+    """Load a data set and describe it; raises `DataError` without labelled test images."""
     data = source.load()
     if data.x_test is None or data.y_test is None:
         raise DataError(f"{data.source}: has no test images with labels, which the tables score")
@@ -202,20 +165,20 @@ def sha256_of(x: np.ndarray[Any, Any]) -> str:
 
 @dataclass(frozen=True)
 class Representation:
-    """Codes of the test images of a data set: what they are, and all that they depend on.
+    """Codes of the test images of a data set, with everything that they depend on.
 
     Parameters
     ----------
     data : DataInfo
         The images.
     model : str
-        A key of `TITLES`.
+        A key of `networks.TITLES`.
     seed : int
-        Of everything that is drawn.
+        Seed of all random draws.
     config : Config or None
         Options of the network, if there is one.
     parent : Representation or None
-        Whose codes are factorized, if not the images themselves.
+        Representation whose codes NMF factorizes; None for the images themselves.
     """
 
     data: DataInfo
@@ -226,7 +189,7 @@ class Representation:
 
     @property
     def identity(self) -> dict[str, Any]:
-        """Everything that the codes depend on."""
+        """Everything that the codes depend on, as the key of the record needs it."""
         images: dict[str, Any] = {"dataset": self.data.source.name, "data_sha256": self.data.sha256}
         if self.model == "raw":
             return {"codes": "raw", **images}
@@ -249,7 +212,7 @@ class Representation:
 
     @property
     def noise_rate(self) -> float:
-        """Of the training images."""
+        """Rate of the noise in the training images."""
         config = self.trained
         return 0.0 if config is None or config.noise_kind == "none" else config.noise_rate
 
@@ -269,7 +232,7 @@ class Representation:
 
     @property
     def label(self) -> str:
-        """What a person calls it."""
+        """Name that a person can read."""
         noise = f"-noise{self.noise_rate:g}" if self.noise_rate else ""
         return f"{self.data.source.name}-{self.model}{noise}-seed{self.seed}"
 
@@ -317,7 +280,7 @@ class Representation:
 
     @property
     def n_values(self) -> int:
-        """How many values of it are stored: codes, and weights if others continue from them."""
+        """Number of stored values: codes, and weights if others continue from them."""
         values = self.data.n_test * self.width * (2 if self.noise_rate else 1)
         if self.keeps_weights and self.config is not None:
             widths = [self.data.n_features, *self.config.widths]
@@ -355,11 +318,7 @@ def identity_of(config: Config) -> dict[str, Any]:
     """
     values = config.resolved().to_dict()
     keep = [f.name for f in fields(Config) if not f.metadata["resumable"]] + ["epochs"]
-    return {
-        name: values[name]
-        for name in keep
-        if name not in OPTIONS_SINCE or values[name] != OPTIONS_SINCE[name]
-    }
+    return _without(OPTIONS_SINCE, {name: values[name] for name in keep})
 
 
 def settings_of(method: str, reduced: bool = False) -> dict[str, Any]:
@@ -375,14 +334,13 @@ def settings_of(method: str, reduced: bool = False) -> dict[str, Any]:
         used["umap"] = manifold.UMAP_OPTIONS
     if reduced:
         used["pca"] = PCA_OPTIONS
-    settings = {
-        f"{who}.{name}": value for who, all_ in used.items() for name, value in all_.items()
-    }
-    return {
-        name: value
-        for name, value in settings.items()
-        if name not in SETTINGS_SINCE or value != SETTINGS_SINCE[name]
-    }
+    settings = {f"{who}.{name}": v for who, all_ in used.items() for name, v in all_.items()}
+    return _without(SETTINGS_SINCE, settings)
+
+
+def _without(since: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings without those that came later and are at the value of before."""
+    return {k: v for k, v in settings.items() if k not in since or v != since[k]}
 
 
 def make_config(model: str, options: Mapping[str, Any]) -> Config:
@@ -392,24 +350,15 @@ def make_config(model: str, options: Mapping[str, Any]) -> Config:
 
 @dataclass
 class Codes:
-    """Codes of the test images, and what else is to be kept of the run that made them.
-
-    Parameters
-    ----------
-    H : ndarray of shape (n_test, width)
-        Codes of the clean test images.
-    H_noisy : ndarray of shape (n_test, width) or None
-        Codes of the test images with the noise of the training.
-    content : dict
-        What goes into the record.
-    weights : ndarray or None
-        Parameters in one row, if another representation continues from them.
-    """
+    """Codes of the test images, shape (n_test, width), and the results of the run."""
 
     H: Floats
     H_noisy: Floats | None
+    """Codes of the test images with the noise of the training."""
     content: dict[str, Any]
+    """Entries of the record."""
     weights: Floats | None = None
+    """Parameters in one row, if another representation continues from them."""
 
 
 def compute(
@@ -423,16 +372,11 @@ def compute(
     Parameters
     ----------
     spec : Representation
-        What to compute; backend and threads are those of its configuration.
+        Backend and threads are those of its configuration.
     weights : ndarray, optional
-        Those of the network that it continues from.
+        Weights of the network that it continues from.
     tick : callable, optional
         Called with a line of text after each epoch.
-
-    Returns
-    -------
-    Codes
-        The codes and the content of their record.
     """
     data = spec.data.source.load()
     x_train = training_images(data, spec.data.n_train)
@@ -513,12 +457,7 @@ def _train(
         "backend": network.ops.name,
         "device": network.ops.device_name(),
     }
-    return Codes(
-        host(H),
-        None if H_noisy is None else host(H_noisy),
-        content,
-        weights,
-    )
+    return Codes(host(H), None if H_noisy is None else host(H_noisy), content, weights)
 
 
 def _factorize(x_train: Floats, x_test: Floats, seed: int) -> Codes:

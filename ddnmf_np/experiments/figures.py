@@ -13,8 +13,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from ddnmf_np.evaluation.figures import CLASS_COLORS, DATA_COLOR, DPI, WIDTH, draw_classes, save
-from ddnmf_np.experiments.baselines import CLUSTERERS, TITLES
-from ddnmf_np.experiments.networks import MAP_MODELS, NOISE_MODELS
+from ddnmf_np.experiments.baselines import CLUSTERERS
+from ddnmf_np.experiments.networks import MAP_MODELS, NOISE_MODELS, TITLES
 from ddnmf_np.experiments.records import Record
 from ddnmf_np.experiments.tables import (
     DATASET_TITLES,

@@ -1,10 +1,19 @@
-"""The networks of the tables: each by the name that it has in records, with its options."""
+"""The networks of tables and studies: each by its name in records, with its options.
+
+A study compares variants of networks on quantities that need no label. A variant is a network like
+those of the tables. If its options are those of another variant, or of a row of a table, it has
+the same key: it is not trained a second time, and gets records of its own name.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+import itertools
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, fields
 from typing import Any, Literal
+
+from ddnmf_np.config import RECIPES
+from ddnmf_np.engine.losses import PRESETS, Objective
 
 
 @dataclass(frozen=True)
@@ -16,11 +25,11 @@ class NetworkRow:
     title : str
         Its name in tables and figures.
     kind : {"ddnmf", "autoencoder"}
-        What is built from the options.
+        Its class.
     options : mapping
         Options of `Config` that are not at their defaults.
     bottleneck : bool
-        Of an auto-encoder: whether it has the layer of ``rank`` units.
+        For an auto-encoder: whether it has the layer of ``rank`` units.
     keep_weights : bool
         Whether another row continues from it.
     """
@@ -32,7 +41,9 @@ class NetworkRow:
     keep_weights: bool = False
 
 
-_PLAIN = {"objective": "demo", "noise_kind": "none"}  # of the objective: a mean over features
+# -- tables -------------------------------------------------------------------------------
+
+_PLAIN = {"objective": "demo", "noise_kind": "none"}  # the objective: its mean over features
 
 TABLE_NETWORKS = {
     "ae1": NetworkRow("AE1", "autoencoder", {**_PLAIN, "base_activation": "relu"}),
@@ -50,8 +61,8 @@ TABLE_NETWORKS = {
 """Networks of the tables; a further row is one more entry here, and its name in `TABLE_MODELS`.
 
 AE1 has the student's depth and widths, AE2 the same without the layer of 10 units (derivations,
-page 12). In tables 1 and 2 both see clean images; in table 3 AE1 gets noisy images and is to give
-the clean ones back, since DDNMF too has the clean ones to learn from.
+page 12). In tables 1 and 2 both see clean images. In table 3 AE1 gets noisy images and has to give
+the clean ones back, because DDNMF has the clean ones to learn from too.
 """
 
 TABLE_MODELS = (
@@ -59,8 +70,155 @@ TABLE_MODELS = (
 )  # fmt: skip
 """Representations of tables 1 and 2, in the paper's order; the last two are not the paper's."""
 MAPPED_MODELS = ("ae1", "ddnmf-paper", "ddnmf-demo", "ae-linear", "ddnmf-stable")
-"""Representations of tables 1 and 2 that are clustered on maps too, where those are asked for."""
+"""Representations of tables 1 and 2 that are clustered on maps too, if the user asks for maps."""
 NOISE_MODELS = ("ae1-denoising", "ddnmf-paper", "ddnmf-demo")
 """Networks of table 3 and figure 3."""
 MAP_MODELS = ("ddnmf-paper", "ddnmf-demo", "ddnmf-stable", "ae1")
 """Networks of figure 2."""
+
+# -- studies ------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Study:
+    """The title of a study's table, and its variants by their name in records."""
+
+    title: str
+    variants: Mapping[str, Network]
+
+    @property
+    def names(self) -> dict[str, str]:
+        """The names in records, each by the variant's name within this study."""
+        return {name.partition("-")[2]: name for name in self.variants}
+
+
+def _text(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value).lower()
+
+
+def _changed(
+    preset: str, changes: Mapping[str, Any], text: str, more: Mapping[str, Any] | None = None
+) -> tuple[str, Network]:
+    """Return the name of a preset with changed options, and the network."""
+    parts = (f"{option.replace('_', '-')}-{_text(value)}" for option, value in changes.items())
+    options = {"objective": preset, **(more or {}), **changes}
+    return "-".join([preset, *parts]), Network(f"{preset}: {text}", "ddnmf", options)
+
+
+def _ablation() -> Iterator[tuple[str, Network]]:
+    """Yield both presets, and each with one option after the other at the other's value."""
+    paper, demo = PRESETS["paper"], PRESETS["demo"]
+    options = [f.name for f in fields(Objective) if getattr(paper, f.name) != getattr(demo, f.name)]
+    for name, other, whose in (("demo", paper, "the paper's"), ("paper", demo, "the demo's")):
+        yield _changed(name, {}, "as it is")
+        for option in options:
+            value = getattr(other, option)
+            yield _changed(name, {option: value}, f"{option} = {_text(value)} ({whose})")
+
+
+def _weights() -> Iterator[tuple[str, Network]]:
+    """Yield both presets, and each with one weight after the other a tenth and ten times of it.
+
+    The apposition and the non-negative loss get 0 too, and both at once a tenth and ten times.
+    Without the symmetric loss nothing would train the paper's supervisor.
+    """
+    for name in ("demo", "paper"):
+        yield _changed(name, {}, "as it is")
+        for weight in ("alpha_sym", "beta_ap", "gamma_nc"):
+            for factor in (0.0, 0.1, 10.0):
+                if factor or weight != "alpha_sym":
+                    value = getattr(PRESETS[name], weight) * factor
+                    yield _changed(name, {weight: value}, f"{weight} = {value:g}")
+        # The corners of the grid of both: with the lines above, 3 x 3.
+        for of_beta, of_gamma in itertools.product((0.1, 10.0), repeat=2):
+            beta = PRESETS[name].beta_ap * of_beta
+            gamma = PRESETS[name].gamma_nc * of_gamma
+            text = f"beta_ap = {beta:g}, gamma_nc = {gamma:g}"
+            yield _changed(name, {"beta_ap": beta, "gamma_nc": gamma}, text)
+
+
+def _ingredients() -> Iterator[tuple[str, Network]]:
+    """Yield the third preset and the demo's, each with one ingredient of the other's.
+
+    The spread goes with the start from the data, because it has no meaning for another start.
+    """
+    sides = {name: vars(PRESETS[name]) | vars(RECIPES[name]) for name in ("stable", "demo")}
+    spread = "nmf_spread"
+    options = [o for o in sides["stable"] if sides["stable"][o] != sides["demo"][o] and o != spread]
+    for (name, _), (whose, other) in zip(sides.items(), reversed(sides.items()), strict=True):
+        yield _changed(name, {}, "as it is")
+        for option in options:
+            more = {spread: other[spread]} if option == "nmf_start" else {}
+            value = other[option]
+            text = f"{option} = {_text(value)} (as in {whose})"
+            yield _changed(name, {option: value}, text, more)
+
+
+_DEMO = {"objective": "demo"}
+_REDRAW = {**_DEMO, "noise_redraw": True}
+_DECAY = {**_REDRAW, "lr_schedule": "cosine"}
+_MOVED = {"noise_shift": 2.0, "noise_rotation": 10.0, "noise_zoom": 0.1, "noise_shear": 0.1}
+_GAMMA = {"gamma_nc": 0.1}
+_WEAK = {"gamma_nc": 0.01, "beta_ap": 0.001}
+_LINEAR = {"base_activation": "identity"}
+_START2, _START1, _START03, _START01 = (
+    {**_DECAY, "nmf_start": "pca", "nmf_spread": spread} for spread in (2.0, 1.0, 0.3, 0.1)
+)
+
+_RECIPE = {
+    name: Network(title, "autoencoder" if name.startswith("ae-") else "ddnmf", options)
+    for name, title, options in (
+        ("demo", "demo", _DEMO),
+        ("redraw", "demo + noise drawn anew", _REDRAW),
+        ("decay", "drawn anew + cosine decay of the learning rate", _DECAY),
+        ("mask30", "decay + 30 % of the pixels masked", _DECAY | {"noise_rate": 0.3}),
+        ("moved", "decay + images moved", _DECAY | _MOVED),
+        ("start2", "start2: decay + start by PCA, spread 2, gamma 0.1", _START2 | _GAMMA),
+        ("start2-moved", "start2 + images moved", _START2 | _GAMMA | _MOVED),
+        ("start2-weak", "start2, gamma 0.01, beta 0.001", _START2 | _WEAK),
+        ("start03", "start03: decay + start by PCA, spread 0.3, gamma 0.1", _START03 | _GAMMA),
+        ("start03-weak", "start03-weak: start03, gamma 0.01, beta 0.001", _START03 | _WEAK),
+        ("start03-weak-moved", "start03-weak + images moved", _START03 | _WEAK | _MOVED),
+        ("start01-weak", "start03-weak with a spread of 0.1", _START01 | _WEAK),
+        (
+            "identity",
+            "no candidate: DDNMF with a linear base, start by PCA, gamma 0.1",
+            _START1 | _GAMMA | _LINEAR,
+        ),
+        ("ae-linear", "to beat: AE with a linear code", _PLAIN | _LINEAR),
+        (
+            "ae-linear-moved",
+            "to compare: the same + noise drawn anew, images moved, cosine decay",
+            _DECAY | _MOVED | _LINEAR,
+        ),
+    )
+}
+"""Candidates of the search for a recipe (derivations/experiments.md); one more is one more line."""
+
+
+def _study(name: str, title: str, variants: Mapping[str, Network]) -> Study:
+    """Return a study; in records its name comes before that of the variant."""
+    return Study(title, {f"{name}-{variant}": network for variant, network in variants.items()})
+
+
+STUDIES = {
+    name: _study(name, title, dict(variants))
+    for name, title, variants in (
+        ("ablation", "What each difference between paper and demo does", _ablation()),
+        ("weights", "What the weights of the losses do", _weights()),
+        ("ingredients", "What each ingredient of the preset stable does", _ingredients()),
+        ("recipe", "Candidates for a recipe", _RECIPE.items()),
+    )
+}
+"""Every study by its name on the command line."""
+
+VARIANTS = {name: network for study in STUDIES.values() for name, network in study.variants.items()}
+"""Every variant of every study, by its name in records."""
+
+NETWORKS = {**TABLE_NETWORKS, **VARIANTS}
+"""Every network of tables and studies, by its name in records."""
+
+TITLES = {"raw": "images", "nmf": "NMF", "ae2-nmf": "AE2 + NMF"} | {
+    name: network.title for name, network in NETWORKS.items()
+}
+"""Every representation by its name in records, with its name in tables and figures."""

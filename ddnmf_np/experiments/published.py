@@ -15,8 +15,8 @@ from pathlib import Path
 from ddnmf_np.config import unknown
 from ddnmf_np.errors import DataError, DDNMFError
 from ddnmf_np.experiments import figures, tables
+from ddnmf_np.experiments.networks import STUDIES
 from ddnmf_np.experiments.records import Record, Store
-from ddnmf_np.experiments.studies import STUDIES
 from ddnmf_np.system.files import atomic_write_text, make_folder
 
 TABLES = (*tables.TABLES, "table3", *STUDIES)

@@ -7,21 +7,27 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from dataclasses import dataclass
 from typing import NamedTuple
 
+import numpy as np
 import pandas as pd
 
 from ddnmf_np.errors import DataError
 from ddnmf_np.experiments.baselines import (
     CLUSTERERS,
     COMPONENTS,
-    NETWORKS,
-    TITLES,
     WIDEST_MIXTURE,
     make_config,
 )
-from ddnmf_np.experiments.networks import MAPPED_MODELS, NOISE_MODELS, TABLE_MODELS
+from ddnmf_np.experiments.networks import (
+    MAPPED_MODELS,
+    NETWORKS,
+    NOISE_MODELS,
+    STUDIES,
+    TABLE_MODELS,
+    TITLES,
+    Study,
+)
 from ddnmf_np.experiments.records import SCORES, Record, unpack_labels
 from ddnmf_np.experiments.statistics import Difference, compare, stability
-from ddnmf_np.experiments.studies import STUDIES, Study
 
 METRICS = tuple(SCORES)
 TABLES = {"table1": "mnist", "table2": "fashion-mnist"}
@@ -48,7 +54,11 @@ BEST = {
 
 We compare each with all models that are not here, and with those above it whose words differ.
 """
-LOSSES = ("loss_sym", "loss_ap", "loss_nc", "loss_rec")
+QUANTITIES = {
+    "loss_sym": "L_sym", "loss_ap": "L_ap", "loss_nc": "L_nc", "loss_rec": "L_rec",
+    "error": "error", "scale": "code scale", "dead": "dead units",
+}  # fmt: skip
+"""Columns of `codes_of` that the table of a study shows, with their titles."""
 CODE_MODELS = tuple(
     model
     for model in TABLE_MODELS
@@ -171,6 +181,24 @@ def frame_of(records: Iterable[Record]) -> pd.DataFrame:
     return frame.astype({"bic": float, "codes": object, "assignment": object, "budget": object})
 
 
+def codes_of(records: Iterable[Record]) -> pd.DataFrame:
+    """Return a line for the codes of each network, with what the tables need of it.
+
+    The scale is the standard deviation of a unit over the test images, mean over the units.
+    """
+    place = ["key", "dataset", "model", "noise_rate", "seed", "epochs", "samples"]
+    lines = []
+    for r in records:
+        if r["kind"] == "codes":
+            stds, errors = r["code"]["unit_std"], r["reconstruction_error"]
+            line = {name: r[name] or 0 for name in place} | r["losses"]
+            line |= {"dead": r["code"]["dead_units"], "units": len(stds), "scale": np.mean(stds)}
+            # DDNMF has the student's and the supervisor's, an auto-encoder only one.
+            line["error"] = errors.get("student_clean", errors.get("clean"))
+            lines.append(line)
+    return pd.DataFrame(lines, columns=[*place, *QUANTITIES, "units"])
+
+
 def budgets(frame: pd.DataFrame) -> list[Budget]:
     """Return every budget that there are clusterings of, the largest last."""
     found = set(frame["budget"])
@@ -276,8 +304,8 @@ def render(name: str, records: Sequence[Record], *, short: bool = False) -> str:
             parts += _scores_table(name, collect(rows, budget), budget)[: 3 if short else None]
         if parts and not short:
             shown = {(budget.epochs, budget.samples) for budget in found}
-            of_shown = [r for r in records if (r["epochs"], r["samples"]) in shown]
-            parts += [CODES_NOTE, code_table(of_shown, dataset=TABLES[name])]
+            codes = codes_of(r for r in records if (r["epochs"], r["samples"]) in shown)
+            parts += [CODES_NOTE, code_table(codes, dataset=TABLES[name])]
             parts += [STABILITY_NOTE, stability_table(frame, TABLES[name])]
     else:
         models = STUDIES[name].variants if name in STUDIES else NOISE_MODELS
@@ -286,7 +314,7 @@ def render(name: str, records: Sequence[Record], *, short: bool = False) -> str:
             for budget in budgets(rows):
                 scores = collect(rows, budget)
                 if name in STUDIES:
-                    section = _study(STUDIES[name], dataset, budget, scores, records)
+                    section = _study(STUDIES[name], budget, scores, codes_of(records))
                     parts += section[: 5 if short else None]
                 else:
                     parts += _noise_table(dataset, scores, budget)[: 3 if short else None]
@@ -428,41 +456,25 @@ def _claims_table(asked: Iterable[Claim], scores: Scores, describe: Callable[[Ro
 
 
 def code_table(
-    records: Iterable[Record], models: Collection[str] = CODE_MODELS, dataset: str = "mnist"
+    codes: pd.DataFrame, models: Collection[str] = CODE_MODELS, dataset: str = "mnist"
 ) -> str:
     """Return dead units and code scale of each network, see `CODES_NOTE`; empty without records.
 
     The lines are in the order of the models; each says its epochs and training images.
     """
     place = ["model", "epochs", "samples"]
+    codes = codes[(codes["dataset"] == dataset) & codes["model"].isin([*models])]
+    codes = codes[codes["noise_rate"] == codes["model"].map(table_noise)]
+    codes = codes.drop_duplicates([*place, "seed"], keep="last").sort_values("seed")
+    codes = codes.assign(model=pd.Categorical(codes["model"], list(models)))
     lines = []
-    found = pd.DataFrame(
-        [
-            [
-                *(r["model"], r["epochs"] or 0, r["samples"] or 0, r["seed"]),
-                *(r["code"]["dead_units"], len(r["code"]["unit_std"]), _scale(r)),
-            ]
-            for r in records
-            if r["kind"] == "codes"
-            and r["dataset"] == dataset
-            and r["model"] in models
-            and r["noise_rate"] == table_noise(r["model"])
-        ],
-        columns=[*place, "seed", "dead", "units", "scale"],
-    ).drop_duplicates([*place, "seed"], keep="last")
-    found["model"] = pd.Categorical(found["model"], list(models))
-    for (model, epochs, samples), seeds in found.sort_values("seed").groupby(place, observed=True):
-        dead = ", ".join(str(number) for number in seeds["dead"])
-        scales = ", ".join(f"{scale:.3f}" for scale in seeds["scale"])
-        cells = [TITLES[model], str(epochs), f"{samples:,}", str(len(seeds)), dead]
-        lines.append([*cells, str(seeds["units"].iloc[0]), summary(seeds["scale"]), scales])
+    for (model, epochs, samples), seeds in codes.groupby(place, observed=True):
+        cells = [TITLES[model], str(epochs), f"{samples:,}", str(len(seeds))]
+        cells += [", ".join(map(str, seeds["dead"])), str(seeds["units"].iloc[0])]
+        cells += [summary(seeds["scale"]), ", ".join(f"{scale:.3f}" for scale in seeds["scale"])]
+        lines.append(cells)
     header = ["codes", "epochs", "training images", "seeds", "dead units", "of", "code scale"]
     return markdown([*header, "code scale, each seed"], lines) if lines else ""
-
-
-def _scale(record: Record) -> float:
-    """Return the standard deviation of a unit over the test images, mean over the units."""
-    return float(pd.Series(record["code"]["unit_std"]).mean())
 
 
 def stability_of(seeds: pd.DataFrame | None) -> str:
@@ -573,34 +585,28 @@ def _by_rate(scores: Scores, rows: list[Row], rates: list[float], metric: str) -
 # -- studies ------------------------------------------------------------------------------
 
 
-def _study(
-    study: Study, dataset: str, budget: Budget, scores: Scores, records: Sequence[Record]
-) -> list[str]:
-    codes = {(r["model"], r["key"]): r for r in records if r["kind"] == "codes"}
-    header = ["variant", "seeds", *(f"L_{loss.removeprefix('loss_')}" for loss in LOSSES)]
-    header += ["error", "code scale", "dead units"]
-    header += ["stability (GMM, full)", "stability (GMM, spherical)", "smallest cluster"]
+def _study(study: Study, budget: Budget, scores: Scores, codes: pd.DataFrame) -> list[str]:
     label_free, scored, each = [], [], []
     for model, network in study.variants.items():
         full, spherical = (
             scores.get(table_row(model, method)) for method in ("gmm-full", "gmm-spherical")
         )
+        # Codes have no starts; those of this budget are the ones that its clusterings name.
         keys: dict[int, str] = {}
         for seeds in (spherical, full):
             keys |= {} if seeds is None else dict(seeds["codes"])
-        found = [codes[model, key] for _, key in sorted(keys.items()) if (model, key) in codes]
-        smallest = NOTHING if full is None else f"{full['smallest'].min():.1%}"
-        label_free.append(
-            [
-                *(network.title, str(len(keys)), *_quantities(found)),
-                *(stability_of(full), stability_of(spherical), smallest),
-            ]
-        )
+        own = codes[(codes["model"] == model) & codes["key"].isin(list(keys.values()))]
+        cells = [network.title, str(len(keys)), *(_number(own[name]) for name in QUANTITIES)]
+        cells += [stability_of(full), stability_of(spherical)]
+        cells.append(NOTHING if full is None else f"{full['smallest'].min():.1%}")
+        label_free.append(cells)
         cells = [NOTHING if full is None else summary(full[metric]) for metric in METRICS]
         cells.append(NOTHING if spherical is None else summary(spherical["acc"]))
         scored.append([network.title, *cells])
         if full is not None:
             each.append((network.title, full))
+    header = ["variant", "seeds", *QUANTITIES.values(), "stability (GMM, full)"]
+    header += ["stability (GMM, spherical)", "smallest cluster"]
     columns = [f"{metric.upper()} ({METHODS['gmm-full']})" for metric in METRICS]
     return [
         _title(f"{study.title}: ", next(iter(scores.values())), budget),
@@ -613,25 +619,14 @@ def _study(
     ]
 
 
-def _quantities(codes: Sequence[Record]) -> list[str]:
-    """Return the cells of losses, error, code scale and dead units."""
-    cells = [_number([r["losses"][loss] for r in codes if loss in r["losses"]]) for loss in LOSSES]
-    errors = [r["reconstruction_error"] for r in codes]
-    # DDNMF has the student's and the supervisor's, an auto-encoder only one.
-    cells.append(_number([error.get("student_clean", error.get("clean")) for error in errors]))
-    cells.append(_number([_scale(r) for r in codes]))
-    cells.append(_number([r["code"]["dead_units"] for r in codes]))
-    return cells
-
-
 # -- text ---------------------------------------------------------------------------------
 
 
-def _number(found: Sequence[float]) -> str:
-    if not found:
+def _number(found: pd.Series) -> str:
+    found = found.dropna().astype(float)
+    if found.empty:
         return NOTHING
-    series = pd.Series(found)
-    return f"{series.mean():.3g}" + (f" ± {series.std():.1g}" if len(found) > 1 else "")
+    return f"{found.mean():.3g}" + (f" ± {found.std():.1g}" if len(found) > 1 else "")
 
 
 def summary(found: pd.Series) -> str:

@@ -11,7 +11,8 @@ from ddnmf_np.config import Config
 from ddnmf_np.data.affine import LIMITS
 from ddnmf_np.errors import DivergedError
 from ddnmf_np.experiments.autoencoder import Autoencoder, ReconstructionLoss
-from ddnmf_np.experiments.baselines import NETWORKS, make_config
+from ddnmf_np.experiments.baselines import make_config
+from ddnmf_np.experiments.networks import NETWORKS
 from ddnmf_np.model import Model
 from ddnmf_np.training import Trainer
 

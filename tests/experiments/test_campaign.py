@@ -17,12 +17,13 @@ from experiments_cases import FLAGS, OPTIONS, PLACES, Deadly, command, drop, rec
 
 from ddnmf_np.errors import UsageError
 from ddnmf_np.experiments import baselines, campaign, figures
-from ddnmf_np.experiments.__main__ import main, parse_results, parse_seeds
+from ddnmf_np.experiments.__main__ import main, parse_results
 from ddnmf_np.experiments.baselines import Source
-from ddnmf_np.experiments.campaign import Clock, Outcome, Settings, Unit, duration
+from ddnmf_np.experiments.campaign import Clock, Outcome, Unit, duration
 from ddnmf_np.experiments.networks import MAPPED_MODELS
 from ddnmf_np.experiments.records import Store
-from ddnmf_np.system.files import locked
+from ddnmf_np.experiments.settings import EVERYTHING, RESULTS, Settings, parse_seeds
+from ddnmf_np.system.lock import locked
 
 ONE = ["table1", "--seeds", "2", "--maps", "tsne"]
 TRAINED = ("ae1", "ae2", "ae-linear", "ddnmf-paper", "ddnmf-demo", "ddnmf-stable")
@@ -343,15 +344,15 @@ def test_a_table_of_a_data_set_that_is_left_out_is_skipped_in_so_many_words(tmp_
 @pytest.mark.parametrize(
     ("words", "results"),
     [
-        (["all"], campaign.RESULTS),
+        (["all"], RESULTS),
         (["table1", "table1"], ("table1",)),
-        (["table2", "all", "ablation"], ("table2", "table1", *campaign.RESULTS[2:], "ablation")),
-        (["report"], campaign.EVERYTHING),
+        (["table2", "all", "ablation"], ("table2", "table1", *RESULTS[2:], "ablation")),
+        (["report"], EVERYTHING),
     ],
 )
 def test_all_is_the_tables_and_figures_of_the_paper(words, results):
     assert parse_results(words) == results
-    assert not set(campaign.RESULTS) & {"ablation", "weights", "recipe"}
+    assert not set(RESULTS) & {"ablation", "weights", "recipe"}
 
 
 def test_report_puts_tables_into_a_text(finished, tmp_path):
@@ -435,7 +436,7 @@ def test_seeds_are_a_number_or_a_list():
 
 
 def test_data_sets_are_done_one_after_the_other_and_long_runs_first():
-    settings = Settings(results=campaign.RESULTS, seeds=(0, 1), options=OPTIONS)
+    settings = Settings(results=RESULTS, seeds=(0, 1), options=OPTIONS)
     infos = {
         source.name: baselines.DataInfo(source, source.name, 1437, 360, 64, 10)
         for source in settings.sources
@@ -485,7 +486,7 @@ def test_a_process_that_dies_fails_its_own_run_alone(tmp_path, capsys):
     units[1] = replace(units[1], spec=replace(units[1].spec, data=doomed))
     store = Store(tmp_path)
     store.create()
-    outcomes = {o.label: o.error for o in campaign.execute(units, tmp_path, jobs=2)}
+    outcomes = {o.unit.spec.label: o.error for o in campaign.execute(units, tmp_path, jobs=2)}
     assert len(outcomes) == 3
     [failed] = [label for label, error in outcomes.items() if error is not None]
     assert failed == units[1].spec.label
@@ -596,7 +597,7 @@ def test_what_a_killed_campaign_was_writing_goes(tmp_path):
 
 
 def outcome(unit, **how):
-    return Outcome(unit.spec.label, unit.work, **how)
+    return Outcome(unit, **how)
 
 
 def test_time_that_is_left_is_in_proportion_to_the_work():

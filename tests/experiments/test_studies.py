@@ -12,9 +12,16 @@ from ddnmf_np.errors import DataError
 from ddnmf_np.evaluation.metrics import clustering_accuracy
 from ddnmf_np.experiments import baselines, tables
 from ddnmf_np.experiments.baselines import DataInfo, Representation, Source, make_config
-from ddnmf_np.experiments.networks import TABLE_NETWORKS, Network
+from ddnmf_np.experiments.networks import (
+    NETWORKS,
+    STUDIES,
+    TABLE_NETWORKS,
+    TITLES,
+    VARIANTS,
+    Network,
+    Study,
+)
 from ddnmf_np.experiments.records import pack_labels, unpack_labels
-from ddnmf_np.experiments.studies import STUDIES, VARIANTS, Study
 
 FIVE = {
     "student_reconstruction", "apposition_to_supervisor", "base_bias", "reduction", "beta_ap",
@@ -48,9 +55,7 @@ def computed(monkeypatch):
 
 def test_names_are_their_own_and_fit_for_a_file():
     assert len(VARIANTS) == sum(len(study.variants) for study in STUDIES.values())
-    assert len(baselines.TITLES) == len(VARIANTS) + len(TABLE_NETWORKS) + len(
-        ["raw", "nmf", "ae2-nmf"]
-    )
+    assert len(TITLES) == len(VARIANTS) + len(TABLE_NETWORKS) + len(["raw", "nmf", "ae2-nmf"])
     for study in STUDIES.values():
         titles = [network.title for network in study.variants.values()]
         assert len(set(titles)) == len(titles)
@@ -294,7 +299,7 @@ def test_equal_clusterings_are_stable():
 def test_an_autoencoder_stands_beside_ddnmf(monkeypatch):
     network = NetworkRow("plain", "autoencoder", {"objective": "demo", "noise_kind": "none"})
     monkeypatch.setitem(STUDIES, "recipe", Study("Recipes", {"recipe-ae": network}))
-    monkeypatch.setitem(baselines.NETWORKS, "recipe-ae", network)
+    monkeypatch.setitem(NETWORKS, "recipe-ae", network)
     one = clustering("recipe-ae", method="gmm-full", noise_rate=0.0)
     made = codes("recipe-ae", losses={"loss_rec": 0.25}, reconstruction_error={"clean": 0.125})
     one["identity"]["codes"] = made["key"]
@@ -343,8 +348,8 @@ def test_records_of_a_study_make_no_section_of_a_table():
 @pytest.mark.parametrize("kind", ["ddnmf", "autoencoder"])
 def test_a_variant_may_move_images(monkeypatch, kind):
     options = {"objective": "demo", "noise_shift": 1.0, "lr_schedule": "cosine"}
-    network = NetworkRow("moved", kind, options)
-    monkeypatch.setitem(baselines.NETWORKS, "recipe-moved", network)
+    network = Network("moved", kind, options)
+    monkeypatch.setitem(NETWORKS, "recipe-moved", network)
     small = {"widths": (11,), "rank": 3, "epochs": 1, "fast": "off"}
     info = baselines.inspect(Source("mnist", "digits"), 200)
     spec = Representation(info, "recipe-moved", 0, make_config("recipe-moved", small))

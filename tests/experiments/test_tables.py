@@ -7,7 +7,7 @@ import pytest
 from experiments_cases import clustering
 
 from ddnmf_np.errors import DataError
-from ddnmf_np.experiments import baselines, figures, tables
+from ddnmf_np.experiments import figures, networks, tables
 from ddnmf_np.experiments.baselines import CLUSTERERS
 from ddnmf_np.experiments.networks import MAPPED_MODELS, NOISE_MODELS, TABLE_MODELS, NetworkRow
 
@@ -62,8 +62,8 @@ def test_a_further_network_is_no_row_of_the_paper_and_is_compared(monkeypatch):
         NetworkRow("AE, denoised", "autoencoder", {"objective": "demo"}),
     )
     for name, network in (("ddnmf-ours", ours), ("ae-denoised", plain)):
-        monkeypatch.setitem(baselines.NETWORKS, name, network)
-        monkeypatch.setitem(baselines.TITLES, name, network.title)
+        monkeypatch.setitem(networks.NETWORKS, name, network)
+        monkeypatch.setitem(networks.TITLES, name, network.title)
     models = (*TABLE_MODELS, "ae-denoised", "ddnmf-ours")
     monkeypatch.setattr(tables, "TABLE_MODELS", models)
     monkeypatch.setitem(tables.BEST, "ddnmf-ours", "ours is the best")
