@@ -4,8 +4,8 @@ A record says what was run (its ``identity``, whose hash is its ``key``), and wh
 Tables and figures are made from records alone, so the file is all that a result needs.
 
 We append each record in one write, because a campaign that is killed must not lose what is
-finished. A line that the kill cut off is dropped when the next campaign starts. Of two lines with
-the same name the later one holds.
+finished. A line that the kill cut off is dropped when the next campaign starts. Of two valid
+lines with the same name the later one holds.
 """
 
 from __future__ import annotations
@@ -309,8 +309,7 @@ class Store:
                     records[name] = check(found)
                     problems.pop(name, None)
                 except RecordError as error:
-                    records.pop(name, None)
-                    problems[name] = f"{place}: {name if name != place else ''} {error}"
+                    problems[name] = f"{place}: {'' if name == place else f'{name} '}{error}"
                 except ValueError as error:  # not UTF-8, not JSON, or too long
                     # Another process may be writing a last line that has no end yet.
                     if line.endswith(b"\n"):
@@ -344,7 +343,7 @@ class Store:
                 json_text.parse(line)
                 kept.append(line.strip() + b"\n")
             except ValueError as error:
-                notes.append(f"{place}: is not valid JSON: {error}. It is computed again now")
+                notes.append(f"{place}: is not valid JSON: {error}; dropped, and computed again")
         if notes:
             atomic_write_text(self.path, b"".join(kept).decode())
         self.__dict__.pop("_content", None)

@@ -186,6 +186,16 @@ def test_a_record_that_is_computed_again_clears_the_problem_of_the_old_one(three
     assert again(three).load()[1] == []
 
 
+def test_a_damaged_line_does_not_hide_the_earlier_record(three):
+    line = three.path.read_bytes().splitlines()[1]
+    with three.path.open("ab") as stream:
+        stream.write(edit(line, seed="5") + b"\n")
+    records, [problem] = again(three).load()
+    assert again(three).find(name_of(1)) == three.find(name_of(1))
+    assert len(records) == 3
+    assert "line 4: name1-clustering-" in problem
+
+
 @pytest.mark.parametrize("cut", [1, 40])
 def test_a_last_line_that_was_cut_off_goes_and_the_others_are_as_they_were(three, cut):
     content = three.path.read_bytes()
