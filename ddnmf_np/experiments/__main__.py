@@ -8,8 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ddnmf_np.config import unknown
-from ddnmf_np.errors import DDNMFError, OutputError, UsageError, printable
+from ddnmf_np.errors import UsageError
 from ddnmf_np.experiments.baselines import Source
 from ddnmf_np.experiments.campaign import run
 from ddnmf_np.experiments.networks import STUDIES
@@ -22,8 +21,7 @@ from ddnmf_np.experiments.settings import (
     flag_of,
     parse_seeds,
 )
-from ddnmf_np.runs.run import INTERRUPTED
-from ddnmf_np.system.signals import interrupt_on_sigterm
+from ddnmf_np.system.command import Parser, run_command
 
 DATASETS = ("mnist", "fashion-mnist")
 
@@ -49,15 +47,12 @@ Exit codes: 0 done, 1 some runs failed (the others are done), 2 usage, 3 backend
 130 interrupted."""
 
 
-def make_parser() -> argparse.ArgumentParser:
+def make_parser() -> Parser:
     """Return the parser of the command line; `OPTIONS` have a flag each."""
-    parser = argparse.ArgumentParser(
-        prog="python -m ddnmf_np.experiments",
-        description="Compute the tables and figures of the paper's section 4 from raw data.",
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-        exit_on_error=False,
+    parser = Parser(
+        "ddnmf_np.experiments",
+        "Compute the tables and figures of the paper's section 4 from raw data.",
+        EPILOG,
     )
     parser.add_argument(
         "results",
@@ -155,32 +150,32 @@ def main(
     options : mapping, optional
         Options of all networks, over their own; for tests.
     """
-    try:
-        with interrupt_on_sigterm():
-            flags = parse(argv)
-            report = load_report()
-            alone = flags.results[0] == "report"
-            settings = make_settings(flags, places, options)
-            store = Store(flags.output)
-            if alone and store.is_empty():
-                raise UsageError(f"output {store.folder}: has no records; run a table or all first")
-            failures = [] if alone else run(settings, flags.output, say)
-            failures += report(store, settings.results, say, flags.into)
-            failures = list(dict.fromkeys(failures))
-            if failures:
-                say("\nfailures:\n" + "\n".join(f"- {text}" for text in failures))
-                if not alone:
-                    say("What has failed has no record: the same command tries it, and only it.")
-            return FAILED if failures else 0
-    except DDNMFError as error:
-        print(printable(f"error: {error}", keep="\n\t"), file=sys.stderr)
-        return error.exit_code
-    except BrokenPipeError:  # whoever read standard output has left
-        sys.stdout = None
-        return OutputError.exit_code
-    except KeyboardInterrupt:
-        print("interrupted; every finished run is kept, the same command goes on", file=sys.stderr)
-        return INTERRUPTED
+    return run_command(
+        lambda: _main(argv, places, options),
+        interrupted="interrupted; every finished run is kept, the same command goes on",
+    )
+
+
+def _main(
+    argv: Sequence[str] | None,
+    places: Mapping[str, str] | None,
+    options: Mapping[str, Any] | None,
+) -> int:
+    flags = parse(argv)
+    report = load_report()
+    alone = flags.results[0] == "report"
+    settings = make_settings(flags, places, options)
+    store = Store(flags.output)
+    if alone and store.is_empty():
+        raise UsageError(f"output {store.folder}: has no records; run a table or all first")
+    failures = [] if alone else run(settings, flags.output, say)
+    failures += report(store, settings.results, say, flags.into)
+    failures = list(dict.fromkeys(failures))
+    if failures:
+        say("\nfailures:\n" + "\n".join(f"- {text}" for text in failures))
+        if not alone:
+            say("What has failed has no record: the same command tries it, and only it.")
+    return FAILED if failures else 0
 
 
 def load_report() -> Callable[..., list[str]]:

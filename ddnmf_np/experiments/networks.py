@@ -84,7 +84,7 @@ class Study:
     """The title of a study's table, and its variants by their name in records."""
 
     title: str
-    variants: Mapping[str, Network]
+    variants: Mapping[str, NetworkRow]
 
     @property
     def names(self) -> dict[str, str]:
@@ -98,14 +98,14 @@ def _text(value: Any) -> str:
 
 def _changed(
     preset: str, changes: Mapping[str, Any], text: str, more: Mapping[str, Any] | None = None
-) -> tuple[str, Network]:
+) -> tuple[str, NetworkRow]:
     """Return the name of a preset with changed options, and the network."""
     parts = (f"{option.replace('_', '-')}-{_text(value)}" for option, value in changes.items())
     options = {"objective": preset, **(more or {}), **changes}
-    return "-".join([preset, *parts]), Network(f"{preset}: {text}", "ddnmf", options)
+    return "-".join([preset, *parts]), NetworkRow(f"{preset}: {text}", "ddnmf", options)
 
 
-def _ablation() -> Iterator[tuple[str, Network]]:
+def _ablation() -> Iterator[tuple[str, NetworkRow]]:
     """Yield both presets, and each with one option after the other at the other's value."""
     paper, demo = PRESETS["paper"], PRESETS["demo"]
     options = [f.name for f in fields(Objective) if getattr(paper, f.name) != getattr(demo, f.name)]
@@ -116,7 +116,7 @@ def _ablation() -> Iterator[tuple[str, Network]]:
             yield _changed(name, {option: value}, f"{option} = {_text(value)} ({whose})")
 
 
-def _weights() -> Iterator[tuple[str, Network]]:
+def _weights() -> Iterator[tuple[str, NetworkRow]]:
     """Yield both presets, and each with one weight after the other a tenth and ten times of it.
 
     The apposition and the non-negative loss get 0 too, and both at once a tenth and ten times.
@@ -137,7 +137,7 @@ def _weights() -> Iterator[tuple[str, Network]]:
             yield _changed(name, {"beta_ap": beta, "gamma_nc": gamma}, text)
 
 
-def _ingredients() -> Iterator[tuple[str, Network]]:
+def _ingredients() -> Iterator[tuple[str, NetworkRow]]:
     """Yield the third preset and the demo's, each with one ingredient of the other's.
 
     The spread goes with the start from the data, because it has no meaning for another start.
@@ -166,7 +166,7 @@ _START2, _START1, _START03, _START01 = (
 )
 
 _RECIPE = {
-    name: Network(title, "autoencoder" if name.startswith("ae-") else "ddnmf", options)
+    name: NetworkRow(title, "autoencoder" if name.startswith("ae-") else "ddnmf", options)
     for name, title, options in (
         ("demo", "demo", _DEMO),
         ("redraw", "demo + noise drawn anew", _REDRAW),
@@ -196,7 +196,7 @@ _RECIPE = {
 """Candidates of the search for a recipe (derivations/experiments.md); one more is one more line."""
 
 
-def _study(name: str, title: str, variants: Mapping[str, Network]) -> Study:
+def _study(name: str, title: str, variants: Mapping[str, NetworkRow]) -> Study:
     """Return a study; in records its name comes before that of the variant."""
     return Study(title, {f"{name}-{variant}": network for variant, network in variants.items()})
 

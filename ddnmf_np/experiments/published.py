@@ -12,8 +12,7 @@ import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from ddnmf_np.config import unknown
-from ddnmf_np.errors import DataError, DDNMFError
+from ddnmf_np.errors import DataError, DDNMFError, unknown
 from ddnmf_np.experiments import figures, tables
 from ddnmf_np.experiments.networks import STUDIES
 from ddnmf_np.experiments.records import Record, Store

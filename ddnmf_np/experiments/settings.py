@@ -8,8 +8,7 @@ from typing import Any, TypeVar
 
 from ddnmf_np.backends.select import BACKENDS
 from ddnmf_np.backends.threads import usable_processors
-from ddnmf_np.config import unknown
-from ddnmf_np.errors import UsageError
+from ddnmf_np.errors import UsageError, unknown
 from ddnmf_np.evaluation.clustering import Method
 from ddnmf_np.experiments.baselines import Source, make_config
 from ddnmf_np.experiments.networks import NOISE_MODELS, STUDIES, TABLE_MODELS

@@ -23,7 +23,7 @@ from ddnmf_np.experiments.campaign import Clock, Outcome, Unit, duration
 from ddnmf_np.experiments.networks import MAPPED_MODELS
 from ddnmf_np.experiments.records import Store
 from ddnmf_np.experiments.settings import EVERYTHING, RESULTS, Settings, parse_seeds
-from ddnmf_np.system.lock import locked
+from ddnmf_np.system.files import locked
 
 ONE = ["table1", "--seeds", "2", "--maps", "tsne"]
 TRAINED = ("ae1", "ae2", "ae-linear", "ddnmf-paper", "ddnmf-demo", "ddnmf-stable")

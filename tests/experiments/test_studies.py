@@ -18,7 +18,7 @@ from ddnmf_np.experiments.networks import (
     TABLE_NETWORKS,
     TITLES,
     VARIANTS,
-    Network,
+    NetworkRow,
     Study,
 )
 from ddnmf_np.experiments.records import pack_labels, unpack_labels
@@ -348,7 +348,7 @@ def test_records_of_a_study_make_no_section_of_a_table():
 @pytest.mark.parametrize("kind", ["ddnmf", "autoencoder"])
 def test_a_variant_may_move_images(monkeypatch, kind):
     options = {"objective": "demo", "noise_shift": 1.0, "lr_schedule": "cosine"}
-    network = Network("moved", kind, options)
+    network = NetworkRow("moved", kind, options)
     monkeypatch.setitem(NETWORKS, "recipe-moved", network)
     small = {"widths": (11,), "rank": 3, "epochs": 1, "fast": "off"}
     info = baselines.inspect(Source("mnist", "digits"), 200)
