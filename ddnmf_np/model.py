@@ -140,7 +140,10 @@ class Model:
         self._repeat(self.iterate, x, x_noisy, *mask)
 
     def iterate(self, x: Array, x_noisy: Array, observed: Array | None = None) -> None:
-        """Do what is the same at every step, and may be recorded: all but the optimizer's numbers.
+        """Run both networks forward, then each backward, and move its parameters (algorithm 1).
+
+        This is all of a step but the optimizer's numbers. It is the same at every step, so that a
+        device may record it.
 
         Parameters
         ----------
@@ -149,21 +152,20 @@ class Model:
         observed : ndarray of shape (n, n_features), bool, optional
             As for `step`.
         """
-        self.forward(x, x_noisy)
-        self.lanes.both(
-            lambda: self._descend(0, x, observed), lambda: self._descend(1, x, observed)
-        )
-        self.project()
 
-    def _descend(self, number: int, x: Array, observed: Array | None) -> None:
-        """Run one network backward, measure its losses on the way, and move its parameters."""
-        net = self.nets[NETS[number]]
-        direct = self.loss.direct_gradients(NETS[number], x, measure=True, observed=observed)
-        if net.arena.size > _CACHED:
-            net.backward(direct, after=lambda span: self.optimizer.update(number, span))
-        else:  # a call for all layers costs least where all are in the cache
-            net.backward(direct)
-            self.optimizer.update(number)
+        def descend(number: int) -> None:
+            net = self.nets[NETS[number]]
+            direct = self.loss.direct_gradients(NETS[number], x, measure=True, observed=observed)
+            if net.arena.size > _CACHED:
+                net.backward(direct, after=lambda span: self.optimizer.update(number, span))
+            else:  # a call for all layers costs least where all are in the cache
+                net.backward(direct)  # equation 9, equation 10
+                self.optimizer.update(number)  # equation 8
+
+        self.forward(x, x_noisy)  # both first: a direct gradient compares outputs of the two
+        # One after the other, in two threads or on two streams: the same bits.
+        self.lanes.both(lambda: descend(0), lambda: descend(1))
+        self.project()
 
     def forward(self, x: Array, x_noisy: Array) -> None:
         """Run both networks; both must be done before either is run backward."""

@@ -1,28 +1,29 @@
-"""Algorithm 1: the one training loop, for the command line and the estimator alike."""
+"""Algorithm 1: the one training loop, for the command line and the estimator alike.
+
+A *feed* yields the batches of an epoch, from memory or from disk. A *step* does one iteration on a
+batch. The *loop* repeats that, and knows where it is.
+"""
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
 from ddnmf_np.backends.ops import Array
 from ddnmf_np.config import rate
-from ddnmf_np.data.affine import Affine
+from ddnmf_np.data.affine import make_motion
+from ddnmf_np.data.batch import Feed
+from ddnmf_np.data.feed import held, largest, make_feed
 from ddnmf_np.data.noise import Noise
-from ddnmf_np.data.order import batch_slices, epoch_order
-from ddnmf_np.data.streaming.rows import Rows
 from ddnmf_np.engine.nmf import SAMPLES
-from ddnmf_np.errors import DataError, DivergedError, UsageError
+from ddnmf_np.errors import DataError, DivergedError
 from ddnmf_np.model import Model
-from ddnmf_np.parallel.communicator import Communicator, SerialCommunicator
-from ddnmf_np.parallel.feed import read_together
-from ddnmf_np.parallel.step import SharedStep, check_replicas, share_state
 
 Record = dict[str, float]
 """One epoch: ``epoch``, every loss, ``seconds``, ``samples_per_second``."""
@@ -47,8 +48,59 @@ class Position:
     seconds: float = 0.0
 
 
+class Step(Protocol):
+    """One iteration of algorithm 1, by this process or together with others."""
+
+    def begin(self, trainer: Trainer) -> None:
+        """Make ready to go on from where the trainer is."""
+
+    def __call__(self, index: Array, n: int, asked: bool) -> None:
+        """Do an iteration on the samples that `Batch.choose` chose, of a batch of ``n``.
+
+        ``asked`` is `Trainer.stop_requested`.
+        """
+
+    def agreed_to_stop(self, asked: bool) -> bool:
+        """Return whether to stop before the next iteration."""
+
+    def check(self) -> None:
+        """Raise `DivergedError` if the parameters are not what the iterations should have made."""
+
+
+class RecordedStep:
+    """The model's plain step, and the work that prepares its batch, as one piece of work.
+
+    A device records the piece as a CUDA graph and repeats it. So whatever changes from step to step
+    (samples, epoch, learning rate) is in arrays that stay in their place.
+    """
+
+    def __init__(self, model: Model, feed: Feed) -> None:
+        self.model, self.feed = model, feed
+        self.repeat = model.ops.recorder()
+
+    def begin(self, trainer: Trainer) -> None:
+        """Start the model from the data, if the run begins."""
+        trainer.start()
+
+    def __call__(self, index: Array, n: int, asked: bool) -> None:
+        """Do an iteration."""
+        self.model.optimizer.begin()
+        self.repeat(self.work, index)
+
+    def work(self, index: Array) -> None:
+        """Do what is the same at every step: the host has no number in it that changes."""
+        self.model.iterate(*self.feed.prepare(index))
+
+    def agreed_to_stop(self, asked: bool) -> bool:
+        """Return whether to stop: nobody else has to agree."""
+        return asked
+
+    def check(self) -> None:
+        """Do nothing: there is no other replica to compare the model with."""
+
+
 class Trainer:
-    """Trains a model on data that it holds on the model's backend, or reads as it goes.
+    """Trains a model on samples that are on the model's backend, or read as it goes.
 
     Parameters
     ----------
@@ -66,9 +118,10 @@ class Trainer:
         Instead of the configured one; at most the model's ``rows``.
     image_shape : tuple of two ints, optional
         Height and width of the images that the samples are, where the configuration does not say.
-    communicator : Communicator, optional
-        The processes that train together, each on its share of every batch; by default this one
-        alone. All must be given the same model and data; rank 0's state is what they start from.
+    feed : callable
+        Returns the feed; as `ddnmf_np.data.feed.make_feed`, the default.
+    step : callable
+        Takes model and feed, and returns the step.
 
     Attributes
     ----------
@@ -82,8 +135,7 @@ class Trainer:
     Raises
     ------
     DataError
-        If there are fewer samples than a batch, or of another width than the model's; when
-        training begins, if another rank has another number of them.
+        If there are fewer samples than a batch, or of another width than the model's.
     UsageError
         If the noise moves images, and what their height and width are is not known.
     """
@@ -97,7 +149,8 @@ class Trainer:
         high: float | None = None,
         batch_size: int | None = None,
         image_shape: tuple[int, ...] | None = None,
-        communicator: Communicator | None = None,
+        feed: Callable[..., Feed] = make_feed,
+        step: Callable[[Model, Feed], Step] = RecordedStep,
     ) -> None:
         config = model.config
         if x.ndim != 2 or x.shape[1] != model.n_features:
@@ -109,62 +162,33 @@ class Trainer:
                 "give more samples or a smaller batch_size"
             )
         self.model, self.config, self.ops = model, config, model.ops
-        self.streamed = isinstance(x, Rows)
-        self.x: Any = x if self.streamed else self.ops.to_device(x, model.dtype)
-        self.first_index = first_index
-        self.recipe = config.make_recipe()
+        self.x = held(x, self.ops, model.dtype)
+        recipe = self.recipe = config.make_recipe()
+        missing = config.missing == "nan"
+        drawn: Any = {"seed": config.seed, "redraw": recipe.noise_redraw, "ops": self.ops}
+        shape = config.image_shape or image_shape
         self.noise = Noise(
             config.noise_kind,
             config.noise_rate,
-            seed=config.seed,
-            redraw=self.recipe.noise_redraw,
             rescale=config.noise_rescale,
-            high=self._largest() if high is None else high,
-            motion=self._motion(config.image_shape or image_shape),
-            ops=self.ops,
+            high=largest(self.x, self.ops, missing=missing) if high is None else high,
+            motion=make_motion(recipe.motion, shape, model.n_features, **drawn),
+            **drawn,
         )
-        # A list of them would grow with the data.
-        steps: Sequence[Any] = range(0, x.shape[0], batch_size)
-        self.batches = steps if self.streamed else batch_slices(x.shape[0], batch_size)
-        self.communicator = communicator or SerialCommunicator()
-        self._shared = SharedStep(model, self.communicator) if self.communicator.size > 1 else None
-        self.batch_size = batch_size
-        shape = (-(-batch_size // self.communicator.size), model.n_features)
-        self._clean, self._noisy = (self.ops.empty(shape, model.dtype) for _ in range(2))
-        self._observed = self.ops.empty(shape, bool) if config.missing == "nan" else None
-        # Where a step that is recorded finds its samples, their numbers and the epoch.
-        self._index, self._numbers = (self.ops.empty(shape[:1], "int64") for _ in range(2))
-        self._epoch, self._epoch_there = self.ops.zeros((1,), "int64"), 0
-        self._rows = 0  # of the last batch
-        self._repeat = self.ops.recorder()
+        self.feed = feed(
+            self.x,
+            self.noise,
+            batch_size=batch_size,
+            seed=config.seed,
+            dtype=model.dtype,
+            missing=missing,
+            first_index=first_index,
+        )
+        self.batches = self.feed.batches
+        self._step = step(model, self.feed)
         self.position = Position()
         self.history: list[Record] = []
         self.stop_requested = False
-
-    def _largest(self) -> float:
-        """Return the data's largest value; missing ones have none."""
-        if self.streamed:
-            return float(self.x.survey.high)
-        if self.config.missing == "nan":
-            return float(np.nanmax(self.ops.to_host(self.x)))
-        return float(self.x.max())
-
-    def _motion(self, image_shape: tuple[int, ...] | None) -> Affine | None:
-        """Return the geometric noise, if the recipe has any."""
-        ranges, n_features = self.recipe.motion, self.model.n_features
-        if not ranges:
-            return None
-        if image_shape is None or math.prod(image_shape) != n_features:
-            known = "unknown" if image_shape is None else f"{image_shape}"
-            none = ", ".join(f"noise_{name}=0" for name in ranges)
-            raise UsageError(
-                f"image_shape is {known} and a sample has {n_features} features, but "
-                f"{', '.join(f'noise_{name}' for name, value in ranges.items() if value)} moves "
-                f"images; give image_shape=(height, width), or {none} for data that are none"
-            )
-        height, width = image_shape
-        seed, redraw = self.config.seed, self.recipe.noise_redraw
-        return Affine((height, width), **ranges, seed=seed, redraw=redraw, ops=self.ops)
 
     def train(
         self,
@@ -203,180 +227,64 @@ class Trainer:
         to the host; nothing else does. On the host the losses are looked at after each step.
         """
         with self.model.lanes:
-            return self._train(epochs, on_step, on_epoch)
-
-    def _train(
-        self,
-        epochs: int,
-        on_step: Callable[[Trainer], None] | None,
-        on_epoch: Callable[[Trainer], None] | None,
-    ) -> bool:
-        position, loss = self.position, self.model.loss
-        self.ops.warm_up(self.model.dtype)
-        if (position.epoch, position.batch) == (0, 0) and self.communicator.rank == 0:
-            self._start()  # the others get the parameters
-        if self._shared is not None:
-            self._begin_together()
-        while position.epoch < epochs:
-            if position.batch == 0:
-                loss.reset()
-                position.seconds = 0.0
-            start = time.perf_counter() - position.seconds
-            with closing(self._order()) as batches:
-                for index in batches:
-                    if self._agreed_to_stop():
-                        if self._shared is not None:
-                            check_replicas(self.model, self.communicator)
-                        return False
-                    self.step(index)
-                    position.batch += 1
-                    if self.ops.on_host and not np.isfinite(loss.sums).all():
-                        self.check_finite()
-                    position.seconds = time.perf_counter() - start
-                    if on_step is not None:
-                        on_step(self)
-            values = loss.values(self.x.shape[0])  # waits for the device
-            seconds = time.perf_counter() - start
-            self.check_finite(values)
-            if self._shared is not None:
-                check_replicas(self.model, self.communicator)
-            position.epoch, position.batch, position.seconds = position.epoch + 1, 0, 0.0
-            self.history.append(
-                {
-                    "epoch": position.epoch,
-                    **values,
-                    "seconds": seconds,
-                    "samples_per_second": self.x.shape[0] / seconds,
-                }
-            )
-            if on_epoch is not None:
-                on_epoch(self)
+            self.ops.warm_up(self.model.dtype)
+            self._step.begin(self)
+            while self.position.epoch < epochs:
+                if not self._finish_epoch(on_step):
+                    return False
+                if on_epoch is not None:
+                    on_epoch(self)
         return True
 
-    def _start(self) -> None:
-        """Let the model look at the first samples that it will see, if its recipe says so."""
-        if not self.streamed:
-            some = epoch_order(self.x.shape[0], self.config.seed, 0, xp=self.ops.xp)[:SAMPLES]
-            self.model.start(self.x[some])
-        elif self.recipe.nmf_start != "glorot":
-            some = self.x.first(self.config.seed, SAMPLES)
-            self.model.start(self.ops.to_device(some, self.model.dtype))
+    def _finish_epoch(self, on_step: Callable[[Trainer], None] | None) -> bool:
+        """Do what is left of an epoch and record it; return False if the run stops before."""
+        position, loss = self.position, self.model.loss
+        if position.batch == 0:
+            loss.reset()
+            position.seconds = 0.0
+        start = time.perf_counter() - position.seconds
+        with closing(self.feed.epoch(position.epoch, position.batch)) as batches:
+            for index in batches:
+                if self._step.agreed_to_stop(self.stop_requested):
+                    self._step.check()
+                    return False
+                self.step(index)
+                position.batch += 1
+                if self.ops.on_host and not np.isfinite(loss.sums).all():
+                    self.check_finite()
+                position.seconds = time.perf_counter() - start
+                if on_step is not None:
+                    on_step(self)
+        values = loss.values(self.x.shape[0])  # waits for the device
+        seconds = time.perf_counter() - start
+        self.check_finite(values)
+        self._step.check()
+        position.epoch, position.batch, position.seconds = position.epoch + 1, 0, 0.0
+        speed = {"seconds": seconds, "samples_per_second": self.x.shape[0] / seconds}
+        self.history.append({"epoch": position.epoch, **values, **speed})
+        return True
 
-    def _order(self) -> Generator[Array, None, None]:
-        """Yield the index of each batch that is left of the epoch.
+    def step(self, index: Array) -> None:
+        """Do one step on the samples of that index (one iteration of algorithm 1).
 
-        Samples that are streamed are in ``_clean`` by then.
+        Samples that are streamed must be the ones that the feed has just read.
         """
-        if self.streamed:
-            yield from self._streamed_batches()
-            return
-        epoch, first = self.position.epoch, self.position.batch
-        order = epoch_order(self.x.shape[0], self.config.seed, epoch, xp=self.ops.xp)
-        for rows in self.batches[first:]:
-            yield order[rows]
+        self.model.optimizer.lr = self.config.lr * rate(self.recipe.lr_schedule, self.progress)
+        here = self.feed.batch.choose(index, self.position.epoch)
+        with np.errstate(all="ignore"):  # train() itself looks for what is not finite
+            self._step(here, index.shape[0], self.stop_requested)
 
-    def _streamed_batches(self) -> Generator[Array, None, None]:
-        """Do the same with windows; a batch may have samples of the next one."""
-        size, ops = self.batch_size, self.ops
-        index, filled, rows = ops.empty((size,), "int64"), 0, 0
-        done = self.position.batch * size
-        windows = read_together(
-            self.x, self.communicator, size, self.config.seed, self.position.epoch, done
-        )
-        with closing(windows):
-            for window, window_place, window_numbers, before in windows:
-                x, place, numbers = (
-                    ops.to_device(array) for array in (window, window_place, window_numbers)
-                )
-                at = 0
-                while at < len(window_numbers):
-                    take = min(size - filled, len(window_numbers) - at)
-                    mine = slice(before[at], before[at + take])
-                    more = mine.stop - mine.start
-                    ops.gather(x, place[mine], out=self._clean[rows : rows + more])
-                    index[filled : filled + take] = numbers[at : at + take]
-                    at, filled, rows = at + take, filled + take, rows + more
-                    if filled == size:
-                        yield index
-                        filled = rows = 0
-                del window, x  # before the next is waited for
-        if filled:
-            yield index[:filled]
-
-    def _begin_together(self) -> None:
-        """Put every rank where rank 0 is, which alone may have read a checkpoint."""
-        position, here = self.position, list(self.x.shape)
-        state = [here, position.epoch, position.batch, self.history]
-        there, *state = self.communicator.broadcast_object(state)
-        if there != here:  # other batches: ranks would wait for each other for ever
-            raise DataError(
-                f"x has shape {tuple(here)} on rank {self.communicator.rank} and {tuple(there)} "
-                "on rank 0; give all ranks the same samples"
-            )
-        position.epoch, position.batch, self.history = state
-        share_state(self.model, self.communicator)
-        if self._shared is not None:
-            self._shared.begin()
-
-    def _agreed_to_stop(self) -> bool:
-        """Return whether to stop now; several ranks do if one was asked before the last step."""
-        return self.stop_requested if self._shared is None else self._shared.stop
+    def start(self) -> None:
+        """Show the model the first samples, if the run begins and its recipe asks for them."""
+        begins = (self.position.epoch, self.position.batch) == (0, 0)
+        if begins and self.recipe.nmf_start != "glorot":
+            self.model.start(self.feed.first(SAMPLES))
 
     @property
     def progress(self) -> float:
         """Share of the configured run that is done; a schedule goes by it."""
         done = self.position.epoch * len(self.batches) + self.position.batch
         return done / max(1, self.config.epochs * len(self.batches))
-
-    def step(self, index: Array) -> None:
-        """Do one step on the samples of that index (one iteration of algorithm 1).
-
-        Samples that are streamed must be the ones that `train` has just read.
-        """
-        mine = self.communicator.share(index.shape[0])
-        whole, n = index.shape[0], mine.stop - mine.start
-        here, self._rows = self._index[:n], n
-        self.ops.xp.copyto(here, index[mine])
-        if self.position.epoch != self._epoch_there:
-            self._epoch_there = self.position.epoch
-            self._epoch.fill(self.position.epoch)
-        optimizer = self.model.optimizer
-        optimizer.lr = self.config.lr * rate(self.recipe.lr_schedule, self.progress)
-        with np.errstate(all="ignore"):  # train() itself looks for what is not finite
-            if self._shared is None:
-                optimizer.begin()
-                self._repeat(self._iterate, here)
-            else:
-                self._prepare(here)
-                self._shared(*self._batch(n), whole, self.stop_requested, *self._mask(n))
-
-    def _iterate(self, index: Array) -> None:
-        """Do what is the same at every step, and may be recorded."""
-        self._prepare(index)
-        n = index.shape[0]
-        self.model.iterate(*self._batch(n), *self._mask(n))
-
-    def _batch(self, n: int) -> tuple[Array, Array]:
-        """Return the clean and the noisy batch."""
-        return self._clean[:n], self._noisy[:n]
-
-    def _mask(self, n: int) -> tuple[Array, ...]:
-        """Return which entries are observed, where some are missing."""
-        return () if self._observed is None else (self._observed[:n],)
-
-    def _prepare(self, index: Array) -> None:
-        """Make the batch of some samples."""
-        n = index.shape[0]
-        clean, noisy = self._batch(n)
-        if not self.streamed:
-            self.ops.gather(self.x, index, out=clean)
-        for observed in self._mask(n):  # before the noise, which is of what the networks see
-            self.ops.set_aside_missing(clean, observed)
-        numbers = index
-        if self.first_index:
-            numbers = self._numbers[:n]
-            self.ops.xp.add(index, self.first_index, out=numbers)
-        self.noise.apply(clean, numbers, self._epoch, noisy)
 
     def check_finite(self, losses: dict[str, float] | None = None) -> None:
         """Raise `DivergedError` if a loss or a parameter is not finite.
@@ -385,11 +293,11 @@ class Trainer:
         Asked for after each step where that is free, so that it names the batch and the layer in
         which it began; on a device after each epoch, when it may have spread.
         """
-        position = self.position
+        position, batch = self.position, self.feed.batch
         losses = losses or self.model.loss.values(self.x.shape[0])
         bad = [name for name, value in losses.items() if not math.isfinite(value)]
         if bad or not self.model.all_finite():
-            where = self.model.first_nonfinite(*self._batch(self._rows))
+            where = self.model.first_nonfinite(batch.clean[: batch.n], batch.noisy[: batch.n])
             terms = f"{', '.join(bad)} not finite" if bad else "the losses are still finite"
             raise DivergedError(
                 f"training diverged in epoch {position.epoch + 1}, step {position.batch}: {terms}; "

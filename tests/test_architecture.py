@@ -27,7 +27,8 @@ ROOMS = [
     {"engine"},
     {"data"},
     {"evaluation"},
-    {"config", "model", "training", "parallel"},
+    {"config", "model", "training"},
+    {"parallel"},
     {"runs", "report"},
     {"estimator"},
     {"explore", "experiments", "bench", "teaching"},
@@ -102,6 +103,12 @@ def test_imports_point_one_way(module):
     for other in inside(module) - {"ddnmf_np"}:
         assert other in MODULES, f"{module} imports {other}, which does not exist"
         assert room_of(other) <= room_of(module), f"{module} imports {other}"
+
+
+def test_the_loop_knows_neither_ranks_nor_windows():
+    """Feeds and steps do; the rooms above keep ``parallel`` out of it."""
+    assert not [name for name in inside("ddnmf_np.training") if "streaming" in name]
+    assert room_of("ddnmf_np.training") < room_of("ddnmf_np.parallel.step")
 
 
 def test_no_import_goes_round_in_a_circle():

@@ -21,7 +21,7 @@ from ddnmf_np.config import Config
 from ddnmf_np.data.datasets import load
 from ddnmf_np.model import Model
 from ddnmf_np.parallel.communicator import Communicator
-from ddnmf_np.parallel.launch import connect, together
+from ddnmf_np.parallel.launch import connect, make_trainer, together
 from ddnmf_np.system.command import run_command
 from ddnmf_np.training import Trainer
 
@@ -46,7 +46,7 @@ def measure(ranks: Communicator, x: np.ndarray[Any, Any]) -> dict[str, Any]:
         config = Config(batch_size=batch_size, epochs=1 + EPOCHS)
         rows = max(256, -(-batch_size // ranks.size))
         model = Model(x.shape[1], config, get_ops("numpy"), rows)
-        trainer = Trainer(model, x[: steps * batch_size], communicator=ranks)
+        trainer = make_trainer(model, x[: steps * batch_size], ranks)
         trainer.train(1)
         quartiles = statistics.quantiles(np.diff(_times(trainer)) * 1e3, n=4)
         found["milliseconds of a step (median, quartiles)"][batch_size] = [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
 
 from ddnmf_np.backends.ops import Array, Epoch, Motion, Ops
 from ddnmf_np.data.keys import read_epoch, stream_key
@@ -97,6 +98,51 @@ class Affine:
         epoch = read_epoch(epoch, self.ops)
         draw = (self._key, epoch if self.redraw else 0)
         self.ops.warp(x, index, *draw, self.motion, self.image_shape, out)
+
+
+def make_motion(
+    ranges: Mapping[str, float],
+    image_shape: Sequence[int] | None,
+    n_features: int,
+    *,
+    seed: int,
+    redraw: bool,
+    ops: Ops,
+) -> Affine | None:
+    """Return the motion with these ranges, or None where there are none.
+
+    Parameters
+    ----------
+    ranges : mapping of str to float
+        Some of the names in `LIMITS`.
+    image_shape : sequence of two ints or None
+        Height and width of the images, if the samples are images.
+    n_features : int
+        Width of the samples.
+    seed : int
+        As for `Affine`.
+    redraw : bool
+        As for `Affine`.
+    ops : Ops
+        As for `Affine`.
+
+    Raises
+    ------
+    UsageError
+        If there are ranges, and the samples are not images of that shape.
+    """
+    if not ranges:
+        return None
+    if image_shape is None or math.prod(image_shape) != n_features:
+        known = "unknown" if image_shape is None else f"{image_shape}"
+        none = ", ".join(f"noise_{name}=0" for name in ranges)
+        raise UsageError(
+            f"image_shape is {known} and a sample has {n_features} features, but "
+            f"{', '.join(f'noise_{name}' for name, value in ranges.items() if value)} moves "
+            f"images; give image_shape=(height, width), or {none} for data that are none"
+        )
+    height, width = image_shape
+    return Affine((height, width), **ranges, seed=seed, redraw=redraw, ops=ops)
 
 
 def check_range(name: str, value: float, limit: float) -> None:

@@ -1,4 +1,4 @@
-"""Samples that are streamed, read by several ranks: each block by one of them.
+"""Batches of which each rank has its share; samples that are streamed are read by one rank each.
 
 The order of the samples is that of one process. Of each window a rank reads its part of the blocks
 and sends the rows on to those whose share of a batch they are in; ``derivations/16-scaling.md`` has
@@ -9,49 +9,61 @@ from __future__ import annotations
 
 from collections.abc import Generator
 from contextlib import closing
-from typing import Any, NamedTuple
+from functools import partial
+from typing import Any
 
 import numpy as np
 
 from ddnmf_np.backends.ops import Array
-from ddnmf_np.data.streaming.blocks import Index
-from ddnmf_np.data.streaming.rows import Floats, Rows, Window
+from ddnmf_np.data.batch import Feed
+from ddnmf_np.data.feed import make_feed
+from ddnmf_np.data.noise import Noise
+from ddnmf_np.data.streaming.feed import Part
+from ddnmf_np.data.streaming.rows import Rows, Window
 from ddnmf_np.errors import DataError
 from ddnmf_np.parallel.communicator import LOSSES, Communicator
 
 
-class Part(NamedTuple):
-    """What one rank has of a window.
+def make_shared_feed(
+    ranks: Communicator, x: Array | Rows, noise: Noise, *, batch_size: int, **options: Any
+) -> Feed:
+    """Return the feed of this rank's share of every batch.
 
-    Attributes
+    Parameters
     ----------
-    x : ndarray of shape (m_mine, n_features)
-        Rows of which its samples are.
-    place : ndarray of shape (n_mine,), int64
-        For each of its samples in the order of the epoch, the row in ``x``.
-    numbers : ndarray of shape (m,), int64
-        Of every sample of the window in that order, the index in the data.
-    before : ndarray of shape (m + 1,), int64
-        How many of its samples come before each one.
+    ranks : Communicator
+        Who shares.
+    x : ndarray or Rows
+        The same samples on all ranks.
+    noise : Noise
+        Noise of equation 2.
+    batch_size : int
+        Samples of a batch, those of all ranks included.
+    **options
+        As for `ddnmf_np.data.feed.make_feed`.
     """
-
-    x: Floats
-    place: Index
-    numbers: Index
-    before: Index
+    return make_feed(
+        x,
+        noise,
+        batch_size=batch_size,
+        rows=-(-batch_size // ranks.size),
+        share=ranks.share,
+        read=partial(read_together, ranks),
+        **options,
+    )
 
 
 def read_together(
-    rows: Rows, ranks: Communicator, batch_size: int, seed: int, epoch: int, skip: int = 0
+    ranks: Communicator, rows: Rows, batch_size: int, seed: int, epoch: int, skip: int
 ) -> Generator[Part, None, None]:
     """Yield this rank's part of the windows of an epoch.
 
     Parameters
     ----------
-    rows : Rows
-        The same samples on all ranks.
     ranks : Communicator
         Who reads.
+    rows : Rows
+        The same samples on all ranks.
     batch_size : int
         Of all ranks; the shares of a batch are those of `Communicator.share`.
     seed, epoch, skip : int
@@ -60,26 +72,22 @@ def read_together(
     Yields
     ------
     Part
-        Alone, a rank has all samples of a window, and nothing is copied.
+        Of each window the samples in this rank's share of their batch.
     """
     windows = rows.mixed_windows(seed, epoch, skip, reader=ranks.rank, readers=ranks.size)
     with closing(windows):
         for window in windows:
             numbers, m = window.numbers, len(window.numbers)
-            if ranks.size == 1:
-                part = Part(window.x, window.place, numbers, np.arange(m + 1))
-                del window
-            else:
-                batch, offset = np.divmod(np.arange(skip, skip + m), batch_size)
-                of_batch = np.minimum(batch_size, len(rows) - batch * batch_size)
-                share = ranks.share_of(offset, of_batch)
-                sent, counts, place = deal(window, share, ranks)
-                del window  # what is sent is all that is needed of it
-                x = ranks.exchange_rows(sent, counts)
-                del sent
-                before = np.concatenate([[0], np.cumsum(share == ranks.rank)])
-                part = Part(x, place, numbers, before)
-                del x
+            batch, offset = np.divmod(np.arange(skip, skip + m), batch_size)
+            of_batch = np.minimum(batch_size, len(rows) - batch * batch_size)
+            share = ranks.share_of(offset, of_batch)
+            sent, counts, place = deal(window, share, ranks)
+            del window  # what is sent is all that is needed of it
+            x = ranks.exchange_rows(sent, counts)
+            del sent
+            before = np.concatenate([[0], np.cumsum(share == ranks.rank)])
+            part = Part(x, place, numbers, before)
+            del x
             skip += m
             yield part
             del part  # before the next is waited for

@@ -7,15 +7,21 @@ import time
 import traceback
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
+from typing import Any
 
 from ddnmf_np.backends.ops import Ops
 from ddnmf_np.backends.select import find_cupy, get_ops, load_nccl
 from ddnmf_np.config import Config
 from ddnmf_np.errors import BackendError
+from ddnmf_np.model import Model
 from ddnmf_np.parallel.communicator import Communicator, SerialCommunicator
+from ddnmf_np.parallel.feed import make_shared_feed
 from ddnmf_np.parallel.mpi import MpiCommunicator, load_mpi, started_by_mpi
 from ddnmf_np.parallel.nccl import NcclCommunicator, check_devices, take_device
+from ddnmf_np.parallel.step import SharedStep
 from ddnmf_np.system import command as shell
+from ddnmf_np.training import Trainer
 
 PATIENCE = 1.0
 """Seconds that the others leave to rank 0 to say what is wrong: an error that all have, such as a
@@ -89,6 +95,25 @@ def get_ops_together(config: Config, communicator: Communicator) -> tuple[Ops, C
         check_devices(ops.xp, communicator.local_size)
         communicator = NcclCommunicator(ops.xp, load_nccl(), communicator)
     return ops, communicator
+
+
+def make_trainer(model: Model, x: Any, ranks: Communicator, **options: Any) -> Trainer:
+    """Return the trainer of this rank, which does its share of every batch.
+
+    Parameters
+    ----------
+    model : Model
+        Of this rank; rank 0's state is what all start from.
+    x : array_like of shape (n, n_features) or Rows
+        The same samples on all ranks.
+    ranks : Communicator
+        Who trains together; of one process the trainer is the ordinary one.
+    **options
+        As for `Trainer`.
+    """
+    if ranks.size > 1:
+        options |= {"feed": partial(make_shared_feed, ranks), "step": partial(SharedStep, ranks)}
+    return Trainer(model, x, **options)
 
 
 def complain(communicator: Communicator, text: str) -> None:

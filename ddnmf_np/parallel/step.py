@@ -9,15 +9,11 @@ from typing import Any
 import numpy as np
 
 from ddnmf_np.backends.ops import Array
-from ddnmf_np.errors import DivergedError
+from ddnmf_np.data.batch import Feed
+from ddnmf_np.errors import DataError, DivergedError
 from ddnmf_np.model import NETS, Model
-from ddnmf_np.parallel.communicator import (
-    LOSSES,
-    STOP,
-    STUDENT,
-    SUPERVISOR,
-    Communicator,
-)
+from ddnmf_np.parallel.communicator import LOSSES, STOP, STUDENT, SUPERVISOR, Communicator
+from ddnmf_np.training import Trainer
 
 
 class SharedStep:
@@ -29,56 +25,74 @@ class SharedStep:
 
     Parameters
     ----------
-    model : Model
-        This rank's replica. All replicas stay the same, bit for bit.
     communicator : Communicator
         The ranks.
-
-    Attributes
-    ----------
-    stop : bool
-        Whether any rank asked to stop when the last step began.
+    model : Model
+        This rank's replica. All replicas stay the same, bit for bit.
+    feed : Feed
+        This rank's share of the batches; of some batches it may be empty.
     """
 
-    def __init__(self, model: Model, communicator: Communicator) -> None:
-        self.model, self.communicator = model, communicator
-        self.stop = False
+    def __init__(self, communicator: Communicator, model: Model, feed: Feed) -> None:
+        self.communicator, self.model, self.feed = communicator, model, feed
+        self._stop = False
         self._stops = np.zeros(1)
 
-    def begin(self) -> None:
-        """Make ready; all ranks have the same state."""
-        self.stop = False
+    def begin(self, trainer: Trainer) -> None:
+        """Put every rank where rank 0 is, which alone may have read a checkpoint."""
+        self._stop = False
+        if self.communicator.rank == 0:
+            trainer.start()  # the others get the parameters
+        position, here = trainer.position, list(trainer.x.shape)
+        state = [here, position.epoch, position.batch, trainer.history]
+        there, *state = self.communicator.broadcast_object(state)
+        if there != here:  # other batches: ranks would wait for each other for ever
+            raise DataError(
+                f"x has shape {tuple(here)} on rank {self.communicator.rank} and {tuple(there)} "
+                "on rank 0; give all ranks the same samples"
+            )
+        position.epoch, position.batch, trainer.history = state
+        share_state(self.model, self.communicator)
 
-    def __call__(
-        self, x: Array, x_noisy: Array, n: int, stop: bool, observed: Array | None = None
-    ) -> None:
+    def agreed_to_stop(self, asked: bool) -> bool:
+        """Return whether any rank was asked to stop when the last step began.
+
+        Parameters
+        ----------
+        asked : bool
+            Whether this rank is asked now: the others will know after the next step.
+        """
+        return self._stop
+
+    def check(self) -> None:
+        """Raise `DivergedError` on all ranks where replicas differ."""
+        check_replicas(self.model, self.communicator)
+
+    def __call__(self, index: Array, n: int, asked: bool) -> None:
         """Do the step; ``loss.sums`` have what all ranks' samples add to them.
 
         Parameters
         ----------
-        x, x_noisy : ndarray of shape (n_here, n_features)
-            This rank's part of the clean and the noisy batch; it may have no samples.
+        index : ndarray of shape (n_here,), int64
+            This rank's samples, as `Batch.choose` returns them; there may be none.
         n : int
             Samples of the whole batch.
-        stop : bool
-            Whether this rank wants to stop after the step.
-        observed : ndarray of shape (n_here, n_features), bool, optional
-            As for `Model.step`.
+        asked : bool
+            Whether this rank was asked to stop after the step.
         """
         model, start_sum = self.model, self.communicator.start_sum
-        self._stops[0] = stop
-        asked = start_sum(self._stops, STOP)
+        self._stops[0] = asked
+        stops = start_sum(self._stops, STOP)
         before = model.loss.sums.copy()
         model.loss.reset()
         model.optimizer.begin()
-        self._move(x, x_noisy, n, observed)
-        # After it: whoever has this sum knows that all ranks are done with their parameters.
+        self._move(*self.feed.prepare(index), n=n)
         start_sum(model.loss.sums, LOSSES).wait()
         model.loss.sums += before
-        asked.wait()
-        self.stop = bool(self._stops[0])
+        stops.wait()
+        self._stop = bool(self._stops[0])
 
-    def _move(self, x: Array, x_noisy: Array, n: int, observed: Array | None) -> None:
+    def _move(self, x: Array, x_noisy: Array, observed: Array | None = None, *, n: int) -> None:
         """Measure the losses of this rank's samples, and move the parameters by all ranks'."""
         model = self.model
         if x.shape[0]:

@@ -22,7 +22,7 @@ from ddnmf_np.evaluation.clustering import check_methods
 from ddnmf_np.model import Model
 from ddnmf_np.parallel.communicator import STOP, Communicator, SerialCommunicator
 from ddnmf_np.parallel.feed import survey_together
-from ddnmf_np.parallel.launch import get_ops_together, threads_of_rank
+from ddnmf_np.parallel.launch import get_ops_together, make_trainer, threads_of_rank
 from ddnmf_np.report.page import write_report
 from ddnmf_np.runs import scoring
 from ddnmf_np.runs.checkpoint import load_checkpoint, save_checkpoint
@@ -87,7 +87,7 @@ def run(
         scoring.n_clusters(dataset, config.clusters, config.rank)
         data_sha256 = _look_at(x, ranks)
         model = Model(x.shape[1], config, ops, _rows(config, ranks))
-        trainer = Trainer(model, x, image_shape=dataset.image_shape, communicator=ranks)
+        trainer = make_trainer(model, x, ranks, image_shape=dataset.image_shape)
         _agree(ranks)  # before anything is written or replaced
         if checkpoint is not None:
             checkpoint.restore(trainer, data_sha256)
@@ -118,7 +118,7 @@ def run(
                 f"of BLAS in each: {each}"
             )
         ranks.broadcast_object(None)  # data and folder are in order: `_help` may go on
-        finished = _train(trainer, config.epochs, folder, data_sha256)
+        finished = _train(trainer, config.epochs, folder, data_sha256, ranks)
         if not finished or trainer.stop_requested:  # asked when the last step was done: score later
             write_report(folder)
             position = trainer.position
@@ -146,7 +146,7 @@ def _help(config: Config, ops: Ops, ranks: Communicator) -> int:
     dataset = _with_shape(dataset, config.image_shape)
     _look_at(x, ranks)
     model = Model(x.shape[1], config, ops, _rows(config, ranks))
-    trainer = Trainer(model, x, image_shape=dataset.image_shape, communicator=ranks)
+    trainer = make_trainer(model, x, ranks, image_shape=dataset.image_shape)
     _agree(ranks)
     ranks.broadcast_object(None)
     with stop_on_signal(trainer):
@@ -217,12 +217,14 @@ def _with_shape(dataset: Dataset, image_shape: tuple[int, ...] | None) -> Datase
     return replace(dataset, image_shape=(height, width))
 
 
-def _train(trainer: Trainer, epochs: int, folder: RunFolder, data_sha256: str) -> bool:
+def _train(
+    trainer: Trainer, epochs: int, folder: RunFolder, data_sha256: str, ranks: Communicator
+) -> bool:
     """Train, keeping metrics and checkpoint up to date; return whether it came to its end."""
     progress = Progress(trainer, epochs)
     every, saved = trainer.config.checkpoint_every, time.monotonic()
     # Whether several ranks still have the same parameters is known at the end of an epoch only.
-    within_epochs = every > 0 and trainer.communicator.size == 1
+    within_epochs = every > 0 and ranks.size == 1
 
     def save() -> None:
         nonlocal saved
@@ -272,7 +274,7 @@ def summarise(
             "n_features": trainer.x.shape[1],
             "missing": (
                 trainer.x.survey.missing
-                if trainer.streamed
+                if isinstance(trainer.x, Rows)
                 else float(np.isnan(dataset.x_train).mean())
             ),
         },

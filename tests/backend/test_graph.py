@@ -99,7 +99,7 @@ def test_what_is_not_finite_is_found_in_the_batch_that_was_replayed(device, make
 
 def test_every_batch_size_has_its_graph(device):
     trainer = trained(device.ops, WARM + 1)
-    assert sorted(key[0][1] for key in trainer._repeat._graphs) == [(11,), (BATCH,)]
+    assert sorted(key[0][1] for key in trainer._step.repeat._graphs) == [(11,), (BATCH,)]
 
 
 def test_a_run_goes_on_where_it_stopped(device):
@@ -161,13 +161,13 @@ def test_arrays_that_come_and_go_are_not_recorded(device):
 def faulty(ops, fault, epochs=WARM + 3):
     """Return a trained model's state whose work does something that cannot be recorded."""
     trainer = Trainer(Model(FEATURES, config(), ops), data())
-    iterate = trainer._iterate
+    iterate = trainer._step.work
 
     def work(index):
         iterate(index)
-        fault(ops, trainer._clean[: index.shape[0]])
+        fault(ops, trainer.feed.batch.clean[: index.shape[0]])
 
-    trainer._iterate = work
+    trainer._step.work = work
     trainer.train(epochs)
     return trainer
 
@@ -193,7 +193,7 @@ def test_what_cannot_be_recorded_is_done_by_launches(device, without_graphs, fau
     with caplog.at_level(logging.WARNING, logger="ddnmf_np"):
         trainer = faulty(device.ops, action)
     assert_same_run(expected, trainer)
-    assert trainer._repeat._graphs == {}
+    assert trainer._step.repeat._graphs == {}
     messages = [record.message for record in caplog.records]
     assert 1 <= len(messages) == len(set(messages)) <= ATTEMPTS  # once for each reason
     assert all("cannot be recorded as a CUDA graph" in message for message in messages)
@@ -219,7 +219,7 @@ def test_a_recording_that_failed_is_tried_again(device, without_graphs, failures
         trainer = faulty(device.ops, fault, epochs)
     assert_same_run(trained(without_graphs, epochs), trainer)
     assert len(failed) == min(failures, ATTEMPTS)
-    assert len(trainer._repeat._graphs) == (2 if failures < ATTEMPTS else 0)
+    assert len(trainer._step.repeat._graphs) == (2 if failures < ATTEMPTS else 0)
     messages = [record.message for record in caplog.records]
     assert len(messages) == 1
     assert messages[0].endswith("MemoryError: no room now")
@@ -248,7 +248,7 @@ def test_no_garbage_is_collected_while_a_step_is_recorded(device):
     """A finaliser may free device memory or destroy a stream, which ends the recording."""
     seen = []
     trainer = faulty(device.ops, lambda ops, x: [Garbage(ops, seen) for _ in range(20)])
-    assert len(trainer._repeat._graphs) == 2
+    assert len(trainer._step.repeat._graphs) == 2
     assert seen
     assert not any(seen)
 
@@ -278,17 +278,17 @@ def test_garbage_is_collected_again_after_a_recording(device, error, enabled):
 
 def test_an_interruption_is_not_swallowed(device):
     trainer = trained(device.ops, WARM)
-    iterate = trainer._iterate
+    iterate = trainer._step.work
 
     def work(index):
         iterate(index)
         if capturing(device.ops):
             raise KeyboardInterrupt
 
-    trainer._iterate = work
+    trainer._step.work = work
     with pytest.raises(KeyboardInterrupt):
         trainer.train(WARM + 1)
-    trainer._iterate = iterate
+    trainer._step.work = iterate
     trainer.model.optimizer.t -= 1  # that step was begun, and nothing of it was done
     trainer.train(WARM + 1)
     assert_same_run(trained(device.ops, WARM + 1), trainer)
@@ -324,7 +324,7 @@ def test_an_error_leaves_the_streams_joined(device, where):
 def test_an_error_while_recording_is_the_one_that_is_logged(emulated, device, caplog):
     """A wait ends the recording; that the joins fail then is not the reason."""
     trainer = Trainer(Model(FEATURES, config(), device.ops), data())
-    iterate = trainer._iterate
+    iterate = trainer._step.work
 
     def work(index):
         def wait():
@@ -335,7 +335,7 @@ def test_an_error_while_recording_is_the_one_that_is_logged(emulated, device, ca
         device.ops.both(lambda: None, wait)
         iterate(index)
 
-    trainer._iterate = work
+    trainer._step.work = work
     trainer.train(WARM + 1)
     assert "cudaErrorStreamCaptureUnsupported" in caplog.text
     assert "Invalidated" not in caplog.text
@@ -355,7 +355,7 @@ def test_scratch_of_the_noise_outlives_a_larger_batch(device):
 
 def test_without_the_bindings_nothing_is_recorded(device):
     trainer = trained(device.plain(), WARM + 3)
-    assert not isinstance(trainer._repeat, graph_cupy.Recorder)
+    assert not isinstance(trainer._step.repeat, graph_cupy.Recorder)
 
 
 # -- what the emulated device counts -------------------------------------------------------------

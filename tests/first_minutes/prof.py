@@ -31,7 +31,7 @@ for objective in ("paper", "stable"):
             trainer.step(batch)
         host = (time.perf_counter() - start) / 40
         ops.synchronize()
-        graphs = len(getattr(trainer._repeat, "_graphs", ()))
+        graphs = len(getattr(trainer._step.repeat, "_graphs", ()))
         print(
             f"{objective} {precision}: {min(seconds) * 1e4:.1f} us a step, "
             f"host {host * 1e6:.1f} us, graphs {graphs}",

@@ -35,18 +35,17 @@ libraries of matrix products, in one process, differs by 1e-2 to 1e-1 after 50 s
 
 FIFTY_STEPS = """
 import sys
-from ddnmf_np.parallel.launch import connect, together
+from ddnmf_np.parallel.launch import connect, make_trainer, together
 import numpy as np
 from threadpoolctl import threadpool_limits
 from ddnmf_np.config import Config
 from ddnmf_np.model import Model
-from ddnmf_np.training import Trainer
 
 def work(ranks):
     for name, options in {cases!r}.items():
         config = Config(**options, objective="paper")
         x = np.load(sys.argv[1]).astype(config.dtype)
-        trainer = Trainer(Model(x.shape[1], config), x, communicator=ranks)
+        trainer = make_trainer(Model(x.shape[1], config), x, ranks)
         with threadpool_limits(1):
             trainer.train(1)
         assert trainer.model.optimizer.t == 50

@@ -10,10 +10,9 @@ from ddnmf_np.config import Config
 from ddnmf_np.errors import BackendError, DataError, DivergedError
 from ddnmf_np.model import Model
 from ddnmf_np.parallel.communicator import STUDENT, SUPERVISOR, SerialCommunicator
-from ddnmf_np.parallel.launch import threads_of_rank, together
+from ddnmf_np.parallel.launch import make_trainer, threads_of_rank, together
 from ddnmf_np.runs import run
 from ddnmf_np.runs.folder import RunFolder
-from ddnmf_np.training import Trainer
 
 SPLIT = 1e-11
 """Float64 on one process and on several: the same products in another order, 15 steps of Adam."""
@@ -22,7 +21,7 @@ SPLIT = 1e-11
 def make(communicator=None, x=None, **options):
     config = Config(**(SMALL | {"dtype": "float64", "objective": "demo"} | options))
     x = draw(dtype=config.dtype) if x is None else x
-    return Trainer(Model(x.shape[1], config), x, communicator=communicator)
+    return make_trainer(Model(x.shape[1], config), x, communicator or SerialCommunicator())
 
 
 def train(trainer, **callbacks):
@@ -103,7 +102,7 @@ def test_noise_is_that_of_one_process(kind):
 def test_rank_has_memory_for_its_share_alone():
     alone = make()
     ranks = in_ranks(2, make)
-    assert all(rank._clean.shape[0] == alone._clean.shape[0] // 2 for rank in ranks)
+    assert all(len(rank.feed.batch.clean) == len(alone.feed.batch.clean) // 2 for rank in ranks)
 
 
 def test_first_sum_is_under_way_during_the_other_backward_pass():
@@ -159,7 +158,7 @@ def test_rank_0_saves_only_where_replicas_have_been_compared(tmp_path, monkeypat
     def work(communicator):
         trainer = make(communicator, checkpoint_every=1e-9)
         if communicator.rank == 0:
-            return run._train(trainer, 3, RunFolder(tmp_path), "")
+            return run._train(trainer, 3, RunFolder(tmp_path), "", communicator)
         return trainer.train(3)
 
     monkeypatch.setattr(run, "save_checkpoint", note)

@@ -1,18 +1,20 @@
 """Ranks that stream: each block is read by one of them, and all have the samples of one process."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 from parallel_cases import in_ranks
 from training_cases import SMALL, assert_same_state, draw, losses_of
 
 from ddnmf_np.config import Config
+from ddnmf_np.data.streaming.feed import read_alone
 from ddnmf_np.data.streaming.rows import Rows, fingerprint
 from ddnmf_np.data.streaming.sources import stream
 from ddnmf_np.errors import DataError
 from ddnmf_np.model import Model
-from ddnmf_np.parallel.communicator import SerialCommunicator
 from ddnmf_np.parallel.feed import read_together, survey_together
-from ddnmf_np.training import Trainer
+from ddnmf_np.parallel.launch import make_trainer
 
 N = 103
 """Samples: 13 blocks of 8 (the last has 7), windows of 3 blocks, batches of 10."""
@@ -39,10 +41,10 @@ def asked(rows):
     return rows.source._array.asked
 
 
-def batches(rows, ranks, epoch=1, skip=0):
+def batches(rows, read, epoch=1, skip=0):
     """Return the samples of each whole batch that a rank is given."""
     found, index = [], []
-    for part in read_together(rows, ranks, 10, 5, epoch, skip):
+    for part in read(rows, 10, 5, epoch, skip):
         assert part.before[-1] == len(part.place)
         found.append(part.x[part.place])
         index.append(part.numbers)
@@ -53,11 +55,11 @@ def batches(rows, ranks, epoch=1, skip=0):
 @pytest.mark.parametrize("size", [2, 3, 5])
 def test_shares_are_those_of_one_process(size, skip):
     x = draw(N)
-    whole, order = batches(rows_of(x), SerialCommunicator(), skip=skip)
+    whole, order = batches(rows_of(x), read_alone, skip=skip)
     np.testing.assert_array_equal(whole, x[order])
 
     def work(ranks):
-        mine, numbers = batches(rows_of(x), ranks, skip=skip)
+        mine, numbers = batches(rows_of(x), partial(read_together, ranks), skip=skip)
         np.testing.assert_array_equal(numbers, order)
         cut = [whole[at : at + 10] for at in range(0, len(whole), 10)]
         return mine, np.concatenate([batch[ranks.share(len(batch))] for batch in cut])
@@ -72,7 +74,7 @@ def test_each_row_is_read_by_one_rank(size):
 
     def work(ranks):
         rows = rows_of(x)
-        batches(rows, ranks)
+        batches(rows, partial(read_together, ranks))
         return asked(rows)
 
     read = [row for part in in_ranks(size, work) for at in part for row in range(*at)]
@@ -120,7 +122,7 @@ def test_other_values_on_one_rank_are_found():
         rows = rows_of((x, changed)[ranks.rank])
         survey_together(rows, ranks)
         for epoch in range(20):
-            batches(rows, ranks, epoch)
+            batches(rows, partial(read_together, ranks), epoch)
 
     errors = [error for error in in_ranks(2, work) if isinstance(error, DataError)]
     assert errors
@@ -149,7 +151,7 @@ def test_a_window_of_everything_trains_as_in_memory(size, missing):
             data.window_blocks = 13 if how == "whole" else 3
             survey_together(data, ranks)
         options = {"dtype": "float64", "batch_size": 10, "missing": missing, "epochs": 2}
-        trainer = Trainer(Model(13, Config(**(SMALL | options))), data, communicator=ranks)
+        trainer = make_trainer(Model(13, Config(**(SMALL | options))), data, ranks)
         trainer.train(2)
         return trainer
 

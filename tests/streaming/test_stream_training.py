@@ -70,7 +70,7 @@ def test_batches_are_consecutive_samples_of_the_order(monkeypatch):
     trainer, seen = trainer_of(rows_of(x)), []
 
     def step(index):
-        np.testing.assert_array_equal(trainer._clean[: len(index)], x[index])
+        np.testing.assert_array_equal(trainer.feed.batch.clean[: len(index)], x[index])
         seen.append(index.tolist())
 
     monkeypatch.setattr(trainer, "step", step)

@@ -1,0 +1,143 @@
+"""One mini-batch in memory that stays in its place, and the interface of all that fill it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Sequence
+from typing import Any, Protocol, TypeAlias
+
+from ddnmf_np.backends.ops import Array
+from ddnmf_np.data.noise import Noise
+
+Share: TypeAlias = Callable[[int], slice]
+"""Returns which of the ``n`` rows of a batch this process computes."""
+
+
+def whole(n: int) -> slice:
+    """Return all rows of a batch: the share of a process that trains by itself."""
+    return slice(0, n)
+
+
+class Batch:
+    """Memory for a batch, and how it is made of clean samples.
+
+    All arrays keep their addresses, because a recorded step (CUDA graph) reads them there.
+
+    Parameters
+    ----------
+    noise : Noise
+        Noise of equation 2, on the backend of the samples.
+    rows, n_features : int
+        Shape of the largest batch.
+    dtype : dtype
+        Precision of the samples.
+    missing : bool
+        Whether NaN in a sample is a missing entry.
+    first_index : int
+        Index of the first sample for the noise; not 0 where data arrive in parts.
+    share : callable
+        Which rows of each batch are computed here.
+
+    Attributes
+    ----------
+    clean, noisy : ndarray of shape (rows, n_features)
+        Samples as the supervisor and the student see them.
+    n : int
+        Rows of the batch that was chosen last.
+    """
+
+    def __init__(
+        self,
+        noise: Noise,
+        rows: int,
+        n_features: int,
+        dtype: Any,
+        *,
+        missing: bool,
+        first_index: int,
+        share: Share,
+    ) -> None:
+        ops = self.ops = noise.ops
+        self.noise, self.first_index, self.share, self.n = noise, first_index, share, 0
+        self.clean, self.noisy = (ops.empty((rows, n_features), dtype) for _ in range(2))
+        self._observed = ops.empty((rows, n_features), bool) if missing else None
+        self._index, self._numbers = (ops.empty((rows,), "int64") for _ in range(2))
+        self._epoch, self._epoch_there = ops.zeros((1,), "int64"), 0
+
+    def choose(self, index: Array, epoch: int) -> Array:
+        """Note which samples the batch has, where a recorded step reads it.
+
+        Parameters
+        ----------
+        index : ndarray of int64
+            Samples of the whole batch.
+        epoch : int
+            In which they are seen; the noise may depend on it.
+
+        Returns
+        -------
+        ndarray of shape (n,), int64
+            The samples that are computed here, always at the same address.
+        """
+        mine = index[self.share(index.shape[0])]
+        self.n = mine.shape[0]
+        here = self._index[: self.n]
+        self.ops.xp.copyto(here, mine)
+        if epoch != self._epoch_there:
+            self._epoch_there = epoch
+            self._epoch.fill(epoch)
+        return here
+
+    def corrupt(self, index: Array) -> tuple[Array, ...]:
+        """Make the batch of the clean rows (equation 2); may be recorded.
+
+        Parameters
+        ----------
+        index : ndarray of shape (n,), int64
+            What `choose` returned.
+
+        Returns
+        -------
+        tuple of ndarray
+            The arguments of `Model.step`: views of the clean and the noisy batch and, where
+            entries are missing, of the mask of those that are observed.
+        """
+        n = index.shape[0]
+        clean, noisy = self.clean[:n], self.noisy[:n]
+        batch: tuple[Array, ...] = (clean, noisy)
+        if self._observed is not None:  # before the noise, which is of what the networks see
+            batch = (clean, noisy, self._observed[:n])
+            self.ops.set_aside_missing(clean, batch[2])
+        numbers = index
+        if self.first_index:
+            numbers = self._numbers[:n]
+            self.ops.xp.add(index, self.first_index, out=numbers)
+        self.noise.apply(clean, numbers, self._epoch, noisy)
+        return batch
+
+
+class Feed(Protocol):
+    """Batches of an epoch, wherever the samples come from.
+
+    Attributes
+    ----------
+    x : Any
+        The samples, of shape (n_samples, n_features).
+    batch : Batch
+        Memory of the current batch.
+    """
+
+    x: Any
+    batch: Batch
+
+    @property
+    def batches(self) -> Sequence[Any]:
+        """One entry for each batch of an epoch."""
+
+    def first(self, count: int) -> Array:
+        """Return the first samples of the first epoch, at most ``count``, on the backend."""
+
+    def epoch(self, number: int, done: int) -> Generator[Array, None, None]:
+        """Yield the index of each batch of an epoch after the first ``done``."""
+
+    def prepare(self, index: Array) -> tuple[Array, ...]:
+        """Return the batch that `Batch.choose` chose, as `Batch.corrupt`; may be recorded."""
