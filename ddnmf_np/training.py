@@ -26,7 +26,8 @@ from ddnmf_np.errors import DataError, DivergedError
 from ddnmf_np.model import Model
 
 Record = dict[str, float]
-"""One epoch: ``epoch``, every loss, ``seconds``, ``samples_per_second``."""
+"""One epoch: ``epoch``, every loss, ``seconds`` (with the checkpoints saved within it),
+``samples_per_second``."""
 
 
 @dataclass

@@ -162,6 +162,7 @@ def libraries(root: Path, module: Path, cupy: Path, headers: str, major: str) ->
     (root / "stubs.cpp").write_text(stubs, "utf-8")
     properties = "cudaGetDeviceProperties" + ("_v2" if major == "12" else "")
     library = root / "lib/libfakecuda.so"
+    library.unlink(missing_ok=True)  # not overwritten: a program may be running on the old one
     compiler("-O3", "-shared", f"-I{root}/shims", f"-I{headers}", f"-DFAKE_PROPERTIES={properties}",
              HERE / "fakecuda.cpp", root / "stubs.cpp", "-o", library, "-ldl")  # fmt: skip
     for name in ("cuda.so.1", *(f"{lib}.so.{major}" for lib in ("nvrtc", "cublas", "cublasLt"))):
