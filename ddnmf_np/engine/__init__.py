@@ -1,4 +1,4 @@
-"""The lesson: the equations of the paper and nothing else, on NumPy alone.
+"""The equations of the paper and nothing else; this folder needs only NumPy.
 
 Start with ``literal``: every equation as the paper writes it, for one sample. Then read how the
 engine computes the same for whole batches: ``arena`` (memory), ``layers`` (one layer), ``network``

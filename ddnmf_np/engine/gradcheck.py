@@ -1,4 +1,4 @@
-"""Is the gradient right? Finite differences for any layer, network or model.
+"""A gradient check: finite differences for any layer, network or model.
 
 A checker should neither pass a wrong gradient nor reject a right one. What this one does, and
 why, is derived and tried in ``derivations/13-gradient-check.md``: float64; one verdict a
@@ -111,11 +111,11 @@ def gradcheck(
     Parameters
     ----------
     target : Dense, Network, Model or fitted DDNMF
-        What to check. It is not changed: the check works on a float64 copy.
+        Object to check. It keeps its values: we work on a float64 copy.
     x : array_like of shape (n, features), optional
         Input; by default 5 random samples.
     x_noisy : array_like of shape (n, features), optional
-        What the student of a model sees; by default ``x`` with a tenth of its entries set to 0.
+        Input of a model's student; by default ``x`` with a tenth of its entries set to 0.
     observed : array_like of shape (n, features), bool, optional
         Entries of ``x`` that the losses of a model may compare with; by default all.
     directions : int
@@ -142,7 +142,7 @@ def gradcheck(
     Notes
     -----
     A layer or network is checked with a random target at every one of its outputs, so that each
-    layer gets a signal of its own as well as the one from above. A model is checked as the
+    layer gets a direct gradient as well as the one from above. A model is checked as the
     objective trains it: the supervisor's gradients are those of the loss terms that move the
     supervisor, the student's those of the terms that move the student, with the other network's
     activations held constant. With the paper's objective the finite difference of ``L_in`` itself

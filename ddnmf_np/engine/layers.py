@@ -57,7 +57,7 @@ class Dense:
     x: Array | None = None
     dx: Array | None = None
     lone = False
-    """Whether the layer is outside a network, where it makes room for larger batches itself."""
+    """Whether the layer is outside a network; then it makes room for larger batches itself."""
 
     def __init__(
         self,
@@ -182,8 +182,8 @@ class Dense:
     ) -> Array | None:
         """Turn the gradient with respect to ``h`` into those of W, b and x (equation 9).
 
-        The student adds ``Grad[h]`` to ``g`` first (equation 10). The formulas are beside the
-        lines, in the paper's columns; see ``derivations/09-supervisor-gradient.md``.
+        The student adds ``Grad[h]`` to ``g`` first (equation 10). Each line has its formula
+        in the paper's columns; see ``derivations/09-supervisor-gradient.md``.
 
         Parameters
         ----------

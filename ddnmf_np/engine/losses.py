@@ -137,7 +137,7 @@ _DEMO = Objective(
 PRESETS = {
     "paper": Objective(),
     "demo": _DEMO,
-    # What else it changes is its recipe's (ddnmf_np.config).
+    # Its training options are in ddnmf_np.config.
     "stable": replace(_DEMO, gamma_nc=0.1),
 }
 """The paper's objective, and that of its authors' public demo."""

@@ -1,4 +1,4 @@
-"""A network: layers in a row, equation 1 upwards, equations 9 and 10 downwards."""
+"""A network: layers in a row, equation 1 going up, equations 9 and 10 coming down."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Network:
     dtype : dtype
         ``float32`` for training, ``float64`` for checking.
     ops : Ops, optional
-        Who does the arithmetic; plain NumPy if not given.
+        Backend; NumPy by default.
 
     Attributes
     ----------
@@ -130,10 +130,10 @@ class Network:
         direct : mapping of int to sequence of DirectGradient
             ``Grad[h(l)]`` by layer number l: the sum of ``c (h - ref)`` over its terms.
         dx : ndarray of shape (n, widths[0]), optional
-            Overwritten with the gradient for the input, if given.
+            We overwrite it with the gradient with respect to the input.
         after : callable, optional
-            Called with the span of each layer in the arena as soon as its gradients are there
-            and its weights are no longer needed: what it does meets both in the cache.
+            We call it with the span of each layer in the arena as soon as the layer's gradients
+            are computed and its weights are free, because both are still in the cache then.
         """
         if unknown := direct.keys() - range(1, self.depth + 1):
             raise UsageError(

@@ -10,7 +10,7 @@ from ddnmf_np.engine.layers import Dense
 from ddnmf_np.engine.network import Network
 
 SAMPLES = 4096
-"""Samples whose codes decide: twice the paper's widest layer."""
+"""Number of samples that the start looks at: twice the paper's widest layer."""
 
 Floats = npt.NDArray[np.float64]
 Blocks = dict[str, Floats]
@@ -105,7 +105,7 @@ class NMFModule:
 def blocks_from_code(
     code: Floats, W_base: Floats, *, bias: bool, activation: str, spread: float
 ) -> Blocks:
-    """Return weights of the NMF module with which its first ``H`` says most about the code.
+    """Return weights of the NMF module for which the first ``H`` keeps most of the code's variance.
 
     The base (equation 3) starts at the principal components of the code, each with mean 0 and
     standard deviation `spread` before the sigmoid. The recovery starts at the least-squares
@@ -117,15 +117,15 @@ def blocks_from_code(
     code : ndarray of shape (n, width), float64
         Codes of some clean samples under the untrained encoder.
     W_base : ndarray of shape (rank, width), float64
-        Weights that base units keep for which the code has no component that varies.
+        Random weights; a base unit keeps them if the code has no component left that varies.
     bias : bool
-        Whether the base has one. Without it (the paper's has none) a pre-activation can have mean 0
-        only if its weights are orthogonal to the mean of the code; so the components are looked for
-        in the space that is.
+        Whether the base has a bias; the paper's has none. Without a bias, a pre-activation has mean
+        0 only if its weights are orthogonal to the mean of the code, so we look for the components
+        in that space.
     activation : str
-        Of the base.
+        Activation of the base.
     spread : float
-        Of the first pre-activations.
+        Standard deviation of the first pre-activations.
 
     Returns
     -------
@@ -154,7 +154,7 @@ def principal_rows(centred: Floats, count: int) -> Floats:
     centred : ndarray of shape (n, width)
         Samples, a row each, with mean 0.
     count : int
-        How many are wanted.
+        Number of directions, at most.
 
     Returns
     -------

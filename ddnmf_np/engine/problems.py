@@ -1,4 +1,4 @@
-"""What a gradient check is about: a scalar, the blocks it depends on, and code for its gradient.
+"""Problems for the gradient check: a scalar, the blocks it depends on, and its gradient.
 
 `ddnmf_np.engine.gradcheck` is the checker.
 """
@@ -26,9 +26,9 @@ class Problem:
     Parameters
     ----------
     label : str
-        What is being checked.
+        Name in the report.
     ops : Ops
-        Who computes.
+        Backend.
     blocks : mapping of str to (ndarray, ndarray)
         Values, which are moved and put back, and where `gradient` leaves their gradient.
     loss : callable

@@ -57,7 +57,7 @@ def student_blocks(up_to, bias=True):
     return blocks | {("student", f"b{x}") for x in LABELS[:up_to] if bias and x[0] != "_"}
 
 
-def mixed_stack(ops=None, dtype="float64", seed=0):
+def mixed_network(ops=None, dtype="float64", seed=0):
     network = Network(
         [
             Dense(13, 7, "relu"),
@@ -141,12 +141,12 @@ def test_every_right_layer_passes(activation, bias):
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_a_right_network_passes(ops, dtype):
     for seed in range(30):
-        report = check(mixed_stack(ops, dtype, seed), seed=seed)
+        report = check(mixed_network(ops, dtype, seed), seed=seed)
         assert report.ok, f"seed {seed}\n{report}"
 
 
 def test_a_bound_layer_is_checked_with_its_own_parameters():
-    network = mixed_stack()
+    network = mixed_network()
     layer = network.layers[2]
     report = check(layer, directions=1)
     layer.W[...] *= 3.0
@@ -174,7 +174,7 @@ def test_x_and_x_noisy_are_used():
 def test_data_of_another_dtype(dtype):
     x = np.random.default_rng(0).integers(0, 2, (5, 13)).astype(dtype)
     assert check(small_model(**PAPER), x).ok
-    assert check(mixed_stack(), x).ok
+    assert check(mixed_network(), x).ok
 
 
 # -- kinks ------------------------------------------------------------------------------------
@@ -287,7 +287,7 @@ def test_a_fresh_network_with_a_dead_sample_passes():
 
 
 def test_biases_leave_zero_and_nothing_else_moves():
-    network = mixed_stack()
+    network = mixed_network()
     before = network.copy(rows=1, dtype="float64")
     leave_kinks(network, np.random.default_rng(0))
     for layer, old in zip(network.layers, before.layers, strict=True):
@@ -329,7 +329,7 @@ def test_a_model_is_not_changed_and_trains_on_as_if_nothing_had_been(ops, option
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_a_network_and_a_layer_are_not_changed(ops, dtype):
-    network = mixed_stack(ops, dtype)
+    network = mixed_network(ops, dtype)
     x = np.random.default_rng(0).normal(size=(5, 13)).astype(dtype)
     x.flags.writeable = False
     network.forward(x)
@@ -575,7 +575,7 @@ class WrongSlope(Ops):
 @pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize("activation", [kind for kind in ACTIVATIONS if kind != "identity"])
 def test_forgotten_slope_in_a_network(activation, seed):
-    bad = rejected(check(mixed_stack(WrongSlope(activation), seed=seed), seed=seed))
+    bad = rejected(check(mixed_network(WrongSlope(activation), seed=seed), seed=seed))
     layer = {"relu": 1, "tanh": 2, "softplus": 3, "sigmoid": 4}[activation]
     weights = {("network", f"W{k}") for k in range(1, layer + 1)}
     biases = {("network", f"b{k}") for k in (1, 3) if k <= layer}
@@ -583,7 +583,7 @@ def test_forgotten_slope_in_a_network(activation, seed):
 
 
 def test_a_bound_layer_is_checked_with_its_own_operations():
-    layers = mixed_stack(WrongSlope("tanh")).layers
+    layers = mixed_network(WrongSlope("tanh")).layers
     assert check(layers[0]).ok
     report = check(layers[1])
     assert {block for _, block in rejected(report)} == {"W2", "x"}
@@ -601,7 +601,7 @@ def plant_backward(monkeypatch, change):
     monkeypatch.setattr(Dense, "backward", backward)
 
 
-def square_stack(seed):
+def square_network(seed):
     network = Network([Dense(7, 7, "tanh"), Dense(7, 7, "sigmoid")], dtype="float64")
     glorot(network.layers, seed, 0)
     return network
@@ -620,15 +620,15 @@ def test_transposed_products_where_the_shapes_allow_it(monkeypatch, seed):
 
     with monkeypatch.context() as patch:
         plant_backward(patch, transposed_dW)
-        assert rejected(check(square_stack(seed), seed=seed)) == {
+        assert rejected(check(square_network(seed), seed=seed)) == {
             ("network", "W1"),
             ("network", "W2"),
         }
     with monkeypatch.context() as patch:
         plant_backward(patch, transposed_W)
-        bad = rejected(check(square_stack(seed), seed=seed))
+        bad = rejected(check(square_network(seed), seed=seed))
         assert bad == {("network", "W1"), ("network", "b1"), ("network", "x")}
-    assert check(square_stack(seed), seed=seed).ok
+    assert check(square_network(seed), seed=seed).ok
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -648,13 +648,13 @@ def test_products_with_the_signal_before_the_slope(monkeypatch, seed):
 
     with monkeypatch.context() as patch:
         plant_backward(patch, in_dW)
-        assert rejected(check(square_stack(seed), seed=seed)) == {
+        assert rejected(check(square_network(seed), seed=seed)) == {
             ("network", "W1"),
             ("network", "W2"),
         }
     with monkeypatch.context() as patch:
         plant_backward(patch, in_dx)
-        bad = rejected(check(square_stack(seed), seed=seed))
+        bad = rejected(check(square_network(seed), seed=seed))
         assert bad == {("network", "W1"), ("network", "b1"), ("network", "x")}
 
 
@@ -672,7 +672,7 @@ def test_accumulated_gradient_in_a_model(monkeypatch):
     }
 
 
-@pytest.mark.parametrize("make", [square_stack, lambda seed: Dense(7, 5, "tanh")])
+@pytest.mark.parametrize("make", [square_network, lambda seed: Dense(7, 5, "tanh")])
 def test_accumulated_gradient_in_a_network_or_layer(monkeypatch, make):
     plant_backward(monkeypatch, accumulate)
     assert not check(make(0)).ok
@@ -789,7 +789,7 @@ def test_a_gradient_that_is_not_finite_is_wrong(monkeypatch, value, where):
             layer.dW.flat[where] = value
 
     plant_backward(monkeypatch, spoil)
-    report = check(mixed_stack())
+    report = check(mixed_network())
     assert rejected(report) == {("network", "W2")}
     assert verdicts(report)["network", "W2"] == "wrong"
     assert not report.ok
@@ -940,7 +940,9 @@ def test_an_estimator_is_checked_by_its_model():
     assert check(Estimator()) == check(Estimator.model_)
 
 
-@pytest.mark.parametrize("make", [lambda: small_model(**PAPER), mixed_stack, lambda: Dense(13, 2)])
+@pytest.mark.parametrize(
+    "make", [lambda: small_model(**PAPER), mixed_network, lambda: Dense(13, 2)]
+)
 class TestInput:
     @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
     def test_not_finite(self, make, value):
