@@ -6,8 +6,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from ddnmf_np.backends import cublas
-from ddnmf_np.backends import cupy_graph as graph_cupy
+from ddnmf_np.backends import cublas, cupy_graph
 from ddnmf_np.backends.cublas import Cublas, Gemm, describe
 
 SHAPES = [(1, 1, 1), (1, 5, 7), (5, 1, 7), (5, 7, 1), (1, 1, 7), (1, 7, 1), (7, 1, 1), (13, 17, 11)]
@@ -161,7 +160,7 @@ def test_arrays_of_cupy_are_described_alike(cupy):
         memory = cupy.cuda.UnownedMemory(4096, 10**6, None, 0)
         return cupy.ndarray(shape, "float32", cupy.cuda.MemoryPointer(memory, 0))
 
-    with cupy.cuda.using_allocator(graph_cupy._refuse):
+    with cupy.cuda.using_allocator(cupy_graph._refuse):
         for n, k, m in SHAPES:
             for rows in (0, 3):
                 cases = []

@@ -15,7 +15,7 @@ from availability import unavailable
 from tolerances import assert_same_bits
 
 import ddnmf_np.model as model_module
-from ddnmf_np.backends import cupy_graph as graph_cupy
+from ddnmf_np.backends import cupy_graph
 from ddnmf_np.backends.cupy_graph import ATTEMPTS, MOST, STREAMS, WARM
 from ddnmf_np.backends.select import why_no_graphs
 from ddnmf_np.config import Config
@@ -355,7 +355,7 @@ def test_scratch_of_the_noise_outlives_a_larger_batch(device):
 
 def test_without_the_bindings_nothing_is_recorded(device):
     trainer = trained(device.plain(), WARM + 3)
-    assert not isinstance(trainer._step.repeat, graph_cupy.Recorder)
+    assert not isinstance(trainer._step.repeat, cupy_graph.Recorder)
 
 
 # -- what the emulated device counts -------------------------------------------------------------
@@ -452,7 +452,7 @@ def test_one_workspace_for_two_streams_is_a_race(emulated, device):
 
 def test_an_allocation_goes_through_the_allocator_of_the_block(cupy):
     """So that a recording is given up before an array of the pool can be part of it."""
-    with cupy.cuda.using_allocator(graph_cupy._refuse):
+    with cupy.cuda.using_allocator(cupy_graph._refuse):
         for allocate in (
             lambda: cupy.empty((3,), "float32"),
             lambda: cupy.ndarray((3,)),

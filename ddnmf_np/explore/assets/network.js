@@ -14,7 +14,7 @@
  * unpacks the numbers that ddnmf_np/explore/packing.py has packed.
  */
 
-/* The functions f: as ddnmf_np/engine/ops.py computes them. */
+/* The functions f: as ddnmf_np/backends/ops.py computes them. */
 const ACTIVATIONS = {
   identity: (z) => z,
   relu: (z) => Math.max(z, 0),
