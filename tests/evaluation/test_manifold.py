@@ -117,8 +117,10 @@ def test_real_maps_find_groups_that_are_connected_and_not_round():
     images, y = load_digits(return_X_y=True)
     H, y = PCA(16, random_state=0).fit_transform(images[:500]), y[:500]
     on_codes = cluster(H, 10, method="gmm-full", n_starts=5)
-    result = cluster(H, 10, method="gmm-full-umap", n_starts=5, seed=3)
-    gain = clustering_accuracy(y, result.labels) - clustering_accuracy(y, on_codes.labels)
+    results = [cluster(H, 10, method="gmm-full-umap", n_starts=5, seed=seed) for seed in range(3)]
+    # The mean over seeds: of four maps drawn here, two put a digit into two groups.
+    accuracy = np.mean([clustering_accuracy(y, result.labels) for result in results])
+    gain = accuracy - clustering_accuracy(y, on_codes.labels)
     assert gain > 0.05
     np.testing.assert_array_equal(unfold(H, 10, seed=3), unfold(H, 10, seed=3))
     assert not np.array_equal(unfold(H, 10, seed=3), unfold(H, 10, seed=4))
