@@ -11,13 +11,37 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from ddnmf_np.data.noise import Noise
+    from ddnmf_np.engine.descent import Descent
     from ddnmf_np.engine.gradcheck import gradcheck
+    from ddnmf_np.engine.losses import Objective
     from ddnmf_np.estimator import DDNMF
+    from ddnmf_np.model import Architecture, Model
+    from ddnmf_np.training import Trainer
 
 __version__ = "0.1.0"
-__all__ = ["DDNMF", "__version__", "gradcheck"]
+__all__ = [
+    "DDNMF",
+    "Architecture",
+    "Descent",
+    "Model",
+    "Noise",
+    "Objective",
+    "Trainer",
+    "__version__",
+    "gradcheck",
+]
 
-_HOMES = {"DDNMF": "ddnmf_np.estimator", "gradcheck": "ddnmf_np.engine.gradcheck"}
+_HOMES = {
+    "DDNMF": "ddnmf_np.estimator",
+    "Architecture": "ddnmf_np.model",
+    "Descent": "ddnmf_np.engine.descent",
+    "Model": "ddnmf_np.model",
+    "Noise": "ddnmf_np.data.noise",
+    "Objective": "ddnmf_np.engine.losses",
+    "Trainer": "ddnmf_np.training",
+    "gradcheck": "ddnmf_np.engine.gradcheck",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -24,6 +24,29 @@ class UsageError(DDNMFError, ValueError):
     exit_code = 2
 
 
+class OptionError(UsageError):
+    """An option whose value cannot be used.
+
+    Parameters
+    ----------
+    name : str
+        The option, as the reader of the error knows it.
+    text : str
+        What is wrong with its value, and what to do.
+    """
+
+    def __init__(self, name: str, text: str) -> None:
+        super().__init__(name, text)
+        self.name, self.text = name, text
+
+    def __str__(self) -> str:
+        return f"{self.name} {self.text}"
+
+    def renamed(self, name: str) -> OptionError:
+        """Return the error of the same option under another name."""
+        return type(self)(name, self.text)
+
+
 class BackendError(DDNMFError, RuntimeError):
     """A backend that was asked for cannot run here; the original cause is in the text."""
 
@@ -70,10 +93,15 @@ def shown(value: object, most: int = 200) -> str:
     return text if len(text) <= most else f"{text[: most - 3]}..."
 
 
+def suggestion(name: str, known: Sequence[str], cutoff: float = 0.5) -> str | None:
+    """Return a question that suggests the nearest known name, or None if none is near."""
+    near = difflib.get_close_matches(name[:100], known, n=1, cutoff=cutoff)
+    return f"did you mean {near[0]!r}?" if near else None
+
+
 def unknown(
     what: str, name: str, known: Sequence[str], remedy: str | None = None, cutoff: float = 0.5
 ) -> str:
     """Return the text for an unknown name, with the nearest known one, else the remedy or all."""
-    near = difflib.get_close_matches(name[:100], known, n=1, cutoff=cutoff)
-    hint = f"did you mean {near[0]!r}?" if near else remedy or f"choose one of {', '.join(known)}"
+    hint = suggestion(name, known, cutoff) or remedy or f"choose one of {', '.join(known)}"
     return f"{what} {shown(name)} is unknown; {hint}"

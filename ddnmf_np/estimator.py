@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from itertools import islice
 from typing import Any, Self
 
@@ -12,20 +13,27 @@ from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, Transfo
 from sklearn.utils import Tags, check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from ddnmf_np.backends.select import backend_of, get_ops
-from ddnmf_np.config import Config
+from ddnmf_np.backends.select import backend_of
+from ddnmf_np.config import Config, configure
 from ddnmf_np.data.datasets import check_nonnegative
+from ddnmf_np.data.noise import Noise
 from ddnmf_np.data.streaming.rows import Rows
 from ddnmf_np.data.streaming.sources import Source, stream, streams_by_itself
-from ddnmf_np.errors import DataError, OutputError, UsageError, shown
+from ddnmf_np.engine.descent import Descent
+from ddnmf_np.engine.losses import Objective
+from ddnmf_np.errors import DataError, OptionError, OutputError, UsageError, shown
 from ddnmf_np.evaluation.interpret import decode_parts
-from ddnmf_np.model import Model
 from ddnmf_np.runs.progress import Progress
 from ddnmf_np.training import Trainer
 
 DEFAULT_BATCH = 128
 
-NAMES_HERE = {"rank": "n_components", "epochs": "max_iter", "seed": "random_state"}
+NAMES_HERE = {
+    "rank": "n_components",
+    "epochs": "max_iter",
+    "seed": "random_state",
+    "noise_kind": "noise",
+}
 """Parameters with another name than the option of the command line that they are."""
 
 
@@ -43,52 +51,23 @@ class DDNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  
         Number of base units H (r in the paper).
     widths : sequence of int, default=(500, 500, 2000)
         Widths of the encoder's layers; the decoder mirrors them.
-    objective : {"paper", "demo", "stable"}, default="paper"
-        Preset of the options below that are None: the paper's, its authors' public demo's, or the
-        one that was chosen for groups that other seeds find again (it has a schedule, and so no
-        `partial_fit`).
-    alpha_sym, beta_ap, gamma_nc : float or None, default=None
-        Weights of the symmetric, apposition and non-negative constraint losses (equation 7).
-    reduction : {"sum", "mean"} or None, default=None
-        Sum (paper) or mean (demo) over features.
-    student_reconstruction : float or None, default=None
-        Weight of the student's distance from the clean input; 0 (paper) or 1 (demo).
-    apposition_to_supervisor : bool or None, default=None
-        Whether the apposition loss moves the supervisor too; no (paper) or yes (demo).
-    base_bias : bool or None, default=None
-        Whether the base layer has a bias; no (paper) or yes (demo).
-    nmf_start : {"glorot", "pca"} or None, default=None
-        First weights of the NMF module: drawn, or taken from the data.
-    nmf_spread : float or None, default=None
-        With ``nmf_start="pca"``: standard deviation of the base's first pre-activations.
-    nonnegative : {"off", "recovery", "both"}, default="off"
-        Which NMF weights are projected to be >= 0 after each step.
     activation, output_activation : str or sequence of str, default="relu"
         Activation of the encoder's layers (mirrored in the decoder), and of the output.
-    base_activation, recovery_activation : str, default="sigmoid", "relu"
-        Activations of the NMF module (equation 3).
-    noise_kind : {"masking", "gaussian", "salt-and-pepper", "none"}, default="masking"
-        Noise of the student's input (equation 2).
-    noise_rate : float, default=0.1
-        Share of entries changed; for Gaussian noise the standard deviation in units of the
-        data's largest value. In [0, 1).
-    noise_rescale : bool, default=True
-        Whether masking divides the entries it keeps by ``1 - noise_rate``.
-    noise_redraw : bool or None, default=None
-        Draw the noise anew each epoch, rather than once as in algorithm 1.
-    noise_shift, noise_rotation, noise_zoom, noise_shear : float or None, default=None
-        Images only: how far the student's input is moved at random, in pixels, degrees, as a share
-        of the size, and in columns for each row; by default 0.
-    image_shape : tuple of two ints or None, default=None
-        Height and width of the images that samples are; needed where the noise moves them.
-    optimizer : {"adam", "momentum", "gd"}, default="adam"
-        Descent rule; "gd" is equation 8.
-    lr : float, default=1e-3
-        Learning rate (rho in equation 8).
-    lr_schedule : {"constant", "cosine"} or None, default=None
-        Learning rate over the epochs of `fit`: constant, or from ``lr`` down to 0 along a cosine.
-    momentum, adam_b1, adam_b2, adam_eps : float, default=0.9, 0.9, 0.999, 1e-7
-        Constants of the descent rules.
+    nonnegative : {"off", "recovery", "both"}, default="off"
+        Which NMF weights are projected to be >= 0 after each step.
+    objective : {"paper", "demo", "stable"} or Objective, default="paper"
+        The losses. A name is a preset: the paper's, its authors' public demo's, or the one that was
+        chosen for groups that other seeds find again (it has a learning-rate schedule, and so no
+        `partial_fit`). An object changes weights: ``Objective("demo", beta_ap=0.1)``.
+    noise : {"masking", "gaussian", "salt-and-pepper", "none"} or Noise, default="masking"
+        Noise of the student's input (equation 2). An object sets its rate and how it is drawn:
+        ``Noise("gaussian", 0.2)``.
+    optimizer : {"adam", "momentum", "gd"} or Descent, default="adam"
+        Descent rule; "gd" is equation 8. An object sets its constants and a learning-rate schedule:
+        ``Descent("momentum", momentum=0.95)``.
+    lr : float or None, default=None
+        Learning rate (rho in equation 8); by default that of ``optimizer``, which is 1e-3 for a
+        name.
     max_iter : int, default=30
         Epochs: passes over the data.
     batch_size : int or "auto", default="auto"
@@ -96,8 +75,10 @@ class DDNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  
     missing : {"error", "nan"}, default="error"
         Whether NaN in the samples is refused, or an entry that is missing: the networks see 0
         there, and no loss compares with it. See `impute`.
+    image_shape : tuple of two ints or None, default=None
+        Height and width of the images that samples are; needed where the noise moves them.
     backend : {"numpy", "cupy", "auto"} or None, default=None
-        Who computes; None is the backend that the array given to `fit` lives on.
+        Where to compute; None is the backend that the array given to `fit` lives on.
     fast : {"auto", "on", "off"}, default="auto"
         Numba's loops on the CPU: where installed, always, never.
     random_state : int, RandomState or None, default=None
@@ -119,6 +100,8 @@ class DDNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  
         Samples given to `fit` or, in all, to `partial_fit`.
     model_ : Model
         The trained networks.
+    config_ : Config
+        Every option of the fit, presets resolved.
     n_features_in_ : int
         Number of features.
     feature_names_in_ : ndarray of str
@@ -143,40 +126,17 @@ class DDNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  
         n_components: int = 10,
         *,
         widths: Any = (500, 500, 2000),
-        objective: str = "paper",
-        alpha_sym: float | None = None,
-        beta_ap: float | None = None,
-        gamma_nc: float | None = None,
-        reduction: str | None = None,
-        student_reconstruction: float | None = None,
-        apposition_to_supervisor: bool | None = None,
-        base_bias: bool | None = None,
-        nmf_start: str | None = None,
-        nmf_spread: float | None = None,
-        nonnegative: str = "off",
         activation: Any = "relu",
         output_activation: str = "relu",
-        base_activation: str = "sigmoid",
-        recovery_activation: str = "relu",
-        noise_kind: str = "masking",
-        noise_rate: float = 0.1,
-        noise_rescale: bool = True,
-        noise_redraw: bool | None = None,
-        noise_shift: float | None = None,
-        noise_rotation: float | None = None,
-        noise_zoom: float | None = None,
-        noise_shear: float | None = None,
-        image_shape: Any = None,
-        optimizer: str = "adam",
-        lr: float = 1e-3,
-        lr_schedule: str | None = None,
-        momentum: float = 0.9,
-        adam_b1: float = 0.9,
-        adam_b2: float = 0.999,
-        adam_eps: float = 1e-7,
+        nonnegative: str = "off",
+        objective: str | Objective = "paper",
+        noise: str | Noise = "masking",
+        optimizer: str | Descent = "adam",
+        lr: float | None = None,
         max_iter: int = 30,
         batch_size: Any = "auto",
         missing: str = "error",
+        image_shape: Any = None,
         backend: str | None = None,
         fast: str = "auto",
         random_state: Any = None,
@@ -184,40 +144,17 @@ class DDNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  
     ) -> None:
         self.n_components = n_components
         self.widths = widths
-        self.objective = objective
-        self.alpha_sym = alpha_sym
-        self.beta_ap = beta_ap
-        self.gamma_nc = gamma_nc
-        self.reduction = reduction
-        self.student_reconstruction = student_reconstruction
-        self.apposition_to_supervisor = apposition_to_supervisor
-        self.base_bias = base_bias
-        self.nmf_start = nmf_start
-        self.nmf_spread = nmf_spread
-        self.nonnegative = nonnegative
         self.activation = activation
         self.output_activation = output_activation
-        self.base_activation = base_activation
-        self.recovery_activation = recovery_activation
-        self.noise_kind = noise_kind
-        self.noise_rate = noise_rate
-        self.noise_rescale = noise_rescale
-        self.noise_redraw = noise_redraw
-        self.noise_shift = noise_shift
-        self.noise_rotation = noise_rotation
-        self.noise_zoom = noise_zoom
-        self.noise_shear = noise_shear
-        self.image_shape = image_shape
+        self.nonnegative = nonnegative
+        self.objective = objective
+        self.noise = noise
         self.optimizer = optimizer
         self.lr = lr
-        self.lr_schedule = lr_schedule
-        self.momentum = momentum
-        self.adam_b1 = adam_b1
-        self.adam_b2 = adam_b2
-        self.adam_eps = adam_eps
         self.max_iter = max_iter
         self.batch_size = batch_size
         self.missing = missing
+        self.image_shape = image_shape
         self.backend = backend
         self.fast = fast
         self.random_state = random_state
@@ -254,8 +191,11 @@ class DDNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  
             If training produces a value that is not finite.
         """
         X = self._samples(X, reset=True)
-        trainer = Trainer(self._new_model(X), X, batch_size=self._batch(X))
+        config = self._configure(X)
+        model = config.make_model(X.shape[1], config.execution.get_ops())
+        trainer = config.make_trainer(model, X, batch_size=self._batch(X))
         self._train(trainer, self.max_iter)
+        self.config_ = config
         self.n_samples_seen_ = X.shape[0]
         return self
 
@@ -284,17 +224,20 @@ class DDNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  
         first = not hasattr(self, "model_")
         X = self._samples(X, reset=first)
         seen = 0 if first else self.n_samples_seen_
-        model = self._new_model(X) if first else self.model_
-        schedule = model.config.make_recipe().lr_schedule
+        config = self._configure(X) if first else self.config_
+        schedule = config.optimizer.lr_schedule
         if schedule != "constant":
             raise UsageError(
                 f"lr_schedule is {schedule!r}, which needs to know the last epoch, and partial_fit "
-                "has none; use fit, or lr_schedule='constant'"
+                "has none; use fit, or lr_schedule='constant' in optimizer=Descent(...)"
             )
+        model = config.make_model(X.shape[1], config.execution.get_ops()) if first else self.model_
         high = None if first else self.data_max_  # one unit of noise for all parts
-        trainer = Trainer(model, X, first_index=seen, batch_size=self._batch(X), high=high)
+        batch_size = self._batch(X)
+        trainer = config.make_trainer(model, X, first_index=seen, batch_size=batch_size, high=high)
         if first:
             self._train(trainer, 1)
+            self.config_ = config
         else:
             trainer.history = self.loss_history_
             trainer.position.epoch = self.n_iter_
@@ -307,28 +250,41 @@ class DDNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  
         self.n_samples_seen_ = seen + X.shape[0]
         return self
 
-    def _new_model(self, X: Any) -> Model:
-        """Return an untrained model for samples like these."""
-        skip = ("n_components", "max_iter", "batch_size", "random_state", "backend", "verbose")
-        options = {k: v for k, v in self.get_params(deep=False).items() if k not in skip}
+    def _configure(self, X: Any) -> Config:
+        """Return the options of a model for samples like these."""
+        same = ("widths", "activation", "output_activation", "nonnegative", "missing", "fast")
+        options: dict[str, Any] = {name: getattr(self, name) for name in same}
+        options |= {"rank": self.n_components, "epochs": self.max_iter, "dtype": X.dtype.name}
+        options["batch_size"] = DEFAULT_BATCH if self.batch_size == "auto" else self.batch_size
+        options["image_shape"] = self.image_shape
+        options["backend"] = self.backend or backend_of(X)
         if isinstance(self.random_state, (int, np.integer)):
-            seed = int(self.random_state)
+            options["seed"] = int(self.random_state)
         else:
-            seed = int(check_random_state(self.random_state).randint(2**31 - 1))
+            options["seed"] = int(check_random_state(self.random_state).randint(2**31 - 1))
+        if self.lr is not None:
+            options["lr"] = self.lr
+        # An object replaces a whole part; a name is one option, and the preset decides the others.
+        objects: dict[str, Any] = {}
+        for name, kind, option in (
+            ("objective", Objective, "objective"),
+            ("noise", Noise, "noise_kind"),
+            ("optimizer", Descent, "optimizer"),
+        ):
+            value = getattr(self, name)
+            if isinstance(value, kind):
+                objects[name] = value
+            else:
+                options[option] = value
+        if "objective" in objects:
+            options["objective"] = objects["objective"].preset
         try:
-            config = Config(
-                **options,
-                rank=self.n_components,
-                epochs=self.max_iter,
-                batch_size=DEFAULT_BATCH if self.batch_size == "auto" else self.batch_size,
-                seed=seed,
-                dtype=X.dtype.name,
-                backend=self.backend or backend_of(X),
-            )
-        except UsageError as error:  # its text begins with the option's name
-            name, _, text = str(error).partition(" ")
-            raise UsageError(f"{NAMES_HERE.get(name, name)} {text}") from error
-        return Model(X.shape[1], config, get_ops(config.backend, fast=config.fast))
+            config = replace(configure(**options), **objects)
+            if "optimizer" in objects and self.lr is not None:
+                config = configure(config, lr=self.lr)
+        except OptionError as error:
+            raise error.renamed(NAMES_HERE.get(error.name, error.name)) from error
+        return config
 
     def _train(self, trainer: Trainer, epochs: int) -> None:
         progress = Progress(trainer, epochs) if self.verbose else None
@@ -346,7 +302,7 @@ class DDNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  
         self.n_iter_ = trainer.position.epoch
         self.data_max_ = trainer.noise.high
         self.components_ = decode_parts(
-            lambda H: model.ops.to_host(model.decode(H)), model.config.rank, model.config.dtype
+            lambda H: model.ops.to_host(model.decode(H)), model.architecture.rank, model.dtype.name
         )
 
     def _batch(self, X: Any) -> int | None:
@@ -389,7 +345,7 @@ class DDNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  
         if not isinstance(X, (str, os.PathLike)):
             _refuse_containers(X)
         rows = self._rows(stream(X), reset=False)
-        _check_out(out, (rows.shape[0], self.model_.config.rank))
+        _check_out(out, (rows.shape[0], self.model_.architecture.rank))
         rows.apply(self._on_host(self.model_.encode), _Written(out))
         return out
 
@@ -414,7 +370,7 @@ class DDNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  
             As `transform`.
         """
         check_is_fitted(self, "model_")
-        if self.model_.config.missing != "nan":
+        if not self.model_.missing:
             raise UsageError("missing is 'error'; fit with missing='nan' to impute")
         return self._used(self._imputed, self._samples(X, reset=False))
 
@@ -436,7 +392,7 @@ class DDNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  
         check_is_fitted(self, "model_")
         if backend_of(H) == "numpy":
             H = np.asarray(H)
-        rank = self.model_.config.rank
+        rank = self.model_.architecture.rank
         if H.ndim != 2 or H.shape[1] != rank or H.dtype.kind not in "fiub":
             raise DataError(
                 f"H has shape {H.shape} and dtype {H.dtype}; expected numbers of shape "
@@ -505,7 +461,7 @@ class DDNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  
                 raise DataError(f"X has shape {X.shape}; expected (n_samples, n_features)")
             X = X if X.dtype.name in ("float32", "float64") else X.astype("float64")
             self._check_width(X, reset)
-        check_nonnegative(X, "X", self.missing if reset else self.model_.config.missing)
+        check_nonnegative(X, "X", self._missing(reset))
         return X
 
     def _rows(self, source: Source, *, reset: bool) -> Rows:
@@ -514,8 +470,11 @@ class DDNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  
         self._check_width(source, reset)
         if reset and hasattr(self, "feature_names_in_"):
             del self.feature_names_in_  # of an earlier fit
-        missing = self.missing if reset else self.model_.config.missing
-        return Rows(source, dtype, missing=missing)
+        return Rows(source, dtype, missing=self._missing(reset))
+
+    def _missing(self, reset: bool) -> str:
+        """Return what NaN means: as asked, or as it was when the model was fitted."""
+        return self.missing if reset else self.config_.data.missing
 
     def _check_width(self, X: Any, reset: bool) -> None:
         """Learn the number of features, or refuse samples that have another."""
@@ -531,7 +490,7 @@ class DDNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  
 
     @property
     def _n_features_out(self) -> int:
-        return int(self.model_.config.rank)
+        return int(self.model_.architecture.rank)
 
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()

@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
-from ddnmf_np.backends.ops import Array, Ops
+from ddnmf_np.backends.ops import Activation, Array, Ops
 from ddnmf_np.backends.select import ops_by_name
 from ddnmf_np.backends.threads import Lanes
-from ddnmf_np.config import Config
 from ddnmf_np.engine.arena import Arena
-from ddnmf_np.engine.descent import Adam, GradientDescent, Momentum, Optimizer
+from ddnmf_np.engine.descent import Descent, Optimizer
 from ddnmf_np.engine.layers import Dense, glorot
-from ddnmf_np.engine.losses import InterpretabilityLoss
+from ddnmf_np.engine.losses import InterpretabilityLoss, Objective
 from ddnmf_np.engine.network import Network
 from ddnmf_np.engine.nmf import NMFModule
 from ddnmf_np.engine.problems import SAMPLES, Problem, leave_kinks, relu_sides
-from ddnmf_np.errors import CheckpointError, DataError
+from ddnmf_np.errors import CheckpointError, DataError, OptionError
+from ddnmf_np.system.options import MAX_WIDTH, POSITIVE, Range, check_options, option
 
 NETS = ("supervisor", "student")
 
@@ -30,6 +30,107 @@ _CACHED = 1 << 17
 A larger network moves each layer as soon as its gradient is there: at the paper's shape a step
 of about 30 ms takes 0.3 to 1.3 ms less than with one pass over all parameters at its end.
 """
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """Shapes and activations of the two networks, and how their NMF module begins.
+
+    Parameters
+    ----------
+    widths : sequence of int
+        Widths of the encoder's layers; the decoder mirrors them.
+    rank : int
+        Number of base units H (r in the paper).
+    activation : str or sequence of str
+        Activation of the encoder's layers, mirrored in the decoder: one for all, or one for each.
+    output_activation : str
+        Activation of the output layers.
+    base_activation, recovery_activation : str
+        Activations of the NMF module (equation 3).
+    nmf_start : {"glorot", "pca"}
+        First weights of the NMF module: drawn like those of all other layers, or taken from the
+        principal components of the data's codes (`ddnmf_np.engine.nmf`).
+    nmf_spread : float
+        With "pca": standard deviation of the base's first pre-activations, above 0. Well below 1
+        the sigmoid starts almost linear; above 2 it starts bent.
+    nonnegative : {"off", "recovery", "both"}
+        Which NMF weights we project to be >= 0 after each step.
+
+    Raises
+    ------
+    OptionError
+        If a value cannot be used.
+    """
+
+    widths: tuple[int, ...] = option(
+        (500, 500, 2000),
+        "widths of the encoder's layers; the decoder mirrors them",
+        Range(least=1, most=MAX_WIDTH),
+    )
+    rank: int = option(
+        10, "number of base units H (r in the paper)", Range(least=1, most=MAX_WIDTH)
+    )
+    activation: tuple[Activation, ...] = option(
+        ("relu",),
+        "activation of the encoder's layers, mirrored in the decoder: one for all or one for each",
+    )
+    output_activation: Activation = option("relu", "activation of the output layers")
+    base_activation: Activation = option("sigmoid", "activation of the base H (equation 3)")
+    recovery_activation: Activation = option(
+        "relu", "activation of the recovered code (equation 3)"
+    )
+    nmf_start: Literal["glorot", "pca"] = option(
+        "glorot", "first weights of the NMF module: glorot (drawn), or pca (from the data)"
+    )
+    nmf_spread: float = option(
+        1.0,
+        "with nmf-start pca: standard deviation of the base's first pre-activations",
+        POSITIVE,
+    )
+    nonnegative: Literal["off", "recovery", "both"] = option(
+        "off",
+        "project NMF weights to >= 0 after each step: off, recovery (W, so that code ~ W H is a "
+        "true NMF) or both (W' too, which keeps H >= 1/2 where the base has no bias)",
+    )
+
+    def __post_init__(self) -> None:
+        check_options(self)
+        if len(self.activation) not in (1, len(self.widths)):
+            raise OptionError(
+                "activation",
+                f"names {len(self.activation)} functions for {len(self.widths)} encoder layers; "
+                "give one for all or one for each",
+            )
+
+    def layers(self, n_features: int, *, base_bias: bool) -> tuple[list[Dense], list[Dense]]:
+        """Return the layers of the supervisor and of the student (equations 1 and 3).
+
+        Their labels are the paper's layer numbers; the two layers of the NMF module are
+        ``W_base`` and ``W_rec``.
+        """
+        widths = [n_features, *self.widths]
+        half = len(self.widths)
+        names = self.activation * (half // len(self.activation))
+        up = [(widths[k], widths[k + 1], names[k]) for k in range(half)]
+        down = [
+            (widths[k], widths[k - 1], names[k - 2] if k > 1 else self.output_activation)
+            for k in range(half, 0, -1)
+        ]
+        supervisor = [Dense(*shape, label=str(k)) for k, shape in enumerate(up + down, start=1)]
+        nmf = NMFModule(
+            widths[-1],
+            self.rank,
+            self.base_activation,
+            self.recovery_activation,
+            base_bias=base_bias,
+        )
+        student = [
+            *(Dense(*shape, label=str(k)) for k, shape in enumerate(up, start=1)),
+            *nmf.layers,
+            *(Dense(*shape, label=str(k)) for k, shape in enumerate(down, start=half + 3)),
+        ]
+        return supervisor, student
 
 
 class Model:
@@ -43,12 +144,27 @@ class Model:
     ----------
     n_features : int
         Width of the data.
-    config : Config
-        Shapes, activations, objective, seed, precision and batch size.
+    architecture : Architecture, optional
+        Shapes and activations; the paper's by default.
+    objective : Objective, optional
+        Weights of the losses; the paper's by default.
+    descent : Descent, optional
+        Descent rule; Adam by default.
+    seed : int
+        Seed of the weights, and of the order and the noise with which the model is trained.
+    dtype : {"float32", "float64"}
+        Precision.
+    batch_size : int
+        Samples of a mini-batch.
+    missing : bool
+        Whether NaN in the data is a missing entry.
+    threads : int, optional
+        Threads on the CPU, shared out between the two networks; by default as many as BLAS has.
     ops : Ops, optional
-        Who does the arithmetic; plain NumPy if not given.
+        Backend; NumPy by default.
     rows : int, optional
-        Largest batch; by default the configured one, and never so small that `encode` crawls.
+        Samples for which the activations have memory; by default at least 256, so that `encode`
+        does not crawl.
 
     Attributes
     ----------
@@ -63,18 +179,35 @@ class Model:
     """
 
     def __init__(
-        self, n_features: int, config: Config, ops: Ops | None = None, rows: int | None = None
+        self,
+        n_features: int,
+        architecture: Architecture | None = None,
+        objective: Objective | None = None,
+        descent: Descent | None = None,
+        *,
+        seed: int = 0,
+        dtype: str = "float32",
+        batch_size: int = 128,
+        missing: bool = False,
+        threads: int | None = None,
+        ops: Ops | None = None,
+        rows: int | None = None,
     ) -> None:
-        self.n_features, self.config = n_features, config
+        self.n_features = n_features
+        self.architecture = architecture or Architecture()
+        self.objective = objective or Objective()
+        self.descent = descent or Descent()
+        self.seed, self.batch_size, self.missing, self.threads = seed, batch_size, missing, threads
         self.ops = ops or Ops()
-        self.objective = config.make_objective()
-        rows = rows or max(config.batch_size, 256)
-        supervisor, student = _layers(n_features, config, self.objective.base_bias)
-        self.supervisor = Network(supervisor, rows=rows, dtype=config.dtype, ops=self.ops)
-        self.student = Network(student, rows=rows, dtype=config.dtype, ops=self.ops)
+        rows = rows or max(batch_size, 256)
+        supervisor, student = self.architecture.layers(
+            n_features, base_bias=self.objective.base_bias
+        )
+        self.supervisor = Network(supervisor, rows=rows, dtype=dtype, ops=self.ops)
+        self.student = Network(student, rows=rows, dtype=dtype, ops=self.ops)
         self._join()
         for stream, net in enumerate(NETS):
-            glorot(self.nets[net].layers, config.seed, stream)
+            glorot(self.nets[net].layers, seed, stream)
         self.project()
 
     def _join(self) -> None:
@@ -82,11 +215,11 @@ class Model:
         self.nets = {"supervisor": self.supervisor, "student": self.student}
         self.nmf = NMFModule.of(self.student)
         # A parameter takes part in three products a sample: h, dx and dW.
-        work = 6.0 * self.config.batch_size * self.n_parameters()
-        self.lanes = Lanes(self.ops, self.config.threads, work)
+        work = 6.0 * self.batch_size * self.n_parameters()
+        self.lanes = Lanes(self.ops, self.threads, work)
         self._repeat = self.ops.recorder()
         self.loss = InterpretabilityLoss(self.objective, self.supervisor, self.student)
-        if self.config.missing == "nan":
+        if self.missing:
             self.loss.allow_missing()
 
     @property
@@ -102,16 +235,15 @@ class Model:
     # -- training -------------------------------------------------------------------------
 
     def start(self, x: Array) -> None:
-        """Do what the recipe asks for before the first step.
+        """Start the NMF module from the data, if the architecture asks for it.
 
         Parameters
         ----------
         x : ndarray of shape (n, n_features)
             Some clean samples, on the model's backend.
         """
-        recipe = self.config.make_recipe()
-        if recipe.nmf_start == "pca":
-            self.start_from_code(self.code(x), recipe.nmf_spread)
+        if self.architecture.nmf_start == "pca":
+            self.start_from_code(self.code(x), self.architecture.nmf_spread)
 
     def start_from_code(self, code: Array, spread: float) -> None:
         """Let the NMF module start at the principal components of some codes."""
@@ -121,7 +253,7 @@ class Model:
     @cached_property
     def optimizer(self) -> Optimizer:
         """The configured optimizer of both networks; its memory is taken at first use."""
-        return make_optimizer(self.config, [self.supervisor.arena, self.student.arena])
+        return self.descent.make_optimizer([self.supervisor.arena, self.student.arena])
 
     def step(self, x: Array, x_noisy: Array, observed: Array | None = None) -> None:
         """Do one iteration of algorithm 1 on a mini-batch, and add its losses to ``loss.sums``.
@@ -131,7 +263,7 @@ class Model:
         x, x_noisy : ndarray of shape (n, n_features)
             The clean and the noisy batch, in the model's precision, on its backend.
         observed : ndarray of shape (n, n_features), bool, optional
-            Entries of ``x`` that losses may compare with, for a model with ``missing="nan"``; all
+            Entries of ``x`` that losses may compare with, for a model with ``missing``; all
             by default. What is not observed should be 0 in both batches, which are what the
             networks see.
         """
@@ -177,8 +309,8 @@ class Model:
             self.nets[net].backward(self.loss.direct_gradients(net, x, observed=observed))
 
     def project(self) -> None:
-        """Set negative NMF weights to 0, as far as the configuration asks for it."""
-        self.nmf.project(self.config.nonnegative)
+        """Set negative NMF weights to 0, as far as the architecture asks for it."""
+        self.nmf.project(self.architecture.nonnegative)
 
     # -- use ------------------------------------------------------------------------------
 
@@ -212,7 +344,7 @@ class Model:
 
     def filled(self, x: Array) -> Array:
         """Return samples as the networks see them: 0 where an entry is missing."""
-        if self.config.missing == "error":
+        if not self.missing:
             return x
         seen = x.copy()
         self.ops.xp.copyto(seen, 0.0, where=self.ops.xp.isnan(x))
@@ -296,17 +428,24 @@ class Model:
             self.optimizer.t = steps
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Pickle as configuration and state: a layer's views would not survive as views."""
-        arguments = (self.n_features, self.config, self.ops.name, self.supervisor.rows)
+        """Pickle as options and state: a layer's views would not survive as views."""
+        parts = (self.n_features, self.architecture, self.objective, self.descent)
+        options = {
+            "seed": self.seed,
+            "dtype": self.dtype.name,
+            "batch_size": self.batch_size,
+            "missing": self.missing,
+            "threads": self.threads,
+            "rows": self.supervisor.rows,
+        }
         steps = self.optimizer.t if "optimizer" in self.__dict__ else None
         state = {name: block.copy() for name, block in self.state().items()}
-        return _rebuild, (*arguments, state, steps)
+        return _rebuild, (parts, options, self.ops.name, self.ops.matmul_precision, state, steps)
 
     def copy(self, *, rows: int, dtype: str) -> Model:
         """Return a model with the same parameters, in its own memory, without an optimizer."""
         twin = object.__new__(type(self))  # copy() would go the way of pickle
         twin.__dict__ |= {k: v for k, v in self.__dict__.items() if k != "optimizer"}
-        twin.config = replace(self.config, dtype=dtype)
         twin.supervisor, twin.student = (
             self.nets[net].copy(rows=rows, dtype=dtype) for net in NETS
         )
@@ -370,41 +509,31 @@ class Model:
         return Problem(net, self.ops, blocks, value, gradient, lambda: relu_sides(network))
 
 
-def make_optimizer(config: Config, arenas: Sequence[Arena]) -> Optimizer:
-    """Return the configured optimizer of some networks."""
-    match config.optimizer:
-        case "gd":
-            return GradientDescent(arenas, config.lr)
-        case "momentum":
-            return Momentum(arenas, config.lr, config.momentum)
-        case _:
-            return Adam(arenas, config.lr, config.adam_b1, config.adam_b2, config.adam_eps)
-
-
 def _flats(arena: Arena) -> list[tuple[str, Array]]:
     """Return the flat arrays of an arena that make up its state, each with its name's suffix."""
     return [("", arena.params), *((f":{slot}", flat) for slot, flat in arena.slots.items())]
 
 
 def _rebuild(
-    n_features: int,
-    config: Config,
+    parts: tuple[Any, ...],
+    options: dict[str, Any],
     ops_name: str,
-    rows: int,
+    matmul_precision: str,
     state: Mapping[str, Array],
     steps: int | None,
 ) -> Model:
     """Return the model that was pickled; the backend it was on must be usable."""
-    ops = ops_by_name(ops_name, matmul_precision=config.matmul_precision)
-    model = Model(n_features, config, ops, rows)
+    model = Model(*parts, **options, ops=ops_by_name(ops_name, matmul_precision=matmul_precision))
     model.load_state(state, steps)
     return model
 
 
-def check_state(n_features: int, config: Config, state: Mapping[str, Array]) -> None:
+def check_state(
+    n_features: int, architecture: Architecture, objective: Objective, state: Mapping[str, Array]
+) -> None:
     """Raise `CheckpointError` unless a state has the parameters of a model, which is not made."""
-    base_bias = config.make_objective().base_bias
-    for net, layers in zip(NETS, _layers(n_features, config, base_bias), strict=True):
+    nets = architecture.layers(n_features, base_bias=objective.base_bias)
+    for net, layers in zip(NETS, nets, strict=True):
         for layer in layers:
             for block, shape in layer.shapes().items():
                 _block(state, f"{net}.{block}", shape)
@@ -420,33 +549,3 @@ def _block(state: Mapping[str, Array], name: str, shape: tuple[int, ...]) -> Arr
             "architecture"
         )
     return found
-
-
-def _layers(n_features: int, config: Config, base_bias: bool) -> tuple[list[Dense], list[Dense]]:
-    """Return the layers of the supervisor and of the student (equations 1 and 3).
-
-    The decoder mirrors widths and activations of the encoder. Labels are the paper's layer
-    numbers, but for the two weights of the NMF module: ``W_base`` and ``W_rec``.
-    """
-    widths = [n_features, *config.widths]
-    half = len(config.widths)
-    names = config.activation * (half // len(config.activation))
-    up = [(widths[k], widths[k + 1], names[k]) for k in range(half)]
-    down = [
-        (widths[k], widths[k - 1], names[k - 2] if k > 1 else config.output_activation)
-        for k in range(half, 0, -1)
-    ]
-    supervisor = [Dense(*shape, label=str(k)) for k, shape in enumerate(up + down, start=1)]
-    nmf = NMFModule(
-        widths[-1],
-        config.rank,
-        config.base_activation,
-        config.recovery_activation,
-        base_bias=base_bias,
-    )
-    student = [
-        *(Dense(*shape, label=str(k)) for k, shape in enumerate(up, start=1)),
-        *nmf.layers,
-        *(Dense(*shape, label=str(k)) for k, shape in enumerate(down, start=half + 3)),
-    ]
-    return supervisor, student

@@ -7,14 +7,12 @@ import io
 import sys
 from collections.abc import Sequence
 from contextlib import nullcontext, redirect_stdout
-from dataclasses import fields
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from ddnmf_np.config import RECIPES, Config, preset, read_config
-from ddnmf_np.engine.losses import PRESETS
-from ddnmf_np.errors import INTERRUPTED, UsageError
+from ddnmf_np.config import OPTIONS, PRESETS, Config, configure, read_config
+from ddnmf_np.errors import INTERRUPTED, OptionError, UsageError
 from ddnmf_np.parallel.communicator import Communicator
 from ddnmf_np.parallel.launch import complain, connect, together
 from ddnmf_np.runs.folder import RunFolder
@@ -43,24 +41,22 @@ def make_parser() -> Parser:
     parser.add_argument("--resume", action="store_true", help="continue the run in --output")
     parser.add_argument("--overwrite", action="store_true", help="replace the run in --output")
     groups: dict[str, Any] = {}
-    for f in fields(Config):
-        section = f.metadata["section"]
-        group = groups.setdefault(section, parser.add_argument_group(section))
-        default = f.default
-        shown = " ".join(map(str, default)) if isinstance(default, tuple) else default
-        text = f.metadata["help"].replace("%", "%%")
+    for o in OPTIONS.values():
+        group = groups.setdefault(o.part, parser.add_argument_group(o.part))
+        shown = " ".join(map(str, o.default)) if isinstance(o.default, tuple) else o.default
+        text = o.help.replace("%", "%%")
         arguments: dict[str, Any] = {
-            "help": text if default is None else f"{text} (default: {shown})"
+            "help": text if o.default is None else f"{text} (default: {shown})"
         }
-        if f.metadata["kind"] is bool:
+        if o.kind.type is bool:
             arguments["action"] = argparse.BooleanOptionalAction
         else:
-            arguments |= {"type": f.metadata["kind"], "choices": f.metadata["choices"]}
-            if f.metadata["many"]:
+            arguments |= {"type": o.kind.type, "choices": o.kind.choices}
+            if o.kind.many:
                 arguments["nargs"] = "+"
-            if f.metadata["choices"] is None:
-                arguments["metavar"] = {int: "N", float: "X"}.get(f.metadata["kind"], "TEXT")
-        group.add_argument(f"--{f.name.replace('_', '-')}", **arguments)
+            if o.kind.choices is None:
+                arguments["metavar"] = {int: "N", float: "X"}.get(o.kind.type, "TEXT")
+        group.add_argument(f"--{o.name.replace('_', '-')}", **arguments)
     return parser
 
 
@@ -82,21 +78,19 @@ def override(options: dict[str, Any], flags: dict[str, Any]) -> dict[str, Any]:
     objective, those values give way to the other preset's; values that differ from the file's own
     preset were chosen by hand, and stay.
     """
-    in_file = options.get("objective", Config.objective)
+    in_file = options.get("objective", "paper")
     if in_file in PRESETS and flags.get("objective", in_file) != in_file:
-        decided = preset(PRESETS[in_file], RECIPES[in_file])
-        options = {k: v for k, v in options.items() if k not in decided or v != decided[k]}
+        usual = configure(objective=in_file).to_dict()
+        options = {k: v for k, v in options.items() if k not in usual or v != usual[k]}
     return options | flags
 
 
-def configure(options: dict[str, Any], flags: dict[str, Any], file: Path) -> Config:
+def configured(options: dict[str, Any], flags: dict[str, Any], file: Path) -> Config:
     """Return the options of a run; an error names the file if the option's value is from there."""
     try:
-        return Config(**override(options, flags))
-    except UsageError as error:
-        # Every message of `Config` begins with the option's name.
-        name = str(error).partition(" ")[0].rstrip(":")
-        if name in options and name not in flags:
+        return configure(**override(options, flags))
+    except OptionError as error:
+        if error.name in options and error.name not in flags:
             raise UsageError(f"config {file}: {error}") from error
         raise
 
@@ -117,7 +111,7 @@ def _gather(flags: dict[str, Any], output: Path | None, *, resume: bool) -> Conf
         options |= RunFolder(output).read_options()
     if config_file is not None:
         options |= read_config(config_file)
-    return configure(options, flags, config_file or RunFolder(output or "").config)
+    return configured(options, flags, config_file or RunFolder(output or "").config)
 
 
 def default_output(dataset: str) -> Path:
@@ -147,8 +141,8 @@ def _train(argv: Sequence[str] | None, communicator: Communicator) -> int:
     # Rank 0's options are those of all, so that it alone needs the files that have some.
     config = _gather(flags, output, resume=resume) if communicator.rank == 0 else None
     agreed = communicator.broadcast_object(config and config.to_dict())
-    config = config or Config(**agreed)
-    folder = RunFolder(output or default_output(config.dataset))
+    config = config or configure(**agreed)
+    folder = RunFolder(output or default_output(config.data.dataset))
     try:
         # Late: scikit-learn and matplotlib take seconds, for which no usage error should wait.
         from ddnmf_np.runs.run import run

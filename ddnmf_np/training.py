@@ -11,23 +11,63 @@ import time
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 
 from ddnmf_np.backends.ops import Array
-from ddnmf_np.config import rate
-from ddnmf_np.data.affine import make_motion
 from ddnmf_np.data.batch import Feed
 from ddnmf_np.data.feed import held, largest, make_feed
-from ddnmf_np.data.noise import Noise
+from ddnmf_np.data.noise import Corruption, Noise, make_motion
 from ddnmf_np.engine.nmf import SAMPLES
 from ddnmf_np.errors import DataError, DivergedError
 from ddnmf_np.model import Model
+from ddnmf_np.system.options import COUNT, WEIGHT, Range, check_options, option
 
 Record = dict[str, float]
 """One epoch: ``epoch``, every loss, ``seconds`` (with the checkpoints saved within it),
 ``samples_per_second``."""
+
+
+@dataclass(frozen=True)
+class Training:
+    """Options of Algorithm 1.
+
+    Parameters
+    ----------
+    epochs : int
+        Passes over the training set, at least 0.
+    batch_size : int
+        Samples of a mini-batch.
+    seed : int
+        Seed of weights, order of samples, and noise.
+    dtype : {"float32", "float64"}
+        Precision.
+    checkpoint_every : float
+        Seconds between two checkpoints; 0 for one after every epoch.
+
+    Raises
+    ------
+    OptionError
+        If a value cannot be used.
+    """
+
+    epochs: int = option(30, "passes over the training set", Range(least=0), resumable=True)
+    batch_size: int = option(128, "samples a step", COUNT)
+    seed: int = option(
+        0, "of weights, order of samples, and noise", Range(least=0, most=2**32 - 1)
+    )  # scikit-learn takes no larger seeds
+    dtype: Literal["float32", "float64"] = option("float32", "precision")
+    checkpoint_every: float = option(
+        30.0,
+        "save a checkpoint at most once in this many seconds, also in the middle of an epoch; 0: "
+        "after every epoch",
+        WEIGHT,
+        resumable=True,
+    )
+
+    def __post_init__(self) -> None:
+        check_options(self)
 
 
 @dataclass
@@ -109,16 +149,21 @@ class Trainer:
         Trained in place.
     x : array_like of shape (n, n_features)
         Clean samples, at least as many as a batch. Kept without a copy where dtype and backend
-        allow. NaN is a missing entry where the configuration has ``missing="nan"``. Or `Rows`,
-        which are read a window at a time.
+        allow. NaN is a missing entry if the model has ``missing``. Or `Rows`, which are read a
+        window at a time.
+    noise : Noise, optional
+        Options of the noise; 10 % masking by default.
+    epochs : int, optional
+        Length of the whole run, which the learning-rate schedule spans; needed for a schedule
+        that is not constant.
     first_index : int
         Index of the first sample, for the noise; not 0 when data arrive in parts.
     high : float, optional
         The data's largest value, the unit of the noise; looked up if not given.
     batch_size : int, optional
-        Instead of the configured one; at most the model's ``rows``.
+        Instead of the model's; at most the model's ``rows``.
     image_shape : tuple of two ints, optional
-        Height and width of the images that the samples are, where the configuration does not say.
+        Height and width of the images that the samples are.
     feed : callable
         Returns the feed; as `ddnmf_np.data.feed.make_feed`, the default.
     step : callable
@@ -145,7 +190,9 @@ class Trainer:
         self,
         model: Model,
         x: Any,
+        noise: Noise | None = None,
         *,
+        epochs: int = 0,
         first_index: int = 0,
         high: float | None = None,
         batch_size: int | None = None,
@@ -153,36 +200,31 @@ class Trainer:
         feed: Callable[..., Feed] = make_feed,
         step: Callable[[Model, Feed], Step] = RecordedStep,
     ) -> None:
-        config = model.config
         if x.ndim != 2 or x.shape[1] != model.n_features:
             raise DataError(f"x has shape {x.shape}; this model takes (n, {model.n_features})")
-        batch_size = batch_size or config.batch_size
+        batch_size = batch_size or model.batch_size
         if x.shape[0] < batch_size:
             raise DataError(
                 f"x has {x.shape[0]} samples, fewer than batch_size = {batch_size}; "
                 "give more samples or a smaller batch_size"
             )
-        self.model, self.config, self.ops = model, config, model.ops
+        self.model, self.ops, self.epochs = model, model.ops, epochs
         self.x = held(x, self.ops, model.dtype)
-        recipe = self.recipe = config.make_recipe()
-        missing = config.missing == "nan"
-        drawn: Any = {"seed": config.seed, "redraw": recipe.noise_redraw, "ops": self.ops}
-        shape = config.image_shape or image_shape
-        self.noise = Noise(
-            config.noise_kind,
-            config.noise_rate,
-            rescale=config.noise_rescale,
-            high=largest(self.x, self.ops, missing=missing) if high is None else high,
-            motion=make_motion(recipe.motion, shape, model.n_features, **drawn),
-            **drawn,
+        noise = noise or Noise()
+        self.noise = Corruption(
+            noise,
+            seed=model.seed,
+            high=largest(self.x, self.ops, missing=model.missing) if high is None else high,
+            motion=make_motion(noise, image_shape, model.n_features, seed=model.seed, ops=self.ops),
+            ops=self.ops,
         )
         self.feed = feed(
             self.x,
             self.noise,
             batch_size=batch_size,
-            seed=config.seed,
+            seed=model.seed,
             dtype=model.dtype,
-            missing=missing,
+            missing=model.missing,
             first_index=first_index,
         )
         self.batches = self.feed.batches
@@ -270,22 +312,22 @@ class Trainer:
 
         Samples that are streamed must be the ones that the feed has just read.
         """
-        self.model.optimizer.lr = self.config.lr * rate(self.recipe.lr_schedule, self.progress)
+        self.model.optimizer.lr = self.model.descent.rate(self.progress)
         here = self.feed.batch.choose(index, self.position.epoch)
         with np.errstate(all="ignore"):  # train() itself looks for what is not finite
             self._step(here, index.shape[0], self.stop_requested)
 
     def start(self) -> None:
-        """Show the model the first samples, if the run begins and its recipe asks for them."""
+        """Show the model the first samples, if the run begins and the model starts from data."""
         begins = (self.position.epoch, self.position.batch) == (0, 0)
-        if begins and self.recipe.nmf_start != "glorot":
+        if begins and self.model.architecture.nmf_start != "glorot":
             self.model.start(self.feed.first(SAMPLES))
 
     @property
     def progress(self) -> float:
-        """Share of the configured run that is done; a schedule goes by it."""
+        """Share of the whole run that is done, by which the learning-rate schedule goes."""
         done = self.position.epoch * len(self.batches) + self.position.batch
-        return done / max(1, self.config.epochs * len(self.batches))
+        return done / max(1, self.epochs * len(self.batches))
 
     def check_finite(self, losses: dict[str, float] | None = None) -> None:
         """Raise `DivergedError` if a loss or a parameter is not finite.
@@ -302,7 +344,7 @@ class Trainer:
             terms = f"{', '.join(bad)} not finite" if bad else "the losses are still finite"
             raise DivergedError(
                 f"training diverged in epoch {position.epoch + 1}, step {position.batch}: {terms}; "
-                f"first value that is not finite: {where or 'none left in the last batch'}. Start "
-                f"again with a smaller lr (now {self.config.lr:g}), reduction='mean', or data "
-                "scaled to [0, 1]."
+                f"first value that is not finite: {where or 'none left in the last batch'}. "
+                f"Start again with a smaller lr (now {self.model.descent.lr:g}), "
+                "reduction='mean', or data scaled to [0, 1]."
             )

@@ -25,13 +25,12 @@
 import numpy as np
 
 from ddnmf_np.backends.ops import DirectGradient, Ops
-from ddnmf_np.config import Config
 from ddnmf_np.data.order import epoch_order
 from ddnmf_np.engine.descent import GradientDescent
 from ddnmf_np.engine.layers import Dense, glorot
 from ddnmf_np.engine.network import Network
 from ddnmf_np.evaluation.figures import SUPERVISOR_COLOR
-from ddnmf_np.model import Model
+from ddnmf_np.model import Architecture, Model
 from ddnmf_np.teaching import check, images
 from ddnmf_np.teaching.display import COLORS, image_rows, matrices, new_figure, show, show_source
 
@@ -46,7 +45,7 @@ from ddnmf_np.teaching.display import COLORS, image_rows, matrices, new_figure, 
 # %%
 x, labels, shape = images(1280)
 D = x.shape[1]
-model = Model(D, Config(widths=(60, 20), rank=5, seed=0))
+model = Model(D, Architecture(widths=(60, 20), rank=5), seed=0)
 supervisor = model.supervisor
 print("widths:", supervisor.widths, "| blocks:", ", ".join(supervisor.arena.shapes))
 

@@ -28,12 +28,11 @@
 import numpy as np
 
 from ddnmf_np import gradcheck
-from ddnmf_np.config import Config
 from ddnmf_np.engine.losses import InterpretabilityLoss, appositive
 from ddnmf_np.engine.network import Network
 from ddnmf_np.evaluation.figures import LOSS_COLORS, STUDENT_COLOR
 from ddnmf_np.evaluation.interpret import dead_units
-from ddnmf_np.model import Model
+from ddnmf_np.model import Architecture, Model
 from ddnmf_np.teaching import check, images
 from ddnmf_np.teaching.display import image_rows, matrices, new_figure, show, show_source
 from ddnmf_np.training import Trainer
@@ -57,8 +56,8 @@ from ddnmf_np.training import Trainer
 
 # %%
 x, labels, shape = images(5000)
-config = Config(widths=(128, 64), rank=10, batch_size=50)
-model = Model(x.shape[1], config, rows=500)
+shape_of_nets = Architecture(widths=(128, 64), rank=10)
+model = Model(x.shape[1], shape_of_nets, batch_size=50, rows=500)
 for net, network in model.nets.items():
     print(f"{net:10} {' -> '.join(map(str, network.widths))}")
 
@@ -225,7 +224,7 @@ variants = {
 trained, rows = {}, {}
 print(f"{'':18} spread of H  dead  size of X  left over   error")
 for name, change in variants.items():
-    trained[name] = model = Model(x.shape[1], config, rows=500)
+    trained[name] = model = Model(x.shape[1], shape_of_nets, batch_size=50, rows=500)
     model.loss.terms = tuple(change(term) for term in model.loss.terms)
     Trainer(model, x).train(10)
     model.forward(test, test)
@@ -289,7 +288,7 @@ show(figure, "histograms of H; without the apposition loss all values are near a
 # leaves them open.
 #
 # Seven trainings with one seed are a demonstration, not a proof. Which of these differences survive
-# other seeds you can find out in a minute: `Config(seed=1)`.
+# other seeds you can find out in a minute: `Model(..., seed=1)`.
 
 # %% [markdown]
 # ## Exercises

@@ -28,15 +28,14 @@
 
 # %% tags=["setup"]
 import tempfile
-from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
 from matplotlib.ticker import LogLocator
 
-from ddnmf_np.config import Config
-from ddnmf_np.data.noise import Noise
+from ddnmf_np.config import configure
+from ddnmf_np.data.noise import Corruption, Noise
 from ddnmf_np.data.order import batch_slices, epoch_order
 from ddnmf_np.engine.descent import GradientDescent, Optimizer
 from ddnmf_np.errors import DivergedError
@@ -47,7 +46,6 @@ from ddnmf_np.evaluation.figures import (
     plot_losses,
     plot_reconstructions,
 )
-from ddnmf_np.model import Model
 from ddnmf_np.runs.checkpoint import load_checkpoint, save_checkpoint
 from ddnmf_np.teaching import check, images
 from ddnmf_np.teaching.display import image_rows, new_figure, show, show_source
@@ -70,7 +68,8 @@ some = test[:7]
 rows = {"clean": some}
 for kind, rate in ("masking", 0.1), ("masking", 0.5), ("salt-and-pepper", 0.2), ("gaussian", 0.2):
     rows[f"{kind} {rate}"] = np.empty_like(some)
-    Noise(kind, rate, seed=0).apply(some, np.arange(len(some)), 0, out=rows[f"{kind} {rate}"])
+    noise = Corruption(Noise(kind, rate), seed=0)
+    noise.apply(some, np.arange(len(some)), 0, out=rows[f"{kind} {rate}"])
 show(image_rows(rows, shape), "seven digits, clean and with four kinds of noise")
 
 # %% [markdown]
@@ -90,15 +89,15 @@ show_source(Optimizer.step)
 # either network moves.
 
 # %%
-config = Config(widths=(128, 64), rank=10, batch_size=50, epochs=8)
-model = Model(x.shape[1], config)
-noise = Noise(config.noise_kind, config.noise_rate, seed=config.seed, high=float(x.max()))
-x_noisy = np.empty((config.batch_size, x.shape[1]), x.dtype)
-batches = batch_slices(len(x), config.batch_size)
+config = configure(widths=(128, 64), rank=10, batch_size=50, epochs=8)
+model = config.make_model(x.shape[1])
+noise = Corruption(config.noise, seed=model.seed, high=float(x.max()))
+x_noisy = np.empty((model.batch_size, x.shape[1]), x.dtype)
+batches = batch_slices(len(x), model.batch_size)
 
 with model.lanes:  # as many threads as the trainer will use
     for epoch in range(2):
-        order = epoch_order(len(x), config.seed, epoch)  # a new order in each epoch
+        order = epoch_order(len(x), model.seed, epoch)  # a new order in each epoch
         model.loss.reset()
         for rows in batches:
             clean, noisy = x[order[rows]], x_noisy[: rows.stop - rows.start]
@@ -117,7 +116,7 @@ with model.lanes:  # as many threads as the trainer will use
 # %%
 show_source(Trainer.step)
 
-trainer = Trainer(Model(x.shape[1], config), x)
+trainer = config.make_trainer(config.make_model(x.shape[1]), x)
 trainer.train(2)
 difference = max(
     np.abs(trainer.model.nets[net].arena.params - model.nets[net].arena.params).max()
@@ -136,7 +135,7 @@ print("largest difference between loop and trainer:", difference)
 # is a number to watch, and not what any one network descends: it may rise for a while.
 
 # %%
-trainer.train(config.epochs)
+trainer.train(config.training.epochs)
 show(plot_losses(trainer.history), "the losses by epoch")
 
 # %% [markdown]
@@ -151,8 +150,8 @@ empty = float((x[:2000] ** 2).sum(axis=1).mean())  # loss of a network that show
 figure = new_figure(3.0)
 for axes, optimizer in zip(figure.subplots(1, 2, sharey=True), ("adam", "gd"), strict=True):
     for lr, style in (1e-4, ":"), (1e-3, "-"), (1e-2, "--"), (1e-1, "-."):
-        tried = replace(config, optimizer=optimizer, lr=lr)
-        run = Trainer(Model(x.shape[1], tried), x[:2000])
+        tried = configure(config, optimizer=optimizer, lr=lr)
+        run = tried.make_trainer(tried.make_model(x.shape[1]), x[:2000])
         try:
             run.train(3)
         except DivergedError as error:
@@ -192,8 +191,9 @@ noisy = np.empty_like(some)
 noise.apply(some, np.arange(len(some)) + len(x), 0, out=noisy)  # noise that nobody was trained on
 trained = {}
 for name in ("paper", "demo"):
-    trained[name] = Model(x.shape[1], replace(config, objective=name, nmf_start="pca"))
-    Trainer(trained[name], x).train(config.epochs)
+    chosen = configure(config, objective=name, nmf_start="pca")
+    trained[name] = chosen.make_model(x.shape[1])
+    chosen.make_trainer(trained[name], x).train(chosen.training.epochs)
     print(f"objective {name!r}, rows {[term.loss for term in trained[name].loss.terms]}:")
     outputs = (trained[name].denoise(noisy), trained[name].supervise(some))
     figure = plot_reconstructions(some, noisy, *outputs, shape)
@@ -210,7 +210,7 @@ rates = np.array([0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7])
 nothing, student, supervisor = [], [], []
 for rate in rates:
     noisy = np.empty_like(test)
-    Noise("masking", rate, seed=1).apply(test, np.arange(len(test)), 0, out=noisy)
+    Corruption(Noise("masking", rate), seed=1).apply(test, np.arange(len(test)), 0, out=noisy)
     for found, output in (
         (nothing, noisy),
         (student, trained["demo"].denoise(noisy)),
@@ -260,18 +260,18 @@ def stop_after(steps):
 
 with tempfile.TemporaryDirectory() as folder:
     path = Path(folder) / "checkpoint.npz"
-    first = Trainer(Model(x.shape[1], config), short)
+    first = config.make_trainer(config.make_model(x.shape[1]), short)
     done = first.train(3, on_step=stop_after(55))
     print(f"done: {done}; {first.position.epoch} epoch and {first.position.batch} batches")
-    save_checkpoint(path, first, digest)
+    save_checkpoint(path, config, first, digest)
     del first
 
-    second = Trainer(Model(x.shape[1], config), short)
-    load_checkpoint(path).restore(second, digest)
+    second = config.make_trainer(config.make_model(x.shape[1]), short)
+    load_checkpoint(path).restore(second, config, digest)
     second.train(3)
     print(f"{path.name}: {path.stat().st_size / 1e6:.1f} MB")
 
-whole = Trainer(Model(x.shape[1], config), short)
+whole = config.make_trainer(config.make_model(x.shape[1]), short)
 whole.train(3)
 states = second.model.state(), whole.model.state()
 print("same bits:", all(np.array_equal(states[0][name], states[1][name]) for name in states[1]))

@@ -30,7 +30,7 @@ from itertools import permutations
 
 import numpy as np
 
-from ddnmf_np.config import Config
+from ddnmf_np.config import configure
 from ddnmf_np.evaluation.clustering import cluster, score_clustering
 from ddnmf_np.evaluation.embedding import embed
 from ddnmf_np.evaluation.figures import (
@@ -43,10 +43,8 @@ from ddnmf_np.evaluation.figures import (
 from ddnmf_np.evaluation.interpret import decode_parts, hoyer_sparsity, unit_effects
 from ddnmf_np.evaluation.metrics import assign_clusters
 from ddnmf_np.experiments.autoencoder import Autoencoder
-from ddnmf_np.model import Model
 from ddnmf_np.teaching import check, images
 from ddnmf_np.teaching.display import image_rows, new_figure, show, show_source
-from ddnmf_np.training import Trainer
 
 # %% [markdown]
 # ## Three networks
@@ -62,15 +60,15 @@ from ddnmf_np.training import Trainer
 x, _, shape = images(5000)
 test, labels, _ = images(1000, split="test")
 options = {"objective": "demo", "widths": (256, 128), "rank": 10, "batch_size": 50}
-config = Config(**options, nmf_start="pca", nmf_spread=2.0)
-rank = config.rank
+config = configure(**options, nmf_start="pca", nmf_spread=2.0)
+rank = config.model.rank
 
-model = Model(x.shape[1], config)
-untrained = Model(x.shape[1], config)
+model = config.make_model(x.shape[1])
+untrained = config.make_model(x.shape[1])
 untrained.start(x[:2000])  # the start from the data, and not one step
-autoencoder = Autoencoder(x.shape[1], Config(**options, base_activation="sigmoid"))
+autoencoder = Autoencoder(x.shape[1], config.model, mean=True, batch_size=50)
 for net in (model, autoencoder):
-    Trainer(net, x).train(10)
+    config.make_trainer(net, x).train(10)
 
 
 def decode_autoencoder(H):

@@ -33,11 +33,9 @@ from threadpoolctl import threadpool_limits
 
 from ddnmf_np.backends.ops import Ops
 from ddnmf_np.backends.select import get_ops, why_not_cupy, why_not_numba
-from ddnmf_np.config import Config
-from ddnmf_np.model import Model
+from ddnmf_np.config import configure
 from ddnmf_np.teaching import check, images
 from ddnmf_np.teaching.display import new_figure, show, show_source
-from ddnmf_np.training import Trainer
 
 # %% [markdown]
 # ## The shim
@@ -75,7 +73,7 @@ for backend, problem in ("cupy", why_not_cupy()), ("numba", why_not_numba()):
 
 # %%
 x, labels, shape = images(5000)
-config = Config(widths=(64, 32), rank=10, batch_size=50, fast="off")
+config = configure(widths=(64, 32), rank=10, batch_size=50, fast="off")
 
 
 def counted(ops, names, calls):
@@ -93,7 +91,7 @@ def counted(ops, names, calls):
 
 calls = Counter()
 ops = counted(Ops(), ["to_device", "to_host", "matmul", "activate", "delta", "adam"], calls)
-trainer = Trainer(Model(x.shape[1], config, ops), x)
+trainer = config.make_trainer(config.make_model(x.shape[1], ops), x)
 print("before training:", dict(calls))
 for epoch in (1, 2):
     calls.clear()
@@ -151,10 +149,10 @@ def profile(fast, batch, steps=8):
     """Return the milliseconds of each kind of work in a step."""
     ops = get_ops("numpy", fast=fast)
     ops.warm_up("float32")  # compile before the clock runs
-    config = Config(batch_size=batch, noise_redraw=True)
+    config = configure(batch_size=batch, noise_redraw=True)
     data = np.random.default_rng(0).uniform(size=(batch, 784)).astype("float32")
     spent = defaultdict(float)
-    trainer = Trainer(Model(784, config, timed(ops, spent)), data)
+    trainer = config.make_trainer(config.make_model(784, timed(ops, spent)), data)
     index = np.arange(batch)
     with threadpool_limits(1):
         for number in range(steps + 2):
@@ -285,7 +283,7 @@ print(f"roof: {peak / 1e9:.0f} GFLOP/s; slope: {bandwidth / 1e9:.1f} GB/s; they 
 # %%
 outcome = {}
 for name, ops in {"plain": Ops(), "fused": get_ops("numpy")}.items():
-    trainer = Trainer(Model(x.shape[1], config, ops), x[:1000])
+    trainer = config.make_trainer(config.make_model(x.shape[1], ops), x[:1000])
     with threadpool_limits(1):
         trainer.train(2)
     outcome[name] = trainer
@@ -308,7 +306,8 @@ if problem is not None:
     print("No GPU can be used here, so this part is skipped. `python -m ddnmf_np.doctor` says why.")
 else:
     for name, ops in {"numpy": get_ops("numpy"), "cupy": get_ops("cupy")}.items():
-        trainer = Trainer(Model(x.shape[1], Config(batch_size=128), ops), x)
+        config = configure(batch_size=128)
+        trainer = config.make_trainer(config.make_model(x.shape[1], ops), x)
         trainer.train(3)
         ops.synchronize()
         record = trainer.history[-1]

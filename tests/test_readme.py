@@ -9,7 +9,7 @@ import pytest
 
 from ddnmf_np.bench.scaling import to_markdown as scaling_to_markdown
 from ddnmf_np.bench.tables import overview, targets, to_markdown
-from ddnmf_np.config import Config
+from ddnmf_np.config import configure
 from ddnmf_np.train import make_parser
 
 ROOT = Path(__file__).parent.parent
@@ -37,7 +37,7 @@ def test_training_commands_are_valid(command):
     flags = vars(make_parser().parse_args(shlex.split(command.removeprefix(TRAIN))))
     for own in ("config", "output", "resume", "overwrite"):
         flags.pop(own, None)
-    Config(**flags)
+    configure(**flags)
 
 
 def test_the_two_set_up_commands_are_marked_for_ci():

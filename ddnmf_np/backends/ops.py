@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import cache
 from types import ModuleType
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, Literal, NamedTuple, TypeAlias, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -71,7 +71,8 @@ class Motion(NamedTuple):
     shear: float
 
 
-ACTIVATIONS = ("identity", "relu", "sigmoid", "tanh", "softplus")
+Activation = Literal["identity", "relu", "sigmoid", "tanh", "softplus"]
+ACTIVATIONS: tuple[str, ...] = get_args(Activation)
 """Activations whose derivative is a function of their output, so that only ``h`` is kept."""
 
 _BLOCK = 1 << 17
@@ -94,6 +95,8 @@ class Ops:
     name = "numpy"
     on_host = True
     """Whether reading a value costs nothing; on a device it waits for all work before it."""
+    matmul_precision = "highest"
+    """What was asked of float32 products, see `ddnmf_np.backends.select.get_ops`."""
 
     def __init__(self, xp: ModuleType = np) -> None:
         self.xp: Any = xp

@@ -5,24 +5,65 @@ from __future__ import annotations
 import logging
 import re
 import warnings
+from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
 from importlib.metadata import distributions
 from importlib.util import find_spec
 from types import ModuleType
-from typing import Any
+from typing import Any, Literal
 
 from ddnmf_np.backends.ops import Ops
-from ddnmf_np.errors import BackendError, UsageError
+from ddnmf_np.errors import BackendError
+from ddnmf_np.system.options import Range, check_options, option
 
-BACKENDS = ("numpy", "cupy", "auto")
-"""Names that `get_ops` takes."""
 
-FAST = ("auto", "on", "off")
-"""Whether the elementwise operations on the CPU are those of Numba."""
+@dataclass(frozen=True)
+class Execution:
+    """Options that choose where and how fast we compute, but not what.
 
-MATMUL_PRECISION = ("highest", "high")
-"""What a device may do to the factors of float32 products: nothing, or round them to TF32."""
+    Parameters
+    ----------
+    backend : {"numpy", "cupy", "auto"}
+        As for `get_ops`.
+    fast : {"auto", "on", "off"}
+        As for `get_ops`.
+    threads : int, optional
+        Threads on the CPU, shared out between the two networks.
+    matmul_precision : {"highest", "high"}
+        As for `get_ops`.
+
+    Raises
+    ------
+    OptionError
+        If a value cannot be used.
+    """
+
+    backend: Literal["numpy", "cupy", "auto"] = option(
+        "numpy", "numpy, cupy (CUDA), or auto: cupy where it works", resumable=True
+    )
+    fast: Literal["auto", "on", "off"] = option(
+        "auto", "Numba's loops on the CPU: auto (where installed), on, off", resumable=True
+    )
+    threads: int | None = option(
+        None,
+        "threads on the CPU, shared out between the two networks; by default one for each "
+        "processor, or what OMP_NUM_THREADS says",
+        Range(least=1, most=1024),  # with more, OpenMP ends the process for want of memory
+        resumable=True,
+    )
+    matmul_precision: Literal["highest", "high"] = option(
+        "highest",
+        "matrix products of float32 on a GPU: highest, or high (TF32 where the card has it)",
+        resumable=True,
+    )
+
+    def __post_init__(self) -> None:
+        check_options(self)
+
+    def get_ops(self) -> Ops:
+        """Return the operations that these options ask for, see the function `get_ops`."""
+        return get_ops(self.backend, fast=self.fast, matmul_precision=self.matmul_precision)
 
 
 def get_ops(
@@ -49,19 +90,12 @@ def get_ops(
 
     Raises
     ------
-    UsageError
+    OptionError
         If a name is unknown.
     BackendError
         If the backend cannot run; the text has the original cause and the remedy.
     """
-    if backend not in BACKENDS:
-        raise UsageError(f"backend is {backend!r}; choose one of {', '.join(BACKENDS)}")
-    if fast not in FAST:
-        raise UsageError(f"fast is {fast!r}; choose one of {', '.join(FAST)}")
-    if matmul_precision not in MATMUL_PRECISION:
-        raise UsageError(
-            f"matmul_precision is {matmul_precision!r}; choose one of {', '.join(MATMUL_PRECISION)}"
-        )
+    Execution(backend, fast, matmul_precision=matmul_precision)  # type: ignore[arg-type]
     if backend != "numpy":
         try:
             cupy = load_cupy()
@@ -216,7 +250,9 @@ def _cupy_ops(cupy: Any, matmul_precision: str) -> Ops:
     products, why_not = _products(cupy, tf32=matmul_precision == "high" and device["major"] >= 8)
     if why_not is not None:
         _warn_once(why_not)
-    return CupyOps(cupy, products)
+    ops = CupyOps(cupy, products)
+    ops.matmul_precision = matmul_precision
+    return ops
 
 
 def _products(cupy: Any, *, tf32: bool) -> tuple[list[Any] | None, str | None]:

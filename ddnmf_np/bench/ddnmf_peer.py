@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from ddnmf_np.backends.ops import Array
 from ddnmf_np.backends.select import get_ops
 from ddnmf_np.bench.peer import Peer, Settings
 from ddnmf_np.bench.problem import Problem
-from ddnmf_np.bench.reference import make_model
-from ddnmf_np.training import Trainer
+from ddnmf_np.config import configure
 
 MODES = {"plain": ("numpy", "off"), "fast": ("numpy", "on"), "cupy": ("cupy", "off")}
 """Backend and ``fast`` of each mode."""
@@ -20,16 +17,15 @@ class EnginePeer(Peer):
 
     def __init__(self, problem: Problem, settings: Settings) -> None:
         backend, fast = MODES[settings.mode]
-        precision = settings.matmul_precision
-        config = replace(
+        self.config = configure(
             problem.config,
             backend=backend,
             fast=fast,
             threads=settings.threads,
-            matmul_precision=precision,
+            matmul_precision=settings.matmul_precision,
         )
-        self.ops = get_ops(backend, fast=fast, matmul_precision=precision)
-        self.model = make_model(problem.case, config, self.ops)
+        self.ops = self.config.execution.get_ops()
+        self.model = self.config.make_model(problem.case.n_features, self.ops)
         self.model.load_state(problem.weights)
         self.clean = [self.ops.to_device(x) for x in problem.clean]
         self.noisy = [self.ops.to_device(x) for x in problem.noisy]
@@ -62,7 +58,7 @@ class EnginePeer(Peer):
 
     def start_epochs(self, x: Array) -> None:
         """Take the data."""
-        self.trainer = Trainer(self.model, x)
+        self.trainer = self.config.make_trainer(self.model, x)
 
     def epoch(self) -> None:
         """Train for an epoch."""

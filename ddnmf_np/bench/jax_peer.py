@@ -28,7 +28,7 @@ class JaxPeer(Peer):
         jax.config.update("jax_default_device", self.device)
         jax.config.update("jax_default_matmul_precision", settings.matmul_precision)
         self.problem, self.config = problem, problem.config
-        self.objective = problem.config.make_objective()
+        self.objective = problem.config.objective
         # Weights (in, out): XLA's products are a few per cent faster than with (out, in).
         weights = {name: jnp.array(block.T) for name, block in problem.weights.items()}
         zeros = jax.tree.map(jnp.zeros_like, weights)
@@ -47,7 +47,7 @@ class JaxPeer(Peer):
         """Return the state after a step."""
         weights, m, v, t, sums = state
         grads, terms = jax.grad(self._loss, has_aux=True)(weights, x, x_noisy)
-        c, t = self.config, t + 1
+        c, t = self.config.optimizer, t + 1
         b1, b2 = c.adam_b1, c.adam_b2
         c1, c2 = 1.0 - b1 ** t.astype("float32"), 1.0 - b2 ** t.astype("float32")
         m = jax.tree.map(lambda m, g: b1 * m + (1.0 - b1) * g, m, grads)
@@ -60,7 +60,7 @@ class JaxPeer(Peer):
     def _train_on(self, state: Any, x: Any, order: Any, key: Any, rows: int, start: Any) -> Any:
         """Return the state after a step on the samples at ``start`` of the order, with noise."""
         clean = x[jax.lax.dynamic_slice(order, (start,), (rows,))]
-        keep = 1.0 - self.config.noise_rate
+        keep = 1.0 - self.config.noise.rate
         mask = jax.random.bernoulli(jax.random.fold_in(key, start), keep, clean.shape)
         return self._train(state, clean, jnp.where(mask, clean / keep, 0.0))
 
@@ -105,12 +105,12 @@ class JaxPeer(Peer):
 
     def start_epochs(self, x: Array) -> None:
         """Take the data."""
-        self.x, self.key = jnp.asarray(x), jax.random.key(self.config.seed)
+        self.x, self.key = jnp.asarray(x), jax.random.key(self.config.training.seed)
 
     def epoch(self) -> None:
         """Train for an epoch."""
         self.key, order_key, noise_key = jax.random.split(self.key, 3)
-        n, rows = len(self.x), self.config.batch_size
+        n, rows = len(self.x), self.config.training.batch_size
         order = jax.random.permutation(order_key, n)
         for start in range(0, n, rows):
             count = min(rows, n - start)

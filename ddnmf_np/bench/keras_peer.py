@@ -70,10 +70,10 @@ class KerasPeer(Peer):
         self.model = make_model(problem)
         self.model.compile(
             optimizer=Adam(
-                problem.config.lr,
-                problem.config.adam_b1,
-                problem.config.adam_b2,
-                problem.config.adam_eps,
+                problem.config.optimizer.lr,
+                problem.config.optimizer.adam_b1,
+                problem.config.optimizer.adam_b2,
+                problem.config.optimizer.adam_eps,
             ),
             jit_compile=settings.mode == "jit",
         )
@@ -111,14 +111,14 @@ class KerasPeer(Peer):
 
     def start_epochs(self, x: Array) -> None:
         """Take the data."""
-        keep = 1.0 - self.config.noise_rate
-        rng = np.random.default_rng(self.config.seed)
+        keep = 1.0 - self.config.noise.rate
+        rng = np.random.default_rng(self.config.training.seed)
         noisy = np.where(rng.uniform(size=x.shape) < keep, x / keep, 0.0)
         self.x = (x, noisy.astype(x.dtype))
 
     def epoch(self) -> None:
         """Train for an epoch."""
-        self.model.fit(self.x, batch_size=self.config.batch_size, shuffle=True, verbose=0)
+        self.model.fit(self.x, batch_size=self.config.training.batch_size, shuffle=True, verbose=0)
 
     def device_name(self) -> str:
         """Return the device."""
@@ -135,7 +135,7 @@ class KerasPeer(Peer):
 
 def make_model(problem: Problem) -> Any:
     """Return both networks and all distances as one functional model, on the first weights."""
-    o, half = problem.config.make_objective(), problem.half
+    o, half = problem.config.objective, problem.half
     x, x_noisy = (keras.Input((problem.case.n_features,), name=n) for n in ("x", "x_noisy"))
     h = forward(problem.layers["supervisor"], problem.weights, x)
     s = forward(problem.layers["student"], problem.weights, x_noisy)

@@ -23,12 +23,11 @@ from threadpoolctl import threadpool_limits
 
 from ddnmf_np.backends.select import get_ops
 from ddnmf_np.bench.surroundings import surroundings
-from ddnmf_np.config import Config
+from ddnmf_np.config import configure
 from ddnmf_np.data.datasets import load
 from ddnmf_np.data.streaming.rows import Rows
 from ddnmf_np.data.streaming.sources import NpyFile
 from ddnmf_np.errors import DDNMFError, UsageError
-from ddnmf_np.model import Model
 from ddnmf_np.system.command import Parser, run_command
 from ddnmf_np.system.files import atomic_write_text, make_folder
 from ddnmf_np.system.memory import forget_peak, memory_mib, peak_memory_mib
@@ -80,18 +79,20 @@ def forget(path: Path) -> None:
 def work(arguments: argparse.Namespace) -> dict[str, Any]:
     """Train in this process; return what it took."""
     path = arguments.output / FILE
-    config = Config(widths=tuple(arguments.widths), epochs=1000, threads=arguments.threads)
+    config = configure(widths=tuple(arguments.widths), epochs=1000, threads=arguments.threads)
     rows = Rows(NpyFile(path), "float32", window_mib=arguments.window)
-    steps = arguments.steps or -(-len(rows) // config.batch_size)
+    steps = arguments.steps or -(-len(rows) // config.training.batch_size)
     held = min(len(rows), int(arguments.in_memory * 1e9) // (4 * rows.shape[1]))
     with threadpool_limits(arguments.threads):
-        model = Model(rows.shape[1], config, get_ops("numpy"))
+        model = config.make_model(rows.shape[1], get_ops("numpy"))
         # One step, so that the optimizer's memory and compiled loops count as the model's.
-        Trainer(model, rows.read(0, config.batch_size), high=1.0).train(1)
+        config.make_trainer(model, rows.read(0, config.training.batch_size), high=1.0).train(1)
         before = memory_mib()
         forget_peak()  # imports and preparation may have taken more than training does
         started = time.perf_counter()
-        trainer = Trainer(model, rows if arguments.worker == "stream" else rows.read(0, held))
+        trainer = config.make_trainer(
+            model, rows if arguments.worker == "stream" else rows.read(0, held)
+        )
         prepared = time.perf_counter() - started
         forget(path)
         times: list[float] = [time.perf_counter()]
@@ -114,13 +115,13 @@ def work(arguments: argparse.Namespace) -> dict[str, Any]:
         began, busy = time.perf_counter(), time.process_time()
         trainer.train(1000, on_step=on_step)
         seconds, busy = time.perf_counter() - began, time.process_time() - busy
-    rates = [GROUP * config.batch_size / (b - a) for a, b in pairwise(times)]
+    rates = [GROUP * config.training.batch_size / (b - a) for a, b in pairwise(times)]
     return {
         "steps": done,
-        "samples": done * config.batch_size,
+        "samples": done * config.training.batch_size,
         "seconds": seconds,
         "processor_seconds": busy,
-        "samples_per_second": done * config.batch_size / seconds,
+        "samples_per_second": done * config.training.batch_size / seconds,
         "median_samples_per_second": statistics.median(rates) if rates else None,
         "peak_mib": peak_memory_mib(),
         "mib_before_training": before,

@@ -25,7 +25,7 @@ from ddnmf_np.bench.reference import (
 from ddnmf_np.bench.surroundings import surroundings
 from ddnmf_np.bench.tables import Say
 from ddnmf_np.bench.worker import Request
-from ddnmf_np.config import Config
+from ddnmf_np.config import configure
 from ddnmf_np.data.datasets import load
 from ddnmf_np.errors import DataError
 
@@ -220,7 +220,7 @@ class _Table:
 
     def __init__(self, context: _Context, case: Case, names: Sequence[str], x: Any = None) -> None:
         self.context = context
-        self.problem = make_problem(case, Config(objective=context.plan.objective), x)
+        self.problem = make_problem(case, configure(objective=context.plan.objective), x)
         self.path = context.folder / f"{case.name.replace(' ', '-')}.npz"
         self.problem.save(self.path)
         self.entries: dict[str, dict[str, Any]] = {}

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ddnmf_np.backends.ops import Array
-from ddnmf_np.config import Config
+from ddnmf_np.config import Config, configure
 from ddnmf_np.system.files import atomic_write
 
 BATCHES = 4
@@ -113,7 +113,7 @@ class Problem:
         name, n_features, widths, rank, batch = meta["case"]
         return cls(
             Case(name, n_features, tuple(widths), rank, batch),
-            Config(**meta["config"]),
+            configure(**meta["config"]),
             {net: [LayerSpec(*spec) for spec in specs] for net, specs in meta["layers"].items()},
             clean=arrays.pop("clean"),
             noisy=arrays.pop("noisy"),

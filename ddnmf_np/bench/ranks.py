@@ -17,9 +17,8 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from ddnmf_np.backends.select import get_ops
-from ddnmf_np.config import Config
+from ddnmf_np.config import configure
 from ddnmf_np.data.datasets import load
-from ddnmf_np.model import Model
 from ddnmf_np.parallel.communicator import Communicator
 from ddnmf_np.parallel.launch import connect, make_trainer, together
 from ddnmf_np.system.command import run_command
@@ -43,10 +42,10 @@ def measure(ranks: Communicator, x: np.ndarray[Any, Any]) -> dict[str, Any]:
         "milliseconds of a step (median, quartiles)": {},
     }
     for batch_size, steps in BATCHES.items():
-        config = Config(batch_size=batch_size, epochs=1 + EPOCHS)
+        config = configure(batch_size=batch_size, epochs=1 + EPOCHS)
         rows = max(256, -(-batch_size // ranks.size))
-        model = Model(x.shape[1], config, get_ops("numpy"), rows)
-        trainer = make_trainer(model, x[: steps * batch_size], ranks)
+        model = config.make_model(x.shape[1], get_ops("numpy"), rows)
+        trainer = make_trainer(config, model, x[: steps * batch_size], ranks)
         trainer.train(1)
         quartiles = statistics.quantiles(np.diff(_times(trainer)) * 1e3, n=4)
         found["milliseconds of a step (median, quartiles)"][batch_size] = [
@@ -57,7 +56,7 @@ def measure(ranks: Communicator, x: np.ndarray[Any, Any]) -> dict[str, Any]:
 
 def _times(trainer: Trainer) -> list[float]:
     times = [time.perf_counter()]
-    trainer.train(trainer.config.epochs, on_step=lambda _: times.append(time.perf_counter()))
+    trainer.train(trainer.epochs, on_step=lambda _: times.append(time.perf_counter()))
     return times
 
 

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from ddnmf_np.backends.ops import Array
 from ddnmf_np.bench.contestants import CHECKED_STEPS
 from ddnmf_np.bench.problem import BATCHES, Case, LayerSpec, Problem
-from ddnmf_np.config import Config
+from ddnmf_np.config import Config, configure
 from ddnmf_np.errors import DDNMFError
-from ddnmf_np.model import NETS, Model
+from ddnmf_np.model import NETS
 
 RTOL = {"highest": 1e-4, "high": 1e-2}
 """Largest relative difference of any loss, before the first step and after each of the next.
@@ -34,7 +32,8 @@ def make_problem(case: Case, config: Config, x: Array | None = None) -> Problem:
 
     The batches are the first rows of ``x``, (n, n_features), or drawn if it is not given.
     """
-    model = make_model(case, config)
+    config = of_case(case, config)
+    model = config.make_model(case.n_features)
     layers = {
         net: [
             LayerSpec(
@@ -46,30 +45,25 @@ def make_problem(case: Case, config: Config, x: Array | None = None) -> Problem:
         ]
         for net in NETS
     }
-    rng = np.random.default_rng(config.seed)
+    rng = np.random.default_rng(config.training.seed)
     shape = (BATCHES, case.batch, case.n_features)
     if x is None:
         x = np.maximum(rng.uniform(-3.0, 1.0, shape), 0.0)
-    clean = np.resize(x, shape).astype(config.dtype)
-    noisy = clean * (rng.uniform(size=shape) >= config.noise_rate)
+    clean = np.resize(x, shape).astype(config.training.dtype)
+    noisy = clean * (rng.uniform(size=shape) >= config.noise.rate)
     return Problem(
         case,
-        model.config,
+        config,
         layers,
         {name: block.copy() for name, block in model.state().items()},
         clean,
-        noisy.astype(config.dtype),
+        noisy.astype(config.training.dtype),
     )
 
 
-def make_model(case: Case, config: Config, ops: Any = None) -> Model:
-    """Return this package's model of a case."""
-    options = config.to_dict() | {
-        "widths": case.widths,
-        "rank": case.rank,
-        "batch_size": case.batch,
-    }
-    return Model(case.n_features, Config(**options), ops)
+def of_case(case: Case, config: Config) -> Config:
+    """Return a configuration with the shape and the batch size of a case."""
+    return configure(config, widths=case.widths, rank=case.rank, batch_size=case.batch)
 
 
 def reference_losses(problem: Problem) -> list[dict[str, float]]:
@@ -80,7 +74,7 @@ def reference_losses(problem: Problem) -> list[dict[str, float]]:
     list of dict
         Entry k holds the losses of batch k after k steps, k from 0 to `CHECKED_STEPS`.
     """
-    model = make_model(problem.case, problem.config)
+    model = problem.config.make_model(problem.case.n_features)
     losses = []
     for clean, noisy in zip(problem.clean[: CHECKED_STEPS + 1], problem.noisy, strict=False):
         model.loss.reset()

@@ -26,9 +26,8 @@ from ddnmf_np.backends.select import get_ops
 from ddnmf_np.bench.statistics import fit_power
 from ddnmf_np.bench.surroundings import surroundings
 from ddnmf_np.bench.tables import Say, place_of, row
-from ddnmf_np.config import Config
+from ddnmf_np.config import configure
 from ddnmf_np.evaluation.figures import DATA_COLOR, STUDENT_COLOR, SUPERVISOR_COLOR, WIDTH, save
-from ddnmf_np.model import Model
 from ddnmf_np.system.files import atomic_write_text, make_folder
 from ddnmf_np.training import Trainer
 
@@ -146,7 +145,7 @@ def measure(options: Options, say: Say = print) -> dict[str, Any]:
 
 def make_trainer(point: Point, options: Options, ops: Ops) -> Trainer:
     """Return a point's training run on made-up data."""
-    config = Config(
+    config = configure(
         widths=(point.D,) * (point.depth // 2),
         rank=RANK,
         batch_size=point.batch,
@@ -155,7 +154,7 @@ def make_trainer(point: Point, options: Options, ops: Ops) -> Trainer:
         reduction="mean",
     )
     x = np.random.default_rng(0).uniform(size=(point.n, point.D)).astype("float32")
-    return Trainer(Model(point.D, config, ops, rows=point.batch), x, high=1.0)
+    return config.make_trainer(config.make_model(point.D, ops, point.batch), x, high=1.0)
 
 
 def epoch_seconds(point: Point, options: Options, ops: Ops) -> float:

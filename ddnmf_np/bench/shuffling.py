@@ -16,14 +16,12 @@ from threadpoolctl import threadpool_limits
 
 from ddnmf_np.backends.select import get_ops
 from ddnmf_np.bench.surroundings import surroundings
-from ddnmf_np.config import Config
+from ddnmf_np.config import configure
 from ddnmf_np.data.datasets import load
 from ddnmf_np.data.streaming.rows import Rows
 from ddnmf_np.data.streaming.sources import stream
-from ddnmf_np.model import Model
 from ddnmf_np.system.command import Parser, run_command
 from ddnmf_np.system.files import atomic_write_text, make_folder
-from ddnmf_np.training import Trainer
 
 
 def make_parser() -> Parser:
@@ -48,7 +46,7 @@ def measure(arguments: argparse.Namespace) -> Iterator[dict[str, Any]]:
     for seed in range(arguments.seeds):
         for arranged, x in (("as it comes", data.x_train), ("sorted by class", by_class)):
             for window in (None, *arguments.windows):
-                config = Config(
+                config = configure(
                     widths=tuple(arguments.widths),
                     objective="demo",
                     epochs=arguments.epochs,
@@ -58,8 +56,8 @@ def measure(arguments: argparse.Namespace) -> Iterator[dict[str, Any]]:
                 rows: Any = x
                 if window is not None:
                     rows = Rows(stream(x), x.dtype, window_mib=window)
-                model = Model(x.shape[1], config, get_ops("numpy"))
-                Trainer(model, rows).train(arguments.epochs)
+                model = config.make_model(x.shape[1], get_ops("numpy"))
+                config.make_trainer(model, rows).train(arguments.epochs)
                 yield {
                     "seed": seed,
                     "arranged": arranged,

@@ -69,7 +69,7 @@ class Joint(nn.Module):  # type: ignore[misc]
 
     def __init__(self, problem: Problem) -> None:
         super().__init__()
-        self.objective, self.half = problem.config.make_objective(), problem.half
+        self.objective, self.half = problem.config.objective, problem.half
         self.supervisor = Network(problem.layers["supervisor"], problem.weights)
         self.student = Network(problem.layers["student"], problem.weights)
 
@@ -103,9 +103,9 @@ class Descent:
     def __init__(self, joint: Joint, config: Config, mode: str, sums: Any) -> None:
         self.optimizer = torch.optim.Adam(
             joint.parameters(),
-            lr=config.lr,
-            betas=(config.adam_b1, config.adam_b2),
-            eps=config.adam_eps,
+            lr=config.optimizer.lr,
+            betas=(config.optimizer.adam_b1, config.optimizer.adam_b2),
+            eps=config.optimizer.adam_eps,
             fused=True,
             capturable=mode == "captured",  # Adam refuses to be recorded without it
         )
@@ -147,7 +147,7 @@ class WholeStep:
     def __call__(self, x: Any, x_noisy: Any) -> None:
         """Do a step."""
         grads, terms = grad(self._loss, has_aux=True)(self.weights, x, x_noisy)
-        c = self.config
+        c = self.config.optimizer
         self.t.add_(1.0)
         c1, c2 = 1.0 - c.adam_b1**self.t, 1.0 - c.adam_b2**self.t
         for name, p in self.weights.items():
@@ -216,7 +216,7 @@ class TorchPeer(Peer):
         self.device, config = torch.device(settings.device), problem.config
         self.mode = settings.mode
         joint = Joint(problem).to(self.device)
-        terms = 5 if config.make_objective().student_reconstruction else 4
+        terms = 5 if config.objective.student_reconstruction else 4
         self.sums = torch.zeros(terms, device=self.device)
         self.train: Step
         if self.mode in WHOLE_STEP:
@@ -268,8 +268,8 @@ class TorchPeer(Peer):
     def epoch(self) -> None:
         """Train for an epoch."""
         order = torch.randperm(len(self.x), device=self.device)
-        keep = 1.0 - self.config.noise_rate
-        for index in order.split(self.config.batch_size):
+        keep = 1.0 - self.config.noise.rate
+        for index in order.split(self.config.training.batch_size):
             x, x_noisy = self._buffers(len(index))
             torch.index_select(self.x, 0, index, out=x)
             x_noisy.bernoulli_(keep).div_(keep).mul_(x)

@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
 
 from ddnmf_np.backends.ops import Array, Epoch, Motion, Ops
 from ddnmf_np.data.keys import read_epoch, stream_key
 from ddnmf_np.errors import UsageError
 
 _STREAM = b"affine  "
-
-LIMITS = {"shift": math.inf, "rotation": 180.0, "zoom": 1.0, "shear": math.inf}
-"""Each range is at least 0 and below its limit; at a zoom of 1 an image would become a point."""
 
 
 class Affine:
@@ -43,7 +39,7 @@ class Affine:
     Raises
     ------
     UsageError
-        If the shape, a range or the seed cannot be used.
+        If the shape or the seed cannot be used.
     """
 
     def __init__(
@@ -58,9 +54,6 @@ class Affine:
         redraw: bool = False,
         ops: Ops | None = None,
     ) -> None:
-        ranges = {"shift": shift, "rotation": rotation, "zoom": zoom, "shear": shear}
-        for name, value in ranges.items():
-            check_range(f"noise_{name}", value, LIMITS[name])
         if len(image_shape) != 2 or min(image_shape) < 1:
             raise UsageError(f"image_shape is {image_shape}; expected height and width")
         self.image_shape = image_shape
@@ -79,7 +72,7 @@ class Affine:
         index : (n,) int array
             Index in the data set of each row, 0 or more.
         epoch : int, or int array of shape (1,)
-            As for `ddnmf_np.data.noise.Noise.apply`.
+            As for `ddnmf_np.data.noise.Corruption.apply`.
         out : (n, height * width) float array of the dtype of `x`
             Overwritten; must not share memory with `x`.
 
@@ -98,55 +91,3 @@ class Affine:
         epoch = read_epoch(epoch, self.ops)
         draw = (self._key, epoch if self.redraw else 0)
         self.ops.warp(x, index, *draw, self.motion, self.image_shape, out)
-
-
-def make_motion(
-    ranges: Mapping[str, float],
-    image_shape: Sequence[int] | None,
-    n_features: int,
-    *,
-    seed: int,
-    redraw: bool,
-    ops: Ops,
-) -> Affine | None:
-    """Return the motion with these ranges, or None where there are none.
-
-    Parameters
-    ----------
-    ranges : mapping of str to float
-        Some of the names in `LIMITS`.
-    image_shape : sequence of two ints or None
-        Height and width of the images, if the samples are images.
-    n_features : int
-        Width of the samples.
-    seed : int
-        As for `Affine`.
-    redraw : bool
-        As for `Affine`.
-    ops : Ops
-        As for `Affine`.
-
-    Raises
-    ------
-    UsageError
-        If there are ranges, and the samples are not images of that shape.
-    """
-    if not ranges:
-        return None
-    if image_shape is None or math.prod(image_shape) != n_features:
-        known = "unknown" if image_shape is None else f"{image_shape}"
-        none = ", ".join(f"noise_{name}=0" for name in ranges)
-        raise UsageError(
-            f"image_shape is {known} and a sample has {n_features} features, but "
-            f"{', '.join(f'noise_{name}' for name, value in ranges.items() if value)} moves "
-            f"images; give image_shape=(height, width), or {none} for data that are none"
-        )
-    height, width = image_shape
-    return Affine((height, width), **ranges, seed=seed, redraw=redraw, ops=ops)
-
-
-def check_range(name: str, value: float, limit: float) -> None:
-    """Raise `UsageError` unless a range of the motion is a number in [0, limit)."""
-    if not 0.0 <= value < limit:
-        expected = "finite number >= 0" if limit == math.inf else f"number in [0, {limit:g})"
-        raise UsageError(f"{name} is {value}; expected a {expected}")

@@ -6,7 +6,7 @@ from collections.abc import Callable, Generator, Sequence
 from typing import Any, Protocol, TypeAlias
 
 from ddnmf_np.backends.ops import Array
-from ddnmf_np.data.noise import Noise
+from ddnmf_np.data.noise import Corruption
 
 Share: TypeAlias = Callable[[int], slice]
 """Returns which of the ``n`` rows of a batch this process computes."""
@@ -24,7 +24,7 @@ class Batch:
 
     Parameters
     ----------
-    noise : Noise
+    noise : Corruption
         Noise of equation 2, on the backend of the samples.
     rows, n_features : int
         Shape of the largest batch.
@@ -47,7 +47,7 @@ class Batch:
 
     def __init__(
         self,
-        noise: Noise,
+        noise: Corruption,
         rows: int,
         n_features: int,
         dtype: Any,

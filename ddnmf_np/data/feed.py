@@ -9,7 +9,7 @@ import numpy as np
 
 from ddnmf_np.backends.ops import Array, Ops
 from ddnmf_np.data.batch import Batch, Feed, Share, whole
-from ddnmf_np.data.noise import Noise
+from ddnmf_np.data.noise import Corruption
 from ddnmf_np.data.order import batch_slices, epoch_order
 from ddnmf_np.data.streaming.feed import Read, StreamFeed, read_alone
 from ddnmf_np.data.streaming.rows import Rows
@@ -55,7 +55,7 @@ class MemoryFeed:
 
 def make_feed(
     x: Array | Rows,
-    noise: Noise,
+    noise: Corruption,
     *,
     batch_size: int,
     seed: int,
@@ -72,7 +72,7 @@ def make_feed(
     ----------
     x : ndarray or Rows
         Samples on the backend, or samples that are read a window at a time.
-    noise : Noise
+    noise : Corruption
         Noise of equation 2.
     batch_size : int
         Samples of a batch, those of all processes included.

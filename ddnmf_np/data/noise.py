@@ -5,49 +5,132 @@ With the sample's index in the counter, the noise of a sample does not depend on
 the order or the process in which it is met, and no generator state needs saving.
 """
 
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, get_args
+
 from ddnmf_np.backends.ops import Array, Epoch, Ops
 from ddnmf_np.backends.philox import Words
 from ddnmf_np.data.affine import Affine
 from ddnmf_np.data.keys import read_epoch, stream_key
 from ddnmf_np.errors import UsageError
+from ddnmf_np.system.options import FRACTION, WEIGHT, Range, check_options, option
 
-NOISE_KINDS = ("masking", "gaussian", "salt-and-pepper", "none")
+NoiseKind = Literal["masking", "gaussian", "salt-and-pepper", "none"]
+NOISE_KINDS = get_args(NoiseKind)
 
 _NOISE_STREAM = b"noise   "
 
 
+@dataclass(frozen=True)
 class Noise:
-    """Corrupted copies of clean samples, ``x_noisy = x + noise`` (equation 2).
-
-    The noise of an entry is a function of (seed, sample index, feature index) alone, and of
-    the epoch as well if `redraw`. Masking and salt-and-pepper give the same bits with NumPy
-    and CuPy; gaussian noise agrees to rounding.
+    """Options of the noise of equation 2, which corrupts what the student sees.
 
     Parameters
     ----------
     kind : {"masking", "gaussian", "salt-and-pepper", "none"}
-        Masking sets an entry to 0 with probability `rate`; salt-and-pepper sets it to 0 or to
-        `high` with probability ``rate / 2`` each; gaussian adds N(0, (rate * high)**2) and,
-        as equation 2 says, does not clip, so a noisy entry may be negative.
+        Masking sets an entry to 0 with probability `rate`. Salt-and-pepper sets it to 0 or to the
+        data's largest value, with probability ``rate / 2`` each. Gaussian noise adds
+        N(0, (rate * largest value)**2) and, as equation 2 says, does not clip, so a noisy entry may
+        be negative.
     rate : float
         In [0, 1).
-    seed : int
-        In [0, 2**64).
-    redraw : bool
-        Draw anew in every epoch. By default the noise is drawn once, as in Algorithm 1.
     rescale : bool
         Masking only: divide the entries that are kept by ``1 - rate``, which keeps the mean.
-    high : float
-        Largest clean value: what salt is, and the unit of the gaussian's rate.
-    motion : Affine, optional
-        Geometric noise of images: they are moved first, and what `kind` says is done to the moved.
-    ops : Ops, optional
-        Who does the arithmetic, where the arrays are; plain NumPy if not given.
+    redraw : bool
+        Draw the noise anew in every epoch. By default we draw it once, as Algorithm 1 does.
+    shift, rotation, zoom, shear : float
+        Images only: largest random shift in pixels, rotation in degrees, change of size as a share
+        of it, and shear in columns for each row. An image is moved before `kind` applies.
+
+    Raises
+    ------
+    OptionError
+        If a value cannot be used.
+    """
+
+    kind: NoiseKind = option("masking", "noise of the student's input")
+    rate: float = option(
+        0.1,
+        "share of entries changed; for gaussian the standard deviation in units of the data's "
+        "largest value; in [0, 1)",
+        FRACTION,
+    )
+    rescale: bool = option(True, "divide the entries that masking keeps by 1 - rate")
+    redraw: bool = option(
+        False, "draw the noise anew each epoch (stable), or once, as algorithm 1 (paper and demo)"
+    )
+    shift: float = option(
+        0.0, "images only: largest shift along each axis, in pixels, of what the student sees",
+        WEIGHT,
+    )  # fmt: skip
+    rotation: float = option(
+        0.0, "images only: largest rotation, in degrees", Range(least=0, below=180)
+    )
+    zoom: float = option(0.0, "images only: largest change of size, as a share of it", FRACTION)
+    shear: float = option(0.0, "images only: largest shear, in columns for each row", WEIGHT)
+
+    def __post_init__(self) -> None:
+        check_options(self)
+
+    @property
+    def motion(self) -> dict[str, float]:
+        """The ranges of the random motion of images, by name; empty if nothing moves."""
+        ranges = {name: getattr(self, name) for name in ("shift", "rotation", "zoom", "shear")}
+        return ranges if any(ranges.values()) else {}
+
+
+def make_motion(
+    noise: Noise, image_shape: Sequence[int] | None, n_features: int, *, seed: int, ops: Ops
+) -> Affine | None:
+    """Return the random motion of the images, or None if nothing moves.
 
     Raises
     ------
     UsageError
-        If `kind`, `rate` or `seed` cannot be used.
+        If something moves, and the samples are not images of that shape.
+    """
+    if not noise.motion:
+        return None
+    if image_shape is None or math.prod(image_shape) != n_features:
+        known = "unknown" if image_shape is None else f"{tuple(image_shape)}"
+        moves = ", ".join(f"noise_{name}" for name, value in noise.motion.items() if value)
+        none = ", ".join(f"noise_{name}=0" for name in noise.motion)
+        raise UsageError(
+            f"image_shape is {known} and a sample has {n_features} features, but {moves} moves "
+            f"images; give image_shape=(height, width), or {none} for data that are not images"
+        )
+    height, width = image_shape
+    return Affine((height, width), **noise.motion, seed=seed, redraw=noise.redraw, ops=ops)
+
+
+class Corruption:
+    """Corrupted copies of clean samples, ``x_noisy = x + noise`` (equation 2).
+
+    The noise of an entry is a function of (seed, sample index, feature index) alone, and of
+    the epoch as well if it is redrawn. Masking and salt-and-pepper give the same bits with NumPy
+    and CuPy; gaussian noise agrees to rounding.
+
+    Parameters
+    ----------
+    noise : Noise
+        Its kind, rate, and whether it is rescaled and redrawn.
+    seed : int
+        In [0, 2**64).
+    high : float
+        Largest clean value: what salt is, and the unit of the gaussian's rate.
+    motion : Affine, optional
+        Geometric noise of images: they are moved first, then the moved images are corrupted.
+    ops : Ops, optional
+        Backend; NumPy by default.
+
+    Raises
+    ------
+    UsageError
+        If the seed cannot be used.
 
     Notes
     -----
@@ -58,28 +141,16 @@ class Noise:
 
     def __init__(
         self,
-        kind: str,
-        rate: float,
+        noise: Noise,
         *,
         seed: int,
-        redraw: bool = False,
-        rescale: bool = True,
         high: float = 1.0,
         motion: Affine | None = None,
         ops: Ops | None = None,
     ) -> None:
-        if kind not in NOISE_KINDS:
-            raise UsageError(
-                f"noise kind {kind!r} is unknown; choose from {', '.join(NOISE_KINDS)}"
-            )
-        if not 0.0 <= rate < 1.0:
-            raise UsageError(f"noise rate {rate} is out of range; give a number in [0, 1)")
-        self.kind = kind
-        # Python floats: a float32 array times a numpy.float64 would be float64.
-        self.rate = float(rate)
+        self.noise = noise
         self.seed = seed
-        self.redraw = redraw
-        self.rescale = rescale
+        # A Python float: a float32 array times a numpy.float64 would be float64.
         self.high = float(high)
         self.motion = motion
         self._rooms: list[Array] = []
@@ -99,8 +170,8 @@ class Noise:
         index : (n,) int array
             Index in the data set of each row, 0 or more.
         epoch : int, or int array of shape (1,)
-            In [0, 2**32); without effect unless `redraw`. Recorded work reads an array anew at
-            every step.
+            In [0, 2**32); without effect unless the noise is redrawn. Recorded work reads an array
+            anew at every step.
         out : (n, D) float array of the dtype of `x`
             Overwritten; must not share memory with `x`.
 
@@ -111,7 +182,7 @@ class Noise:
         """
         if out.shape != x.shape or out.dtype != x.dtype or index.shape != x.shape[:1]:
             raise UsageError(
-                f"Noise.apply: x {x.shape} {x.dtype}, index {index.shape}, "
+                f"Corruption.apply: x {x.shape} {x.dtype}, index {index.shape}, "
                 f"out {out.shape} {out.dtype}; expected (n, D), (n,), (n, D), one dtype"
             )
         epoch = read_epoch(epoch, self.ops)
@@ -119,20 +190,21 @@ class Noise:
             moved = self._room(x)
             self.motion.apply(x, index, epoch, moved)
             x = moved
-        draw = (self._key, epoch if self.redraw else 0)
-        limit = round(self.rate * 2**32)
-        match self.kind:
+        rate = self.noise.rate
+        draw = (self._key, epoch if self.noise.redraw else 0)
+        limit = round(rate * 2**32)
+        match self.noise.kind:
             case "none":
                 self.ops.xp.copyto(out, x)
             case "gaussian":
-                self.ops.add_gaussian(x, index, *draw, self.rate * self.high, out, self._words)
+                self.ops.add_gaussian(x, index, *draw, rate * self.high, out, self._words)
             case "masking":
-                scale = 1.0 / (1.0 - self.rate) if self.rescale else 1.0
+                scale = 1.0 / (1.0 - rate) if self.noise.rescale else 1.0
                 self.ops.replace(
                     x, index, *draw, (limit, limit), (0.0, 0.0), scale, out, self._words
                 )
             case "salt-and-pepper":
-                limits = (round(self.rate / 2 * 2**32), limit)
+                limits = (round(rate / 2 * 2**32), limit)
                 self.ops.replace(x, index, *draw, limits, (0.0, self.high), 1.0, out, self._words)
 
     def _room(self, x: Array) -> Array:

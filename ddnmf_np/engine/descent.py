@@ -2,14 +2,78 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
 from ddnmf_np.backends.ops import Array, Ops, adam_scales, optimizer_work
 from ddnmf_np.engine.arena import Arena
-from ddnmf_np.errors import UsageError
+from ddnmf_np.errors import OptionError
+from ddnmf_np.system.options import FRACTION, POSITIVE, check_options, option
+
+
+@dataclass(frozen=True)
+class Descent:
+    """The rule by which parameters follow their gradients (equation 8), and its constants.
+
+    Parameters
+    ----------
+    optimizer : {"adam", "momentum", "gd"}
+        `Adam`, `Momentum` or `GradientDescent`.
+    lr : float
+        The learning rate rho, above 0.
+    lr_schedule : {"constant", "cosine"}
+        How the learning rate changes during a run, see `rate`.
+    momentum : float
+        For "momentum": the share of the velocity that is kept, in [0, 1).
+    adam_b1, adam_b2, adam_eps : float
+        For "adam": as for `Adam`.
+
+    Raises
+    ------
+    OptionError
+        If a value cannot be used.
+    """
+
+    optimizer: Literal["adam", "momentum", "gd"] = option(
+        "adam", "adam, momentum, or gd (plain gradient descent, equation 8)"
+    )
+    lr: float = option(1e-3, "learning rate (rho in equation 8)", POSITIVE)
+    lr_schedule: Literal["constant", "cosine"] = option(
+        "constant", "learning-rate schedule: constant, or cosine (from lr down to 0)"
+    )
+    momentum: float = option(0.9, "share of the velocity that momentum keeps", FRACTION)
+    adam_b1: float = option(0.9, "decay of Adam's first moment", FRACTION)
+    adam_b2: float = option(0.999, "decay of Adam's second moment", FRACTION)
+    adam_eps: float = option(1e-7, "Adam's epsilon", POSITIVE)
+
+    def __post_init__(self) -> None:
+        check_options(self)
+
+    def make_optimizer(self, arenas: Sequence[Arena]) -> Optimizer:
+        """Return the optimizer that moves the parameters of these arenas."""
+        match self.optimizer:
+            case "gd":
+                return GradientDescent(arenas, self.lr)
+            case "momentum":
+                return Momentum(arenas, self.lr, self.momentum)
+            case _:
+                return Adam(arenas, self.lr, self.adam_b1, self.adam_b2, self.adam_eps)
+
+    def rate(self, progress: float) -> float:
+        """Return the learning rate once a share ``progress`` of all steps is done.
+
+        The cosine schedule ``lr (1 + cos(pi progress)) / 2`` (Loshchilov and Hutter, 2017, without
+        restarts) stays near ``lr`` for long and ends at 0, so that the last steps average out the
+        noise of the gradients.
+        """
+        if self.lr_schedule == "constant":
+            return self.lr
+        return self.lr * (0.5 * (1.0 + math.cos(math.pi * min(progress, 1.0))))
 
 
 class Optimizer(ABC):
@@ -154,9 +218,9 @@ class Adam(Optimizer):
             tiny = float(np.finfo(arena.params.dtype).tiny)
             least = (2.0 * tiny / (1.0 - self.adam_b2)) ** 0.5
             if self.adam_eps < least:
-                raise UsageError(
-                    f"adam_eps is {adam_eps!r}; in {arena.params.dtype} it must be at least "
-                    f"{least:.1e}"
+                raise OptionError(
+                    "adam_eps",
+                    f"is {adam_eps!r}; in {arena.params.dtype} it must be at least {least:.1e}",
                 )
 
     def _update(self, ops: Ops, p: Array, g: Array, slots: Sequence[Array], work: Array) -> None:
@@ -169,12 +233,12 @@ class Adam(Optimizer):
 
 def _positive(name: str, value: float) -> float:
     if not 0.0 < value < float("inf"):
-        raise UsageError(f"{name} is {value!r}; expected a finite number > 0")
+        raise OptionError(name, f"is {value!r}; expected a finite number > 0")
     # A Python float: a NumPy float64 scalar would turn float32 arithmetic into float64.
     return float(value)
 
 
 def _fraction(name: str, value: float) -> float:
     if not 0.0 <= value < 1.0:
-        raise UsageError(f"{name} is {value!r}; expected a number in [0, 1)")
+        raise OptionError(name, f"is {value!r}; expected a number in [0, 1)")
     return float(value)

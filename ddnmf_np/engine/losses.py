@@ -7,14 +7,13 @@ equations 9 and 10; the paper and its authors' demo differ in the table, not in 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import Literal, NamedTuple
-
-import numpy as np
+from dataclasses import dataclass
+from typing import Literal, NamedTuple, get_args
 
 from ddnmf_np.backends.ops import Array, DirectGradient
 from ddnmf_np.engine.network import Network
 from ddnmf_np.errors import UsageError
+from ddnmf_np.system.options import WEIGHT, check_options, option
 
 Reduction = Literal["sum", "mean"]
 
@@ -54,12 +53,37 @@ class Term(NamedTuple):
     moves: tuple[Signal, ...]
 
 
+PresetName = Literal["paper", "demo", "stable"]
+
+_PAPER = {
+    "alpha_sym": 1.0,
+    "beta_ap": 1.0,
+    "gamma_nc": 1.0,
+    "reduction": "sum",
+    "student_reconstruction": 0.0,
+    "apposition_to_supervisor": False,
+    "base_bias": False,
+}
+_DEMO = {
+    **_PAPER,
+    "beta_ap": 0.01,
+    "reduction": "mean",
+    "student_reconstruction": 1.0,
+    "apposition_to_supervisor": True,
+    "base_bias": True,
+}
+_VALUES = {"paper": _PAPER, "demo": _DEMO, "stable": {**_DEMO, "gamma_nc": 0.1}}
+
+
 @dataclass(frozen=True)
 class Objective:
     """The weights of equation 7 and the four places where paper and demo differ.
 
     Parameters
     ----------
+    preset : {"paper", "demo", "stable"}
+        Supplies every value that is not given: the paper's objective, its authors' public demo's,
+        or the demo's with ``gamma_nc = 0.1``.
     alpha_sym, beta_ap, gamma_nc : float
         Weights of equation 7, at least 0. The paper leaves them open; the preset ``"paper"``
         takes 1, 1, 1.
@@ -74,29 +98,38 @@ class Objective:
     base_bias : bool
         Whether the base layer of the NMF module has a bias: no in the paper (equation 3), yes
         in the demo.
+
+    Raises
+    ------
+    UsageError
+        If a value cannot be used, or if no loss trains the student.
     """
 
-    alpha_sym: float = 1.0
-    beta_ap: float = 1.0
-    gamma_nc: float = 1.0
-    reduction: Reduction = "sum"
-    student_reconstruction: float = 0.0
-    apposition_to_supervisor: bool = False
-    base_bias: bool = False
+    preset: PresetName = option("paper", "preset: paper, demo (its authors' code) or stable")
+    alpha_sym: float = option(None, "weight of the symmetric loss (equation 4)", WEIGHT)
+    beta_ap: float = option(None, "weight of the apposition loss (equation 5)", WEIGHT)
+    gamma_nc: float = option(
+        None, "weight of the non-negative constraint loss (equation 6)", WEIGHT
+    )
+    reduction: Reduction = option(None, "losses as sum (paper) or mean (demo) over features")
+    student_reconstruction: float = option(
+        None, "weight of the student's distance from the clean input (paper 0, demo 1)", WEIGHT
+    )
+    apposition_to_supervisor: bool = option(
+        None, "whether the apposition loss moves the supervisor too (paper no, demo yes)"
+    )
+    base_bias: bool = option(None, "whether the base layer has a bias (paper no, demo yes)")
 
     def __post_init__(self) -> None:
-        for name in ("alpha_sym", "beta_ap", "gamma_nc", "student_reconstruction"):
-            value = getattr(self, name)
-            if not (np.isfinite(value) and value >= 0):
-                raise UsageError(f"{name} is {value!r}; expected a finite number >= 0")
-            object.__setattr__(self, name, float(value))
+        for name, value in _VALUES.get(str(self.preset), {}).items():
+            if getattr(self, name) is None:
+                object.__setattr__(self, name, value)
+        check_options(self)
         if self.beta_ap == self.gamma_nc == self.student_reconstruction == 0.0:
             raise UsageError(
                 "beta_ap, gamma_nc and student_reconstruction are all 0, so that nothing trains "
                 "the student; set one of them above 0"
             )
-        if self.reduction not in ("sum", "mean"):
-            raise UsageError(f"reduction is {self.reduction!r}; choose 'sum' or 'mean'")
 
     def terms(self, depth: int) -> tuple[Term, ...]:
         """Return the table of equation 7 for a supervisor of ``depth`` layers.
@@ -127,20 +160,8 @@ class Objective:
         return tuple(term for term in table if term.weight > 0.0)
 
 
-_DEMO = Objective(
-    beta_ap=0.01,
-    reduction="mean",
-    student_reconstruction=1.0,
-    apposition_to_supervisor=True,
-    base_bias=True,
-)
-PRESETS = {
-    "paper": Objective(),
-    "demo": _DEMO,
-    # Its training options are in ddnmf_np.config.
-    "stable": replace(_DEMO, gamma_nc=0.1),
-}
-"""The paper's objective, and that of its authors' public demo."""
+PRESETS = {name: Objective(name) for name in get_args(PresetName)}
+"""The objective of each preset."""
 
 
 class InterpretabilityLoss:

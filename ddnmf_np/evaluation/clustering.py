@@ -9,7 +9,7 @@ import time
 import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Any, NamedTuple, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -23,16 +23,7 @@ from ddnmf_np.evaluation.embedding import embed
 from ddnmf_np.evaluation.interpret import check_codes, dead_units
 from ddnmf_np.evaluation.manifold import check_umap, unfold
 from ddnmf_np.evaluation.metrics import Labels, encode_labels, scores
-
-Method = Literal[
-    "kmeans",
-    "gmm-spherical",
-    "gmm-full",
-    "gmm-diag",
-    "gmm-tied",
-    "gmm-full-tsne",
-    "gmm-full-umap",
-]
+from ddnmf_np.evaluation.options import Method
 
 KMEANS_OPTIONS: dict[str, Any] = {"init": "k-means++", "max_iter": 300, "tol": 1e-4}
 

@@ -1,6 +1,6 @@
 """Codes laid out in the plane: for pictures (figure 2 of the paper), and to cluster them there."""
 
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -9,8 +9,7 @@ from threadpoolctl import threadpool_limits
 
 from ddnmf_np.errors import UsageError
 from ddnmf_np.evaluation.interpret import check_codes
-
-EmbeddingMethod = Literal["tsne", "pca"]
+from ddnmf_np.evaluation.options import EmbeddingMethod
 
 TSNE_OPTIONS: dict[str, Any] = {
     "perplexity": 30.0,

@@ -12,13 +12,12 @@ import numpy as np
 
 from ddnmf_np.backends.ops import Array, DirectGradient, Ops
 from ddnmf_np.backends.threads import Lanes
-from ddnmf_np.config import Config
-from ddnmf_np.engine.descent import Optimizer
+from ddnmf_np.engine.descent import Descent, Optimizer
 from ddnmf_np.engine.layers import Dense, glorot
 from ddnmf_np.engine.network import Network
 from ddnmf_np.engine.problems import SAMPLES, Problem, leave_kinks, relu_sides
 from ddnmf_np.errors import DataError, UsageError
-from ddnmf_np.model import make_optimizer
+from ddnmf_np.model import Architecture
 
 STREAM = 4
 """Stream of the seed that draws the weights; 0 to 3 are the model's and the checker's."""
@@ -72,10 +71,21 @@ class Autoencoder:
     ----------
     n_features : int
         Width of the data.
-    config : Config
-        Shapes, noise, optimizer, precision, batch size and seed. Its ``base_activation`` is that
-        of the code and its ``recovery_activation`` that of the layer after it; of the objective,
-        only ``reduction`` has a meaning here.
+    architecture : Architecture
+        Shapes and activations. Its ``base_activation`` is that of the code and its
+        ``recovery_activation`` that of the layer after it.
+    descent : Descent, optional
+        Descent rule; Adam by default.
+    mean : bool
+        Whether the loss is a mean over features too.
+    seed : int
+        Seed of the weights, and of the order and the noise with which it is trained.
+    dtype : {"float32", "float64"}
+        Precision.
+    batch_size : int
+        Samples of a mini-batch.
+    threads : int, optional
+        Threads on the CPU.
     bottleneck : bool
         Whether there is a layer of ``rank`` units in the middle (AE1); without it the code is
         the widest layer (AE2).
@@ -95,26 +105,30 @@ class Autoencoder:
     def __init__(
         self,
         n_features: int,
-        config: Config,
+        architecture: Architecture,
+        descent: Descent | None = None,
         *,
+        mean: bool = False,
+        seed: int = 0,
+        dtype: str = "float32",
+        batch_size: int = 128,
+        threads: int | None = None,
         bottleneck: bool = True,
         ops: Ops | None = None,
         rows: int | None = None,
     ) -> None:
-        self.n_features, self.config, self.bottleneck = n_features, config, bottleneck
+        self.n_features, self.architecture, self.bottleneck = n_features, architecture, bottleneck
+        self.descent, self.mean = descent or Descent(), mean
+        self.seed, self.batch_size, self.missing = seed, batch_size, False
         self.ops = ops or Ops()
-        layers = make_layers(n_features, config, bottleneck=bottleneck)
-        rows = rows or max(config.batch_size, 256)
-        self.stack = Network(layers, rows=rows, dtype=config.dtype, ops=self.ops)
-        self.loss = ReconstructionLoss(self.stack, mean=self._mean)
+        layers = make_layers(n_features, architecture, bottleneck=bottleneck)
+        rows = rows or max(batch_size, 256)
+        self.stack = Network(layers, rows=rows, dtype=dtype, ops=self.ops)
+        self.loss = ReconstructionLoss(self.stack, mean=mean)
         # One network has nobody to share the threads with: no work that would ask for two lanes.
-        self.lanes = Lanes(self.ops, config.threads, work=0.0)
+        self.lanes = Lanes(self.ops, threads, work=0.0)
         self._repeat = self.ops.recorder()
-        glorot(self.stack.layers, config.seed, STREAM)
-
-    @property
-    def _mean(self) -> bool:
-        return self.config.make_objective().reduction == "mean"
+        glorot(self.stack.layers, seed, STREAM)
 
     @property
     def dtype(self) -> np.dtype[np.floating]:
@@ -132,7 +146,7 @@ class Autoencoder:
     @cached_property
     def optimizer(self) -> Optimizer:
         """The configured optimizer."""
-        return make_optimizer(self.config, [self.stack.arena])
+        return self.descent.make_optimizer([self.stack.arena])
 
     def start(self, x: Array) -> None:
         """Do nothing before the first step: there is no NMF module whose start could be chosen."""
@@ -208,7 +222,7 @@ class Autoencoder:
         stack = self.stack.copy(rows=x.shape[0], dtype="float64")
         leave_kinks(stack, rng)
         clean, noisy = (self.ops.to_device(a, "float64") for a in (x, x_noisy))
-        objective = ReconstructionLoss(stack, mean=self._mean)
+        objective = ReconstructionLoss(stack, mean=self.mean)
 
         def gradient() -> None:
             stack.forward(noisy)
@@ -225,17 +239,17 @@ class Autoencoder:
         ]
 
 
-def make_layers(n_features: int, config: Config, *, bottleneck: bool) -> list[Dense]:
+def make_layers(n_features: int, architecture: Architecture, *, bottleneck: bool) -> list[Dense]:
     """Return the layers: the student's widths (AE1), or those without its base layer (AE2)."""
-    widths = [n_features, *config.widths]
-    half = len(config.widths)
-    names = list(config.activation * (half // len(config.activation)))
+    widths = [n_features, *architecture.widths]
+    half = len(architecture.widths)
+    names = list(architecture.activation * (half // len(architecture.activation)))
     up = [*names]
-    down = [config.output_activation, *names[:-1]]  # by the width they lead to
+    down = [architecture.output_activation, *names[:-1]]  # by the width they lead to
     if bottleneck:
-        widths.append(config.rank)
-        up.append(config.base_activation)
-        down.append(config.recovery_activation)
+        widths.append(architecture.rank)
+        up.append(architecture.base_activation)
+        down.append(architecture.recovery_activation)
     steps = range(len(widths) - 1)
     shapes = [(widths[k], widths[k + 1], up[k]) for k in steps]
     shapes += [(widths[k + 1], widths[k], down[k]) for k in reversed(steps)]

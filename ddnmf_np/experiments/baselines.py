@@ -19,7 +19,7 @@ import hashlib
 import time
 import warnings
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
 from typing import Any, cast
@@ -29,14 +29,13 @@ import numpy.typing as npt
 from sklearn.decomposition import NMF, PCA
 from sklearn.exceptions import ConvergenceWarning
 
-from ddnmf_np.backends.ops import Ops
-from ddnmf_np.backends.select import get_ops
-from ddnmf_np.config import Config
+from ddnmf_np.config import OPTIONS, Config, configure
 from ddnmf_np.data.datasets import Dataset, load
 from ddnmf_np.data.order import epoch_order
 from ddnmf_np.errors import DataError
 from ddnmf_np.evaluation import clustering, embedding, manifold
-from ddnmf_np.evaluation.clustering import ClusteringResult, Method, cluster
+from ddnmf_np.evaluation.clustering import ClusteringResult, cluster
+from ddnmf_np.evaluation.options import Method
 from ddnmf_np.experiments.autoencoder import Autoencoder
 from ddnmf_np.experiments.networks import NETWORKS
 from ddnmf_np.experiments.records import Name, key_of
@@ -214,7 +213,9 @@ class Representation:
     def noise_rate(self) -> float:
         """Rate of the noise in the training images."""
         config = self.trained
-        return 0.0 if config is None or config.noise_kind == "none" else config.noise_rate
+        if config is None or config.noise.kind == "none":
+            return 0.0
+        return config.noise.rate
 
     @property
     def common(self) -> dict[str, Any]:
@@ -224,7 +225,7 @@ class Representation:
             "dataset": self.data.source.name,
             "model": self.model,
             "seed": self.seed,
-            "epochs": None if config is None else config.epochs,
+            "epochs": None if config is None else config.training.epochs,
             "samples": None if self.model == "raw" else self.data.n_train,
             "noise_rate": self.noise_rate,
             "n_test": self.data.n_test,
@@ -271,7 +272,8 @@ class Representation:
             return self.data.n_features
         if self.config is None:
             return int(NMF_OPTIONS["n_components"])
-        return self.config.rank if NETWORKS[self.model].bottleneck else self.config.widths[-1]
+        shape = self.config.model
+        return shape.rank if NETWORKS[self.model].bottleneck else shape.widths[-1]
 
     @property
     def keeps_weights(self) -> bool:
@@ -283,7 +285,7 @@ class Representation:
         """Number of stored values: codes, and weights if others continue from them."""
         values = self.data.n_test * self.width * (2 if self.noise_rate else 1)
         if self.keeps_weights and self.config is not None:
-            widths = [self.data.n_features, *self.config.widths]
+            widths = [self.data.n_features, *self.config.model.widths]
             values += sum((2 * a + 1) * (b + 1) for a, b in pairwise(widths))
         return values
 
@@ -295,12 +297,12 @@ class Representation:
         if self.config is None:
             below = self.data.n_features if self.parent is None else self.parent.width
             return 14.0 * self.data.n_train * below / (60_000 * 784)
-        widths = [self.data.n_features, *self.config.widths]
+        widths = [self.data.n_features, *self.config.model.widths]
         if NETWORKS[self.model].bottleneck:
-            widths.append(self.config.rank)
+            widths.append(self.config.model.rank)
         weights = 2 * sum(a * b for a, b in pairwise(widths))
         networks = 2 if NETWORKS[self.model].kind == "ddnmf" else 1
-        return self.config.epochs * self.data.n_train * networks * weights * 6 / 9e10
+        return self.config.training.epochs * self.data.n_train * networks * weights * 6 / 9e10
 
 
 NOT_OF_AUTOENCODERS = (
@@ -316,8 +318,8 @@ def identity_of(config: Config) -> dict[str, Any]:
     Those are the ones that a resumed run may not change, and the number of epochs; not where the
     data are, which backend computes, or how the codes are scored.
     """
-    values = config.resolved().to_dict()
-    keep = [f.name for f in fields(Config) if not f.metadata["resumable"]] + ["epochs"]
+    values = config.to_dict()
+    keep = [name for name, o in OPTIONS.items() if not o.resumable] + ["epochs"]
     return _without(OPTIONS_SINCE, {name: values[name] for name in keep})
 
 
@@ -345,7 +347,7 @@ def _without(since: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str,
 
 def make_config(model: str, options: Mapping[str, Any]) -> Config:
     """Return the options of a network: its own, then those of the campaign."""
-    return Config(**{**NETWORKS[model].options, **options})
+    return configure(**{**NETWORKS[model].options, **options})
 
 
 @dataclass
@@ -406,11 +408,22 @@ def training_images(data: Dataset, n: int) -> Floats:
 
 def _network(spec: Representation, n_features: int) -> Model | Autoencoder:
     config = cast(Config, spec.config)
-    ops: Ops = get_ops(config.backend, fast=config.fast, matmul_precision=config.matmul_precision)
+    ops = config.execution.get_ops()
     network = NETWORKS[spec.model]
     if network.kind == "ddnmf":
-        return Model(n_features, config, ops)
-    return Autoencoder(n_features, config, bottleneck=network.bottleneck, ops=ops)
+        return config.make_model(n_features, ops)
+    return Autoencoder(
+        n_features,
+        config.model,
+        config.optimizer,
+        mean=config.objective.reduction == "mean",
+        seed=config.training.seed,
+        dtype=config.training.dtype,
+        batch_size=config.training.batch_size,
+        threads=config.execution.threads,
+        bottleneck=network.bottleneck,
+        ops=ops,
+    )
 
 
 def _train(
@@ -424,13 +437,14 @@ def _train(
     network = _network(spec, x_train.shape[1])
     # An auto-encoder has all that the trainer asks of a model; they share no base class, since
     # neither is a kind of the other.
-    trainer = Trainer(cast(Model, network), x_train, image_shape=image_shape)
+    trainer = config.make_trainer(cast(Model, network), x_train, image_shape=image_shape)
+    epochs = config.training.epochs
 
     def on_epoch(trainer: Trainer) -> None:
         if tick is not None:
-            tick(f"epoch {trainer.position.epoch} of {config.epochs}")
+            tick(f"epoch {trainer.position.epoch} of {epochs}")
 
-    trainer.train(config.epochs, on_epoch=on_epoch)
+    trainer.train(epochs, on_epoch=on_epoch)
     host = network.ops.to_host
     noisy = noisy_copy(trainer, x_test) if spec.noise_rate else None
     H = network.encode(x_test)
@@ -446,7 +460,7 @@ def _train(
             outputs["noisy"] = network.reconstruct(noisy)
         weights = network.stack.arena.packed(network.stack.arena.params)
     content = {
-        "options": config.resolved().to_dict(),
+        "options": config.to_dict(),
         "losses": trainer.history[-1] if trainer.history else {},
         "reconstruction_error": {
             name: float(np.mean((host(out) - x_test) ** 2, dtype=np.float64))

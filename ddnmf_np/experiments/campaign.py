@@ -297,7 +297,7 @@ def run_unit(unit: Unit, folder: Path) -> Outcome:
     began, config = time.perf_counter(), unit.spec.trained
     outcome = Outcome(unit)
     try:
-        with threadpool_limits(None if config is None else config.threads):
+        with threadpool_limits(None if config is None else config.execution.threads):
             work_off(unit, Store(folder))
     except DDNMFError as error:
         outcome.error = str(error)

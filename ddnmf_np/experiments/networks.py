@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal
 
-from ddnmf_np.config import RECIPES
+from ddnmf_np.config import configure
 from ddnmf_np.engine.losses import PRESETS, Objective
 
 
@@ -108,7 +108,8 @@ def _changed(
 def _ablation() -> Iterator[tuple[str, NetworkRow]]:
     """Yield both presets, and each with one option after the other at the other's value."""
     paper, demo = PRESETS["paper"], PRESETS["demo"]
-    options = [f.name for f in fields(Objective) if getattr(paper, f.name) != getattr(demo, f.name)]
+    names = [f.name for f in fields(Objective) if f.name != "preset"]
+    options = [name for name in names if getattr(paper, name) != getattr(demo, name)]
     for name, other, whose in (("demo", paper, "the paper's"), ("paper", demo, "the demo's")):
         yield _changed(name, {}, "as it is")
         for option in options:
@@ -142,9 +143,9 @@ def _ingredients() -> Iterator[tuple[str, NetworkRow]]:
 
     The spread goes with the start from the data, because it has no meaning for another start.
     """
-    sides = {name: vars(PRESETS[name]) | vars(RECIPES[name]) for name in ("stable", "demo")}
+    sides = {name: configure(objective=name).to_dict() for name in ("stable", "demo")}
     spread = "nmf_spread"
-    options = [o for o in sides["stable"] if sides["stable"][o] != sides["demo"][o] and o != spread]
+    options = ("gamma_nc", "noise_redraw", "lr_schedule", "nmf_start")
     for (name, _), (whose, other) in zip(sides.items(), reversed(sides.items()), strict=True):
         yield _changed(name, {}, "as it is")
         for option in options:

@@ -6,10 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any, TypeVar
 
-from ddnmf_np.backends.select import BACKENDS
 from ddnmf_np.backends.threads import usable_processors
 from ddnmf_np.errors import UsageError, unknown
-from ddnmf_np.evaluation.clustering import Method
+from ddnmf_np.evaluation.options import Method
 from ddnmf_np.experiments.baselines import Source, make_config
 from ddnmf_np.experiments.networks import NOISE_MODELS, STUDIES, TABLE_MODELS
 
@@ -103,7 +102,7 @@ class Settings:
     variants: tuple[str, ...] | None = option(
         None, "variants of the studies (default: all); the table says which have no records"
     )
-    backend: str = option("numpy", "backend of the networks", choices=BACKENDS)
+    backend: str = option("numpy", "backend of the networks", choices=("numpy", "cupy", "auto"))
     jobs: int = option(1, "runs at a time", most=1024)
     threads: int | None = option(
         None, "threads of each run (default: the processors, divided among the runs)", most=1024

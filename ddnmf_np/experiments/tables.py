@@ -241,7 +241,7 @@ def table_noise(model: str) -> float:
     if model not in NETWORKS:
         return 0.0
     config = make_config(model, {})
-    return 0.0 if config.noise_kind == "none" else config.noise_rate
+    return 0.0 if config.noise.kind == "none" else config.noise.rate
 
 
 def table_row(model: str, method: str) -> Row:

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -16,8 +16,8 @@ from ddnmf_np.config import Config
 from ddnmf_np.data.datasets import NAMES, Dataset, load
 from ddnmf_np.data.streaming.rows import fingerprint
 from ddnmf_np.errors import CheckpointError, DataError, UsageError
-from ddnmf_np.evaluation.clustering import Method, cluster, score_clustering
-from ddnmf_np.evaluation.embedding import EmbeddingMethod, embed
+from ddnmf_np.evaluation.clustering import cluster, score_clustering
+from ddnmf_np.evaluation.embedding import embed
 from ddnmf_np.evaluation.interpret import dead_units
 from ddnmf_np.evaluation.metrics import assign_clusters
 from ddnmf_np.explore.packing import pack_bytes, pack_columns, pack_weights, packed_size
@@ -113,7 +113,7 @@ def gather(checkpoint: Checkpoint, data_dir: str | None, say: Say) -> Content:
     DataError
         A decoder that is too large for a page.
     """
-    config = checkpoint.config.resolved()
+    config = checkpoint.config
     model = checkpoint.restore_model()
     if not model.all_finite():
         raise CheckpointError(
@@ -123,27 +123,31 @@ def gather(checkpoint: Checkpoint, data_dir: str | None, say: Say) -> Content:
     notes: list[str] = []
     layers = _decoder(model, blocks)
     done, batch = checkpoint.meta["position"]["epoch"], checkpoint.meta["position"]["batch"]
-    if (done, batch) < (config.epochs, 0):
+    epochs = config.training.epochs
+    if (done, batch) < (epochs, 0):
         part = f" and {batch} steps" if batch else ""
         notes.append(
-            f"This run is not finished: the page shows the model after {done} of {config.epochs} "
+            f"This run is not finished: the page shows the model after {done} of {epochs} "
             f"epochs{part}."
         )
     dataset = _data(checkpoint, data_dir, notes, say)
-    title = dataset.name if dataset else Path(config.dataset).stem
+    title = dataset.name if dataset else Path(config.data.dataset).stem
     high = checkpoint.meta.get("high")
     high = float(high) if isinstance(high, float) and 0.0 < high < math.inf else 1.0
     samples, H = _samples(model, config, dataset, high, blocks, notes, say) or (None, None)
     head: dict[str, Any] = {
         "title": _NICER_NAMES.get(title, title),
         "facts": {
-            "objective": config.objective,
+            "objective": config.objective.preset,
             "epochs": done,
             "widths": model.student.widths,
             "depth": model.depth,
         },
         "notes": notes,
-        "base": {"activation": config.base_activation, "bias": bool(config.base_bias)},
+        "base": {
+            "activation": config.model.base_activation,
+            "bias": config.objective.base_bias,
+        },
         "layers": layers,
         "units": _units(config, H),
         "features": model.n_features,
@@ -213,9 +217,9 @@ def _data(
 def _load_forgivingly(config: Config, data_dir: str | None, notes: list[str], say: Say) -> Dataset:
     """Return the data, without labels and with a note if those are what cannot be read."""
     try:
-        return _load(config, data_dir, config.labels)
+        return _load(config, data_dir, config.data.labels)
     except (DataError, UsageError) as error:
-        if config.labels is None:
+        if config.data.labels is None:
             raise
         dataset = _load(config, data_dir, None)
         notes.append("The labels were not found when this page was made.")
@@ -229,13 +233,14 @@ def _load(config: Config, data_dir: str | None, labels: str | None) -> Dataset:
         moved = Path(data_dir, Path(path).name) if data_dir else Path(path)
         return str(moved) if moved.exists() else path
 
-    named = config.dataset in NAMES
+    data = config.data
+    named = data.dataset in NAMES
     return load(
-        config.dataset if named else place(config.dataset),
-        data_dir=data_dir or config.data_dir,
-        dtype=config.dtype,
+        data.dataset if named else place(data.dataset),
+        data_dir=data_dir or data.data_dir,
+        dtype=config.training.dtype,
         labels=labels and place(labels),
-        missing=config.missing,
+        missing=data.missing,
     )
 
 
@@ -252,18 +257,18 @@ def _samples(
     if dataset is None:
         return None
     split, x, y = held_out(dataset)
-    with threadpool_limits(config.threads):
+    with threadpool_limits(config.execution.threads):
         say(f"encoding {len(x)} samples of the {split} split")
         H = model.encode(x)
         grouping = _clusters(H, config, dataset, notes, say)
         most = min(
             MOST_SAMPLES,
-            config.embedding_samples,
+            config.evaluation.embedding_samples,
             max(FEWEST_SAMPLES, MOST_PIXELS // x.shape[1]),
         )
-        say(f"map of {min(most, len(x))} samples ({NAMES_OF_MAPS[config.embedding]})")
-        method = cast(EmbeddingMethod, config.embedding)
-        rows, points = embed(H, method, most, config.seed)
+        method = config.evaluation.embedding
+        say(f"map of {min(most, len(x))} samples ({NAMES_OF_MAPS[method]})")
+        rows, points = embed(H, method, most, config.training.seed)
     if not points.any():
         notes.append("All samples have the same code, so the map is a single point.")
     blocks["H"], low, top = pack_columns(H[rows])
@@ -279,7 +284,7 @@ def _samples(
         "H": {"low": low, "high": top},
         "points": {"low": left, "high": right},
         # `embed` gives so few samples their principal components in either case.
-        "map": NAMES_OF_MAPS["pca" if len(rows) < 10 else config.embedding],
+        "map": NAMES_OF_MAPS["pca" if len(rows) < 10 else method],
         "classes": [str(name) for name in classes],
         "labels": None if y is None else np.searchsorted(classes, y[rows]).tolist(),
         "clusters": None if grouping is None else grouping.labels[rows].tolist(),
@@ -306,13 +311,12 @@ def _clusters(
 ) -> _Grouping | None:
     """Cluster the codes as the run's pictures show them, or note why not."""
     y = held_out(dataset)[2]
-    method = next((m for m in config.clusterers if m != "kmeans"), config.clusterers[0])
+    how = config.evaluation
+    method = next((m for m in how.clusterers if m != "kmeans"), how.clusterers[0])
     try:
-        k = n_clusters(dataset, config.clusters, config.rank)
-        say(f"looking for {k} clusters ({method}, {config.starts} starts)")
-        result = cluster(
-            H, k, method=cast(Method, method), n_starts=config.starts, seed=config.seed
-        )
+        k = n_clusters(dataset, how.clusters, config.model.rank)
+        say(f"looking for {k} clusters ({method}, {how.starts} starts)")
+        result = cluster(H, k, method=method, n_starts=how.starts, seed=config.training.seed)
     except DataError as error:
         say(f"warning: no clusters in the page: {error}")
         notes.append("The codes could not be clustered, so the map shows no clusters.")
@@ -342,8 +346,9 @@ def _matched_colors(y: npt.NDArray[Any], labels: npt.NDArray[Any], k: int) -> li
 
 def _units(config: Config, H: npt.NDArray[Any] | None) -> dict[str, Any]:
     """Return where each base unit can go, and where it is in real samples."""
-    bounded = config.base_activation in ("sigmoid", "tanh")
-    low, high = -1.0 if config.base_activation == "tanh" else 0.0, 1.0
+    activation = config.model.base_activation
+    bounded = activation in ("sigmoid", "tanh")
+    low, high = -1.0 if activation == "tanh" else 0.0, 1.0
     if H is None:
         return {"low": low, "high": high, "quantiles": None, "dead": None}
     quantiles = np.quantile(H.astype(np.float64), [0.05, 0.5, 0.95], axis=0)  # (3, rank)
@@ -360,5 +365,5 @@ def _image_shape(n_features: int, config: Config, dataset: Dataset | None) -> Se
     """Return height and width of a sample, or None if it is no image."""
     side = math.isqrt(n_features)
     squares = (side, side) if side >= _SMALLEST_SIDE and side * side == n_features else None
-    shape = config.image_shape or (dataset.image_shape if dataset else squares)
+    shape = config.data.image_shape or (dataset.image_shape if dataset else squares)
     return shape if shape is not None and math.prod(shape) == n_features else None

@@ -17,7 +17,7 @@ import numpy as np
 from ddnmf_np.backends.ops import Array
 from ddnmf_np.data.batch import Feed
 from ddnmf_np.data.feed import make_feed
-from ddnmf_np.data.noise import Noise
+from ddnmf_np.data.noise import Corruption
 from ddnmf_np.data.streaming.feed import Part
 from ddnmf_np.data.streaming.rows import Rows, Window
 from ddnmf_np.errors import DataError
@@ -25,7 +25,7 @@ from ddnmf_np.parallel.communicator import LOSSES, Communicator
 
 
 def make_shared_feed(
-    ranks: Communicator, x: Array | Rows, noise: Noise, *, batch_size: int, **options: Any
+    ranks: Communicator, x: Array | Rows, noise: Corruption, *, batch_size: int, **options: Any
 ) -> Feed:
     """Return the feed of this rank's share of every batch.
 
@@ -35,7 +35,7 @@ def make_shared_feed(
         Who shares.
     x : ndarray or Rows
         The same samples on all ranks.
-    noise : Noise
+    noise : Corruption
         Noise of equation 2.
     batch_size : int
         Samples of a batch, those of all ranks included.

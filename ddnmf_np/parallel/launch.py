@@ -11,7 +11,7 @@ from functools import partial
 from typing import Any
 
 from ddnmf_np.backends.ops import Ops
-from ddnmf_np.backends.select import find_cupy, get_ops, load_nccl
+from ddnmf_np.backends.select import find_cupy, load_nccl
 from ddnmf_np.config import Config
 from ddnmf_np.errors import BackendError
 from ddnmf_np.model import Model
@@ -82,13 +82,14 @@ def get_ops_together(config: Config, communicator: Communicator) -> tuple[Ops, C
         If the backend cannot run, or a machine has fewer GPUs than ranks.
     """
     several = communicator.size > 1
-    if several and config.backend != "numpy":
+    backend = config.execution.backend
+    if several and backend != "numpy":
         with suppress(BackendError):  # whether that is one, get_ops says
             take_device(find_cupy(), communicator.local_rank)
-    ops = get_ops(config.backend, fast=config.fast, matmul_precision=config.matmul_precision)
+    ops = config.execution.get_ops()
     if several and (there := communicator.broadcast_object(ops.name)) != ops.name:
         raise BackendError(
-            f"backend {config.backend} is {ops.name} on rank {communicator.rank} and {there} on "
+            f"backend {backend} is {ops.name} on rank {communicator.rank} and {there} on "
             "rank 0; choose one that all machines have with --backend and --fast"
         )
     if several and not ops.on_host:
@@ -97,11 +98,15 @@ def get_ops_together(config: Config, communicator: Communicator) -> tuple[Ops, C
     return ops, communicator
 
 
-def make_trainer(model: Model, x: Any, ranks: Communicator, **options: Any) -> Trainer:
+def make_trainer(
+    config: Config, model: Model, x: Any, ranks: Communicator, **options: Any
+) -> Trainer:
     """Return the trainer of this rank, which does its share of every batch.
 
     Parameters
     ----------
+    config : Config
+        Options of the run.
     model : Model
         Of this rank; rank 0's state is what all start from.
     x : array_like of shape (n, n_features) or Rows
@@ -113,7 +118,7 @@ def make_trainer(model: Model, x: Any, ranks: Communicator, **options: Any) -> T
     """
     if ranks.size > 1:
         options |= {"feed": partial(make_shared_feed, ranks), "step": partial(SharedStep, ranks)}
-    return Trainer(model, x, **options)
+    return config.make_trainer(model, x, **options)
 
 
 def complain(communicator: Communicator, text: str) -> None:

@@ -7,13 +7,12 @@ import hashlib
 import math
 import statistics
 import struct
-from dataclasses import fields
 from pathlib import Path
 
 import jinja2
 
 import ddnmf_np
-from ddnmf_np.config import Config, preset
+from ddnmf_np.config import OPTIONS, by_preset, configure
 from ddnmf_np.report.results import Results, read_results
 from ddnmf_np.runs.folder import RunFolder
 from ddnmf_np.runs.scoring import NAMES_OF_MAPS
@@ -74,12 +73,12 @@ def render(results: Results, *, linked: bool = True) -> str:
     page = environment.get_template("report.html").render(
         results=results,
         get=results.get,
-        name=str(results.get("dataset", "name") or Path(config.dataset).stem),
+        name=str(results.get("dataset", "name") or Path(config.data.dataset).stem),
         scores={str(name): entry for name, entry in scores.items() if isinstance(entry, dict)},
-        config=config,
-        options=fields(config),
-        usual=Config(objective=config.objective).resolved(),
-        by_preset=preset(config.make_objective(), config.make_recipe()),
+        config=config.to_dict(),
+        options=list(OPTIONS.values()),
+        usual=configure(objective=config.objective.preset).to_dict(),
+        by_preset=by_preset(config),
         maps=NAMES_OF_MAPS,
         linked=linked,
         style=style,
@@ -106,7 +105,7 @@ def setting(value: object, name: str) -> str:
         return "not set"
     if isinstance(value, bool):
         return "yes" if value else "no"
-    if isinstance(value, tuple):
+    if isinstance(value, list):
         return " ".join(str(item) for item in value)
     return Path(str(value)).name if name in PLACES else str(value)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from ddnmf_np.config import Config, read_config
+from ddnmf_np.config import Config, configure, read_config
 from ddnmf_np.errors import CheckpointError, DataError, UsageError
 from ddnmf_np.evaluation import figures
 from ddnmf_np.runs.checkpoint import load_checkpoint
@@ -94,9 +94,9 @@ def read_results(folder: RunFolder) -> Results:
 def _read_config(folder: RunFolder, summary: dict[str, Any]) -> Config:
     """Return the options, from the checkpoint where they are nowhere else."""
     if not folder.config.exists():
-        return load_checkpoint(folder.checkpoint).config.resolved()
+        return load_checkpoint(folder.checkpoint).config
     try:
-        return Config(**read_config(folder.config)).resolved()
+        return configure(**read_config(folder.config))
     except UsageError as error:
         environment = summary.get("environment")
         versions = environment.get("versions") if isinstance(environment, dict) else None

@@ -12,7 +12,7 @@ import numpy as np
 
 import ddnmf_np
 from ddnmf_np.backends.ops import Array, Ops
-from ddnmf_np.config import Config, changed_on_resume, check_names
+from ddnmf_np.config import Config, changed_on_resume, configure
 from ddnmf_np.errors import CheckpointError, DataError, UsageError, shown
 from ddnmf_np.model import Model, check_state
 from ddnmf_np.system import json_text
@@ -47,7 +47,7 @@ class Checkpoint:
     @property
     def config(self) -> Config:
         """The options of the run that wrote it."""
-        return Config(**self.meta["config"])
+        return configure(**self.meta["config"])
 
     def restore_model(self, ops: Ops | None = None) -> Model:
         """Return the trained model, ready to encode and decode.
@@ -58,18 +58,21 @@ class Checkpoint:
             If the blocks do not belong to the architecture that the configuration describes.
         """
         # Before anything is allocated: a model takes the memory that its options ask for.
-        self._say_where(check_state, self.meta["n_features"], self.config, self.arrays)
-        model = Model(self.meta["n_features"], self.config, ops)
+        config, n_features = self.config, self.meta["n_features"]
+        self._say_where(check_state, n_features, config.model, config.objective, self.arrays)
+        model = config.make_model(n_features, ops)
         self._load(model, None)
         return model
 
-    def restore(self, trainer: Trainer, data_sha256: str) -> None:
+    def restore(self, trainer: Trainer, config: Config, data_sha256: str) -> None:
         """Put weights, optimizer and position into a trainer of the same run.
 
         Parameters
         ----------
         trainer : Trainer
-            Made with the options and the data of the run.
+            Made with these options and the data of the run.
+        config : Config
+            Options, those of the run except what a resumed run may change.
         data_sha256 : str
             Hash of its training data.
 
@@ -78,11 +81,11 @@ class Checkpoint:
         CheckpointError
             If architecture, options or data are not those of the run.
         """
-        changed = changed_on_resume(self.config, trainer.config)
+        changed = changed_on_resume(self.config, config)
         if changed:
             name = changed[0]
-            old, new = (getattr(c.resolved(), name) for c in (self.config, trainer.config))
-            schedule = trainer.recipe.lr_schedule
+            old, new = self.config[name], config[name]
+            schedule = config.optimizer.lr_schedule
             why = f" (lr_schedule {schedule!r} is drawn over them)" if name == "epochs" else ""
             raise CheckpointError(
                 f"{self.path}: the run has {name} = {old!r}, not {new!r}{why}; leave the option "
@@ -113,13 +116,15 @@ class Checkpoint:
             raise CheckpointError(f"{self.path}: {error}") from error
 
 
-def save_checkpoint(path: Path, trainer: Trainer, data_sha256: str) -> None:
+def save_checkpoint(path: Path, config: Config, trainer: Trainer, data_sha256: str) -> None:
     """Write a checkpoint, whole or not at all.
 
     Parameters
     ----------
     path : Path
         File to write or replace.
+    config : Config
+        Options of the run.
     trainer : Trainer
         Between two steps.
     data_sha256 : str
@@ -136,7 +141,7 @@ def save_checkpoint(path: Path, trainer: Trainer, data_sha256: str) -> None:
     meta = {
         "format": FORMAT,
         "version": ddnmf_np.__version__,
-        "config": trainer.config.to_dict(),
+        "config": config.to_dict(),
         "n_features": model.n_features,
         "n_samples": trainer.x.shape[0],
         "data_sha256": data_sha256,
@@ -196,8 +201,7 @@ def load_checkpoint(path: Source) -> Checkpoint:
 
 def _check_meta(meta: dict[str, Any]) -> None:
     """Raise unless every entry is there and of its kind."""
-    check_names(meta["config"])
-    Config(**meta["config"])
+    configure(**meta["config"])
     kinds = {"n_features": int, "n_samples": int, "t": int, "data_sha256": str, "history": list}
     for name, kind in kinds.items():
         if type(meta[name]) is not kind:

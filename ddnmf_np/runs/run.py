@@ -19,7 +19,6 @@ from ddnmf_np.data.streaming.rows import Rows, fingerprint
 from ddnmf_np.data.streaming.sources import is_stream_path
 from ddnmf_np.errors import INTERRUPTED, DataError, DivergedError, UsageError
 from ddnmf_np.evaluation.clustering import check_methods
-from ddnmf_np.model import Model
 from ddnmf_np.parallel.communicator import STOP, Communicator, SerialCommunicator
 from ddnmf_np.parallel.feed import survey_together
 from ddnmf_np.parallel.launch import get_ops_together, make_trainer, threads_of_rank
@@ -71,45 +70,46 @@ def run(
         looked at before any work is done.
     """
     started = time.perf_counter()
+    epochs = config.training.epochs
     commit()  # kept from now on: the sources may change while this trains
     ops, ranks = get_ops_together(config, communicator or SerialCommunicator())
-    threads = threads_of_rank(config.threads, ranks)
+    threads = threads_of_rank(config.execution.threads, ranks)
     if ranks.rank > 0:
         with threadpool_limits(threads):
             return _help(config, ops, ranks)
     with threadpool_limits(threads), folder.alone():
-        check_methods(config.clusterers)
+        check_methods(config.evaluation.clusterers)
         if not resume:
             folder.check_free(overwrite=overwrite)
         checkpoint = load_checkpoint(folder.checkpoint) if resume else None
         x, dataset = _data(config)
-        dataset = _with_shape(dataset, config.image_shape)
-        scoring.n_clusters(dataset, config.clusters, config.rank)
+        dataset = _with_shape(dataset, config.data.image_shape)
+        scoring.n_clusters(dataset, config.evaluation.clusters, config.model.rank)
         data_sha256 = _look_at(x, ranks)
-        model = Model(x.shape[1], config, ops, _rows(config, ranks))
-        trainer = make_trainer(model, x, ranks, image_shape=dataset.image_shape)
+        model = config.make_model(x.shape[1], ops, _rows(config, ranks))
+        trainer = make_trainer(config, model, x, ranks, image_shape=dataset.image_shape)
         _agree(ranks)  # before anything is written or replaced
         if checkpoint is not None:
-            checkpoint.restore(trainer, data_sha256)
+            checkpoint.restore(trainer, config, data_sha256)
             del checkpoint  # its arrays, three times the parameters
             done = trainer.position
-            if (done.epoch, done.batch) > (config.epochs, 0):
+            if (done.epoch, done.batch) > (epochs, 0):
                 raise UsageError(
-                    f"epochs is {config.epochs}, but the run has done {done.epoch} epochs and "
+                    f"epochs is {epochs}, but the run has done {done.epoch} epochs and "
                     f"{done.batch} steps; give more epochs"
                 )
-            folder.write_config(config.resolved())
-            if done.epoch < config.epochs:
+            folder.write_config(config)
+            if done.epoch < epochs:
                 folder.remove_results()  # they would be those of the shorter run
         else:
-            folder.create(config.resolved(), overwrite=overwrite)
-            save_checkpoint(folder.checkpoint, trainer, data_sha256)
+            folder.create(config, overwrite=overwrite)
+            save_checkpoint(folder.checkpoint, config, trainer, data_sha256)
         folder.write_metrics(trainer.history)
         say(
             f"{dataset.name}: {x.shape[0]} training samples of "
             f"{x.shape[1]} features, from {dataset.source}\n"
-            f"objective {config.objective}, {model.n_parameters():,} parameters, {ops.name} on "
-            f"{ops.device_name()}, output in {folder.path}"
+            f"objective {config.objective.preset}, {model.n_parameters():,} parameters, "
+            f"{ops.name} on {ops.device_name()}, output in {folder.path}"
         )
         if ranks.size > 1:
             each = "as many as OMP_NUM_THREADS or its like says" if threads is None else threads
@@ -118,7 +118,7 @@ def run(
                 f"of BLAS in each: {each}"
             )
         ranks.broadcast_object(None)  # data and folder are in order: `_help` may go on
-        finished = _train(trainer, config.epochs, folder, data_sha256, ranks)
+        finished = _train(trainer, config, folder, data_sha256, ranks)
         if not finished or trainer.stop_requested:  # asked when the last step was done: score later
             write_report(folder)
             position = trainer.position
@@ -128,10 +128,10 @@ def run(
             )
             ranks.rest()
             return INTERRUPTED
-        evaluation = scoring.evaluate(trainer, dataset)
-        summary = summarise(trainer, dataset, evaluation, time.perf_counter() - started)
+        evaluation = scoring.evaluate(trainer, config, dataset)
+        summary = summarise(trainer, config, dataset, evaluation, time.perf_counter() - started)
         folder.write_summary(summary)
-        names = scoring.draw_figures(trainer, dataset, evaluation, folder.figures)
+        names = scoring.draw_figures(trainer, config, dataset, evaluation, folder.figures)
         write_report(folder)
         say(describe(summary))
         say(f"pictures: {', '.join(str(folder.figures / name) for name in names)}")
@@ -143,14 +143,14 @@ def run(
 def _help(config: Config, ops: Ops, ranks: Communicator) -> int:
     """Train as one of the ranks that neither print nor write."""
     x, dataset = _data(config, scored=0)
-    dataset = _with_shape(dataset, config.image_shape)
+    dataset = _with_shape(dataset, config.data.image_shape)
     _look_at(x, ranks)
-    model = Model(x.shape[1], config, ops, _rows(config, ranks))
-    trainer = make_trainer(model, x, ranks, image_shape=dataset.image_shape)
+    model = config.make_model(x.shape[1], ops, _rows(config, ranks))
+    trainer = make_trainer(config, model, x, ranks, image_shape=dataset.image_shape)
     _agree(ranks)
     ranks.broadcast_object(None)
     with stop_on_signal(trainer):
-        finished = trainer.train(config.epochs)
+        finished = trainer.train(config.training.epochs)
         ranks.rest()  # rank 0 saves, scores and draws; a signal that comes late disturbs it not
     return 0 if finished else INTERRUPTED
 
@@ -184,7 +184,7 @@ def _look_at(x: np.ndarray[Any, Any] | Rows, ranks: Communicator) -> str:
 
 def _rows(config: Config, ranks: Communicator) -> int:
     """Return how many samples a rank's activations have memory for: its share of a batch."""
-    return max(-(-config.batch_size // ranks.size), 256)
+    return max(-(-config.training.batch_size // ranks.size), 256)
 
 
 def _data(config: Config, *, scored: int = SCORED) -> tuple[Any, Dataset]:
@@ -192,14 +192,15 @@ def _data(config: Config, *, scored: int = SCORED) -> tuple[Any, Dataset]:
 
     Of what is streamed, ``scored`` samples are in it.
     """
+    data = config.data
     options: dict[str, Any] = {
-        name: getattr(config, name) for name in ("dtype", "labels", "missing")
+        "dtype": config.training.dtype,
+        "labels": data.labels,
+        "missing": data.missing,
     }
-    if config.stream or (config.dataset not in NAMES and is_stream_path(config.dataset)):
-        return load_streamed(
-            config.dataset, window_mib=config.stream_window, scored=scored, **options
-        )
-    dataset = load(config.dataset, data_dir=config.data_dir, **options)
+    if data.stream or (data.dataset not in NAMES and is_stream_path(data.dataset)):
+        return load_streamed(data.dataset, window_mib=data.stream_window, scored=scored, **options)
+    dataset = load(data.dataset, data_dir=data.data_dir, **options)
     return dataset.x_train, dataset
 
 
@@ -218,17 +219,18 @@ def _with_shape(dataset: Dataset, image_shape: tuple[int, ...] | None) -> Datase
 
 
 def _train(
-    trainer: Trainer, epochs: int, folder: RunFolder, data_sha256: str, ranks: Communicator
+    trainer: Trainer, config: Config, folder: RunFolder, data_sha256: str, ranks: Communicator
 ) -> bool:
     """Train, keeping metrics and checkpoint up to date; return whether it came to its end."""
+    epochs = config.training.epochs
     progress = Progress(trainer, epochs)
-    every, saved = trainer.config.checkpoint_every, time.monotonic()
+    every, saved = config.training.checkpoint_every, time.monotonic()
     # Whether several ranks still have the same parameters is known at the end of an epoch only.
     within_epochs = every > 0 and ranks.size == 1
 
     def save() -> None:
         nonlocal saved
-        save_checkpoint(folder.checkpoint, trainer, data_sha256)
+        save_checkpoint(folder.checkpoint, config, trainer, data_sha256)
         saved = time.monotonic()
 
     def is_due() -> bool:
@@ -262,10 +264,13 @@ def _train(
 
 
 def summarise(
-    trainer: Trainer, dataset: Dataset, evaluation: scoring.Evaluation, seconds: float
+    trainer: Trainer,
+    config: Config,
+    dataset: Dataset,
+    evaluation: scoring.Evaluation,
+    seconds: float,
 ) -> dict[str, Any]:
     """Return the content of ``summary.json``."""
-    config = trainer.config
     return {
         "dataset": {
             "name": dataset.name,
@@ -278,9 +283,9 @@ def summarise(
                 else float(np.isnan(dataset.x_train).mean())
             ),
         },
-        "objective": config.objective,
+        "objective": config.objective.preset,
         "epochs": trainer.position.epoch,
-        "seed": config.seed,
+        "seed": config.training.seed,
         "parameters": trainer.model.n_parameters(),
         "losses": trainer.history[-1] if trainer.history else {},
         "evaluation": scoring.summarise(trainer, evaluation),

@@ -4,21 +4,21 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from ddnmf_np.config import Config
 from ddnmf_np.data.datasets import Dataset
 from ddnmf_np.errors import DataError
 from ddnmf_np.evaluation import figures
 from ddnmf_np.evaluation.clustering import (
     ClusteringResult,
-    Method,
     cluster,
     score_clustering,
 )
-from ddnmf_np.evaluation.embedding import EmbeddingMethod, embed
+from ddnmf_np.evaluation.embedding import embed
 from ddnmf_np.evaluation.interpret import (
     code_statistics,
     dead_units,
@@ -89,23 +89,22 @@ class Evaluation:
     clusterings: dict[str, ClusteringResult]
 
 
-def evaluate(trainer: Trainer, dataset: Dataset) -> Evaluation:
+def evaluate(trainer: Trainer, config: Config, dataset: Dataset) -> Evaluation:
     """Encode and cluster the held-out samples of a data set."""
-    model, config, host = trainer.model, trainer.config, trainer.ops.to_host
+    model, host, how = trainer.model, trainer.ops.to_host, config.evaluation
     split, x, y = held_out(dataset)
     H = host(model.encode(x))
-    k = n_clusters(dataset, config.clusters, config.rank)
+    rank = config.model.rank
+    k = n_clusters(dataset, how.clusters, rank)
     return Evaluation(
         split,
         x,
         y,
         H,
-        decode_parts(lambda codes: host(model.decode(codes)), config.rank, config.dtype),
+        decode_parts(lambda codes: host(model.decode(codes)), rank, model.dtype.name),
         {
-            method: cluster(
-                H, k, method=cast(Method, method), n_starts=config.starts, seed=config.seed
-            )
-            for method in config.clusterers
+            method: cluster(H, k, method=method, n_starts=how.starts, seed=config.training.seed)
+            for method in how.clusterers
         },
     )
 
@@ -156,7 +155,7 @@ def _mean_sparsity(parts: Floats) -> float | None:
 
 
 def draw_figures(
-    trainer: Trainer, dataset: Dataset, evaluation: Evaluation, folder: Path
+    trainer: Trainer, config: Config, dataset: Dataset, evaluation: Evaluation, folder: Path
 ) -> list[str]:
     """Draw the pictures of a run, and return the names of the files.
 
@@ -164,14 +163,14 @@ def draw_figures(
     ``effects.png`` (what each does around the median code), ``embedding.png`` and, with labels,
     ``clusters.png`` (the mixture, else the first clusterer, after assignment to the classes).
     """
-    model, config, host = trainer.model, trainer.config, trainer.ops.to_host
+    model, host, how = trainer.model, trainer.ops.to_host, config.evaluation
     y, H = evaluation.y, evaluation.H
     some = evaluation.x[:10]
     noisy = noisy_copy(trainer, some)
     split = f"{dataset.name}, {evaluation.split} split"
     drawn = {
         "losses.png": figures.plot_losses(
-            trainer.history, f"{dataset.name}, objective {config.objective}: losses"
+            trainer.history, f"{dataset.name}, objective {config.objective.preset}: losses"
         ),
         "reconstructions.png": figures.plot_reconstructions(
             some,
@@ -194,20 +193,18 @@ def draw_figures(
             title=f"{split}: effect of each unit, 5th to 95th percentile",
         ),
     }
-    method = next((m for m in config.clusterers if m != "kmeans"), config.clusterers[0])
+    method = next((m for m in how.clusterers if m != "kmeans"), how.clusterers[0])
     found = evaluation.clusterings[method].labels
     if y is not None:
         drawn["clusters.png"] = figures.plot_cluster_matrix(
             assign_clusters(y, found), f"{split}: {method} on H"
         )
-    rows, points = embed(
-        H, cast(EmbeddingMethod, config.embedding), config.embedding_samples, config.seed
-    )
+    rows, points = embed(H, how.embedding, how.embedding_samples, config.training.seed)
     kind, labels = ("cluster", found) if y is None else ("class", y)
     drawn["embedding.png"] = figures.plot_embedding(
         points,
         labels[rows],
-        f"{split}: {NAMES_OF_MAPS[config.embedding]} of H, coloured by {kind}",
+        f"{split}: {NAMES_OF_MAPS[how.embedding]} of H, coloured by {kind}",
         kind,
     )
     for name, figure in drawn.items():
@@ -222,7 +219,7 @@ def noisy_copy(trainer: Trainer, x: Any) -> Any:
     """
     ops, noise = trainer.ops, trainer.noise
     clean = ops.to_device(x, trainer.model.dtype)
-    if trainer.config.missing == "nan":
+    if trainer.model.missing:
         clean = trainer.model.filled(clean)
     out = ops.empty(clean.shape, clean.dtype)
     index = ops.xp.arange(len(clean)) + trainer.x.shape[0]

@@ -288,7 +288,7 @@ def test_the_real_cupy_says_why_not(cupy):
 @pytest.mark.parametrize(
     ("options", "word"),
     [
-        ({"backend": "cuda"}, "numpy, cupy, auto"),
+        ({"backend": "gpu"}, "numpy, cupy, auto"),
         ({"fast": "yes"}, "auto, on, off"),
         ({"matmul_precision": "low"}, "highest, high"),
     ],

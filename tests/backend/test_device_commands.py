@@ -9,13 +9,11 @@ import pytest
 from ddnmf_np import doctor
 from ddnmf_np.backends.cupy_graph import WARM, _refuse
 from ddnmf_np.bench import __main__ as bench
-from ddnmf_np.config import PRESETS, Config
+from ddnmf_np.config import PRESETS, configure
 from ddnmf_np.data.noise import NOISE_KINDS
 from ddnmf_np.data.order import epoch_order
-from ddnmf_np.model import Model
 from ddnmf_np.runs.checkpoint import load_checkpoint
 from ddnmf_np.train import main
-from ddnmf_np.training import Trainer
 
 pytestmark = pytest.mark.gpu
 
@@ -92,13 +90,13 @@ MOTION = {"noise_shift": 1.5, "noise_rotation": 20.0, "image_shape": (3, 4)}
     ids=["plain", "motion", "missing", "projected"],
 )
 def test_a_step_keeps_to_its_budget(emulated, device, objective, kind, options):
-    chosen = Config(
+    chosen = configure(
         widths=(7, 11, 5), rank=3, batch_size=BATCH, objective=objective, noise_kind=kind, **options
     )
     x = samples("missing" in options)
-    trainer = Trainer(Model(FEATURES, chosen, device.ops), x)
+    trainer = chosen.make_trainer(chosen.make_model(FEATURES, device.ops), x)
     trainer.train(WARM + 1)  # from then on, batches of both lengths have their graphs
-    order = epoch_order(SAMPLES, chosen.seed, trainer.position.epoch, xp=device.ops.xp)
+    order = epoch_order(SAMPLES, chosen.training.seed, trainer.position.epoch, xp=device.ops.xp)
     with device.ops.xp.cuda.using_allocator(_refuse), emulated.counting() as counted:
         for rows in trainer.batches:
             trainer.step(order[rows])
@@ -109,8 +107,8 @@ def test_a_step_keeps_to_its_budget(emulated, device, objective, kind, options):
 
 
 def test_an_epoch_waits_for_its_losses_alone(emulated, device):
-    chosen = Config(widths=(7, 11, 5), rank=3, batch_size=BATCH)
-    trainer = Trainer(Model(FEATURES, chosen, device.ops), samples())
+    chosen = configure(widths=(7, 11, 5), rank=3, batch_size=BATCH)
+    trainer = chosen.make_trainer(chosen.make_model(FEATURES, device.ops), samples())
     trainer.train(WARM + 1)
     counts = []
     for more in (1, 3):

@@ -15,15 +15,14 @@ from ddnmf_np.backends import ops_cupy
 from ddnmf_np.backends import select as backend
 from ddnmf_np.backends.ops import DirectGradient, Motion, Ops
 from ddnmf_np.backends.ops_cupy import CupyOps
-from ddnmf_np.config import Config
+from ddnmf_np.config import configure
 from ddnmf_np.data.affine import Affine
-from ddnmf_np.data.noise import NOISE_KINDS, Noise
+from ddnmf_np.data.noise import NOISE_KINDS, Corruption, Noise
 from ddnmf_np.data.order import epoch_order
 from ddnmf_np.data.streaming.rows import Rows
 from ddnmf_np.data.streaming.sources import stream
 from ddnmf_np.engine.gradcheck import gradcheck
 from ddnmf_np.estimator import DDNMF
-from ddnmf_np.model import Model
 from ddnmf_np.runs.checkpoint import load_checkpoint, save_checkpoint
 from ddnmf_np.train import main
 from ddnmf_np.training import Trainer
@@ -44,7 +43,7 @@ FEATURES, SAMPLES, BATCH = 13, 43, 16  # the last batch of an epoch is short: 11
 
 def config(**options):
     small = {"widths": (7, 11, 5), "rank": 3, "batch_size": BATCH, "dtype": "float64"}
-    return Config(**(small | options))
+    return configure(**(small | options))
 
 
 def data(dtype="float64", n=SAMPLES):
@@ -127,7 +126,7 @@ def test_no_kernel_escapes_the_comparison(device, emulated):
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_warm_up_compiles_and_changes_nothing(device, dtype):
-    model = Model(FEATURES, config(dtype=dtype), device.ops)
+    model = config(dtype=dtype).make_model(FEATURES, device.ops)
     before = {name: block.copy() for name, block in model.state().items()}
     device.ops.warm_up(dtype)
     for name, block in model.state().items():
@@ -175,7 +174,7 @@ def test_noise_is_the_same(device, kind, dtype, redraw):
     x, index = data(dtype), np.random.default_rng(1).permutation(10 * SAMPLES)[:SAMPLES]
     noisy = []
     for ops in (Ops(), device.ops):
-        noise = Noise(kind, 0.3, seed=2**63 - 1, redraw=redraw, high=2.0, ops=ops)
+        noise = Corruption(Noise(kind, 0.3, redraw=redraw), seed=2**63 - 1, high=2.0, ops=ops)
         out = ops.empty(x.shape, dtype)
         for rows in (slice(0, 7), slice(7, SAMPLES)):  # the scratch memory grows
             there = ops.to_device(index[rows])
@@ -283,7 +282,7 @@ def test_order_of_an_epoch_is_the_same(device):
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_initial_weights_are_the_same_bits(device, dtype):
-    plain, there = (Model(FEATURES, config(dtype=dtype), ops) for ops in (Ops(), device.ops))
+    plain, there = (config(dtype=dtype).make_model(FEATURES, ops) for ops in (Ops(), device.ops))
     for (name, expected), (_, actual) in zip(blocks(plain), blocks(there), strict=True):
         assert_same_bits(actual, expected, name)
 
@@ -308,12 +307,12 @@ def test_initial_weights_are_the_same_bits(device, dtype):
 )
 def test_twenty_steps_are_the_same(device, options, optimizer, dtype):
     chosen = config(optimizer=optimizer, dtype=dtype, **options)
-    plain, there = (Trainer(Model(FEATURES, chosen, ops), data(dtype))
+    plain, there = (chosen.make_trainer(chosen.make_model(FEATURES, ops), data(dtype))
                     for ops in (Ops(), device.ops))  # fmt: skip
     tolerance = TRAJECTORY[dtype]
     steps = 0
     while steps < STEPS:
-        order = epoch_order(SAMPLES, chosen.seed, plain.position.epoch)
+        order = epoch_order(SAMPLES, chosen.training.seed, plain.position.epoch)
         for rows in plain.batches:  # the last one is short
             plain.step(order[rows])
             there.step(there.ops.to_device(order[rows]))
@@ -335,7 +334,7 @@ def test_ten_steps_beside_another_implementation(device, objective, optimizer):
     prefix = f"hyper/{optimizer}/"
     hyper = {k.removeprefix(prefix): float(golden[k]) for k in golden if k.startswith(prefix)}
     chosen = config(widths=(13, 11, 7), objective=objective, optimizer=optimizer, **hyper)
-    model = Model(golden["x"].shape[1], chosen, device.ops, rows=5)
+    model = chosen.make_model(golden["x"].shape[1], device.ops, rows=5)
     arenas = {net: network.arena for net, network in model.nets.items()}
     for net, arena in arenas.items():
         for name in arena.shapes:
@@ -352,7 +351,7 @@ def test_ten_steps_beside_another_implementation(device, objective, optimizer):
 
 def test_encoding_and_decoding_are_the_same(device):
     chosen, x = config(), data(n=600)  # more than the buffers hold at once
-    plain, there = (Model(FEATURES, chosen, ops) for ops in (Ops(), device.ops))
+    plain, there = (chosen.make_model(FEATURES, ops) for ops in (Ops(), device.ops))
     for use in ("encode", "denoise", "supervise"):
         a, e = getattr(there, use)(x), getattr(plain, use)(x)
         assert_close(device.ops.to_host(a), e, TRAJECTORY["float64"], use)
@@ -363,14 +362,14 @@ def test_encoding_and_decoding_are_the_same(device):
 
 @pytest.mark.parametrize("objective", ["paper", "demo"])
 def test_gradients_are_right_on_the_device(device, objective):
-    model = Model(FEATURES, config(objective=objective), device.ops)
+    model = config(objective=objective).make_model(FEATURES, device.ops)
     for target in (model, model.student, model.student.layers[0]):
         report = gradcheck(target, verbose=False)
         assert report.ok, str(report)
 
 
 def test_what_is_not_finite_is_found_on_the_device(device):
-    model = Model(FEATURES, config(), device.ops)
+    model = config().make_model(FEATURES, device.ops)
     x = device.ops.to_device(data(n=BATCH))
     model.step(x, x)
     assert model.first_nonfinite(x, x) is None
@@ -383,9 +382,9 @@ def test_what_is_not_finite_is_found_on_the_device(device):
 def test_a_step_reads_nothing_back(device, kind):
     chosen = config(noise_kind=kind, nonnegative="both", noise_redraw=True, noise_zoom=0.1,
                     image_shape=(1, FEATURES), lr_schedule="cosine")  # fmt: skip
-    trainer = Trainer(Model(FEATURES, chosen, device.ops), data())
+    trainer = chosen.make_trainer(chosen.make_model(FEATURES, device.ops), data())
     trainer.train(1)  # warm
-    order = epoch_order(SAMPLES, chosen.seed, 1, xp=device.ops.xp)
+    order = epoch_order(SAMPLES, chosen.training.seed, 1, xp=device.ops.xp)
     with device.crossings() as counted:
         for rows in trainer.batches:
             trainer.step(order[rows])
@@ -393,7 +392,7 @@ def test_a_step_reads_nothing_back(device, kind):
 
 
 def test_an_epoch_reads_back_the_losses_and_whether_all_is_finite(device):
-    trainer = Trainer(Model(FEATURES, config(), device.ops), data())
+    trainer = Trainer(config().make_model(FEATURES, device.ops), data())
     trainer.train(1)
     for epochs in (2, 3):
         with device.crossings() as counted:
@@ -408,15 +407,15 @@ def test_an_epoch_reads_back_the_losses_and_whether_all_is_finite(device):
 )
 def test_a_run_moves_between_the_backends(device, tmp_path, options):
     x, chosen = data(), config(noise_kind="salt-and-pepper", **options)
-    plain = Trainer(Model(FEATURES, chosen), x)
+    plain = chosen.make_trainer(chosen.make_model(FEATURES), x)
     plain.train(2)
-    save_checkpoint(tmp_path / "plain.npz", plain, "hash")
-    there = Trainer(Model(FEATURES, chosen, device.ops), x)
-    load_checkpoint(tmp_path / "plain.npz").restore(there, "hash")
+    save_checkpoint(tmp_path / "plain.npz", chosen, plain, "hash")
+    there = chosen.make_trainer(chosen.make_model(FEATURES, device.ops), x)
+    load_checkpoint(tmp_path / "plain.npz").restore(there, chosen, "hash")
     there.train(4)
-    save_checkpoint(tmp_path / "there.npz", there, "hash")
-    back = Trainer(Model(FEATURES, chosen), x)
-    load_checkpoint(tmp_path / "there.npz").restore(back, "hash")
+    save_checkpoint(tmp_path / "there.npz", chosen, there, "hash")
+    back = chosen.make_trainer(chosen.make_model(FEATURES), x)
+    load_checkpoint(tmp_path / "there.npz").restore(back, chosen, "hash")
     plain.train(4)
     for name, expected in plain.model.state().items():
         assert_same_bits(back.model.state()[name], there.model.state()[name], name)
@@ -451,7 +450,7 @@ def test_high_precision_is_close_to_highest(device, dtype):
 def test_gradients_are_exact_whatever_the_precision(device):
     """The check copies the model to float64, which no setting rounds."""
     ops = backend.get_ops("cupy", matmul_precision="high")
-    report = gradcheck(Model(FEATURES, config(dtype="float32"), ops), verbose=False)
+    report = gradcheck(config(dtype="float32").make_model(FEATURES, ops), verbose=False)
     assert report.ok, str(report)
 
 
@@ -499,15 +498,15 @@ def test_a_whole_run_on_the_device(device, tmp_path):
 def test_streamed_samples_train_on_the_device_as_held_ones(device):
     """In small windows too, of which each crosses to the device once."""
     x = data()
-    held = Trainer(Model(FEATURES, config(), device.ops), x)
+    held = Trainer(config().make_model(FEATURES, device.ops), x)
     rows = [Rows(stream(x), x.dtype) for _ in range(2)]
     rows[1].block_rows, rows[1].window_blocks = 5, 2  # before the survey, which is of blocks
-    streamed = [Trainer(Model(FEATURES, config(), device.ops), one) for one in rows]
+    streamed = [Trainer(config().make_model(FEATURES, device.ops), one) for one in rows]
     for trainer in (held, *streamed):
         trainer.train(1)
     one, two = (trainer.model.state() for trainer in (held, streamed[0]))
     assert all(one[name].tobytes() == two[name].tobytes() for name in one)
-    host = Trainer(Model(FEATURES, config()), streamed[1].x)
+    host = Trainer(config().make_model(FEATURES), streamed[1].x)
     host.train(1)
     found = streamed[1].model.state()
     for name, block in host.model.state().items():

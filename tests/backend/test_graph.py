@@ -18,7 +18,7 @@ import ddnmf_np.model as model_module
 from ddnmf_np.backends import cupy_graph
 from ddnmf_np.backends.cupy_graph import ATTEMPTS, MOST, STREAMS, WARM
 from ddnmf_np.backends.select import why_no_graphs
-from ddnmf_np.config import Config
+from ddnmf_np.config import configure
 from ddnmf_np.errors import DivergedError
 from ddnmf_np.experiments.autoencoder import Autoencoder
 from ddnmf_np.model import Model
@@ -32,7 +32,7 @@ FEATURES, SAMPLES, BATCH = 13, 43, 16  # the last batch of an epoch is short: 11
 
 def config(**options):
     small = {"widths": (7, 11, 5), "rank": 3, "batch_size": BATCH, "dtype": "float32"}
-    return Config(**(small | options))
+    return configure(**(small | options))
 
 
 def data(n=SAMPLES):
@@ -40,7 +40,7 @@ def data(n=SAMPLES):
 
 
 def trained(ops, epochs=6, **options):
-    trainer = Trainer(Model(FEATURES, config(**options), ops), data())
+    trainer = Trainer(config(**options).make_model(FEATURES, ops), data())
     trainer.train(epochs)
     return trainer
 
@@ -106,7 +106,7 @@ def test_a_run_goes_on_where_it_stopped(device):
     """Recorded again by another model, from the state of the first."""
     whole, first = trained(device.ops, 6), trained(device.ops, 3)
     state = {name: block.copy() for name, block in first.model.state().items()}
-    second = Trainer(Model(FEATURES, config(), device.ops), data())
+    second = Trainer(config().make_model(FEATURES, device.ops), data())
     second.model.load_state(state, first.model.optimizer.t)
     second.position, second.history = first.position, first.history
     second.train(6)
@@ -131,7 +131,9 @@ def continued(trainer):
 
 def test_values_of_the_host_are_not_frozen(device):
     """The learning rate and the step's number act at every step, recorded or not."""
-    trainer, plain = (Trainer(Model(FEATURES, config(), ops), data()) for ops in (device.ops, None))
+    trainer, plain = (
+        Trainer(config().make_model(FEATURES, ops), data()) for ops in (device.ops, None)
+    )
     for epoch in range(1, 7):
         for t in (trainer, plain):
             t.model.optimizer.lr = 0.01 / epoch
@@ -143,7 +145,7 @@ def test_values_of_the_host_are_not_frozen(device):
 
 
 def test_arrays_that_come_and_go_are_not_recorded(device):
-    model = Model(FEATURES, config(), device.ops)
+    model = config().make_model(FEATURES, device.ops)
     kept = [device.ops.to_device(data()[:BATCH]) for _ in range(3 * MOST)]
     for x in kept * 2:
         model.step(x, x)
@@ -160,7 +162,7 @@ def test_arrays_that_come_and_go_are_not_recorded(device):
 
 def faulty(ops, fault, epochs=WARM + 3):
     """Return a trained model's state whose work does something that cannot be recorded."""
-    trainer = Trainer(Model(FEATURES, config(), ops), data())
+    trainer = Trainer(config().make_model(FEATURES, ops), data())
     iterate = trainer._step.work
 
     def work(index):
@@ -323,7 +325,7 @@ def test_an_error_leaves_the_streams_joined(device, where):
 
 def test_an_error_while_recording_is_the_one_that_is_logged(emulated, device, caplog):
     """A wait ends the recording; that the joins fail then is not the reason."""
-    trainer = Trainer(Model(FEATURES, config(), device.ops), data())
+    trainer = Trainer(config().make_model(FEATURES, device.ops), data())
     iterate = trainer._step.work
 
     def work(index):
@@ -345,7 +347,7 @@ def test_an_error_while_recording_is_the_one_that_is_logged(emulated, device, ca
 def test_scratch_of_the_noise_outlives_a_larger_batch(device):
     """A recorded step writes where it wrote, also after a larger batch has taken more room."""
     options = {"noise_shift": 1.5, "image_shape": (FEATURES, 1)}
-    trainer = Trainer(Model(FEATURES, config(**options), device.ops), data())
+    trainer = Trainer(config(**options).make_model(FEATURES, device.ops), data())
     trainer.train(WARM + 1)
     noisy_copy(trainer, data(200))
     arrays = [device.ops.zeros((BATCH, FEATURES), "float32") for _ in range(20)]

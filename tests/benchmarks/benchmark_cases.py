@@ -3,14 +3,14 @@
 from ddnmf_np.bench.contestants import FLOORS
 from ddnmf_np.bench.problem import Case
 from ddnmf_np.bench.reference import make_problem, reference_losses
-from ddnmf_np.config import Config
+from ddnmf_np.config import configure
 
 ODD = Case("odd", 13, (11, 7), 3, 5)
 """All widths different, so that no transposed product can pass by accident."""
 
 
 def odd_problem(objective="paper"):
-    return make_problem(ODD, Config(objective=objective))
+    return make_problem(ODD, configure(objective=objective))
 
 
 def reply(losses=None, seconds=0.01, **changes):

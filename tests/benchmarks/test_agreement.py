@@ -12,6 +12,7 @@ from ddnmf_np.bench.peer import Settings
 from ddnmf_np.bench.problem import Problem
 from ddnmf_np.bench.reference import BenchmarkError, check_agreement, reference_losses
 from ddnmf_np.bench.worker import first_losses
+from ddnmf_np.config import configure
 
 OBJECTIVES = pytest.mark.parametrize("objective", ["paper", "demo"])
 
@@ -31,14 +32,14 @@ def faulty(problem, fault):
     config = problem.config
     options = {
         "gradients of the other objective": {
-            "apposition_to_supervisor": not config.make_objective().apposition_to_supervisor
+            "apposition_to_supervisor": not config.objective.apposition_to_supervisor
         },
-        "half the learning rate": {"lr": config.lr / 2},
+        "half the learning rate": {"lr": config.optimizer.lr / 2},
         "other moments": {"adam_b1": 0.5},
         "no training": {"lr": 1e-12},
     }
     peer = EnginePeer(
-        replace(problem, config=replace(config, **options.get(fault, {}))), Settings(mode="plain")
+        replace(problem, config=configure(config, **options.get(fault, {}))), Settings(mode="plain")
     )
     if fault == "noisy target":
         peer.clean = peer.noisy

@@ -13,7 +13,7 @@ from ddnmf_np.bench.measure import Plan, compare, environment, failures
 from ddnmf_np.bench.peer import Settings
 from ddnmf_np.bench.reference import BenchmarkError, check_training, make_problem
 from ddnmf_np.bench.worker import Request
-from ddnmf_np.config import Config
+from ddnmf_np.config import configure
 
 
 def quiet(text):
@@ -54,7 +54,7 @@ def test_only_on_a_cpu_is_a_worker_kept_on_some_processors(monkeypatch, device, 
 
 @pytest.mark.parametrize(("mode", "share"), [("serial", 2), ("two-threads", 1)])
 def test_the_floor_has_the_threads_of_its_mode(mode, share):
-    problem = make_problem(ODD, Config())
+    problem = make_problem(ODD, configure())
     before = [pool["num_threads"] for pool in threadpool_info()]
     floor = ProductsFloor(problem, Settings(threads=2, mode=mode))
     found = {p["num_threads"] for p in threadpool_info() if p["user_api"] == "blas"}
@@ -65,7 +65,7 @@ def test_the_floor_has_the_threads_of_its_mode(mode, share):
 
 
 def test_the_floor_computes_the_engine_s_products():
-    problem = make_problem(ODD, Config())
+    problem = make_problem(ODD, configure())
     flop = 0
 
     floor = ProductsFloor(problem, Settings(threads=1, mode="serial"))

@@ -12,7 +12,7 @@ from ddnmf_np.data import affine
 from ddnmf_np.data import noise as noise_module
 from ddnmf_np.data import order as batches
 from ddnmf_np.data.keys import stream_key
-from ddnmf_np.data.noise import NOISE_KINDS, Noise
+from ddnmf_np.data.noise import NOISE_KINDS, Corruption, Noise
 from ddnmf_np.errors import UsageError
 
 STREAMS = (noise_module._NOISE_STREAM, affine._STREAM, batches._ORDER_STREAM)
@@ -24,11 +24,11 @@ def arithmetic(ops, monkeypatch):
     monkeypatch.setattr(noise_module, "Ops", lambda: ops)
 
 
-def noisy(x, kind, rate=0.3, *, index=None, epoch=0, seed=1, **options):
+def noisy(x, kind, rate=0.3, *, index=None, epoch=0, seed=1, high=1.0, **options):
     """Return the noisy copy, written over a buffer full of NaN."""
     index = np.arange(len(x)) if index is None else index
     out = np.full_like(x, np.nan)
-    Noise(kind, rate, seed=seed, **options).apply(x, index, epoch, out)
+    Corruption(Noise(kind, rate, **options), seed=seed, high=high).apply(x, index, epoch, out)
     return out
 
 
@@ -179,7 +179,7 @@ def test_batches_and_order_do_not_matter(kind, n_features, dtype):
     whole = noisy(x, kind)
     assert whole.dtype == dtype
 
-    noise = Noise(kind, 0.3, seed=1)
+    noise = Corruption(Noise(kind, 0.3), seed=1)
     order = np.random.default_rng(5).permutation(60)
     out = np.full_like(x, np.nan)
     for start, stop in ((0, 7), (7, 8), (8, 40), (40, 60)):  # the scratch grows, shrinks, grows
@@ -228,7 +228,7 @@ def test_float32_and_float64_draw_the_same_entries(kind):
 
 
 def test_width_may_change_between_calls():
-    noise = Noise("masking", 0.3, seed=1)
+    noise = Corruption(Noise("masking", 0.3), seed=1)
     for n_features in (13, 5, 7, 40):
         x = clean(n_features=n_features)
         out = np.full_like(x, np.nan)
@@ -247,7 +247,7 @@ def test_inputs_are_left_alone(kind):
 def test_strided_output(kind):
     x = clean()
     wide = np.full((120, 13), np.nan, np.float32)
-    Noise(kind, 0.3, seed=1).apply(x, np.arange(60), 0, wide[::2])
+    Corruption(Noise(kind, 0.3), seed=1).apply(x, np.arange(60), 0, wide[::2])
     np.testing.assert_array_equal(wide[::2], noisy(x, kind))
     assert np.isnan(wide[1::2]).all()
 
@@ -259,7 +259,7 @@ def test_strided_output(kind):
 def test_warm_call_allocates_nothing_of_the_batch_size(kind):
     x, index = clean(128, 784), np.arange(128)
     out = np.empty_like(x)
-    noise = Noise(kind, 0.1, seed=1, redraw=True)
+    noise = Corruption(Noise(kind, 0.1, redraw=True), seed=1)
     noise.apply(x, index, 0, out)
     tracemalloc.start()
     try:
@@ -273,25 +273,25 @@ def test_warm_call_allocates_nothing_of_the_batch_size(kind):
 
 @pytest.mark.parametrize("rate", [-0.1, 1.0, 1.5, float("nan")])
 def test_rate_out_of_range_is_refused(rate):
-    with pytest.raises(UsageError, match=rf"rate {rate} is out of range; .* \[0, 1\)"):
-        Noise("masking", rate, seed=0)
+    with pytest.raises(UsageError, match=rf"rate is {rate}; expected a number in \[0, 1\)"):
+        Corruption(Noise("masking", rate), seed=0)
 
 
 @pytest.mark.parametrize("seed", [-1, 2**64])
 def test_seed_out_of_range_is_refused(seed):
     with pytest.raises(UsageError, match=rf"seed={seed} is out of range"):
-        Noise("masking", 0.1, seed=seed)
-    Noise("masking", 0.1, seed=np.uint64(2**64 - 1))
+        Corruption(Noise("masking", 0.1), seed=seed)
+    Corruption(Noise("masking", 0.1), seed=np.uint64(2**64 - 1))
 
 
 def test_unknown_kind_is_refused_with_the_choices():
-    with pytest.raises(UsageError, match="'pink' is unknown; choose from masking, gaussian, salt"):
-        Noise("pink", 0.1, seed=0)
+    with pytest.raises(UsageError, match="kind is 'pink'; choose one of masking, gaussian, salt"):
+        Corruption(Noise("pink", 0.1), seed=0)
 
 
 def test_arrays_that_do_not_belong_together_are_refused():
     x, index = clean(), np.arange(60)
-    noise = Noise("masking", 0.1, seed=0)
+    noise = Corruption(Noise("masking", 0.1), seed=0)
     for bad_index, bad_out in (
         (index[:59], np.empty_like(x)),
         (index, np.empty((60, 12), np.float32)),

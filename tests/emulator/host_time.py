@@ -11,8 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from ddnmf_np.backends.select import get_ops
-from ddnmf_np.config import PRESETS, Config
-from ddnmf_np.model import Model
+from ddnmf_np.config import PRESETS, configure
 from ddnmf_np.training import Trainer
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "backend"))
@@ -23,7 +22,7 @@ STEPS, BLOCKS = 50, 20
 ops, x = get_ops("cupy"), np.random.default_rng(0).random((1280, 784), "float32")
 with Emulated().dry():
     for objective in PRESETS:
-        trainer = Trainer(Model(784, Config(objective=objective), ops), x, high=1.0)
+        trainer = Trainer(configure(objective=objective).make_model(784, ops), x, high=1.0)
         batch = ops.xp.arange(128)
         microseconds = []
         for _ in range(BLOCKS):  # the first ones record the step

@@ -8,9 +8,8 @@ would not show, and a dead layer would leave the next one exactly on the kinks o
 import numpy as np
 from literal_cases import literal_nets, literal_objective
 
-from ddnmf_np.config import Config
+from ddnmf_np.config import configure
 from ddnmf_np.engine import literal
-from ddnmf_np.model import Model
 
 FEATURES, WIDTHS, RANK = 13, (7, 11, 5), 3
 DEPTH = 2 * len(WIDTHS)
@@ -38,12 +37,12 @@ PAPER_SHAPE = {"widths": (500, 500, 2000), "rank": 10}
 
 def small_config(**options):
     """Return the options of a small model, in float64."""
-    return Config(**({"widths": WIDTHS, "rank": RANK, "dtype": "float64"} | options))
+    return configure(**({"widths": WIDTHS, "rank": RANK, "dtype": "float64"} | options))
 
 
 def small_model(ops=None, rows=ROWS, seed=0, **options):
     """Return a small model with biases drawn at random."""
-    model = Model(FEATURES, small_config(seed=seed, **options), ops, rows)
+    model = small_config(seed=seed, **options).make_model(FEATURES, ops, rows)
     draw_biases(model, seed)
     return model
 

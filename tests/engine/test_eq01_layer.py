@@ -11,7 +11,6 @@ from ddnmf_np.engine import literal
 from ddnmf_np.engine.layers import Dense, glorot
 from ddnmf_np.engine.network import Network
 from ddnmf_np.errors import DataError, UsageError
-from ddnmf_np.model import Model
 
 pytestmark = pytest.mark.equation(1)
 
@@ -241,7 +240,7 @@ class TestGlorot:
             assert_same_bits(layer.W, rng.uniform(-a, a, (layer.fan_out, layer.fan_in)))
 
     def test_each_network_of_a_model_has_a_stream(self):
-        model = Model(13, small_config(seed=5))
+        model = small_config(seed=5).make_model(13)
         for stream, net in enumerate(NETS):
             arena, network = model.nets[net].arena, model.nets[net].copy(rows=1, dtype="float64")
             network.arena.params.fill(np.nan)

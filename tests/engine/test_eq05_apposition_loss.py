@@ -6,11 +6,10 @@ from engine_cases import DEPTH, PAPER, batch, pairs, partial_derivatives, small_
 from literal_cases import literal_losses, literal_objective
 from tolerances import DIFFERENCE64, ORACLE32, ORACLE64, assert_close
 
-from ddnmf_np.config import Config
+from ddnmf_np.config import configure
 from ddnmf_np.engine import literal
 from ddnmf_np.engine.losses import Objective, Signal, appositive
 from ddnmf_np.errors import UsageError
-from ddnmf_np.model import Model
 
 pytestmark = pytest.mark.equation(5)
 
@@ -38,7 +37,7 @@ class TestAppositive:
 
     @pytest.mark.parametrize("widths", [(2,), (5, 3), (7, 11, 5), (6, 5, 4, 3)])
     def test_partners_are_equally_wide(self, widths):
-        model = Model(13, Config(widths=widths, rank=2), rows=1)
+        model = configure(widths=widths, rank=2).make_model(13, rows=1)
         for layer in range(1, model.depth + 1):
             partner = appositive(layer, model.depth)
             assert model.supervisor.widths[layer] == model.student.widths[partner]
@@ -77,7 +76,9 @@ def test_value(ops, reduction, dtype, tolerance, n):
 
 def test_worked_by_hand():
     """Two layers: the codes differ by (1, -2), the outputs by 0.5 in each of 3 features."""
-    model = Model(3, Config(widths=(2,), rank=1, dtype="float64", activation="identity"), rows=1)
+    model = configure(widths=(2,), rank=1, dtype="float64", activation="identity").make_model(
+        3, rows=1
+    )
     model.supervisor.arena.params.fill(0.0)
     model.student.arena.params.fill(0.0)
     model.student.layers[0].b[...] = [1.0, -2.0]

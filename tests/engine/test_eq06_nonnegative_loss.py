@@ -6,9 +6,8 @@ from engine_cases import DEPTH, PAPER, batch, partial_derivatives, small_model
 from literal_cases import literal_losses, literal_objective
 from tolerances import DIFFERENCE64, ORACLE32, ORACLE64, assert_close
 
-from ddnmf_np.config import Config
+from ddnmf_np.config import configure
 from ddnmf_np.engine.losses import Objective, Signal
-from ddnmf_np.model import Model
 
 pytestmark = pytest.mark.equation(6)
 
@@ -31,8 +30,8 @@ def test_value(ops, reduction, dtype, tolerance, n):
 @pytest.mark.parametrize(("reduction", "expected"), [("sum", 9.25), ("mean", 4.625)])
 def test_worked_by_hand(reduction, expected):
     """Code (2, 3), H = 1/2, recovery (1/2 * 3, -1/2 -> 0): differences 1/2 and 3."""
-    config = Config(widths=(2,), rank=1, dtype="float64", reduction=reduction)
-    model = Model(3, config, rows=1)
+    config = configure(widths=(2,), rank=1, dtype="float64", reduction=reduction)
+    model = config.make_model(3, rows=1)
     model.student.arena.params.fill(0.0)
     model.student.layers[0].b[...] = [2.0, 3.0]
     model.student.arena.param("W_rec")[...] = [[3.0], [-1.0]]

@@ -100,9 +100,9 @@ def test_terms_that_move_a_network_in_the_demo():
 
 
 def test_presets():
-    assert PRESETS["paper"] == Objective(1.0, 1.0, 1.0, "sum", 0.0, False, False)
-    assert PRESETS["demo"] == Objective(1.0, 0.01, 1.0, "mean", 1.0, True, True)
-    assert PRESETS["stable"] == Objective(1.0, 0.01, 0.1, "mean", 1.0, True, True)
+    assert PRESETS["paper"] == Objective("paper", 1.0, 1.0, 1.0, "sum", 0.0, False, False)
+    assert PRESETS["demo"] == Objective("demo", 1.0, 0.01, 1.0, "mean", 1.0, True, True)
+    assert PRESETS["stable"] == Objective("stable", 1.0, 0.01, 0.1, "mean", 1.0, True, True)
     assert small_model(objective="paper").objective == PRESETS["paper"]
     assert small_model(objective="demo").objective == PRESETS["demo"]
 
@@ -135,5 +135,5 @@ def test_weights_must_be_finite_and_not_negative(name, value):
 
 
 def test_reduction_must_be_known():
-    with pytest.raises(UsageError, match="reduction is 'max'; choose 'sum' or 'mean'"):
+    with pytest.raises(UsageError, match="reduction is 'max'; "):
         Objective(reduction="max")

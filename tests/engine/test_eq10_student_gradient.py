@@ -20,8 +20,6 @@ from engine_cases import (
 from literal_cases import TensorLayer, literal_nets, literal_objective
 from tolerances import DIFFERENCE64, ORACLE32, ORACLE64, assert_close, assert_same_bits
 
-from ddnmf_np.model import Model
-
 pytestmark = pytest.mark.equation(10)
 
 OBJECTIVES = {
@@ -90,7 +88,7 @@ def test_every_partial_derivative(options):
 @pytest.mark.parametrize("widths", [(5,), (7, 5), (7, 11, 5), (7, 11, 6, 5)], ids=len)
 def test_table_of_direct_gradients(options, widths):
     """``Grad[h~(l)]`` of the paper's table, case by case, layer by layer, at four depths."""
-    model = Model(13, small_config(widths=widths, **options), rows=5)
+    model = small_config(widths=widths, **options).make_model(13, rows=5)
     x, x_noisy = batch(5)
     model.forward(x, x_noisy)
     direct = model.loss.direct_gradients("student", x)

@@ -9,8 +9,7 @@ import numpy as np
 import pytest
 from tolerances import GOLDEN32, GOLDEN64, assert_close
 
-from ddnmf_np.config import Config
-from ddnmf_np.model import Model
+from ddnmf_np.config import configure
 
 PATH = Path(__file__).parents[1] / "golden" / "golden.npz"
 OPTIMIZERS = ("gd", "momentum", "adam")
@@ -31,11 +30,11 @@ def part(golden, prefix):
 def start(golden, ops, objective, optimizer, dtype):
     """Return a model with the recorded parameters."""
     hyper = {name: float(value) for name, value in part(golden, f"hyper/{optimizer}/").items()}
-    config = Config(
+    config = configure(
         widths=(13, 11, 7), rank=3, objective=objective, optimizer=optimizer, dtype=dtype,
         batch_size=5, **hyper,
     )  # fmt: skip
-    model = Model(17, config, ops, rows=5)
+    model = config.make_model(17, ops, rows=5)
     initial = part(golden, f"{objective}/init/")
     assert set(initial) == {
         f"{net}/{b}" for net in model.nets for b in model.nets[net].arena.shapes

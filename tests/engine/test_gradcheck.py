@@ -18,7 +18,7 @@ from engine_cases import (
 from tolerances import GRADCHECK64, assert_same_bits
 
 from ddnmf_np.backends.ops import ACTIVATIONS, DirectGradient, Ops
-from ddnmf_np.config import Config
+from ddnmf_np.config import configure
 from ddnmf_np.engine.gradcheck import (
     STEPS,
     TOLERANCE,
@@ -79,7 +79,7 @@ def mixed_network(ops=None, dtype="float64", seed=0):
 @pytest.mark.parametrize("options", OBJECTIVES.values(), ids=OBJECTIVES)
 def test_a_right_model_passes_on_every_seed(ops, options):
     for seed in range(40):
-        model = Model(13, small_config(widths=(29, 23, 17), rank=7, seed=seed, **options), ops)
+        model = small_config(widths=(29, 23, 17), rank=7, seed=seed, **options).make_model(13, ops)
         report = check(model, seed=seed)
         assert report.ok, f"seed {seed}\n{report}"
         assert report.worst <= TOLERANCE
@@ -91,7 +91,7 @@ def test_a_narrow_one_is_never_called_wrong(widths, options):
     """Some are born with a dead layer. Their zeros are rejected, but as what they are."""
     passed = 0
     for seed in range(40):
-        model = Model(13, Config(widths=widths, rank=2, seed=seed, **options))
+        model = configure(widths=widths, rank=2, seed=seed, **options).make_model(13)
         report = check(model, seed=seed)
         passed += report.ok
         for result in report.results:
@@ -121,7 +121,7 @@ def test_a_trained_model_passes(ops, options, dtype):
 @pytest.mark.parametrize(("objective", "seed"), [("paper", 0), ("paper", 1), ("demo", 0)])
 def test_the_paper_s_shape_passes(objective, seed):
     """Seed 1 has an output bias within a step of its kink."""
-    model = Model(784, Config(**PAPER_SHAPE, objective=objective, seed=seed), rows=5)
+    model = configure(**PAPER_SHAPE, objective=objective, seed=seed).make_model(784, rows=5)
     report = check(model, directions=1, seed=seed)
     assert report.ok, str(report)
     assert report.worst <= GRADCHECK64

@@ -20,13 +20,12 @@ from engine_cases import (
 from tolerances import ORACLE32, ORACLE64, WARM_STEP_BYTES, assert_close, assert_same_bits
 
 from ddnmf_np.backends.ops import ACTIVATIONS, DirectGradient
-from ddnmf_np.config import Config
+from ddnmf_np.config import configure
 from ddnmf_np.engine.arena import ALIGNMENT
 from ddnmf_np.engine.descent import Adam, GradientDescent, Momentum
 from ddnmf_np.engine.layers import Dense
 from ddnmf_np.engine.network import Network
 from ddnmf_np.errors import DataError, UsageError
-from ddnmf_np.model import Model
 
 OBJECTIVES = {"paper": PAPER, "demo": DEMO}
 
@@ -165,7 +164,7 @@ class TestViews:
     @pytest.mark.parametrize("optimizer", ["gd", "momentum", "adam"])
     def test_blocks_start_on_256_bytes_and_gaps_stay_zero(self, ops, optimizer):
         """Behind a bias of 10 numbers cuBLAS could not load 16 bytes at a time."""
-        model = Model(784, Config(**PAPER_SHAPE, optimizer=optimizer, lr=1e-6), ops, rows=3)
+        model = configure(**PAPER_SHAPE, optimizer=optimizer, lr=1e-6).make_model(784, ops, rows=3)
         for seed in range(20):
             model.step(*batch(3, features=784, seed=seed, dtype="float32"))
         for network in model.nets.values():
@@ -360,7 +359,7 @@ def peak_of_a_step(model, x, x_noisy):
 @pytest.mark.paper_shape
 @pytest.mark.parametrize("options", OBJECTIVES.values(), ids=OBJECTIVES)
 def test_a_warm_step_allocates_nothing(ops, options):
-    model = Model(784, Config(**PAPER_SHAPE, nonnegative="both", **options), ops)
+    model = configure(**PAPER_SHAPE, nonnegative="both", **options).make_model(784, ops)
     arenas = [network.arena for network in model.nets.values()]
     x, x_noisy = batch(128, 784, dtype="float32")
     rules = {
@@ -382,7 +381,7 @@ def test_no_activation_allocates(ops, activation):
         widths=(300, 200), rank=100, activation=activation, output_activation=activation,
         base_activation=activation, recovery_activation=activation, dtype="float32", **DEMO,
     )  # fmt: skip
-    model = Model(400, config, ops, rows=256)
+    model = config.make_model(400, ops, rows=256)
     draw_biases(model)
     x, x_noisy = batch(256, 400, dtype="float32")
     model.step(x, x_noisy)

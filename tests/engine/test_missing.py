@@ -113,7 +113,7 @@ def test_with_nothing_hidden_all_is_as_without_a_mask(options):
 
 def trained(x, fast="off", **options):
     config = small_config(missing="nan", batch_size=8, epochs=3, **options)
-    trainer = Trainer(Model(FEATURES, config, ops_of(fast)), x)
+    trainer = config.make_trainer(config.make_model(FEATURES, ops_of(fast)), x)
     trainer.train(3)
     return trainer
 
@@ -138,7 +138,7 @@ def test_runs_on_the_same_known_entries_are_the_same_bits(options, fast):
 def test_data_without_nan_train_to_the_same_bits_with_the_option_as_without():
     x = np.random.default_rng(0).uniform(0.0, 1.0, (21, FEATURES))
     with_option = trained(x)
-    plain = Trainer(Model(FEATURES, small_config(batch_size=8, epochs=3), ops_of("off")), x)
+    plain = Trainer(small_config(batch_size=8, epochs=3).make_model(FEATURES, ops_of("off")), x)
     plain.train(3)
     for name, block in plain.model.state().items():
         assert_same_bits(with_option.model.state()[name], block, name)

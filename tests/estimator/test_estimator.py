@@ -3,6 +3,7 @@
 import copy
 import pickle
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar
 
@@ -20,8 +21,11 @@ from sklearn.preprocessing import MinMaxScaler
 from tolerances import ORACLE64, assert_close, assert_same_bits
 
 from ddnmf_np import DDNMF
-from ddnmf_np.config import RECIPES, Config
-from ddnmf_np.data.noise import Noise
+from ddnmf_np import config as config_module
+from ddnmf_np.config import PRESETS, configure
+from ddnmf_np.data.noise import Corruption, Noise
+from ddnmf_np.engine.descent import Descent
+from ddnmf_np.engine.losses import Objective
 from ddnmf_np.errors import DataError, DDNMFError, DivergedError, OutputError, UsageError
 from ddnmf_np.model import Model
 from ddnmf_np.training import Trainer
@@ -35,7 +39,16 @@ def samples(n=45, width=13, seed=0, dtype="float64"):
 
 
 def make(**options):
-    return DDNMF(**(OPTIONS | options))
+    """Return an estimator; options that are not its parameters go into its objects."""
+    given = OPTIONS | options
+    inner = {k: v for k, v in given.items() if k not in DDNMF._get_param_names()}
+    if inner:
+        same = {k: given[k] for k in ("objective", "optimizer", "lr") if k in given}
+        config = configure(**inner, **same)
+    for name in inner:
+        part = config_module.OPTIONS[name].part
+        given[part] = getattr(config, part)
+    return DDNMF(**{k: v for k, v in given.items() if k not in inner})
 
 
 def assert_same_model(one, other):
@@ -59,19 +72,21 @@ def losses(estimator):
     "options",
     [
         {},
-        {"objective": "demo", "noise_redraw": True, "noise_kind": "gaussian"},
+        {"objective": "demo", "noise_redraw": True, "noise_kind": "gaussian", "noise_rate": 0.2},
         {"optimizer": "momentum", "lr": 0.01, "beta_ap": 0.5, "reduction": "mean"},
         {"activation": ("tanh", "relu"), "output_activation": "sigmoid", "nonnegative": "both"},
         {"noise_shift": 1.0, "noise_zoom": 0.1, "image_shape": (13, 1), "lr_schedule": "cosine"},
-        *({"objective": name, "image_shape": (1, 13)} for name in RECIPES),
+        *({"objective": name, "image_shape": (1, 13)} for name in PRESETS),
     ],
-    ids=["plain", "demo", "momentum", "activations", "motion", *RECIPES],
+    ids=["plain", "demo", "momentum", "activations", "motion", *PRESETS],
 )
 def test_estimator_is_the_command_line_s_trainer(options, dtype):
     x = samples(dtype=dtype)
     estimator = make(**options, fast="off").fit(x)
-    config = Config(rank=3, widths=(11, 7), epochs=3, batch_size=10, seed=5, dtype=dtype, **options)
-    trainer = Trainer(Model(13, config), x)
+    config = configure(
+        rank=3, widths=(11, 7), epochs=3, batch_size=10, seed=5, dtype=dtype, **options
+    )
+    trainer = config.make_trainer(config.make_model(13), x)
     trainer.train(3)
     expected, found = trainer.model.state(), estimator.model_.state()
     assert found.keys() == expected.keys()
@@ -82,20 +97,29 @@ def test_estimator_is_the_command_line_s_trainer(options, dtype):
     ]
 
 
-def test_every_option_of_the_model_is_a_parameter():
-    names = {
-        name
-        for name, f in Config.__dataclass_fields__.items()
-        if f.metadata["section"] not in ("data", "evaluation")
-    }
-    names -= {"rank", "epochs", "seed", "dtype", "checkpoint_every", "threads", "matmul_precision"}
-    others = {"n_components", "max_iter", "random_state", "verbose", "image_shape", "missing"}
-    assert set(DDNMF().get_params()) == names | others
-    defaults = {name: getattr(Config(), name) for name in names - {"batch_size", "backend"}}
-    for name, value in defaults.items():
-        given = getattr(DDNMF(), name)
-        assert ((given,) if name == "activation" else given) == value, name
-    assert (DDNMF().n_components, DDNMF().max_iter) == (Config().rank, Config().epochs)
+def test_defaults_are_the_command_line_s():
+    assert DDNMF(random_state=0)._configure(samples()) == configure(dtype="float64")
+
+
+def test_a_name_is_the_preset_s_object():
+    x = samples()
+    for name in PRESETS:
+        by_name = DDNMF(objective=name, random_state=0)._configure(x)
+        assert by_name == DDNMF(objective=Objective(name), random_state=0)._configure(x)
+        assert by_name == configure(objective=name, dtype="float64")
+
+
+def test_objects_replace_their_parts():
+    x, parts = samples(), {}
+    parts["objective"] = Objective("demo", beta_ap=0.5)
+    parts["noise"] = Noise("gaussian", 0.2, redraw=True)
+    parts["optimizer"] = Descent("momentum", momentum=0.5, lr=0.25)
+    found = DDNMF(**parts, random_state=0)._configure(x)
+    assert {name: getattr(found, name) for name in parts} == parts
+    slower = DDNMF(**parts, lr=0.125, random_state=0)._configure(x)
+    assert slower == replace(found, optimizer=replace(parts["optimizer"], lr=0.125))
+    moved = DDNMF(objective="stable", noise="none", random_state=0)._configure(x)
+    assert moved.noise == Noise("none", redraw=True)  # the preset's, but for the kind
 
 
 # -- values -----------------------------------------------------------------------------------
@@ -200,8 +224,8 @@ def test_no_epochs_is_the_model_as_initialised():
     x = samples()
     estimator = make(max_iter=0).fit(x)
     assert estimator.loss_history_ == []
-    config = Config(rank=3, widths=(11, 7), batch_size=10, seed=5, dtype="float64")
-    assert_same_bits(estimator.transform(x), Model(13, config).encode(x))
+    config = configure(rank=3, widths=(11, 7), batch_size=10, seed=5, dtype="float64")
+    assert_same_bits(estimator.transform(x), config.make_model(13).encode(x))
 
 
 # -- images and the learning rate -------------------------------------------------------------
@@ -237,21 +261,6 @@ def test_motion_needs_the_shape_of_images(digits, given, known, method):
         estimator.transform(digits)
 
 
-@pytest.mark.parametrize("objective", RECIPES)
-def test_a_preset_that_moves_images_says_how_to_do_without(objective):
-    x, recipe = samples(), RECIPES[objective]
-    estimator = make(objective=objective)
-    if recipe.motion:
-        with pytest.raises(UsageError, match=r"^image_shape is unknown") as caught:
-            estimator.fit(x)
-        _, _, remedy = str(caught.value).rpartition(", or ")
-        zeros = remedy.removesuffix(" for data that are none").split(", ")
-        estimator.set_params(
-            **{name: float(value) for name, value in (z.split("=") for z in zeros)}
-        )
-    estimator.fit(x)
-
-
 def test_partial_fit_moves_images_too(digits, monkeypatch):
     estimator = make(noise_shift=1.0, noise_kind="none", noise_redraw=True, image_shape=(8, 8))
     seen = []
@@ -285,21 +294,21 @@ def test_partial_fit_refuses_a_schedule(digits):
     make(lr_schedule="constant").partial_fit(digits)
 
 
-@pytest.mark.parametrize("objective", RECIPES)
+@pytest.mark.parametrize("objective", PRESETS)
 def test_partial_fit_and_the_preset_s_schedule(objective):
     estimator = make(objective=objective, image_shape=(1, 13))
-    if RECIPES[objective].lr_schedule == "constant":
+    if configure(objective=objective).optimizer.lr_schedule == "constant":
         estimator.partial_fit(samples())
     else:
         with pytest.raises(UsageError, match=r"^lr_schedule is "):
             estimator.partial_fit(samples())
-        estimator.set_params(lr_schedule="constant").partial_fit(samples())
+        estimator.set_params(optimizer=Descent()).partial_fit(samples())
 
 
 def test_a_schedule_is_of_all_epochs_of_fit(digits):
     slow = make(lr_schedule="cosine").fit(digits)
-    assert slow.model_.optimizer.lr < 0.01 * slow.lr
-    assert make().fit(digits).model_.optimizer.lr == slow.lr
+    assert slow.model_.optimizer.lr < 0.01 * slow.optimizer.lr
+    assert make().fit(digits).model_.optimizer.lr == slow.optimizer.lr
 
 
 # -- partial_fit ------------------------------------------------------------------------------
@@ -328,13 +337,13 @@ def test_partial_fit_goes_on():
 def noise_of_calls(monkeypatch, estimator, parts):
     """Return (index, epoch) of every noise that was drawn in each call of partial_fit."""
     drawn = []
-    apply = Noise.apply
+    apply = Corruption.apply
 
     def spy(self, x, index, epoch, out):
         drawn[-1].append((index.copy(), int(epoch[0])))
         apply(self, x, index, epoch, out)
 
-    monkeypatch.setattr(Noise, "apply", spy)
+    monkeypatch.setattr(Corruption, "apply", spy)
     for part in parts:
         drawn.append([])
         estimator.partial_fit(part)
@@ -356,13 +365,13 @@ def test_samples_of_another_call_are_other_samples(monkeypatch):
 def test_all_parts_have_one_unit_of_noise(monkeypatch):
     """Salt is the largest value of the first part, whatever the others hold."""
     highs = []
-    apply = Noise.apply
+    apply = Corruption.apply
 
     def spy(self, *args):
         highs.append(self.high)
         apply(self, *args)
 
-    monkeypatch.setattr(Noise, "apply", spy)
+    monkeypatch.setattr(Corruption, "apply", spy)
     first = samples()
     estimator = make(noise_kind="salt-and-pepper")
     for part in (first, 0.25 * samples(20, seed=1)):
@@ -533,36 +542,36 @@ def test_verbose_shows_progress(capsys):
 # -- errors -----------------------------------------------------------------------------------
 
 BAD_PARAMETERS = [
-    ("n_components", 0, "n_components is 0; expected a whole number >= 1"),
+    ("n_components", 0, "n_components is 0; expected a whole number from 1 to "),
     ("n_components", 2.5, "n_components is 2.5; expected a whole number"),
     ("n_components", "3", "n_components is '3'; expected a whole number"),
     ("n_components", None, "n_components is None; leave it out"),
     ("max_iter", -1, "max_iter is -1; expected a whole number >= 0"),
-    ("random_state", -1, "random_state is -1; expected a whole number >= 0"),
-    ("random_state", 2**32, "random_state is 4294967296; expected a whole number <= 4294967295"),
-    ("widths", (), "widths is (); expected whole numbers >= 1, at least one"),
-    ("widths", (5, 0), "widths is (5, 0); expected whole numbers >= 1"),
+    ("random_state", -1, "random_state is -1; expected a whole number from 0 to "),
+    (
+        "random_state",
+        2**32,
+        "random_state is 4294967296; expected a whole number from 0 to 4294967295",
+    ),
+    ("widths", (), "widths is (), which is empty; give at least one"),
+    ("widths", (5, 0), "widths is 0; expected a whole number from 1 to "),
     ("widths", "wide", "widths is 'wide'; expected a whole number"),
     ("batch_size", 0, "batch_size is 0; expected a whole number >= 1"),
     ("batch_size", "all", "batch_size is 'all'; expected a whole number"),
     ("lr", -1.0, "lr is -1.0; expected a finite number > 0"),
     ("lr", float("nan"), "lr is nan; expected a finite number > 0"),
-    ("noise_rate", 1.0, "noise_rate is 1.0; expected a number in [0, 1)"),
-    ("noise_kind", "gausian", "noise_kind: choice 'gausian' is unknown; did you mean"),
-    ("alpha_sym", -1, "alpha_sym is -1.0; expected a finite number >= 0"),
-    ("objective", "papers", "objective: choice 'papers' is unknown; did you mean 'paper'?"),
-    ("activation", "relux", "activation: choice 'relux' is unknown; did you mean 'relu'?"),
+    ("noise", "gausian", "noise is 'gausian'; did you mean 'gaussian'?"),
+    ("noise", 0.2, "noise is 0.2; expected a text"),
+    ("objective", 3, "objective is 3; expected a text"),
+    ("objective", "papers", "objective is 'papers'; did you mean 'paper'?"),
+    ("activation", "relux", "activation is 'relux'; did you mean 'relu'?"),
     ("activation", ["relu"] * 3, "activation names 3 functions for 2 encoder layers"),
-    ("optimizer", "sgd", "optimizer: choice 'sgd' is unknown; did you mean 'gd'?"),
+    ("optimizer", "sgd", "optimizer is 'sgd'; did you mean 'gd'?"),
     ("nonnegative", True, "nonnegative is True; expected a text"),
-    ("backend", "cuda", "backend: choice 'cuda' is unknown; "),
+    ("backend", "cuda", "backend is 'cuda'; "),
     ("fast", True, "fast is True; expected a text"),
-    ("noise_redraw", "yes", "noise_redraw is 'yes'; expected true or false"),
-    ("noise_shift", -1, "noise_shift is -1.0; expected a finite number >= 0"),
-    ("noise_rotation", 180, "noise_rotation is 180.0; expected a number in [0, 180)"),
     ("image_shape", (13,), "image_shape is (13,); expected height and width"),
     ("image_shape", "13x1", "image_shape is '13x1'; expected a whole number"),
-    ("lr_schedule", "cosin", "lr_schedule: choice 'cosin' is unknown; did you mean 'cosine'?"),
 ]
 
 

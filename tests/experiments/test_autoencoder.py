@@ -1,19 +1,16 @@
 """Auto-encoders of section 4.2: shapes, gradients, and training by the one trainer."""
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 
 from ddnmf_np import gradcheck
 from ddnmf_np.backends.ops import DirectGradient
-from ddnmf_np.config import Config
+from ddnmf_np.config import configure
 from ddnmf_np.data.affine import LIMITS
 from ddnmf_np.errors import DivergedError
 from ddnmf_np.experiments.autoencoder import Autoencoder, ReconstructionLoss
 from ddnmf_np.experiments.baselines import make_config
 from ddnmf_np.experiments.networks import NETWORKS
-from ddnmf_np.model import Model
 from ddnmf_np.training import Trainer
 
 SMALL = {"widths": (11, 7), "rank": 3, "batch_size": 10}
@@ -30,7 +27,7 @@ AUTOENCODERS = [name for name, network in NETWORKS.items() if network.kind == "a
 def test_shapes_are_those_of_the_paper_page():
     paper = {"widths": (500, 500, 2000), "rank": 10, "batch_size": 128}
     ae1, ae2 = (build(name, 784, **paper) for name in ("ae1", "ae2"))
-    student = Model(784, Config()).student
+    student = configure().make_model(784).student
     assert ae1.stack.widths == student.widths == [784, 500, 500, 2000, 10, 2000, 500, 500, 784]
     assert ae2.stack.widths == [784, 500, 500, 2000, 500, 500, 784]
     assert all(layer.activation == "relu" for ae in (ae1, ae2) for layer in ae.stack.layers)
@@ -47,7 +44,7 @@ def test_linear_code_is_the_only_layer_that_is_not_relu():
 def test_activations_are_mirrored_as_in_the_model():
     options = {"activation": ("tanh", "softplus"), "output_activation": "sigmoid"}
     ae = build("ae1", **options, recovery_activation="softplus")
-    student = Model(13, Config(**SMALL, **options, recovery_activation="softplus")).student
+    student = configure(**SMALL, **options, recovery_activation="softplus").make_model(13).student
     ours = [layer.activation for layer in ae.stack.layers]
     theirs = [layer.activation for layer in student.layers]
     theirs[2] = "relu"  # the code, a sigmoid in the student
@@ -114,5 +111,5 @@ def test_divergence_is_named():
 
 def test_optimizer_is_the_configured_one():
     assert type(build("ae1", optimizer="gd").optimizer).__name__ == "GradientDescent"
-    assert replace(build("ae1").config, optimizer="momentum").optimizer == "momentum"
+    assert configure(build("ae1").config, optimizer="momentum").optimizer == "momentum"
     assert type(build("ae1").optimizer).__name__ == "Adam"

@@ -7,7 +7,7 @@ import pytest
 from experiments_cases import clustering, codes, write
 from joblib import Parallel, delayed
 
-from ddnmf_np.config import Config
+from ddnmf_np.config import OPTIONS, configure
 from ddnmf_np.errors import OutputError
 from ddnmf_np.experiments import records
 from ddnmf_np.experiments.__main__ import main
@@ -307,45 +307,45 @@ WITHOUT_EFFECT = {
 
 
 def key(config, model="ddnmf-paper", info=INFO):
-    return Representation(info, model, config.seed, config).name.key
+    return Representation(info, model, config.training.seed, config).name.key
 
 
 def test_every_option_is_either_in_the_key_or_known_to_have_no_effect():
-    named = set(Config.__dataclass_fields__)
+    named = set(OPTIONS)
     assert OTHER.keys() | WITHOUT_EFFECT | {"objective"} == named
-    assert identity_of(Config()).keys() == OTHER.keys() - OPTIONS_SINCE.keys() | {"objective"}
+    assert identity_of(configure()).keys() == OTHER.keys() - OPTIONS_SINCE.keys() | {"objective"}
     assert OPTIONS_SINCE.keys() <= OTHER.keys()
 
 
 @pytest.mark.parametrize("option", OTHER)
 def test_key_changes_with_every_option_that_matters(option):
-    assert key(Config(**{option: OTHER[option]})) != key(Config())
+    assert key(configure(**{option: OTHER[option]})) != key(configure())
 
 
 def test_key_does_not_change_with_where_and_on_what_it_is_computed():
-    other = Config(backend="auto", threads=1, fast="off", data_dir="x", starts=3)
-    assert key(other) == key(Config())
+    other = configure(backend="auto", threads=1, fast="off", data_dir="x", starts=3)
+    assert key(other) == key(configure())
 
 
 def test_key_changes_with_the_data():
     for change in ({"sha256": "other"}, {"n_train": 99}, {"source": Source("other", "digits")}):
-        assert key(Config(), info=DataInfo(**(vars(INFO) | change))) != key(Config())
+        assert key(configure(), info=DataInfo(**(vars(INFO) | change))) != key(configure())
 
 
 def test_an_option_that_came_later_leaves_old_keys_alone(monkeypatch):
-    before = key(Config())
+    before = key(configure())
     later = OPTIONS_SINCE | {"noise_redraw": False, "base_bias": False}
     monkeypatch.setattr("ddnmf_np.experiments.baselines.OPTIONS_SINCE", later)
-    assert key(Config()) != before  # here it was part of the old key
-    key(Config(), "ae1")  # to which the absent option means nothing
-    assert "noise_redraw" not in identity_of(Config())
-    assert identity_of(Config(noise_redraw=True))["noise_redraw"] is True
+    assert key(configure()) != before  # here it was part of the old key
+    key(configure(), "ae1")  # to which the absent option means nothing
+    assert "noise_redraw" not in identity_of(configure())
+    assert identity_of(configure(noise_redraw=True))["noise_redraw"] is True
 
 
 def test_options_of_the_model_mean_nothing_to_an_autoencoder():
     one, other = (
-        Config(objective="demo"),
-        Config(objective="demo", gamma_nc=3.0, base_bias=False, nmf_start="pca"),
+        configure(objective="demo"),
+        configure(objective="demo", gamma_nc=3.0, base_bias=False, nmf_start="pca"),
     )
     assert key(one, "ae1") == key(other, "ae1")
     assert key(one, "ae1") != key(one, "ae2")

@@ -30,10 +30,8 @@ FIVE = {
 
 def changes(model, preset):
     """Return the options in which a variant differs from a preset, with their values."""
-    one = make_config(model, {}).make_objective()
-    return {
-        name: value for name, value in vars(one).items() if value != getattr(PRESETS[preset], name)
-    }
+    one, usual = vars(make_config(model, {}).objective), vars(PRESETS[preset])
+    return {name: value for name, value in one.items() if value != usual[name]}
 
 
 @pytest.fixture
@@ -98,8 +96,7 @@ def test_weights_change_by_a_factor_of_ten_one_by_one_and_those_of_the_student_t
 @pytest.mark.parametrize(("preset", "other"), [("stable", "demo"), ("demo", "stable")])
 def test_ingredients_are_exchanged_one_at_a_time_and_together_are_the_other_preset(preset, other):
     def settings(name):
-        config = make_config(name, {})
-        return vars(config.make_objective()) | vars(config.make_recipe())
+        return make_config(name, {}).to_dict()
 
     start, end = settings(f"ddnmf-{preset}"), settings(f"ddnmf-{other}")
     found = [
@@ -110,13 +107,14 @@ def test_ingredients_are_exchanged_one_at_a_time_and_together_are_the_other_pres
     assert [sorted(change) for change in found] == [
         [], ["gamma_nc"], ["noise_redraw"], ["lr_schedule"], ["nmf_spread", "nmf_start"],
     ]  # fmt: skip
-    assert {**start, **{k: v for change in found for k, v in change.items()}} == end
+    both = {k: v for change in found for k, v in change.items()}
+    assert {**start, **both, "objective": other} == end
 
 
 def test_recipes_are_found_by_name():
     assert changes("recipe-demo", "demo") == {}
-    assert make_config("recipe-redraw", {}).resolved().noise_redraw is True
-    assert make_config("recipe-demo", {}).resolved().noise_redraw is False
+    assert make_config("recipe-redraw", {}).noise.redraw is True
+    assert make_config("recipe-demo", {}).noise.redraw is False
 
 
 def test_the_same_options_have_the_same_key_and_another_file():

@@ -7,15 +7,13 @@ from html import unescape
 
 import numpy as np
 
-from ddnmf_np.config import Config
+from ddnmf_np.config import configure
 from ddnmf_np.data.datasets import load
 from ddnmf_np.data.streaming.rows import fingerprint
 from ddnmf_np.explore.content import gather
 from ddnmf_np.explore.page import render
-from ddnmf_np.model import Model
 from ddnmf_np.runs.checkpoint import load_checkpoint, save_checkpoint
 from ddnmf_np.runs.folder import RunFolder
-from ddnmf_np.training import Trainer
 
 FLOAT16 = 2e-3
 """The page beside the model: each weight is rounded to float16, by 2^-11 = 5e-4 of itself at most.
@@ -61,16 +59,16 @@ def make_run(folder, x=None, y=None, *, name="points", trained=True, change=None
     data = folder / "data" / f"{name}.npz"
     data.parent.mkdir()
     np.savez(data, x=x, **({} if y is None else {"y": y}))
-    config = Config(**(SMALL | {"dataset": str(data)} | options))
-    dataset = load(config.dataset, dtype=config.dtype)
-    trainer = Trainer(Model(dataset.x_train.shape[1], config), dataset.x_train)
+    config = configure(**(SMALL | {"dataset": str(data)} | options))
+    dataset = load(config.data.dataset, dtype=config.training.dtype)
+    trainer = config.make_trainer(config.make_model(dataset.x_train.shape[1]), dataset.x_train)
     if trained:
-        trainer.train(config.epochs)
+        trainer.train(config.training.epochs)
     if change:
         change(trainer.model)
     run = RunFolder(folder / "run")
-    run.create(config.resolved())
-    save_checkpoint(run.checkpoint, trainer, fingerprint(dataset.x_train))
+    run.create(config)
+    save_checkpoint(run.checkpoint, config, trainer, fingerprint(dataset.x_train))
     return run.path
 
 

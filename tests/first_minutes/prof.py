@@ -7,8 +7,7 @@ import torch
 from torch.profiler import ProfilerActivity, profile
 
 from ddnmf_np.backends.select import get_ops
-from ddnmf_np.config import Config
-from ddnmf_np.model import Model
+from ddnmf_np.config import configure
 from ddnmf_np.training import Trainer
 
 torch.zeros(1, device="cuda")  # a profiler that is started later sees no kernels
@@ -16,7 +15,7 @@ x = np.random.default_rng(0).random((12800, 784), "float32")
 for objective in ("paper", "stable"):
     for precision in ("highest", "high"):
         ops = get_ops("cupy", matmul_precision=precision)
-        model = Model(784, Config(objective=objective, noise_redraw=True), ops)
+        model = configure(objective=objective, noise_redraw=True).make_model(784, ops)
         trainer = Trainer(model, x, high=1.0)
         trainer.train(3)
         seconds = []

@@ -14,16 +14,14 @@ from pathlib import Path
 
 import numpy as np
 
-from ddnmf_np.config import Config, read_config
+from ddnmf_np.config import OPTIONS, configure, read_config
 from ddnmf_np.data.datasets import read_npz
 from ddnmf_np.data.idx import read_idx, sha256_of_decompressed
 from ddnmf_np.errors import CheckpointError, DataError, UsageError
 from ddnmf_np.experiments.records import RecordError, check, key_of
-from ddnmf_np.model import Model
 from ddnmf_np.runs.checkpoint import load_checkpoint, save_checkpoint
 from ddnmf_np.system import json_text as jsontext
 from ddnmf_np.system.archives import NpzArchive, read_npy
-from ddnmf_np.training import Trainer
 
 CORPUS = Path(__file__).parent / "corpus"
 
@@ -65,22 +63,22 @@ def npz(data):
 def checkpoint(data):
     """Read a checkpoint."""
     with suppress(CheckpointError):
-        assert load_checkpoint(data).config.rank >= 1
+        assert load_checkpoint(data).config.model.rank >= 1
 
 
 def meta(data):
     """Read a whole checkpoint with these bytes as its description, and make its model."""
     with suppress(CheckpointError):
         found = load_checkpoint(described(data))
-        if found.config.batch_size <= 1024 and found.config.backend == "numpy":
+        if found.config.training.batch_size <= 1024 and found.config.execution.backend == "numpy":
             assert found.restore_model().n_features == found.meta["n_features"]
 
 
 def config(data):
     """Read the options of a run; what is accepted is written and read as the same again."""
     with suppress(UsageError):
-        accepted = Config(**read_config(data))
-        assert Config(**read_config(accepted.to_toml().encode("utf-8", "surrogatepass"))) == (
+        accepted = configure(**read_config(data))
+        assert configure(**read_config(accepted.to_toml().encode("utf-8", "surrogatepass"))) == (
             accepted
         )
 
@@ -111,7 +109,7 @@ TOKENS = {
     "checkpoint": ["PK\\x05\\x06", "PK\\x01\\x02", "PK\\x03\\x04", "PK\\x06\\x06", "meta.npy"],
     "meta": ["\\\"config\\\"", "\\\"history\\\"", "\\\"position\\\"", "null", "true", "NaN",
              "1e999", "-1", "\\\"widths\\\"", "\\\"rank\\\"", "[", "{", "\\\\ud800"],
-    "config": [*(f"{name} = " for name in Config.__dataclass_fields__), "[model]", "[data]", "nan",
+    "config": [*(f"{name} = " for name in OPTIONS), "[model]", "[data]", "nan",
                "inf", "0x", "true", "1979-05-27T07:32:00Z", "\\\"\\\"\\\"", "'''", "\\\\u0000"],
     "record": ["\\\"identity\\\"", "\\\"kind\\\"", "\\\"clustering\\\"", "\\\"codes\\\"",
                "\\\"embedding\\\"", "\\\"result\\\"", "NaN", "1e999", "null", "\\\\ud800"],
@@ -122,12 +120,14 @@ TOKENS = {
 @cache
 def small_checkpoint():
     """Return a checkpoint of some kB."""
-    options = Config(widths=(3, 2), rank=2, epochs=1, batch_size=4, threads=1)
-    trainer = Trainer(Model(5, options), np.random.default_rng(0).random((8, 5), np.float32))
+    options = configure(widths=(3, 2), rank=2, epochs=1, batch_size=4, threads=1)
+    trainer = options.make_trainer(
+        options.make_model(5), np.random.default_rng(0).random((8, 5), np.float32)
+    )
     trainer.train(1)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "checkpoint.npz"
-        save_checkpoint(path, trainer, "0" * 64)
+        save_checkpoint(path, options, trainer, "0" * 64)
         return path.read_bytes()
 
 

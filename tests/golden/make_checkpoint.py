@@ -7,12 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
-from ddnmf_np.backends.select import get_ops
-from ddnmf_np.config import Config
+from ddnmf_np.config import configure
 from ddnmf_np.data.streaming.rows import fingerprint
-from ddnmf_np.model import Model
 from ddnmf_np.runs.checkpoint import load_checkpoint, save_checkpoint
-from ddnmf_np.training import Trainer
 
 HOME = Path(__file__).parent
 
@@ -24,15 +21,16 @@ def samples():
 
 def trainer(config):
     """Return a trainer on `samples`, at its start."""
-    return Trainer(Model(12, config, get_ops("numpy", fast="off")), samples())
+    return config.make_trainer(config.make_model(12), samples())
 
 
 def main():
     """Stop in the middle of the third epoch; keep the codes there, and the losses of the rest."""
     path = HOME / "checkpoint.npz"
-    run = trainer(Config(widths=(9, 7), rank=3, batch_size=16, epochs=4, seed=5, fast="off"))
+    config = configure(widths=(9, 7), rank=3, batch_size=16, epochs=4, seed=5, fast="off")
+    run = trainer(config)
     run.train(4, on_step=stop_in_third_epoch)
-    save_checkpoint(path, run, fingerprint(run.x))
+    save_checkpoint(path, config, run, fingerprint(run.x))
     codes = load_checkpoint(path).restore_model().encode(samples())
     run.stop_requested = False
     run.train(4)

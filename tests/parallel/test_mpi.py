@@ -38,14 +38,13 @@ import sys
 from ddnmf_np.parallel.launch import connect, make_trainer, together
 import numpy as np
 from threadpoolctl import threadpool_limits
-from ddnmf_np.config import Config
-from ddnmf_np.model import Model
+from ddnmf_np.config import configure
 
 def work(ranks):
     for name, options in {cases!r}.items():
-        config = Config(**options, objective="paper")
-        x = np.load(sys.argv[1]).astype(config.dtype)
-        trainer = make_trainer(Model(x.shape[1], config), x, ranks)
+        config = configure(**options, objective="paper")
+        x = np.load(sys.argv[1]).astype(config.training.dtype)
+        trainer = make_trainer(config, config.make_model(x.shape[1]), x, ranks)
         with threadpool_limits(1):
             trainer.train(1)
         assert trainer.model.optimizer.t == 50

@@ -8,10 +8,9 @@ import pytest
 from parallel_cases import in_ranks
 
 from ddnmf_np.backends import select as backend
-from ddnmf_np.backends.select import load_nccl, why_not_cupy
-from ddnmf_np.config import Config
+from ddnmf_np.backends.select import Execution, load_nccl, why_not_cupy
+from ddnmf_np.config import configure
 from ddnmf_np.errors import BackendError
-from ddnmf_np.parallel import launch
 from ddnmf_np.parallel.communicator import SerialCommunicator
 from ddnmf_np.parallel.launch import get_ops_together
 from ddnmf_np.parallel.nccl import NcclCommunicator
@@ -162,26 +161,26 @@ def test_a_rank_takes_its_gpu_before_it_puts_anything_on_one(xp, name):
     """Otherwise every rank would have a context on the first GPU too."""
     if name == "cupy":
         with pytest.raises(BackendError, match="out of memory"):
-            get_ops_together(Config(backend=name), rank_of(2, 1))
+            get_ops_together(configure(backend=name), rank_of(2, 1))
     else:
-        ops, _ = get_ops_together(Config(backend=name), rank_of(2, 1))
+        ops, _ = get_ops_together(configure(backend=name), rank_of(2, 1))
         assert ops.on_host
     assert xp.log == ["device 1", "allocate"]
 
 
 def test_one_process_and_ranks_on_the_host_take_no_gpu(xp):
     with pytest.raises(BackendError):
-        get_ops_together(Config(backend="cupy"), SerialCommunicator())
-    get_ops_together(Config(backend="numpy"), rank_of(2, 1))
+        get_ops_together(configure(backend="cupy"), SerialCommunicator())
+    get_ops_together(configure(backend="numpy"), rank_of(2, 1))
     assert xp.log == ["allocate"]
 
 
 @pytest.mark.parametrize("rank", [0, 2])
 def test_more_ranks_than_gpus_are_refused(xp, rank, monkeypatch):
     on_gpu = SimpleNamespace(name="cupy", on_host=False, xp=xp)
-    monkeypatch.setattr(launch, "get_ops", lambda *args, **kwargs: on_gpu)
+    monkeypatch.setattr(Execution, "get_ops", lambda self: on_gpu)
     with pytest.raises(BackendError, match=r"3 ranks on this machine, but it has 2 CUDA device"):
-        get_ops_together(Config(backend="cupy"), rank_of(3, rank))
+        get_ops_together(configure(backend="cupy"), rank_of(3, rank))
 
 
 # -- the stand-in against CuPy's own binding, which needs NCCL's library but no device -------------

@@ -6,9 +6,8 @@ from parallel_cases import in_ranks
 from tolerances import relative_error
 from training_cases import SMALL, assert_same_state, draw, losses_of, snapshot
 
-from ddnmf_np.config import Config
+from ddnmf_np.config import configure
 from ddnmf_np.errors import BackendError, DataError, DivergedError
-from ddnmf_np.model import Model
 from ddnmf_np.parallel.communicator import STUDENT, SUPERVISOR, SerialCommunicator
 from ddnmf_np.parallel.launch import make_trainer, threads_of_rank, together
 from ddnmf_np.runs import run
@@ -19,13 +18,17 @@ SPLIT = 1e-11
 
 
 def make(communicator=None, x=None, **options):
-    config = Config(**(SMALL | {"dtype": "float64", "objective": "demo"} | options))
-    x = draw(dtype=config.dtype) if x is None else x
-    return make_trainer(Model(x.shape[1], config), x, communicator or SerialCommunicator())
+    config = configure(**(SMALL | {"dtype": "float64", "objective": "demo"} | options))
+    x = draw(dtype=config.training.dtype) if x is None else x
+    trainer = make_trainer(
+        config, config.make_model(x.shape[1]), x, communicator or SerialCommunicator()
+    )
+    trainer.config = config
+    return trainer
 
 
 def train(trainer, **callbacks):
-    trainer.train(trainer.config.epochs, **callbacks)
+    trainer.train(trainer.config.training.epochs, **callbacks)
     return trainer
 
 
@@ -152,13 +155,13 @@ def test_rank_0_saves_only_where_replicas_have_been_compared(tmp_path, monkeypat
     """At the end of an epoch, however often a checkpoint is due."""
     saved = []
 
-    def note(path, trainer, data_sha256):
+    def note(path, config, trainer, data_sha256):
         saved.append((trainer.position.epoch, trainer.position.batch))
 
     def work(communicator):
         trainer = make(communicator, checkpoint_every=1e-9)
         if communicator.rank == 0:
-            return run._train(trainer, 3, RunFolder(tmp_path), "", communicator)
+            return run._train(trainer, trainer.config, RunFolder(tmp_path), "", communicator)
         return trainer.train(3)
 
     monkeypatch.setattr(run, "save_checkpoint", note)

@@ -7,12 +7,11 @@ import pytest
 from parallel_cases import in_ranks
 from training_cases import SMALL, assert_same_state, draw, losses_of
 
-from ddnmf_np.config import Config
+from ddnmf_np.config import configure
 from ddnmf_np.data.streaming.feed import read_alone
 from ddnmf_np.data.streaming.rows import Rows, fingerprint
 from ddnmf_np.data.streaming.sources import stream
 from ddnmf_np.errors import DataError
-from ddnmf_np.model import Model
 from ddnmf_np.parallel.feed import read_together, survey_together
 from ddnmf_np.parallel.launch import make_trainer
 
@@ -151,7 +150,8 @@ def test_a_window_of_everything_trains_as_in_memory(size, missing):
             data.window_blocks = 13 if how == "whole" else 3
             survey_together(data, ranks)
         options = {"dtype": "float64", "batch_size": 10, "missing": missing, "epochs": 2}
-        trainer = make_trainer(Model(13, Config(**(SMALL | options))), data, ranks)
+        config = configure(**(SMALL | options))
+        trainer = make_trainer(config, config.make_model(13), data, ranks)
         trainer.train(2)
         return trainer
 

@@ -5,7 +5,7 @@ from html.parser import HTMLParser
 
 import numpy as np
 
-from ddnmf_np.config import Config
+from ddnmf_np.config import configure
 from ddnmf_np.evaluation import figures as plots
 from ddnmf_np.runs.folder import RunFolder
 
@@ -61,7 +61,7 @@ def summary(labelled=True, rank=3):
 def make_run(path, *, history=HISTORY, about=None, figures=plots, labelled=True, **options):
     """Leave a run folder: with pictures unless ``figures`` is None, finished if ``about``."""
     given = {"dataset": "/home/me/points.npz", "widths": (11, 7), "rank": 3, "epochs": 3, "seed": 5}
-    config = Config(**(given | {"clusterers": ("kmeans", "gmm-full")} | options)).resolved()
+    config = configure(**(given | {"clusterers": ("kmeans", "gmm-full")} | options))
     folder = RunFolder(path)
     folder.create(config)
     folder.write_metrics(history)

@@ -11,10 +11,12 @@ from itertools import pairwise
 import pytest
 from report_cases import HISTORY, Page, edit, make_run, summary
 
-from ddnmf_np.config import CLUSTERERS, Config
+from ddnmf_np.config import OPTIONS, configure
 from ddnmf_np.report.__main__ import main
 from ddnmf_np.report.page import make_report
 from ddnmf_np.runs.folder import RunFolder
+
+METHODS = OPTIONS["clusterers"].kind.choices
 
 
 def page_of(folder):
@@ -72,13 +74,11 @@ def test_measures_are_those_of_the_summary(whole_run):
 
 def test_every_clusterer_is_said_in_words(tmp_path):
     about = summary()
-    about["evaluation"]["scores"] = dict.fromkeys(
-        CLUSTERERS, about["evaluation"]["scores"]["kmeans"]
-    )
-    text = page_of(make_run(tmp_path, about=about, figures=None, clusterers=CLUSTERERS))
+    about["evaluation"]["scores"] = dict.fromkeys(METHODS, about["evaluation"]["scores"]["kmeans"])
+    text = page_of(make_run(tmp_path, about=about, figures=None, clusterers=METHODS))
     scores = text[text.index('id="scores"') : text.index('id="losses"')]
     named = re.findall(r'<th scope="row">(.*?)(?:<small>|</th>)', scores)
-    assert len(named) == len(CLUSTERERS)
+    assert len(named) == len(METHODS)
     assert all(name == "k-means" or name.startswith("Gaussian mixture") for name in named)
 
 
@@ -119,12 +119,12 @@ def test_what_differs_from_the_preset_is_marked(tmp_path):
     assert marked["beta_ap"].endswith("0.5 0.01 (preset demo)")
     assert marked["lr"].endswith("0.25 0.001 (default)")
     every = re.findall(r'<th scope="row">(?:<mark>)?<code>(.*?)</code>', text)
-    assert {name.replace("<wbr>", "") for name in every} == set(Config.__dataclass_fields__)
+    assert {name.replace("<wbr>", "") for name in every} == set(OPTIONS)
 
 
 def test_run_with_all_defaults_says_so(tmp_path):
     folder = RunFolder(tmp_path)
-    folder.create(Config().resolved())
+    folder.create(configure())
     folder.write_metrics(HISTORY[:1])
     text = page_of(folder)
     assert "Every option has the value of the preset or its default" in text

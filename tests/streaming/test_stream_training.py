@@ -14,21 +14,21 @@ from scipy import sparse
 from stream_cases import KINDS, OBJECTS, draw, npy, rows_of, shards
 
 from ddnmf_np import DDNMF
-from ddnmf_np.config import Config
+from ddnmf_np.config import configure
 from ddnmf_np.data.streaming.rows import Rows
 from ddnmf_np.data.streaming.sources import NpyFile, stream
 from ddnmf_np.errors import CheckpointError, DataError
-from ddnmf_np.model import Model
 from ddnmf_np.runs.checkpoint import load_checkpoint
 from ddnmf_np.train import main
-from ddnmf_np.training import Trainer
 
 SMALL = {"widths": (9, 7), "rank": 3, "batch_size": 10, "epochs": 2, "seed": 5}
 
 
 def trainer_of(x, **options):
-    config = Config(**(SMALL | options))
-    return Trainer(Model(x.shape[1], config), x)
+    config = configure(**(SMALL | options))
+    trainer = config.make_trainer(config.make_model(x.shape[1]), x)
+    trainer.config = config
+    return trainer
 
 
 def state(trainer):
@@ -95,9 +95,11 @@ def test_a_run_that_stops_goes_on_to_the_same_bits(steps, tmp_path):
         trainer.stop_requested = len(done) == steps
 
     assert not first.train(2, on_step=on_step)
-    save_checkpoint(tmp_path / "checkpoint.npz", first, first.x.survey.sha256)
+    save_checkpoint(tmp_path / "checkpoint.npz", first.config, first, first.x.survey.sha256)
     second = trainer_of(rows_of(x))
-    load_checkpoint(tmp_path / "checkpoint.npz").restore(second, second.x.survey.sha256)
+    load_checkpoint(tmp_path / "checkpoint.npz").restore(
+        second, second.config, second.x.survey.sha256
+    )
     second.train(2)
     assert state(second) == state(whole)
     assert losses(second) == losses(whole)

@@ -5,7 +5,6 @@ import os
 import pickle
 import random
 import zipfile
-from dataclasses import fields, replace
 
 import numpy as np
 import pytest
@@ -26,7 +25,7 @@ from training_cases import (
 )
 
 import ddnmf_np
-from ddnmf_np.config import RECIPES, Config
+from ddnmf_np.config import OPTIONS, PRESETS, configure
 from ddnmf_np.errors import CheckpointError
 from ddnmf_np.runs.checkpoint import load_checkpoint, save_checkpoint
 
@@ -87,7 +86,7 @@ def test_resumed_run_is_the_run_without_a_pause(tmp_path, optimizer, objective, 
         assert first.model.optimizer.t == steps
         second = make_trainer(**options)
         poison(second)
-        load_checkpoint(path).restore(second, "data")
+        load_checkpoint(path).restore(second, second.config, "data")
         assert_same_state(second.model, first.model)
         second.train(3)
         assert_same_state(second.model, whole.model)
@@ -107,7 +106,7 @@ SCHEDULED = {
 
 
 @pytest.mark.parametrize(
-    "options", [SCHEDULED, *({"objective": name} for name in RECIPES)], ids=str
+    "options", [SCHEDULED, *({"objective": name} for name in PRESETS)], ids=str
 )
 def test_schedule_and_motion_go_on_where_they_stopped(tmp_path, options):
     def rate_at(trainer):
@@ -124,7 +123,9 @@ def test_schedule_and_motion_go_on_where_they_stopped(tmp_path, options):
         second = make_trainer(**options)
         poison(second)
         second.model.optimizer.lr = float("nan")  # a checkpoint holds none: the position says it
-        load_checkpoint(saved(tmp_path / "checkpoint.npz", first)).restore(second, "data")
+        load_checkpoint(saved(tmp_path / "checkpoint.npz", first)).restore(
+            second, second.config, "data"
+        )
         second.train(3, on_step=rate_at)
         assert_same_state(second.model, whole.model)
         assert losses_of(second.history) == losses_of(whole.history), f"stopped after {steps}"
@@ -139,7 +140,7 @@ def test_a_schedule_is_of_its_epochs(tmp_path):
         checkpoint = load_checkpoint(saved(tmp_path / "checkpoint.npz", trainer))
         longer = make_trainer(**options, epochs=5)
         if options["lr_schedule"] == "constant":
-            checkpoint.restore(longer, "data")
+            checkpoint.restore(longer, longer.config, "data")
             longer.train(5)
             whole = make_trainer(**options, epochs=5)
             whole.train(5)
@@ -149,20 +150,20 @@ def test_a_schedule_is_of_its_epochs(tmp_path):
         with pytest.raises(
             CheckpointError, match=r"epochs = 3, not 5 \(lr_schedule 'cosine' is .*; leave the opt"
         ):
-            checkpoint.restore(longer, "data")
+            checkpoint.restore(longer, longer.config, "data")
         assert_same_state(longer.model, before)
         assert longer.position.batch == 0
 
 
-@pytest.mark.parametrize("objective", RECIPES)
+@pytest.mark.parametrize("objective", PRESETS)
 def test_the_preset_s_schedule_decides_whether_epochs_may_change(tmp_path, objective):
     path = saved(tmp_path / "checkpoint.npz", make_trainer(objective=objective))
     longer = make_trainer(objective=objective, epochs=4)
-    if RECIPES[objective].lr_schedule == "constant":
-        load_checkpoint(path).restore(longer, "data")
+    if configure(objective=objective).optimizer.lr_schedule == "constant":
+        load_checkpoint(path).restore(longer, longer.config, "data")
     else:
         with pytest.raises(CheckpointError, match="the run has epochs = 3, not 4"):
-            load_checkpoint(path).restore(longer, "data")
+            load_checkpoint(path).restore(longer, longer.config, "data")
 
 
 def test_stopped_and_resumed_over_and_over(tmp_path):
@@ -171,9 +172,9 @@ def test_stopped_and_resumed_over_and_over(tmp_path):
     path = saved(tmp_path / "checkpoint.npz", make_trainer())
     for _ in range(LAST_STEP):
         trainer = make_trainer()
-        load_checkpoint(path).restore(trainer, "data")
+        load_checkpoint(path).restore(trainer, trainer.config, "data")
         trainer.train(3, on_step=stop_after(1))
-        save_checkpoint(path, trainer, "data")
+        save_checkpoint(path, trainer.config, trainer, "data")
     assert_same_state(trainer.model, whole.model)
     assert losses_of(trainer.history) == losses_of(whole.history)
 
@@ -183,7 +184,7 @@ def test_saving_disturbs_nothing(tmp_path):
     whole.train(3)
 
     def on_step(trainer):
-        save_checkpoint(tmp_path / "checkpoint.npz", trainer, "data")
+        save_checkpoint(tmp_path / "checkpoint.npz", trainer.config, trainer, "data")
 
     saving.train(3, on_step=on_step)
     assert_same_state(saving.model, whole.model)
@@ -201,7 +202,7 @@ def test_numba_goes_on_where_plain_numpy_stopped(tmp_path, optimizer):
     first.train(3, on_step=stop_after(7))
     path = saved(tmp_path / "checkpoint.npz", first)
     second = make_trainer(ops=NumbaOps(), **options)
-    load_checkpoint(path).restore(second, "data")
+    load_checkpoint(path).restore(second, second.config, "data")
     second.train(3)
     assert_same_state(second.model, whole.model)
 
@@ -211,7 +212,9 @@ def test_time_spent_is_kept(tmp_path):
     first.train(3, on_step=stop_after(7))
     first.position.seconds = 100.0
     second = make_trainer()
-    load_checkpoint(saved(tmp_path / "checkpoint.npz", first)).restore(second, "data")
+    load_checkpoint(saved(tmp_path / "checkpoint.npz", first)).restore(
+        second, second.config, "data"
+    )
     second.train(3)
     assert second.history[0] == first.history[0]
     assert second.history[1]["seconds"] > 100.0
@@ -267,9 +270,9 @@ def believed(path, trained):
     """Return whether a file is read and restored, and then fail unless it is the original."""
     try:
         checkpoint = load_checkpoint(path)
-        trainer = make_trainer(widths=trained.config.widths)
+        trainer = make_trainer(widths=trained.config.model.widths)
         poison(trainer)
-        checkpoint.restore(trainer, "data")
+        checkpoint.restore(trainer, trainer.config, "data")
     except CheckpointError as error:
         reason = str(error)
     else:
@@ -423,7 +426,7 @@ def test_missing_block_is_named(tmp_path, good, block):
     path = rewritten(tmp_path / "checkpoint.npz", good, lambda meta, arrays: arrays.pop(block))
     checkpoint = load_checkpoint(path)
     with pytest.raises(CheckpointError, match=f"block {block} is missing; expected shape"):
-        checkpoint.restore(make_trainer(), "data")
+        checkpoint.restore(make_trainer(), make_config(), "data")
     if ":" not in block:
         with pytest.raises(CheckpointError, match=f"block {block} is missing"):
             checkpoint.restore_model()
@@ -444,7 +447,7 @@ def test_blocks_of_another_architecture(tmp_path, good):
 def test_missing_loss_sums(tmp_path, good):
     path = rewritten(tmp_path / "checkpoint.npz", good, lambda m, arrays: arrays.pop("loss_sums"))
     with pytest.raises(CheckpointError, match="its loss sums are not those of this objective"):
-        load_checkpoint(path).restore(make_trainer(), "data")
+        load_checkpoint(path).restore(make_trainer(), make_config(), "data")
 
 
 @pytest.mark.parametrize("number", [1, 3, "2", True, 2.0])
@@ -504,25 +507,25 @@ def test_other_data(tmp_path, good):
     trainer = make_trainer()
     before = snapshot(trainer.model)
     with pytest.raises(CheckpointError, match=r"other data .SHA-256 data.*, now other.*give those"):
-        load_checkpoint(path).restore(trainer, "other")
+        load_checkpoint(path).restore(trainer, trainer.config, "other")
     assert_same_state(trainer.model, before)
 
 
-@pytest.mark.parametrize("option", fields(Config), ids=lambda f: f.name)
+@pytest.mark.parametrize("option", OPTIONS.values(), ids=lambda o: o.name)
 def test_changed_option(tmp_path, good, option):
     path = tmp_path / "checkpoint.npz"
     path.write_bytes(good)
-    config = replace(make_config(), **{option.name: OTHER[option.name]})
+    config = configure(make_config(), **{option.name: OTHER[option.name]})
     trainer = trainer_of(config)
     checkpoint = load_checkpoint(path)
-    if option.metadata["resumable"]:
-        checkpoint.restore(trainer, "data")
+    if option.resumable:
+        checkpoint.restore(trainer, trainer.config, "data")
         assert trainer.position.batch == 2
         return
     with pytest.raises(CheckpointError) as caught:
-        checkpoint.restore(trainer, "data")
+        checkpoint.restore(trainer, trainer.config, "data")
     text = str(caught.value)
-    old, new = (getattr(c.resolved(), option.name) for c in (make_config(), config))
+    old, new = make_config()[option.name], config[option.name]
     assert f"the run has {option.name} = {old!r}, not {new!r}; leave the option out" in text
     assert trainer.position.batch == 0
 
@@ -531,14 +534,14 @@ def test_options_written_out_are_the_same_options(tmp_path, good):
     """The run's folder holds the preset's values; they are no change."""
     path = tmp_path / "checkpoint.npz"
     path.write_bytes(good)
-    trainer = trainer_of(make_config().resolved())
-    load_checkpoint(path).restore(trainer, "data")
+    trainer = trainer_of(make_config())
+    load_checkpoint(path).restore(trainer, trainer.config, "data")
     assert trainer.position.batch == 2
 
 
-@pytest.mark.parametrize("option", fields(Config), ids=lambda f: f.name)
+@pytest.mark.parametrize("option", OPTIONS.values(), ids=lambda o: o.name)
 def test_every_option_survives(tmp_path, option):
-    config = replace(make_config(), **{option.name: OTHER[option.name]})
+    config = configure(make_config(), **{option.name: OTHER[option.name]})
     trainer = trainer_of(config)
     path = saved(tmp_path / "checkpoint.npz", trainer)
     assert load_checkpoint(path).config == config

@@ -2,7 +2,7 @@
 
 import json
 import math
-from dataclasses import fields, replace
+from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
@@ -10,26 +10,28 @@ import pytest
 from training_cases import OTHER, make_config
 
 from ddnmf_np.config import (
-    RECIPES,
-    SCHEDULES,
+    OPTIONS,
+    PARTS,
+    PRESETS,
     Config,
-    Recipe,
+    by_preset,
     changed_on_resume,
-    preset,
-    rate,
+    configure,
     read_config,
 )
-from ddnmf_np.engine.losses import PRESETS
+from ddnmf_np.data.noise import Noise
+from ddnmf_np.engine import losses
+from ddnmf_np.engine.descent import Descent
+from ddnmf_np.engine.losses import Objective
 from ddnmf_np.errors import UsageError, shown
+from ddnmf_np.model import Architecture
 from ddnmf_np.train import make_parser, parse
 
-ALL = pytest.mark.parametrize("option", fields(Config), ids=lambda f: f.name)
+ALL = pytest.mark.parametrize("option", OPTIONS.values(), ids=lambda o: o.name)
 
 
 def of_kind(kind, *, many=False):
-    return [
-        f.name for f in fields(Config) if (f.metadata["kind"], f.metadata["many"]) == (kind, many)
-    ]
+    return [o.name for o in OPTIONS.values() if (o.kind.type, o.kind.many) == (kind, many)]
 
 
 def flag(name):
@@ -48,23 +50,22 @@ def given(name):
 
 
 def test_the_other_values_are_other_values():
-    assert list(OTHER) == [f.name for f in fields(Config)]
-    for base in (Config().resolved(), make_config().resolved()):
-        same = [f.name for f in fields(Config) if getattr(base, f.name) == OTHER[f.name]]
-        assert not same
+    assert list(OTHER) == list(OPTIONS)
+    for base in (configure(), make_config()):
+        assert not [name for name in OPTIONS if base[name] == OTHER[name]]
 
 
 @ALL
 def test_every_option_has_a_flag_and_a_help(option):
     actions = {string: a for a in make_parser()._actions for string in a.option_strings}
     action = actions[flag(option.name)]
-    assert len(option.metadata["help"]) > 8
-    assert option.metadata["help"] in action.help.replace("%%", "%")
+    assert len(option.help) > 8
+    assert option.help in action.help.replace("%%", "%")
     default = option.default
     if default is not None:
         shown = " ".join(map(str, default)) if isinstance(default, tuple) else str(default)
         assert f"(default: {shown})" in action.help
-    assert action.choices is None or list(action.choices) == list(option.metadata["choices"])
+    assert action.choices is None or list(action.choices) == list(option.kind.choices)
 
 
 def test_help_is_printed(capsys):
@@ -72,8 +73,8 @@ def test_help_is_printed(capsys):
         parse(["--help"])
     assert caught.value.code == 0
     text = capsys.readouterr().out
-    for f in fields(Config):
-        assert flag(f.name) in text
+    for name in OPTIONS:
+        assert flag(name) in text
     assert "130 interrupted" in text
 
 
@@ -83,9 +84,9 @@ def test_every_flag_sets_its_option_and_no_other(option):
     assert options.keys() == {option.name}
     if option.name == "activation":
         options["widths"] = (9, 8)
-    config = Config(**options)
-    assert getattr(config, option.name) == OTHER[option.name]
-    assert type(getattr(config, option.name)) is type(OTHER[option.name])
+    config = configure(**options)
+    assert config[option.name] == OTHER[option.name]
+    assert type(config[option.name]) is type(OTHER[option.name])
 
 
 def test_flags_that_are_not_given_decide_nothing():
@@ -94,14 +95,11 @@ def test_flags_that_are_not_given_decide_nothing():
 
 @ALL
 def test_every_option_survives_toml_and_json(option, tmp_path):
-    config = replace(make_config(), **{option.name: OTHER[option.name]})
+    config = configure(make_config(), **{option.name: OTHER[option.name]})
     path = tmp_path / "config.toml"
     path.write_text(config.to_toml(), "utf-8")
-    assert Config(**read_config(path)) == config
-    assert Config(**json.loads(json.dumps(config.to_dict()))) == config
-    resolved = config.resolved()
-    path.write_text(resolved.to_toml(), "utf-8")
-    assert Config(**read_config(path)) == resolved
+    assert configure(**read_config(path)) == config
+    assert configure(**json.loads(json.dumps(config.to_dict()))) == config
 
 
 @pytest.mark.parametrize(
@@ -120,98 +118,97 @@ def test_every_option_survives_toml_and_json(option, tmp_path):
 )
 def test_any_path_survives_toml(tmp_path, text):
     path = tmp_path / "config.toml"
-    path.write_text(Config(dataset=text).to_toml(), "utf-8")
-    assert Config(**read_config(path)).dataset == text
+    path.write_text(configure(dataset=text).to_toml(), "utf-8")
+    assert configure(**read_config(path)).data.dataset == text
 
 
 @pytest.mark.parametrize("value", [1e-300, 5e-324, 0.1 + 0.2, 1e300, 1.0, 12345678.9])
 def test_numbers_survive_toml_to_the_last_bit(tmp_path, value):
     path = tmp_path / "config.toml"
-    path.write_text(Config(lr=value).to_toml())
-    assert Config(**read_config(path)).lr == value
+    path.write_text(configure(lr=value).to_toml())
+    assert configure(**read_config(path)).optimizer.lr == value
 
 
 def test_sections_are_optional(tmp_path):
     path = tmp_path / "config.toml"
     path.write_text("rank = 4\n[optimizer]\nlr = 1\n")
-    config = Config(**read_config(path))
-    assert (config.rank, config.lr) == (4, 1.0)
-    assert isinstance(config.lr, float)
+    config = configure(**read_config(path))
+    assert (config.model.rank, config.optimizer.lr) == (4, 1.0)
+    assert isinstance(config.optimizer.lr, float)
 
 
 # -- presets ----------------------------------------------------------------------------------
 
 
-def test_every_preset_has_an_objective_and_a_recipe():
-    assert list(RECIPES) == list(PRESETS)
-    assert RECIPES["paper"] == RECIPES["demo"] == Recipe()  # algorithm 1: drawn once, one rate
-    assert RECIPES["stable"] == Recipe(True, 0.0, 0.0, 0.0, 0.0, "cosine", "pca", 0.3)
+def test_presets():
+    assert list(PRESETS) == list(losses.PRESETS)
+    for name in ("paper", "demo"):  # algorithm 1: noise drawn once, one rate
+        config = configure(objective=name)
+        assert config == Config(objective=Objective(name))
+    config = configure(objective="stable")
+    assert config.noise == Noise(redraw=True)
+    assert config.optimizer == Descent(lr_schedule="cosine")
+    assert config.model == Architecture(nmf_start="pca", nmf_spread=0.3)
 
 
 @pytest.mark.parametrize("objective", PRESETS)
-def test_resolved_is_the_preset_in_full(objective):
-    config = Config(objective=objective).resolved()
-    assert config.make_objective() == PRESETS[objective]
-    assert config.make_recipe() == RECIPES[objective]
-    for part in (PRESETS[objective], RECIPES[objective]):
-        for f in fields(part):
-            assert getattr(config, f.name) == getattr(part, f.name)
-    assert config.resolved() == config
-
-
-def test_a_preset_decides_what_is_none_and_nothing_else():
-    open_options = {f.name for f in fields(Config) if f.default is None}
-    decided = preset(PRESETS["paper"], RECIPES["paper"]).keys()
-    assert open_options - decided == {"data_dir", "labels", "image_shape", "threads", "clusters"}
-    assert decided <= open_options
+def test_a_preset_decides_what_has_no_default_and_nothing_else(objective):
+    optional = {name for name, o in OPTIONS.items() if o.kind.optional}
+    decided = {name for name, o in OPTIONS.items() if o.default is None} - optional
+    found = by_preset(configure(objective=objective))
+    assert found.keys() == decided
+    other = configure(**(OTHER | {"objective": objective}))
+    assert by_preset(other) == found  # whatever was chosen by hand
 
 
 def test_option_given_by_hand_wins_over_the_preset():
-    config = Config(objective="demo", beta_ap=3.0, base_bias=False)
-    objective = config.make_objective()
+    objective = configure(objective="demo", beta_ap=3.0, base_bias=False).objective
     assert (objective.beta_ap, objective.base_bias) == (3.0, False)
     assert objective.reduction == "mean"
-    assert config.resolved().make_objective() == objective
+    for name in by_preset(configure()):
+        for value in (OTHER[name], configure()[name]):
+            for preset in PRESETS:
+                assert configure(objective=preset, **{name: value})[name] == value
 
 
-@pytest.mark.parametrize("objective", RECIPES)
-def test_option_given_by_hand_wins_over_the_recipe(objective):
-    """Also where it takes something away: 0, no and constant are values."""
-    for f in fields(Recipe):
-        for value in (OTHER[f.name], f.default):
-            recipe = Config(objective=objective, **{f.name: value}).make_recipe()
-            assert recipe == replace(RECIPES[objective], **{f.name: value})
+@pytest.mark.parametrize("objective", PRESETS)
+@pytest.mark.parametrize("other", PRESETS)
+def test_one_preset_gives_way_to_another(objective, other):
+    chosen = {"rank": 3, "gamma_nc": 7.0, "noise_rate": 0.3}
+    base = configure(objective=objective, **chosen)
+    assert configure(base, objective=other) == configure(objective=other, **chosen)
+    assert configure(base) == base
 
 
 def test_motion_is_of_the_ranges_that_are_not_zero():
-    assert Recipe().motion == {}
-    assert Recipe(noise_redraw=True, lr_schedule="cosine").motion == {}
+    assert Noise().motion == Noise(redraw=True).motion == {}
     zeros = {"shift": 0.0, "rotation": 0.0, "zoom": 0.0, "shear": 0.0}
     for name in zeros:
-        assert Recipe(**{f"noise_{name}": 0.5}).motion == zeros | {name: 0.5}
+        assert Noise(**{name: 0.5}).motion == zeros | {name: 0.5}
 
 
-def test_a_recipe_made_by_hand_is_checked():
-    with pytest.raises(UsageError, match=r"noise_zoom is 1.0; expected a number in "):
-        Recipe(noise_zoom=1.0)
-    with pytest.raises(UsageError, match="lr_schedule is 'linear'; choose one of constant, cosine"):
-        Recipe(lr_schedule="linear")
+@pytest.mark.parametrize("part", PARTS.values(), ids=lambda part: part.__name__)
+def test_a_part_made_by_hand_is_checked(part):
+    for f in fields(part):
+        with pytest.raises(UsageError, match=rf"^{f.name} is \{{\}}; expected "):
+            part(**{f.name: {}})
 
 
-def test_rate():
-    assert [rate("constant", progress) for progress in (0.0, 0.3, 1.0, 7.0)] == [1.0] * 4
+def test_learning_rate():
+    assert [Descent(lr=0.5).rate(progress) for progress in (0.0, 0.3, 1.0, 7.0)] == [0.5] * 4
+    cosine = Descent(lr=0.5, lr_schedule="cosine").rate
     for progress, share in ((0.0, 1.0), (1 / 3, 0.75), (0.5, 0.5), (2 / 3, 0.25), (1.0, 0.0)):
-        assert rate("cosine", progress) == pytest.approx(share, rel=1e-15, abs=1e-16)
-    assert rate("cosine", 0.0) == 1.0
-    assert rate("cosine", 1.0) == rate("cosine", 1.5) == 0.0  # no rise beyond the end
-    falling = [rate("cosine", progress) for progress in np.linspace(0.0, 1.0, 1001)]
+        assert cosine(progress) == pytest.approx(0.5 * share, rel=1e-15, abs=1e-16)
+    assert cosine(0.0) == 0.5
+    assert cosine(1.0) == cosine(1.5) == 0.0  # no rise beyond the end
+    falling = [cosine(progress) for progress in np.linspace(0.0, 1.0, 1001)]
     assert (np.diff(falling) < 0.0).all()
-    for schedule in SCHEDULES:
-        assert type(rate(schedule, 0.25)) is float
+    for descent in (Descent(), Descent(lr_schedule="cosine")):
+        assert type(descent.rate(0.25)) is float
 
 
 def test_what_a_resumed_run_may_change():
-    may = {f.name for f in fields(Config) if f.metadata["resumable"]}
+    may = {name for name, o in OPTIONS.items() if o.resumable}
     assert may == {
         *(
             "dataset",
@@ -226,15 +223,15 @@ def test_what_a_resumed_run_may_change():
         ),
         *("clusters", "clusterers", "starts", "embedding", "embedding_samples"),
     }
-    old = Config()
-    assert changed_on_resume(old, old.resolved()) == []
-    assert changed_on_resume(old, replace(old, epochs=99, starts=1)) == []
-    assert changed_on_resume(old, replace(old, lr=1.0, rank=3)) == ["rank", "lr"]
-    demo = Config(objective="demo")
+    old = configure()
+    assert changed_on_resume(old, configure(old)) == []
+    assert changed_on_resume(old, configure(old, epochs=99, starts=1)) == []
+    assert changed_on_resume(old, configure(old, lr=1.0, rank=3)) == ["rank", "lr"]
+    demo = configure(objective="demo")
     assert "beta_ap" in changed_on_resume(old, demo)
-    cosine = Config(lr_schedule="cosine")
-    assert changed_on_resume(cosine, replace(cosine, starts=1)) == []
-    assert changed_on_resume(cosine, replace(cosine, epochs=99)) == ["epochs"]
+    cosine = configure(lr_schedule="cosine")
+    assert changed_on_resume(cosine, configure(cosine, starts=1)) == []
+    assert changed_on_resume(cosine, configure(cosine, epochs=99)) == ["epochs"]
     assert changed_on_resume(old, cosine) == changed_on_resume(cosine, old) == ["lr_schedule"]
 
 
@@ -260,7 +257,7 @@ BAD_KIND = [
 @pytest.mark.parametrize(("name", "value", "words"), BAD_KIND)
 def test_wrong_kind(name, value, words):
     with pytest.raises(UsageError) as caught:
-        Config(**{name: value})
+        configure(**{name: value})
     assert str(caught.value) == f"{name} is {shown(value)}; expected {words}"
 
 
@@ -280,7 +277,7 @@ def test_wrong_kind(name, value, words):
 )
 def test_wrong_kind_of_one_of_many(name, value, item):
     with pytest.raises(UsageError) as caught:
-        Config(**{name: value})
+        configure(**{name: value})
     assert str(caught.value).startswith(f"{name} is {item}; expected ")
 
 
@@ -311,59 +308,59 @@ BAD_SIZE = [
     *((name, value) for name in (*WEIGHTS, "checkpoint_every") for value in (-1e-9, NAN, INF)),
     *((name, value) for name in MOTIONS for value in (-1e-9, NAN, INF, -INF)),
     *((name, limit) for name, limit in MOTIONS.items() if limit),
-    *(("widths", value) for value in ((), [], (0,), (5, 0), (-3,), 0)),
+    *(("widths", value) for value in ((0,), (5, 0), (-3,), 0)),
     *(("image_shape", v) for v in ((8,), 8, (8, 8, 1), (0, 8), (8, -8), (8, 2**24 + 1))),
 ]
 
 
 def test_every_number_has_a_limit():
     names = {name for name, _ in BAD_SIZE}
-    assert names == {f.name for f in fields(Config) if f.metadata["kind"] in (int, float)}
+    assert names == {o.name for o in OPTIONS.values() if o.kind.type in (int, float)}
 
 
 @pytest.mark.parametrize(("name", "value"), BAD_SIZE, ids=str)
 def test_out_of_range(name, value):
     with pytest.raises(UsageError, match=rf"^{name} is .*; expected "):
-        Config(**{name: value})
+        configure(**{name: value})
 
 
 @pytest.mark.parametrize("name", LIMITS)
 def test_limits_themselves_are_good(name):
     low, high = LIMITS[name]
-    assert getattr(Config(**{name: low}), name) == low
+    assert configure(**{name: low})[name] == low
     if high:
-        assert getattr(Config(**{name: high}), name) == high
+        assert configure(**{name: high})[name] == high
 
 
 @pytest.mark.parametrize("name", [*FRACTIONS, *WEIGHTS, *MOTIONS, "checkpoint_every"])
 def test_zero_is_good(name):
-    assert getattr(Config(**{name: 0}), name) == 0.0
+    assert configure(**{name: 0})[name] == 0.0
 
 
 @pytest.mark.parametrize(
-    "option", [f for f in fields(Config) if f.metadata["choices"]], ids=lambda f: f.name
+    "option", [o for o in OPTIONS.values() if o.kind.choices], ids=lambda o: o.name
 )
 def test_choices(option):
-    choices = option.metadata["choices"]
+    choices = option.kind.choices
     for choice in choices:
-        value = getattr(Config(**{option.name: choice}), option.name)
-        assert value == ((choice,) if option.metadata["many"] else choice)
+        value = configure(**{option.name: choice})[option.name]
+        assert value == ((choice,) if option.kind.many else choice)
     wrong = choices[0] + "x"
     with pytest.raises(UsageError) as caught:
-        Config(**{option.name: wrong})
-    near = f"{option.name}: choice {wrong!r} is unknown; did you mean {choices[0]!r}?"
+        configure(**{option.name: wrong})
+    near = f"{option.name} is {wrong!r}; did you mean {choices[0]!r}?"
     assert str(caught.value) == near
-    with pytest.raises(UsageError, match=f"{option.name}: choice .* choose one of {choices[0]}, "):
-        Config(**{option.name: "?"})
+    with pytest.raises(UsageError, match=rf"{option.name} is '\?'; choose one of {choices[0]}, "):
+        configure(**{option.name: "?"})
 
 
 @ALL
-def test_none_is_no_value_where_there_is_a_default(option):
-    if option.default is None:
-        assert getattr(Config(**{option.name: None}), option.name) is None
+def test_none_is_a_value_only_where_it_has_a_meaning(option):
+    if option.kind.optional:
+        assert configure(**{option.name: None})[option.name] is None
         return
     with pytest.raises(UsageError, match=f"^{option.name} is None; leave it out"):
-        Config(**{option.name: None})
+        configure(**{option.name: None})
 
 
 @pytest.mark.parametrize(
@@ -371,23 +368,23 @@ def test_none_is_no_value_where_there_is_a_default(option):
 )
 def test_activations_for_other_layers(widths, activation):
     with pytest.raises(UsageError, match=f"activation names {len(activation)} functions for"):
-        Config(widths=widths, activation=activation)
+        configure(widths=widths, activation=activation)
 
 
-@pytest.mark.parametrize("name", ["activation", "clusterers", "image_shape"])
+@pytest.mark.parametrize("name", ["widths", "activation", "clusterers", "image_shape"])
 def test_an_empty_list_is_refused_before_any_work(name):
-    with pytest.raises(UsageError, match=f"{name} is empty; give at least one"):
-        Config(**{name: ()})
+    with pytest.raises(UsageError, match=rf"{name} is \(\), which is empty; give at least one"):
+        configure(**{name: ()})
 
 
 def test_an_objective_that_trains_no_student_is_refused():
     with pytest.raises(UsageError, match="nothing trains the student"):
-        Config(beta_ap=0.0, gamma_nc=0.0)
-    Config(beta_ap=0.0, gamma_nc=0.0, student_reconstruction=1.0)
+        configure(beta_ap=0.0, gamma_nc=0.0)
+    configure(beta_ap=0.0, gamma_nc=0.0, student_reconstruction=1.0)
 
 
 def test_numpy_s_numbers_are_numbers():
-    config = Config(
+    config = configure(
         rank=np.int64(4),
         lr=np.float32(0.5),
         widths=np.array([7, 5]).tolist(),
@@ -395,10 +392,10 @@ def test_numpy_s_numbers_are_numbers():
         dataset=Path("x.npz"),
         momentum=0,
     )
-    assert config == Config(
+    assert config == configure(
         rank=4, lr=0.5, widths=(7, 5), noise_rescale=False, dataset="x.npz", momentum=0.0
     )
-    types = {name: type(getattr(config, name)) for name in ("rank", "lr", "noise_rescale")}
+    types = {name: type(config[name]) for name in ("rank", "lr", "noise_rescale")}
     assert types == {"rank": int, "lr": float, "noise_rescale": bool}
 
 
@@ -411,7 +408,7 @@ def test_numpy_s_numbers_are_numbers():
         ("ranks = 3", "option 'ranks' is unknown; did you mean 'rank'?"),
         ("[model]\nwidth = [3]", "option 'width' is unknown; did you mean 'widths'?"),
         ("zzz = 1", "option 'zzz' is unknown; choose one of dataset, data_dir, "),
-        ("[modell]\nrank = 3", "section 'modell' is unknown; did you mean 'model'?"),
+        ("[modell]\nrank = 3", "table 'modell' is unknown; did you mean 'model'?"),
         ("[model.rank]\nx = 3", "rank is {'x': 3}; expected a whole number"),
         ("rank = ", "is not valid TOML: Invalid value (at "),
         ("rank = 3\nrank = 4", "is not valid TOML: Cannot overwrite a value"),
@@ -422,7 +419,7 @@ def test_bad_file(tmp_path, content, text):
     path = tmp_path / "config.toml"
     path.write_bytes(content if isinstance(content, bytes) else content.encode())
     with pytest.raises(UsageError) as caught:
-        Config(**read_config(path))
+        configure(**read_config(path))
     assert text in str(caught.value)
     if "expected" not in text:
         assert str(caught.value).startswith(f"config {path}: ")

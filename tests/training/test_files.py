@@ -93,7 +93,7 @@ def test_failure_leaves_the_old_checkpoint(tmp_path, break_disk):
     trainer.train(1)
     reason = break_disk()
     with pytest.raises(OutputError, match=rf"checkpoint\.npz: cannot be written: {reason}"):
-        save_checkpoint(path, trainer, "data")
+        save_checkpoint(path, trainer.config, trainer, "data")
     assert path.read_bytes() == before
     assert load_checkpoint(path).meta["position"]["epoch"] == 0
     assert os.listdir(tmp_path) == ["checkpoint.npz"]

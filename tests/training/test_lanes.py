@@ -16,13 +16,12 @@ from training_cases import assert_same_state, draw
 from ddnmf_np.backends import threads as lanes_module
 from ddnmf_np.backends.ops import Ops
 from ddnmf_np.backends.threads import Lanes, share
-from ddnmf_np.config import Config
-from ddnmf_np.model import Model
+from ddnmf_np.config import configure
 from ddnmf_np.training import Trainer
 
 
 def make(ops, **options):
-    return Model(13, Config(widths=(17, 11), rank=3, batch_size=16, **options), ops)
+    return configure(widths=(17, 11), rank=3, batch_size=16, **options).make_model(13, ops)
 
 
 def blas_threads():

@@ -6,7 +6,7 @@ import os
 import pytest
 from training_cases import make_config
 
-from ddnmf_np.config import Config, read_config
+from ddnmf_np.config import configure, read_config
 from ddnmf_np.errors import OutputError, UsageError
 from ddnmf_np.runs.folder import RunFolder
 from ddnmf_np.system.files import LOCK, locked
@@ -31,7 +31,7 @@ def lines(folder):
 
 def test_begun_run_has_its_options_and_a_place_for_pictures(folder):
     assert sorted(path.name for path in folder.path.iterdir()) == ["config.toml", "figures"]
-    assert Config(**folder.read_options()) == make_config()
+    assert configure(**folder.read_options()) == make_config()
     assert folder.figures.is_dir()
 
 

@@ -5,10 +5,10 @@ import pytest
 from sklearn.decomposition import PCA
 from training_cases import assert_same_state, make_trainer, snapshot
 
-from ddnmf_np.config import Config
+from ddnmf_np.config import configure
+from ddnmf_np.engine.descent import Descent
 from ddnmf_np.engine.nmf import blocks_from_code, principal_rows
 from ddnmf_np.estimator import DDNMF
-from ddnmf_np.model import Model
 from ddnmf_np.training import Trainer
 
 SPREAD = 1.5
@@ -16,7 +16,7 @@ SPREAD = 1.5
 
 def make_model(**options):
     defaults = {"widths": (12, 9), "rank": 4, "dtype": "float64", "seed": 3}
-    return Model(15, Config(**(defaults | options)))
+    return configure(**(defaults | options)).make_model(15)
 
 
 def samples(n=300, width=15, seed=0):
@@ -149,7 +149,10 @@ def test_a_stopped_run_does_not_start_again():
 
 def test_estimator_goes_on_with_partial_fit():
     x = samples(60)
-    one = DDNMF(3, widths=(8, 6), nmf_start="pca", batch_size=20, random_state=0).partial_fit(x)
+    one = DDNMF(
+        3, widths=(8, 6), objective="stable", optimizer=Descent(), batch_size=20, random_state=0
+    )
+    one.partial_fit(x)
     before = one.model_.student.arena.param("W_base").copy()
     one.partial_fit(samples(60, seed=1))
     # A second start would have replaced the weights; three steps of Adam move them a little.

@@ -9,9 +9,7 @@ import pytest
 from ddnmf_np.data.streaming.rows import Rows, fingerprint
 from ddnmf_np.data.streaming.sources import stream
 from ddnmf_np.errors import CheckpointError
-from ddnmf_np.model import Model
 from ddnmf_np.runs.checkpoint import load_checkpoint
-from ddnmf_np.training import Trainer
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 sys.path.insert(0, str(GOLDEN))
@@ -40,7 +38,7 @@ def test_its_model_has_the_codes_that_it_had():
 def test_it_goes_on_to_the_losses_that_it_went_on_to():
     checkpoint, expected = stored()
     run = trainer(checkpoint.config)
-    checkpoint.restore(run, fingerprint(run.x))
+    checkpoint.restore(run, checkpoint.config, fingerprint(run.x))
     assert (run.position.epoch, run.position.batch) == (2, 2)
     assert run.train(4)
     found = [[record[name] for name in expected["names"]] for record in run.history]
@@ -50,16 +48,16 @@ def test_it_goes_on_to_the_losses_that_it_went_on_to():
 def test_it_refuses_other_data():
     """Of the same samples it does not matter whether they are in memory or streamed."""
     checkpoint, _ = stored()
-    fewer = Trainer(Model(12, checkpoint.config), samples()[:-1])
+    fewer = checkpoint.config.make_trainer(checkpoint.config.make_model(12), samples()[:-1])
     with pytest.raises(CheckpointError, match="was trained on other data"):
-        checkpoint.restore(fewer, fingerprint(fewer.x))
-    other = Trainer(Model(12, checkpoint.config), 1.0 - samples())
+        checkpoint.restore(fewer, checkpoint.config, fingerprint(fewer.x))
+    other = checkpoint.config.make_trainer(checkpoint.config.make_model(12), 1.0 - samples())
     with pytest.raises(CheckpointError, match="was trained on other data"):
-        checkpoint.restore(other, fingerprint(other.x))
+        checkpoint.restore(other, checkpoint.config, fingerprint(other.x))
     rows = Rows(stream(NotAnArray(samples())), "float32")
-    streamed = Trainer(Model(12, checkpoint.config), rows)
-    checkpoint.restore(streamed, fingerprint(rows))
+    streamed = checkpoint.config.make_trainer(checkpoint.config.make_model(12), rows)
+    checkpoint.restore(streamed, checkpoint.config, fingerprint(rows))
     rows = Rows(stream(NotAnArray(7.0 * samples())), "float32")
-    streamed = Trainer(Model(12, checkpoint.config), rows)
+    streamed = checkpoint.config.make_trainer(checkpoint.config.make_model(12), rows)
     with pytest.raises(CheckpointError, match="was trained on other data"):
-        checkpoint.restore(streamed, fingerprint(rows))
+        checkpoint.restore(streamed, checkpoint.config, fingerprint(rows))

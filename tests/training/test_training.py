@@ -22,12 +22,11 @@ from training_cases import (
 )
 
 from ddnmf_np.backends.ops import Ops
-from ddnmf_np.config import RECIPES, Config
+from ddnmf_np.config import PRESETS, configure
 from ddnmf_np.data.datasets import load
 from ddnmf_np.data.noise import NOISE_KINDS
 from ddnmf_np.data.order import epoch_order
 from ddnmf_np.errors import DataError, DivergedError, UsageError
-from ddnmf_np.model import Model
 from ddnmf_np.training import Trainer
 
 OBJECTIVES = ("paper", "demo")
@@ -77,7 +76,7 @@ def test_paper_s_student_comes_near_its_supervisor(digits, seed):
     # loss_ap itself may rise: in the paper's mode the student follows a supervisor that moves.
     trainer = make_trainer(digits, widths=(64, 32), rank=10, batch_size=128, seed=seed)
     trainer.train(20)
-    beginner = Model(64, trainer.config)
+    beginner = trainer.config.make_model(64)
     beginner.supervisor.arena.params[...] = trainer.model.supervisor.arena.params
     distances = []
     for model in (beginner, trainer.model):
@@ -157,20 +156,19 @@ def test_steps_see_images_moved(shape, kind, redraw):
     assert (noisy_data_set(still) != noisy_data_set(trainer)).any()
 
 
-@pytest.mark.parametrize("objective", RECIPES)
-def test_steps_see_what_the_recipe_says(objective):
-    trainer, recipe = make_trainer(draw(width=20), objective=objective), RECIPES[objective]
+@pytest.mark.parametrize("objective", PRESETS)
+def test_steps_see_the_preset_s_noise(objective):
+    trainer = make_trainer(draw(width=20), objective=objective)
     noisy = recorded(trainer, 2)[1]
     for epoch in range(2):
         order = epoch_order(45, seed=5, epoch=epoch)
         assert_same_bits(noisy[epoch], noisy_data_set(trainer, epoch)[order])
-    assert trainer.noise.redraw == recipe.noise_redraw
-    assert (trainer.noise.motion is not None) == bool(recipe.motion)
+    assert trainer.noise.noise == configure(objective=objective).noise
 
 
 def test_the_configured_shape_wins_over_the_data_set_s():
     x, config = draw(width=20), make_config(image_shape=(5, 4), **MOTION)
-    trainer = Trainer(Model(20, config), x, image_shape=(4, 5))
+    trainer = config.make_trainer(config.make_model(20), x, image_shape=(4, 5))
     assert trainer.noise.motion.image_shape == (5, 4)
 
 
@@ -179,12 +177,12 @@ def test_motion_needs_images(given):
     expected = (
         rf"image_shape is {'unknown' if given is None else '.*'} and a sample has 20 features, but "
         r"noise_rotation, noise_shear moves images; give image_shape=\(height, width\), or "
-        "noise_shift=0, noise_rotation=0, noise_zoom=0, noise_shear=0 for data that are none"
+        "noise_shift=0, noise_rotation=0, noise_zoom=0, noise_shear=0 for data that are not images"
     )
     config = make_config(noise_rotation=5.0, noise_shear=0.1)
     with pytest.raises(UsageError, match=expected):
-        Trainer(Model(20, config), draw(width=20), image_shape=given)
-    Trainer(Model(20, make_config(objective="paper")), draw(width=20), image_shape=given)
+        config.make_trainer(config.make_model(20), draw(width=20), image_shape=given)
+    Trainer(make_config(objective="paper").make_model(20), draw(width=20), image_shape=given)
 
 
 def test_noise_does_not_depend_on_the_batch_size():
@@ -200,7 +198,9 @@ def test_noise_of_data_that_arrive_in_parts():
     x = draw()
     parts = []
     for first, rows in ((0, slice(0, 20)), (20, slice(20, 45))):
-        trainer = Trainer(Model(13, make_config()), x[rows], first_index=first, high=float(x.max()))
+        trainer = Trainer(
+            make_config().make_model(13), x[rows], first_index=first, high=float(x.max())
+        )
         order = epoch_order(len(x[rows]), 5, 0)
         parts.append(recorded(trainer, 1)[1][0][np.argsort(order)])
     assert_same_bits(np.concatenate(parts), noisy_data_set(make_trainer(x)))
@@ -338,9 +338,8 @@ def test_cosine_falls_from_lr_to_nothing(optimizer):
     assert all(type(lr) is float for lr in found)  # float32 times a NumPy number would be float64
 
 
-@pytest.mark.parametrize("schedule", [None, "constant"])
-def test_constant_is_lr_to_the_bit(schedule):
-    assert rates(make_trainer(lr=0.1 + 0.2, lr_schedule=schedule), 3) == [0.1 + 0.2] * 15
+def test_constant_is_lr_to_the_bit():
+    assert rates(make_trainer(lr=0.1 + 0.2, lr_schedule="constant"), 3) == [0.1 + 0.2] * 15
 
 
 def test_constant_is_the_loop_without_a_schedule():
@@ -354,10 +353,10 @@ def test_constant_is_the_loop_without_a_schedule():
     assert_same_state(trainer.model, plain.model)
 
 
-@pytest.mark.parametrize("objective", RECIPES)
+@pytest.mark.parametrize("objective", PRESETS)
 def test_the_preset_s_schedule(objective):
     found = rates(make_trainer(objective=objective), 3)
-    constant = RECIPES[objective].lr_schedule == "constant"
+    constant = configure(objective=objective).optimizer.lr_schedule == "constant"
     assert (set(found) == {1e-3}) == constant
     by_hand = rates(make_trainer(objective=objective, lr_schedule="constant"), 3)
     assert set(by_hand) == {1e-3}
@@ -533,8 +532,8 @@ def test_callbacks_come_when_documented():
 @pytest.mark.parametrize("kind", NOISE_KINDS)
 def test_a_warm_step_with_its_data_and_noise_allocates_nothing(ops, kind):
     x = np.random.default_rng(0).random((300, 784), dtype=np.float32)
-    config = Config(noise_kind=kind)  # the paper's shape, batches of 128
-    trainer = Trainer(Model(784, config, ops), x)
+    config = configure(noise_kind=kind)  # the paper's shape, batches of 128
+    trainer = config.make_trainer(config.make_model(784, ops), x)
     order = epoch_order(300, 0, 0)
     trainer.step(order[:128])
     tracemalloc.start()
@@ -551,8 +550,8 @@ def test_a_warm_step_with_motion_allocates_nothing(ops):
     if type(ops) is Ops:
         pytest.skip("the plain form of Ops.warp allocates, as its docstring says")
     x = np.random.default_rng(0).random((300, 784), dtype=np.float32)
-    config = Config(image_shape=(28, 28), lr_schedule="cosine", noise_redraw=True, **MOTION)
-    trainer = Trainer(Model(784, config, ops), x)
+    config = configure(image_shape=(28, 28), lr_schedule="cosine", noise_redraw=True, **MOTION)
+    trainer = config.make_trainer(config.make_model(784, ops), x)
     order = epoch_order(300, 0, 0)
     trainer.step(order[:128])
     tracemalloc.start()
@@ -639,7 +638,7 @@ def test_fewer_samples_than_a_batch():
 @pytest.mark.parametrize("shape", [(45, 12), (45, 14), (45,), (5, 9, 13)])
 def test_samples_of_another_shape(shape):
     with pytest.raises(DataError, match=r"x has shape \(.*\); this model takes \(n, 13\)"):
-        Trainer(Model(13, make_config()), np.zeros(shape, "float32"))
+        Trainer(make_config().make_model(13), np.zeros(shape, "float32"))
 
 
 def test_samples_of_another_precision_are_converted():

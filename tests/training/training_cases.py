@@ -3,12 +3,10 @@
 import numpy as np
 from literal_cases import literal_losses
 
-from ddnmf_np.config import Config
+from ddnmf_np.config import configure
 from ddnmf_np.data.affine import Affine
-from ddnmf_np.data.noise import Noise
-from ddnmf_np.model import Model
+from ddnmf_np.data.noise import Corruption
 from ddnmf_np.runs.checkpoint import save_checkpoint
-from ddnmf_np.training import Trainer
 
 SMALL = {"widths": (11, 7), "rank": 3, "batch_size": 10, "epochs": 3, "seed": 5}
 """45 samples make four batches of 10 and one of 5."""
@@ -81,7 +79,7 @@ def draw(n=45, width=13, seed=0, dtype="float32"):
 
 
 def make_config(**options):
-    return Config(**(SMALL | options))
+    return configure(**(SMALL | options))
 
 
 def make_trainer(x=None, ops=None, **options):
@@ -90,30 +88,27 @@ def make_trainer(x=None, ops=None, **options):
 
 def trainer_of(config, x=None, ops=None):
     """Return a trainer for whom samples are images one pixel high, if the options do not say."""
-    x = draw(dtype=config.dtype) if x is None else x
-    return Trainer(Model(x.shape[1], config, ops), x, image_shape=(1, x.shape[1]))
+    x = draw(dtype=config.training.dtype) if x is None else x
+    model = config.make_model(x.shape[1], ops)
+    trainer = config.make_trainer(model, x, image_shape=(1, x.shape[1]))
+    trainer.config = config  # for tests alone: the trainer itself knows no more than its parts
+    return trainer
 
 
 def noise_of(trainer):
-    """Return another Noise, made from the options alone."""
-    config, recipe = trainer.config, trainer.config.make_recipe()
-    drawn = {"seed": config.seed, "redraw": recipe.noise_redraw}
+    """Return another Corruption, made from the options alone."""
+    noise, seed = trainer.config.noise, trainer.config.training.seed
     motion = Affine(
-        config.image_shape or (1, trainer.x.shape[1]),
-        shift=recipe.noise_shift,
-        rotation=recipe.noise_rotation,
-        zoom=recipe.noise_zoom,
-        shear=recipe.noise_shear,
-        **drawn,
+        trainer.config.data.image_shape or (1, trainer.x.shape[1]),
+        shift=noise.shift,
+        rotation=noise.rotation,
+        zoom=noise.zoom,
+        shear=noise.shear,
+        seed=seed,
+        redraw=noise.redraw,
     )
-    return Noise(
-        config.noise_kind,
-        config.noise_rate,
-        rescale=config.noise_rescale,
-        high=float(trainer.x.max()),
-        motion=motion,  # where nothing moves, a copy
-        **drawn,
-    )
+    # Where nothing moves, the motion is a copy.
+    return Corruption(noise, seed=seed, high=float(trainer.x.max()), motion=motion)
 
 
 def noisy_data_set(trainer, epoch=0):
@@ -159,7 +154,7 @@ def stop_after(steps):
 
 
 def saved(path, trainer, data_sha256="data"):
-    save_checkpoint(path, trainer, data_sha256)
+    save_checkpoint(path, trainer.config, trainer, data_sha256)
     return path
 
 

@@ -8,8 +8,8 @@ import numpy as np
 import numpy.typing as npt
 
 from ddnmf_np.backends.ops import Ops
-from ddnmf_np.config import Config
-from ddnmf_np.model import Model
+from ddnmf_np.engine.losses import Objective
+from ddnmf_np.model import Architecture, Model
 from ddnmf_np.teaching.exercise import Exercise, Mistake
 from ddnmf_np.teaching.exercises.nb02_layer import backward, draw, engine_layer
 
@@ -35,8 +35,8 @@ def _loss(x: Floats, y: Floats, alpha: float) -> tuple[float, Floats]:
 def _supervisor(seed: int) -> tuple[Model, Floats]:
     n, width, hidden, code = _SHAPES[seed]
     rng = np.random.default_rng([seed, 7])
-    config = Config(widths=(hidden, code), rank=2, alpha_sym=0.7, dtype="float64", seed=seed)
-    model = Model(width, config, rows=n)
+    shape, objective = Architecture(widths=(hidden, code), rank=2), Objective(alpha_sym=0.7)
+    model = Model(width, shape, objective, dtype="float64", seed=seed, rows=n)
     for layer in model.supervisor.layers:
         assert layer.b is not None
         layer.b[...] = rng.uniform(0.0, 0.3, layer.b.shape)

@@ -9,12 +9,11 @@ import numpy as np
 import numpy.typing as npt
 
 from ddnmf_np.backends.ops import DirectGradient, Ops
-from ddnmf_np.config import Config
 from ddnmf_np.engine.layers import Dense
-from ddnmf_np.engine.losses import appositive
+from ddnmf_np.engine.losses import Objective, appositive
 from ddnmf_np.engine.network import Network
 from ddnmf_np.engine.nmf import NMFModule
-from ddnmf_np.model import Model
+from ddnmf_np.model import Architecture, Model
 from ddnmf_np.teaching.exercise import Exercise, Mistake
 
 Floats = npt.NDArray[np.float64]
@@ -33,15 +32,9 @@ def _model(seed: int) -> tuple[Model, Floats]:
     """Return a model after its forward pass, and the clean batch."""
     n, width, hidden, code, rank = _SHAPES[seed]
     rng = np.random.default_rng([seed, 10])
-    config = Config(
-        widths=(hidden, code),
-        rank=rank,
-        beta_ap=BETA[seed],
-        gamma_nc=GAMMA[seed],
-        dtype="float64",
-        seed=seed,
-    )
-    model = Model(width, config, rows=n)
+    objective = Objective(beta_ap=BETA[seed], gamma_nc=GAMMA[seed])
+    shape = Architecture((hidden, code), rank)
+    model = Model(width, shape, objective, dtype="float64", seed=seed, rows=n)
     for network in model.nets.values():
         for layer in network.layers:
             if layer.b is not None:

@@ -9,10 +9,9 @@ import numpy as np
 import numpy.typing as npt
 
 from ddnmf_np.backends.ops import Ops, adam_scales
-from ddnmf_np.config import Config
-from ddnmf_np.data.noise import Noise
+from ddnmf_np.data.noise import Corruption, Noise
 from ddnmf_np.engine.descent import GradientDescent
-from ddnmf_np.model import Model
+from ddnmf_np.model import Architecture, Model
 from ddnmf_np.teaching.exercise import Exercise, Mistake
 
 Floats = npt.NDArray[np.float64]
@@ -23,7 +22,7 @@ Floats = npt.NDArray[np.float64]
 
 def _mask(x: Floats, rate: float) -> Floats:
     out = np.empty_like(x)
-    Noise("masking", rate, seed=3).apply(x, np.arange(len(x)), 0, out)
+    Corruption(Noise("masking", rate), seed=3).apply(x, np.arange(len(x)), 0, out)
     return out
 
 
@@ -94,10 +93,10 @@ _BLOCKS = tuple(
 def _step_problem(seed: int) -> tuple[Model, Floats, Floats, float]:
     n, width, code, rank = _SHAPES[seed]
     rng = np.random.default_rng([seed, 14])
-    config = Config(widths=(code,), rank=rank, dtype="float64", seed=seed)
     x = rng.uniform(size=(n, width))
     x_noisy = x * (rng.uniform(size=x.shape) > 0.3)
-    return Model(width, config, rows=n), x, x_noisy, (0.05, 0.01, 0.02)[seed]
+    model = Model(width, Architecture((code,), rank), dtype="float64", seed=seed, rows=n)
+    return model, x, x_noisy, (0.05, 0.01, 0.02)[seed]
 
 
 def _do_step(answer: Step, model: Model, x: Floats, x_noisy: Floats, lr: float) -> dict[str, Any]:

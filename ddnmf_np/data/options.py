@@ -1,0 +1,76 @@
+"""Options of the data: which samples, and how they are read."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from ddnmf_np.errors import OptionError
+from ddnmf_np.system.options import COUNT, MAX_WIDTH, Range, check_options, option
+
+
+@dataclass(frozen=True)
+class Data:
+    """Options of the data: which samples, and how they are read.
+
+    Parameters
+    ----------
+    dataset : str
+        Name or path, see `ddnmf_np.data.datasets.load`.
+    data_dir : str, optional
+        Folder in which we look first for a named set.
+    labels : str, optional
+        Path of the labels.
+    image_shape : tuple of two ints, optional
+        Height and width of the images that the samples are.
+    missing : {"error", "nan"}
+        Whether NaN is refused, or a missing entry.
+    stream : bool
+        Whether we read the samples while we train on them.
+    stream_window : int
+        MiB of samples that are mixed with each other while streaming.
+
+    Raises
+    ------
+    OptionError
+        If a value cannot be used.
+    """
+
+    dataset: str = option(
+        "digits",
+        "digits (embedded), mnist, fashion-mnist, or the path of a .npy, a .npz or a folder of "
+        "IDX files; or of what --stream names",
+        resumable=True,  # its hash is what must not change
+    )
+    data_dir: str | None = option(
+        None, "folder in which to look first for mnist and fashion-mnist", resumable=True
+    )
+    labels: str | None = option(
+        None,
+        ".npy with a label for each row of a .npy data set; for scoring only",
+        resumable=True,
+    )
+    image_shape: tuple[int, ...] | None = option(
+        None,
+        "height and width of the images that samples are; by default what the data set says",
+        Range(least=1, most=MAX_WIDTH),
+    )
+    missing: Literal["error", "nan"] = option(
+        "error",
+        "NaN in the data: error (refused), or nan (a missing entry, which no loss compares with)",
+    )
+    stream: bool = option(
+        False,
+        "read a .npy file as it is trained on, and do not hold it in memory; HDF5 (FILE.h5::NAME), "
+        "Zarr and folders of .npy files are always read so",
+    )
+    stream_window: int = option(
+        128,
+        "MiB of samples that are mixed with each other while streaming; twice that is in memory",
+        COUNT,
+    )
+
+    def __post_init__(self) -> None:
+        check_options(self)
+        if self.image_shape is not None and len(self.image_shape) != 2:
+            raise OptionError("image_shape", f"is {self.image_shape}; expected height and width")

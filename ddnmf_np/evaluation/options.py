@@ -1,0 +1,62 @@
+"""Options of the evaluation: how the codes are clustered and drawn."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from ddnmf_np.system.options import COUNT, Range, check_options, option
+
+Method = Literal[
+    "kmeans", "gmm-spherical", "gmm-diag", "gmm-tied", "gmm-full", "gmm-full-tsne", "gmm-full-umap"
+]
+EmbeddingMethod = Literal["tsne", "pca"]
+
+
+@dataclass(frozen=True)
+class Clustering:
+    """Options of the evaluation: how we cluster and draw the codes H.
+
+    Parameters
+    ----------
+    clusters : int, optional
+        Clusters to look for; by default as many as the labels have classes, else the rank.
+    clusterers : sequence of str
+        Methods, see `ddnmf_np.evaluation.clustering`.
+    starts : int
+        Starts of each method, of which we keep the one with the best likelihood (inertia).
+    embedding : {"tsne", "pca"}
+        The map of H.
+    embedding_samples : int
+        Largest number of samples on that map.
+
+    Raises
+    ------
+    OptionError
+        If a value cannot be used.
+    """
+
+    clusters: int | None = option(
+        None,
+        "clusters to look for in H; by default as many as the labels have classes, else the rank",
+        COUNT,
+        resumable=True,
+    )
+    clusterers: tuple[Method, ...] = option(
+        ("kmeans", "gmm-spherical"),
+        "how H is clustered; gmm-full-umap needs umap-learn",
+        resumable=True,
+    )
+    starts: int = option(
+        10,
+        "starts of each clusterer; the best likelihood (inertia) is kept",
+        COUNT,
+        resumable=True,
+    )
+    embedding: EmbeddingMethod = option("tsne", "two-dimensional map of H", resumable=True)
+    embedding_samples: int = option(
+        2000, "largest number of samples on that map", Range(least=2), resumable=True
+    )
+
+    def __post_init__(self) -> None:
+        check_options(self)
