@@ -1,48 +1,44 @@
-"""Arithmetic of the engine: the readable form, and the truth that every faster form must equal.
+"""Operations of the equations in plain NumPy, the reference for the faster forms.
 
-Every operation writes into memory that the caller owns (``out``, or the argument that its
-summary names), allocates nothing on NumPy (except `Ops.warp` and its parts), and runs on any array
-module ``xp`` with its interface.
+Operations write into memory that the caller owns: ``out``, or the argument that the summary names.
+An argument ``work`` is scratch memory, which they overwrite. They allocate nothing, and they run on
+any array module ``xp`` with NumPy's interface. A backend may give any of them a faster form; tests
+hold it equal to the one here. `ddnmf_np.backends.noise_ops` has the operations of equation 2.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import cache
-from types import ModuleType
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
-from ddnmf_np.backends.philox import LOW_WORD, Words, philox4x32
+from ddnmf_np.backends.noise_ops import NoiseOps
 
 Array: TypeAlias = npt.NDArray[Any]
 """A NumPy array, or the array of another module with the same interface (CuPy)."""
 
-
-Epoch: TypeAlias = int | Array
-"""Number of an epoch; on a device, or an int64 array of shape (1,) that holds it, which recorded
-work reads anew at every step."""
-
 Rate: TypeAlias = float | Array
-"""A learning rate, or an array of shape (1,) that holds it."""
+"""A learning rate, or an array of shape (1,) that holds it. A recorded step reads the array anew
+each time it is repeated, so the rate can change."""
 
 Scales: TypeAlias = tuple[float, float] | Array
-"""Adam's step size and epsilon, or an array of shape (2,) that holds them."""
+"""Adam's step size and epsilon (`adam_scales`), or an array of shape (2,) that holds them."""
 
 
 class DirectGradient(NamedTuple):
-    """A direct gradient ``Grad[h] += c (h - ref)`` (equation 10), and where its loss is added.
+    """Direct gradient ``Grad[h] += c (h - ref)`` (equation 10) of one loss term.
 
     Attributes
     ----------
     ref : ndarray of shape (n, width)
-        What a loss term compares the layer's output with.
+        Signal that the loss term compares the layer's output with.
     c : float
         ``2 weight / N``.
-    total : ndarray of shape (1,), float64, or None
-        ``||h - ref||^2`` is added to it (equations 4 to 6), where it is given.
+    total : ndarray of shape (1,), float64, optional
+        We add the term's ``||h - ref||^2`` to it (equations 4 to 6).
     """
 
     ref: Array
@@ -50,39 +46,18 @@ class DirectGradient(NamedTuple):
     total: Array | None = None
 
 
-class Motion(NamedTuple):
-    """Ranges of the random motion of images; see `ddnmf_np.data.affine.Affine`.
-
-    Attributes
-    ----------
-    shift : float
-        Largest shift along each axis, in pixels.
-    rotation : float
-        Largest angle in either direction, in radians.
-    zoom : float
-        Largest change of size, as a share of it.
-    shear : float
-        Largest shear: columns by which a row moves for each row that it is off the centre.
-    """
-
-    shift: float
-    rotation: float
-    zoom: float
-    shear: float
-
-
 ACTIVATIONS = ("identity", "relu", "sigmoid", "tanh", "softplus")
-"""Activations whose derivative is a function of their output, so that only ``h`` is kept."""
+"""The activations. Each derivative is a function of the output, so a layer stores only ``h``."""
 
 _BLOCK = 1 << 17
-"""Elements that an optimizer treats at a time, few enough to stay in the cache between passes.
+"""Parameters that an optimizer updates at a time, few enough to stay in the cache between passes.
 
-A step of Adam over 6.6 million parameters takes 14 ms this way and 21 ms in one sweep; blocks of
-2^13 take 27 ms, for the calls.
+A step of Adam over 6.6 million parameters takes 14 ms with these blocks, 21 ms without blocks, and
+27 ms with blocks of 2^13, because of the calls.
 """
 
 
-class Ops:
+class Ops(NoiseOps):
     """Operations of the equations on an array module.
 
     Parameters
@@ -93,10 +68,7 @@ class Ops:
 
     name = "numpy"
     on_host = True
-    """Whether reading a value costs nothing; on a device it waits for all work before it."""
-
-    def __init__(self, xp: ModuleType = np) -> None:
-        self.xp: Any = xp
+    """Whether reading a value costs nothing. On a device it waits for all work so far."""
 
     # -- memory: the only methods that allocate or move data ------------------------------
 
@@ -116,238 +88,61 @@ class Ops:
         return result
 
     def to_host(self, array: Array) -> Array:
-        """Return the array as a NumPy array (a copy only if it lives elsewhere)."""
+        """Return the array as a NumPy array (a copy only if it is on a device)."""
         return array
 
+    def write(self, out: Array, *numbers: float) -> None:
+        """Write two numbers of the host into ``out``, shape (2,), where a recorded step reads them.
+
+        A recorded step repeats the numbers it was called with, so we pass changing ones in arrays.
+        """
+        out[...] = numbers
+
+    def gather(self, x: Array, index: Array, out: Array) -> None:
+        """Copy the rows ``x[index]`` into ``out``."""
+        # In its default mode, `take` allocates a buffer. Our indices are never out of range.
+        self.xp.take(x, index, axis=0, out=out, mode="clip")
+
+    # -- order of work: faster on a device, without effect here ---------------------------
+
     def synchronize(self) -> None:
-        """Wait until all work that was asked for is done."""
+        """Wait until all work is done."""
 
     def warm_up(self, dtype: Any) -> None:
-        """Compile what is compiled at first use, so that it is not part of a measured time."""
+        """Compile what is compiled at first use, so that no measured time includes it."""
 
     def device_name(self) -> str:
-        """Return what does the arithmetic, in words."""
+        """Return the name of the device."""
         return "CPU"
 
-    # -- order of work: what is faster on a device and makes no difference here -----------
-
     def both(self, one: Callable[[], object], two: Callable[[], object]) -> None:
-        """Do two things of which neither touches what the other writes; a device overlaps them."""
+        """Do two things, of which neither touches what the other writes; a device overlaps them."""
         one()
         two()
 
     def recorder(self) -> Callable[..., None]:
-        """Return ``repeat(work, *arrays)``, which does ``work(*arrays)``.
+        """Return ``repeat(work, *arrays)``, which calls ``work(*arrays)``.
 
-        A device records what work asks for and repeats that. So ``work`` is one and the same at
-        every call, allocates nothing, and depends on nothing that changes on the host.
+        A device records the launches of ``work`` and then repeats them. So pass the same ``work``
+        every time; it must allocate nothing and depend on nothing that changes on the host.
         """
-        return _do
-
-    def gather(self, x: Array, index: Array, out: Array) -> None:
-        """Copy the rows ``x[index]`` into ``out``."""
-        # NumPy buffers (allocates) a take with the default mode; the indices are our own.
-        self.xp.take(x, index, axis=0, out=out, mode="clip")
+        return _call
 
     # -- missing entries (derivations/15-missing-values.md) -------------------------------
 
     def set_aside_missing(self, x: Array, observed: Array) -> None:
-        """Write which entries of ``x`` are not NaN into ``observed``; set those that are to 0.
-
-        Parameters
-        ----------
-        x : ndarray of shape (n, width)
-            Changed in place.
-        observed : ndarray of shape (n, width), bool
-            Overwritten.
-        """
+        """Set each NaN in ``x`` to 0, and write into ``observed`` where ``x`` had numbers."""
         self.xp.isnan(x, out=observed)
         self.xp.copyto(x, 0.0, where=observed)
         self.xp.logical_not(observed, out=observed)
 
     def observed_or(self, x: Array, observed: Array, h: Array, out: Array) -> None:
-        """Write ``out = x`` where an entry is observed, and ``h`` elsewhere.
+        """Write ``out = x`` where an entry is observed, and ``out = h`` elsewhere.
 
-        What a loss term then compares ``h`` with differs from it in observed entries alone.
+        A loss term that compares ``h`` with ``out`` then ignores the missing entries.
         """
         self.xp.copyto(out, h)
         self.xp.copyto(out, x, where=observed)
-
-    # -- equation 2: x_noisy = x + noise --------------------------------------------------
-
-    def replace(
-        self,
-        x: Array,
-        index: Array,
-        key: tuple[int, int],
-        epoch: Epoch,
-        limits: tuple[int, int],
-        values: tuple[float, float],
-        scale: float,
-        out: Array,
-        work: Words,
-    ) -> None:
-        """Write ``scale x`` with entries drawn at random replaced by constants (equation 2).
-
-        ``out = values[0]`` where an entry's random word is below ``limits[0]``, ``values[1]``
-        where it is below ``limits[1]``, and ``scale x`` elsewhere. See ``derivations/02-noise.md``.
-
-        Parameters
-        ----------
-        x : ndarray of shape (n, width)
-            Clean rows.
-        index : ndarray of shape (n,), int64
-            Index in the data set of each row; with key, epoch and feature it determines the word
-            (`ddnmf_np.backends.philox.Words`).
-        key : tuple of two ints
-            Of the generator, each below 2**32.
-        epoch : int
-            Part of the counter; on a device it may be an array of shape (1,), see `Epoch`.
-        limits : tuple of two ints
-            At most 2**32; the first is not above the second.
-        values : tuple of two floats
-            What is put where the word is below the limit.
-        scale : float
-            Factor of the entries that are kept.
-        out : ndarray of shape (n, width)
-            Overwritten.
-        work : Words
-            Overwritten.
-        """
-        words = work.draw(index, x.shape[1], key, epoch)
-        self.xp.multiply(x, scale, out=out)
-        # What is below the lower limit lies inside what is below the upper one.
-        for limit, value in zip(reversed(limits), reversed(values), strict=True):
-            work.set_below(limit, value, words, out)  # equation 2
-
-    def add_gaussian(
-        self,
-        x: Array,
-        index: Array,
-        key: tuple[int, int],
-        epoch: Epoch,
-        sigma: float,
-        out: Array,
-        work: Words,
-    ) -> None:
-        """Write ``x`` plus normal deviates of standard deviation ``sigma`` (equation 2).
-
-        The arguments are those of `replace`.
-        """
-        work.normal(sigma, work.draw(index, x.shape[1], key, epoch), out)
-        self.xp.add(out, x, out=out)  # equation 2: x + noise
-
-    def warp(
-        self,
-        x: Array,
-        index: Array,
-        key: tuple[int, int],
-        epoch: Epoch,
-        motion: Motion,
-        shape: tuple[int, int],
-        out: Array,
-    ) -> None:
-        """Write images moved at random (equation 2, geometric noise).
-
-        See ``derivations/02-noise.md``.
-
-        Parameters
-        ----------
-        x : ndarray of shape (n, height * width)
-            Images, one a row.
-        index : ndarray of shape (n,), int64
-            Index in the data set of each row; with key and epoch it determines the motion.
-        key : tuple of two ints
-            Of the generator, each below 2**32.
-        epoch : int
-            Part of the counter; on a device it may be an array of shape (1,), see `Epoch`.
-        motion : Motion
-            Ranges of the motion.
-        shape : tuple of two ints
-            Height and width.
-        out : ndarray of shape (n, height * width)
-            Overwritten; must not share memory with `x`.
-        """
-        self.interpolate(x, self.maps(index, key, epoch, motion), shape, out)
-
-    def maps(self, index: Array, key: tuple[int, int], epoch: Epoch, motion: Motion) -> Array:
-        """Return for each image the map from a pixel of the result to where its value comes from.
-
-        Parameters
-        ----------
-        index : ndarray of shape (n,), int64
-            Index in the data set of each row.
-        key : tuple of two ints
-            Of the generator, each below 2**32.
-        epoch : int
-            Part of the counter.
-        motion : Motion
-            Ranges of the motion.
-
-        Returns
-        -------
-        ndarray of shape (n, 6), float64
-            ``a, b, c, d, s, t`` of ``row' = a row + b column + s``, ``column' = c row + d column +
-            t``, both measured from the centre of the image. With rows counted downwards, a positive
-            angle turns the image clockwise; positive shifts move it up and to the left.
-        """
-        xp = self.xp
-        low = index.astype(xp.uint64)
-        block = xp.arange(2, dtype=xp.uint64)[:, None]
-        words = philox4x32((block, (low & LOW_WORD)[None], (low >> 32)[None], epoch), key, xp)
-        u = (words.astype(xp.float64) + 0.5) * 2.0**-31 - 1.0  # (4, 2, n), uniform on (-1, 1)
-        angle = u[0, 0] * motion.rotation
-        size = 1.0 + u[1, 0] * motion.zoom
-        shear = u[2, 0] * motion.shear
-        cos, sin = xp.cos(angle) / size, xp.sin(angle) / size
-        result: Array = xp.empty((index.shape[0], 6), xp.float64)
-        # Rotation times shear: columns move along with rows, then the image turns.
-        result[:, 0], result[:, 1] = cos - sin * shear, -sin
-        result[:, 2], result[:, 3] = sin + cos * shear, cos
-        result[:, 4], result[:, 5] = u[3, 0] * motion.shift, u[0, 1] * motion.shift
-        return result
-
-    def interpolate(self, x: Array, maps: Array, shape: tuple[int, int], out: Array) -> None:
-        """Write images seen through affine maps (equation 2, geometric noise).
-
-        A pixel of the result has the value that the image has at the mapped place, interpolated
-        between the four nearest pixels; outside of the image it is 0. See
-        ``derivations/02-noise.md``.
-
-        Parameters
-        ----------
-        x : ndarray of shape (n, height * width)
-            Images, one a row.
-        maps : ndarray of shape (n, 6), float64
-            As `maps` returns them; places and weights are computed in float64.
-        shape : tuple of two ints
-            Height and width.
-        out : ndarray of shape (n, height * width)
-            Overwritten; must not share memory with `x`.
-
-        Notes
-        -----
-        The one operation that allocates: up to 15 float64 arrays of the size of the batch, 12 MB
-        for 128 images of 28 x 28, which take 14 ms. Its twin in Numba takes no memory and 1.7 ms.
-        """
-        xp = self.xp
-        (height, width), (n, size) = shape, x.shape
-        place = xp.arange(size)
-        row = place // width - (height - 1) / 2
-        column = place % width - (width - 1) / 2
-        a, b, c, d, s, t = (maps[:, k, None] for k in range(6))
-        y = a * row + b * column + s + (height - 1) / 2
-        z = c * row + d * column + t + (width - 1) / 2
-        top, left = xp.floor(y), xp.floor(z)
-        down, right = y - top, z - left
-        value = xp.zeros((n, size))
-        for y1, wy in ((top, 1.0 - down), (top + 1.0, down)):
-            for z1, wz in ((left, 1.0 - right), (left + 1.0, right)):
-                inside = (y1 >= 0.0) & (y1 < height) & (z1 >= 0.0) & (z1 < width)
-                source = xp.where(inside, y1 * width + z1, 0.0).astype(xp.int64)
-                part = wy * wz * xp.take_along_axis(x, source, axis=1)
-                value += xp.where(inside, part, 0.0)
-        out[...] = value
 
     # -- equation 1: h = f(x W^T + b) -----------------------------------------------------
 
@@ -363,9 +158,9 @@ class Ops:
         kind : str
             One of ``ACTIVATIONS``.
         z : ndarray of shape (n, width)
-            Read as ``x W^T``, left as ``h``.
+            Before the call ``x W^T``, after it ``h``.
         b : ndarray of shape (width,), optional
-            Added to every row.
+            Bias, added to every row.
         """
         xp = self.xp
         if b is not None:
@@ -399,12 +194,12 @@ class Ops:
         work: Array,
         db: Array | None,
     ) -> None:
-        """Overwrite the signal ``dh`` from above with ``delta``, and ``db`` with its sum.
+        """Overwrite the gradient ``dh`` with ``delta``, and ``db`` with its sum over rows.
 
         ``g = W^T delta(above) + Grad[h]``, ``delta = f'(z) g``, ``db = sum over rows of delta``
-        (equation 9, equation 10), and the distances of the direct gradients for equations 4 to 6:
-        all that a layer's backward pass has besides its two matrix products. The steps are the
-        four operations below; a faster form does them in one pass.
+        (equation 9, equation 10). If a direct gradient has a ``total``, we add its distance to it
+        (equations 4 to 6). This is a layer's whole backward pass but for two matrix products.
+        Here it takes the four operations below; a faster form takes one pass over memory.
 
         Parameters
         ----------
@@ -413,13 +208,13 @@ class Ops:
         h : ndarray of shape (n, width)
             Output of the layer.
         dh : ndarray of shape (n, width)
-            Read as what comes from the layer above, left as ``delta``.
+            Before the call ``W^T delta(above)``, after it ``delta``.
         direct : sequence of DirectGradient
             ``Grad[h]``, the direct gradients at this layer.
         work : ndarray of shape (n, width)
-            Overwritten.
+            Scratch memory.
         db : ndarray of shape (width,) or None
-            Overwritten; None for a layer without bias.
+            Gradient with respect to the bias; None for a layer without bias.
         """
         for ref, c, total in direct:
             if total is not None:
@@ -430,21 +225,17 @@ class Ops:
             self.sum_rows(dh, out=db)
 
     def dactivate(self, kind: str, h: Array, dh: Array, work: Array) -> None:
-        """Overwrite the signal ``dh = g`` with ``delta = f'(z) g`` (equation 9, equation 10).
+        """Overwrite ``dh = g`` with ``delta = f'(z) g`` (equation 9, equation 10).
 
-        The paper's ``f'`` is a diagonal matrix; its product with ``g`` is element by element.
+        The paper's ``f'`` is a diagonal matrix, so its product with ``g`` is element by element.
+        We write ``f'`` as a function of the output ``h``. At the kink of ReLU it is 0.
 
         Parameters
         ----------
         kind : str
             One of ``ACTIVATIONS``.
-        h : ndarray of shape (n, width)
-            Output of the layer. ``f'`` is written as a function of ``h``; at the kink of ReLU
-            it is 0.
-        dh : ndarray of shape (n, width)
-            Read as ``g``, left as ``delta``.
-        work : ndarray of shape (n, width)
-            Overwritten.
+        h, dh, work : ndarray of shape (n, width)
+            Output of the layer; ``g`` before the call and ``delta`` after it; scratch memory.
         """
         xp = self.xp
         match kind:
@@ -472,8 +263,8 @@ class Ops:
     def sum_outer(self, delta: Array, x: Array, out: Array) -> None:
         """Compute ``out = sum_i delta_i x_i^T``, ``dW`` of equation 9 and equation 10.
 
-        A product of matrices like any other, but one that no other gradient waits for: a device
-        computes it beside the signal that goes down to the next layer.
+        No other gradient waits for this product, so a device computes it at the same time as the
+        gradients of the layers below.
         """
         self.matmul(delta.T, x, out=out)  # (out, n) @ (n, in) -> (out, in)
 
@@ -486,17 +277,15 @@ class Ops:
     def squared_distance(self, a: Array, b: Array, work: Array, out: Array) -> None:
         """Compute ``out += ||a - b||^2``, the sum in equation 4, equation 5 and equation 6.
 
-        See ``derivations/04-symmetric-loss.md`` and the two after it.
+        See ``derivations/04-symmetric-loss.md`` and the two pages after it.
 
         Parameters
         ----------
-        a, b : ndarray of shape (n, width)
-            The two sides of a loss term.
-        work : ndarray of shape (n, width)
-            Overwritten.
+        a, b, work : ndarray of shape (n, width)
+            The two signals that a loss term compares; scratch memory.
         out : ndarray of shape (1,), float64
-            Added to, so that an epoch is summed where it is computed. One call's own sum is
-            made in the precision of ``a`` (by CuPy's twin in float64).
+            Sum over the batches of an epoch. The sum over one batch is computed in the precision
+            of ``a`` (on CuPy in float64).
         """
         self.xp.subtract(a, b, out=work)
         self.xp.add(out, self.xp.vdot(work, work), out=out)  # equation 4, equation 5, equation 6
@@ -509,13 +298,11 @@ class Ops:
         Parameters
         ----------
         h, ref : ndarray of shape (n, width)
-            Layer output and what the loss compares it with.
+            Layer output, and the signal that the loss compares it with.
         c : float
             ``2 weight / N``.
-        dh : ndarray of shape (n, width)
-            Added to.
-        work : ndarray of shape (n, width)
-            Overwritten.
+        dh, work : ndarray of shape (n, width)
+            Gradient that we add to; scratch memory.
         """
         self.xp.subtract(h, ref, out=work)
         self.xp.multiply(work, c, out=work)
@@ -532,10 +319,10 @@ class Ops:
         ----------
         p, g : ndarray of shape (size,)
             Parameters, updated, and their gradients.
-        lr : float, or ndarray of shape (1,)
-            The learning rate rho. Recorded work reads an array anew at every step.
+        lr : Rate
+            The learning rate rho.
         work : ndarray of shape (block,)
-            Overwritten; its length is the number of elements treated at a time.
+            Scratch memory; we update as many parameters at a time.
         """
         xp = self.xp
         for at in range(0, p.size, work.size):
@@ -551,12 +338,10 @@ class Ops:
         ----------
         p, g, v : ndarray of shape (size,)
             Parameters, updated; gradients; velocity, updated.
-        lr : float, or ndarray of shape (1,)
-            Learning rate, as for `descend`.
+        lr, work : Rate, ndarray of shape (block,)
+            As for `descend`.
         mu : float
             Momentum.
-        work : ndarray of shape (block,)
-            Overwritten; its length is the number of elements treated at a time.
         """
         xp = self.xp
         big = flush_constant(p.dtype)
@@ -590,13 +375,12 @@ class Ops:
         ----------
         p, g, m, v : ndarray of shape (size,)
             Parameters, updated; gradients; first and second moments, updated.
-        scales : tuple of two floats, or ndarray of shape (2,)
-            Step size and epsilon of step ``t``, see `adam_scales`. Recorded work reads an array
-            anew at every step.
+        scales : Scales
+            Step size and epsilon of step ``t``, see `adam_scales`.
         adam_b1, adam_b2 : float
             Decay of each moment.
         work : ndarray of shape (block,)
-            Overwritten; its length is the number of elements treated at a time.
+            As for `descend`.
         """
         xp = self.xp
         rate, eps_t = scales
@@ -621,41 +405,29 @@ class Ops:
             xp.multiply(s, rate, out=s)
             xp.subtract(pk, s, out=pk)
 
-    def write(self, out: Array, *numbers: float) -> None:
-        """Write numbers of the host where work that is recorded reads them.
-
-        Parameters
-        ----------
-        out : ndarray of shape (2,)
-            Overwritten.
-        *numbers : float
-            Two of them.
-        """
-        out[...] = numbers
-
     def project_nonnegative(self, p: Array) -> None:
         """Compute ``p = max(p, 0)``, the nearest non-negative point."""
         self.xp.maximum(p, 0.0, out=p)
 
 
-def _do(work: Callable[..., object], *arrays: Array) -> None:
+def _call(work: Callable[..., object], *arrays: Array) -> None:
     work(*arrays)
 
 
 def adam_scales(
     t: int, lr: float, adam_b1: float, adam_b2: float, adam_eps: float
 ) -> tuple[float, float]:
-    """Return Adam's step size and epsilon with the bias corrections of step ``t`` moved in.
+    """Return Adam's step size and epsilon for step ``t``, bias corrections included.
 
-    ``lr (m / c1) / (sqrt(v / c2) + eps) = (lr sqrt(c2) / c1) m / (sqrt(v) + eps sqrt(c2))`` with
-    ``c = 1 - b^t``: the same quotient with two passes over the parameters less.
+    With ``c = 1 - b^t``, ``lr (m / c1) / (sqrt(v / c2) + eps)`` equals
+    ``(lr sqrt(c2) / c1) m / (sqrt(v) + eps sqrt(c2))``, which takes two passes over memory less.
     """
     root_c2 = float((1.0 - adam_b2**t) ** 0.5)
     return lr * root_c2 / (1.0 - adam_b1**t), adam_eps * root_c2
 
 
 def optimizer_work(ops: Ops, size: int, dtype: Any) -> Array:
-    """Return the scratch block that the three descent rules take."""
+    """Return the scratch memory of `Ops.descend`, `Ops.momentum` and `Ops.adam`."""
     return ops.empty((min(size, _BLOCK),), dtype)
 
 
@@ -666,15 +438,15 @@ def sigmoid_bound(dtype: Any) -> float:
 
 @cache
 def flush_constant(dtype: Any, *, for_root: bool = False) -> float:
-    """Return the number that, added and taken away again, keeps moments out of the denormals.
+    """Return a constant; adding and subtracting it sets denormal moments to zero.
 
-    The moments of a dead unit decay for ever; below the smallest normal number, ``tiny``, each
-    multiply of theirs would be some ten times slower. Beside the constant, floating-point numbers
-    are at least ``2^41 tiny`` apart (2.6e-26 in float32, nothing beside any weight), so what
-    remains after the round trip is zero, or so large that its product with a learning rate above
-    1e-12 is normal as well. A second moment meets only its own decay and a root: for it
-    (``for_root``) a spacing of ``2 tiny`` is enough, and a larger one would be felt beside a
-    small ``adam_eps``.
+    The moments of a dead unit decay for ever. Below the smallest normal number, ``tiny``, each
+    multiplication takes about ten times as long. Near the constant, floating-point numbers are at
+    least ``2^41 tiny`` apart (2.6e-26 in float32, negligible against any weight). After adding and
+    subtracting it, a moment is therefore zero, or so large that its product with a learning rate
+    above 1e-12 is a normal number. A second moment is only decayed and put under a root, so for it
+    (``for_root``) a spacing of ``2 tiny`` is enough; a larger one would matter next to a small
+    ``adam_eps``.
     """
     info = np.finfo(dtype)
     return float((4.0 if for_root else 2.0**42) * info.tiny / info.eps)

@@ -5,8 +5,8 @@ With the sample's index in the counter, the noise of a sample does not depend on
 the order or the process in which it is met, and no generator state needs saving.
 """
 
-from ddnmf_np.backends.ops import Array, Epoch, Ops
-from ddnmf_np.backends.philox import Words
+from ddnmf_np.backends.noise_ops import Draw, Epoch, Words
+from ddnmf_np.backends.ops import Array, Ops
 from ddnmf_np.data.affine import Affine
 from ddnmf_np.data.keys import read_epoch, stream_key
 from ddnmf_np.errors import UsageError
@@ -119,21 +119,19 @@ class Noise:
             moved = self._room(x)
             self.motion.apply(x, index, epoch, moved)
             x = moved
-        draw = (self._key, epoch if self.redraw else 0)
+        draw = Draw(index, self._key, epoch if self.redraw else 0)
         limit = round(self.rate * 2**32)
         match self.kind:
             case "none":
                 self.ops.xp.copyto(out, x)
             case "gaussian":
-                self.ops.add_gaussian(x, index, *draw, self.rate * self.high, out, self._words)
+                self.ops.add_gaussian(x, draw, self.rate * self.high, out, self._words)
             case "masking":
                 scale = 1.0 / (1.0 - self.rate) if self.rescale else 1.0
-                self.ops.replace(
-                    x, index, *draw, (limit, limit), (0.0, 0.0), scale, out, self._words
-                )
+                self.ops.replace(x, draw, (limit, limit), (0.0, 0.0), scale, out, self._words)
             case "salt-and-pepper":
                 limits = (round(self.rate / 2 * 2**32), limit)
-                self.ops.replace(x, index, *draw, limits, (0.0, self.high), 1.0, out, self._words)
+                self.ops.replace(x, draw, limits, (0.0, self.high), 1.0, out, self._words)
 
     def _room(self, x: Array) -> Array:
         """Return memory for the moved copy of a batch, the same for each of its size."""

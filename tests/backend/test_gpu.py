@@ -13,7 +13,8 @@ from tolerances import GOLDEN64, assert_close, assert_same_bits
 
 from ddnmf_np.backends import ops_cupy
 from ddnmf_np.backends import select as backend
-from ddnmf_np.backends.ops import DirectGradient, Motion, Ops
+from ddnmf_np.backends.noise_ops import Draw, Motion
+from ddnmf_np.backends.ops import DirectGradient, Ops
 from ddnmf_np.backends.ops_cupy import CupyOps
 from ddnmf_np.config import Config
 from ddnmf_np.data.affine import Affine
@@ -269,7 +270,7 @@ def test_images_of_other_shapes_are_refused(device):
     ):
         images, rows, shape, result = wrong
         with pytest.raises(ValueError, match=r"an array of shape .* where .* is expected"):
-            ops.warp(images, rows, op_cases.KEY, 0, motion, shape, result)
+            ops.warp(images, Draw(rows, op_cases.KEY, 0), motion, shape, result)
 
 
 def test_order_of_an_epoch_is_the_same(device):

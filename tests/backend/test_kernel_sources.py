@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 from availability import unavailable
 
-from ddnmf_np.backends.ops_cupy import AHEAD, COLUMNS, KERNELS, RAW_KERNELS, ROWS, SOURCE
+from ddnmf_np.backends.ops import ACTIVATIONS
+from ddnmf_np.backends.ops_cupy import COLUMNS, KERNELS, RAW_KERNELS, ROWS, SOURCE
 
 pytestmark = pytest.mark.cupy
 
@@ -132,6 +133,17 @@ def test_raw_kernels_compile(nvrtc, real, architecture):
     assert set(spills) == {("0", "0")}
 
 
+def test_python_and_cuda_agree_on_their_numbers():
+    """They are written twice, so that an editor and nvcc can read ``kernels.cu`` by itself."""
+    assert f"COLUMNS = {COLUMNS}, ROWS = {ROWS}," in SOURCE
+    assert f"enum {{ {', '.join(ACTIVATIONS).upper()} }};" in SOURCE
+
+
+@pytest.mark.parametrize("architecture", ["80"], indirect=True)
+def test_the_file_compiles_without_our_options(nvrtc, architecture):
+    assert nvrtc.compile(SOURCE, architecture)[:4] == b"\x7fELF"
+
+
 def test_a_row_of_a_block_is_a_warp():
     assert COLUMNS == 32, "warp_sums adds up a warp"
     assert COLUMNS * ROWS <= 1024
@@ -163,8 +175,8 @@ def test_a_block_waits_twice(delta):
 def test_four_rows_are_loaded_before_one_is_stored(delta):
     """The loads are issued together, and the launch waits for memory once instead of four times."""
     accesses = re.findall(r"\b(ld|st)\.global\b", delta)
-    arrays = 4  # h, dh and two references
-    assert accesses.index("st") >= arrays * AHEAD
+    arrays, ahead = 4, int(re.search(r"AHEAD = (\d+)", SOURCE)[1])  # h, dh and two references
+    assert accesses.index("st") >= arrays * ahead
     first = accesses.index("st")
     assert accesses[first:].count("ld") == 2, "the totals, once all is done"
 
