@@ -127,7 +127,9 @@ class Words:
 class NoiseOps:
     """Operations of equation 2 on an array module; `ddnmf_np.backends.ops.Ops` adds the others.
 
-    See ``derivations/02-noise.md``.
+    ``x`` are clean rows of shape (n, width), or images of shape (n, height * width). ``draw``
+    chooses the random numbers. We overwrite ``out``, which has the shape of ``x``, and use ``work``
+    as scratch memory. See ``derivations/02-noise.md``.
 
     Parameters
     ----------
@@ -151,22 +153,8 @@ class NoiseOps:
         """Write ``scale x``, and replace entries at random (equation 2).
 
         ``out`` is ``values[0]`` where an entry's random word is below ``limits[0]``, ``values[1]``
-        where it is below ``limits[1]``, and ``scale x`` elsewhere.
-
-        Parameters
-        ----------
-        x, out : ndarray of shape (n, width)
-            Clean rows, and their noisy copy, which is overwritten.
-        draw : Draw
-            Choice of the random words.
-        limits : tuple of two ints
-            At most 2**32; the first is not above the second.
-        values : tuple of two floats
-            Replacements.
-        scale : float
-            Factor of the entries that are kept.
-        work : Words
-            Scratch memory.
+        where it is below ``limits[1]``, and ``scale x`` elsewhere. The limits are at most 2**32,
+        and the first is not above the second.
         """
         words = work.of(draw, x.shape[1])
         self.xp.multiply(x, scale, out=out)
@@ -175,10 +163,7 @@ class NoiseOps:
             work.set_below(limit, value, words, out)  # equation 2
 
     def add_gaussian(self, x: Array, draw: Draw, sigma: float, out: Array, work: Words) -> None:
-        """Write ``x`` plus normal deviates of standard deviation ``sigma`` (equation 2).
-
-        The other arguments are those of `replace`.
-        """
+        """Write ``x`` plus normal deviates of standard deviation ``sigma`` (equation 2)."""
         work.normal(sigma, work.of(draw, x.shape[1]), out)
         self.xp.add(out, x, out=out)  # equation 2: x + noise
 
@@ -187,16 +172,7 @@ class NoiseOps:
     ) -> None:
         """Write images moved at random (equation 2, geometric noise).
 
-        Parameters
-        ----------
-        x, out : ndarray of shape (n, height * width)
-            Images, one a row, and the moved images. They must not share memory.
-        draw : Draw
-            Choice of the random motion.
-        motion : Motion
-            Ranges of the motion.
-        shape : tuple of two ints
-            Height and width.
+        ``shape`` is height and width. ``out`` must not share memory with ``x``.
         """
         self.interpolate(x, self.maps(draw, motion), shape, out)
 
@@ -234,19 +210,8 @@ class NoiseOps:
         """Write images seen through affine maps (equation 2, geometric noise).
 
         A pixel of the result gets the value of the image at the mapped place, interpolated
-        between the four nearest pixels. Outside the image the value is 0.
+        between the four nearest pixels in float64. Outside the image the value is 0.
 
-        Parameters
-        ----------
-        x, out : ndarray of shape (n, height * width)
-            Images, one a row, and the result. They must not share memory.
-        maps : ndarray of shape (n, 6), float64
-            Result of `maps`. We compute places and weights in float64.
-        shape : tuple of two ints
-            Height and width.
-
-        Notes
-        -----
         This is the only operation that allocates: up to 15 float64 arrays of the size of the batch
         (12 MB for 128 images of 28 x 28, which take 14 ms). Its twin in Numba allocates nothing
         and takes 1.7 ms.

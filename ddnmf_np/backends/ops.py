@@ -46,6 +46,9 @@ class DirectGradient(NamedTuple):
     total: Array | None = None
 
 
+DirectGradients: TypeAlias = Sequence[DirectGradient]
+"""``Grad[h]`` of a layer: a direct gradient for each loss term that compares its output."""
+
 ACTIVATIONS = ("identity", "relu", "sigmoid", "tanh", "softplus")
 """The activations. Each derivative is a function of the output, so a layer stores only ``h``."""
 
@@ -64,6 +67,22 @@ class Ops(NoiseOps):
     ----------
     xp : module
         NumPy, or a module with its interface.
+
+    Notes
+    -----
+    The arguments mean the same in all operations. Samples are rows.
+
+    ========================  ===========  =====================================================
+    argument                  shape        meaning
+    ========================  ===========  =====================================================
+    ``kind``                               activation, one of `ACTIVATIONS`
+    ``z``, ``h``              (n, width)   pre-activation and output of a layer
+    ``dh``                    (n, width)   gradient with respect to ``h``, then ``delta``
+    ``b``, ``db``             (width,)     bias and its gradient; None for a layer without bias
+    ``p``, ``g``              (size,)      parameters, which we update, and their gradients
+    ``work``                  as ``h``     scratch memory; in the descent rules of shape (block,),
+                                           and we update as many parameters at a time
+    ========================  ===========  =====================================================
     """
 
     name = "numpy"
@@ -151,17 +170,7 @@ class Ops(NoiseOps):
         self.xp.matmul(a, b, out=out)
 
     def activate(self, kind: str, z: Array, b: Array | None = None) -> None:
-        """Overwrite ``z`` with ``f(z + b)`` (equation 1; without bias, equation 3).
-
-        Parameters
-        ----------
-        kind : str
-            One of ``ACTIVATIONS``.
-        z : ndarray of shape (n, width)
-            Before the call ``x W^T``, after it ``h``.
-        b : ndarray of shape (width,), optional
-            Bias, added to every row.
-        """
+        """Overwrite ``z = x W^T`` with ``h = f(z + b)`` (equation 1; without bias, equation 3)."""
         xp = self.xp
         if b is not None:
             xp.add(z, b, out=z)  # (n, width) + (width,)
@@ -186,35 +195,16 @@ class Ops(NoiseOps):
     # -- equations 9 and 10: delta = f'(z) g ----------------------------------------------
 
     def delta(
-        self,
-        kind: str,
-        h: Array,
-        dh: Array,
-        direct: Sequence[DirectGradient],
-        work: Array,
-        db: Array | None,
+        self, kind: str, h: Array, dh: Array, direct: DirectGradients, work: Array, db: Array | None
     ) -> None:
         """Overwrite the gradient ``dh`` with ``delta``, and ``db`` with its sum over rows.
 
         ``g = W^T delta(above) + Grad[h]``, ``delta = f'(z) g``, ``db = sum over rows of delta``
-        (equation 9, equation 10). If a direct gradient has a ``total``, we add its distance to it
-        (equations 4 to 6). This is a layer's whole backward pass but for two matrix products.
-        Here it takes the four operations below; a faster form takes one pass over memory.
+        (equation 9, equation 10). On entry ``dh`` is ``W^T delta(above)``; the direct gradients are
+        ``Grad[h]``. If one has a ``total``, we add its distance to that (equations 4 to 6).
 
-        Parameters
-        ----------
-        kind : str
-            One of ``ACTIVATIONS``.
-        h : ndarray of shape (n, width)
-            Output of the layer.
-        dh : ndarray of shape (n, width)
-            Before the call ``W^T delta(above)``, after it ``delta``.
-        direct : sequence of DirectGradient
-            ``Grad[h]``, the direct gradients at this layer.
-        work : ndarray of shape (n, width)
-            Scratch memory.
-        db : ndarray of shape (width,) or None
-            Gradient with respect to the bias; None for a layer without bias.
+        This is a layer's whole backward pass except for two matrix products. Here it takes the
+        four operations below; a faster form takes one pass over memory.
         """
         for ref, c, total in direct:
             if total is not None:
@@ -229,13 +219,6 @@ class Ops(NoiseOps):
 
         The paper's ``f'`` is a diagonal matrix, so its product with ``g`` is element by element.
         We write ``f'`` as a function of the output ``h``. At the kink of ReLU it is 0.
-
-        Parameters
-        ----------
-        kind : str
-            One of ``ACTIVATIONS``.
-        h, dh, work : ndarray of shape (n, width)
-            Output of the layer; ``g`` before the call and ``delta`` after it; scratch memory.
         """
         xp = self.xp
         match kind:
@@ -277,15 +260,9 @@ class Ops(NoiseOps):
     def squared_distance(self, a: Array, b: Array, work: Array, out: Array) -> None:
         """Compute ``out += ||a - b||^2``, the sum in equation 4, equation 5 and equation 6.
 
-        See ``derivations/04-symmetric-loss.md`` and the two pages after it.
-
-        Parameters
-        ----------
-        a, b, work : ndarray of shape (n, width)
-            The two signals that a loss term compares; scratch memory.
-        out : ndarray of shape (1,), float64
-            Sum over the batches of an epoch. The sum over one batch is computed in the precision
-            of ``a`` (on CuPy in float64).
+        ``out`` is a float64 array of shape (1,), which adds up an epoch. The sum over one batch is
+        computed in the precision of ``a`` (on CuPy in float64). See
+        ``derivations/04-symmetric-loss.md`` and the two pages after it.
         """
         self.xp.subtract(a, b, out=work)
         self.xp.add(out, self.xp.vdot(work, work), out=out)  # equation 4, equation 5, equation 6
@@ -293,16 +270,7 @@ class Ops(NoiseOps):
     def add_direct(self, h: Array, ref: Array, c: float, dh: Array, work: Array) -> None:
         """Compute ``dh += c (h - ref)``, the Grad[h] of equation 10 (and g(L) of equation 9).
 
-        See ``derivations/10-student-gradient.md``.
-
-        Parameters
-        ----------
-        h, ref : ndarray of shape (n, width)
-            Layer output, and the signal that the loss compares it with.
-        c : float
-            ``2 weight / N``.
-        dh, work : ndarray of shape (n, width)
-            Gradient that we add to; scratch memory.
+        See `DirectGradient` and ``derivations/10-student-gradient.md``.
         """
         self.xp.subtract(h, ref, out=work)
         self.xp.multiply(work, c, out=work)
@@ -311,19 +279,7 @@ class Ops(NoiseOps):
     # -- equation 8: theta <- theta - rho dL/dtheta ---------------------------------------
 
     def descend(self, p: Array, g: Array, lr: Rate, work: Array) -> None:
-        """Compute ``p -= lr g`` (equation 8).
-
-        See ``derivations/08-descent.md``.
-
-        Parameters
-        ----------
-        p, g : ndarray of shape (size,)
-            Parameters, updated, and their gradients.
-        lr : Rate
-            The learning rate rho.
-        work : ndarray of shape (block,)
-            Scratch memory; we update as many parameters at a time.
-        """
+        """Compute ``p -= lr g`` (equation 8); see ``derivations/08-descent.md``."""
         xp = self.xp
         for at in range(0, p.size, work.size):
             pk, gk = p[at : at + work.size], g[at : at + work.size]
@@ -332,17 +288,7 @@ class Ops(NoiseOps):
             xp.subtract(pk, s, out=pk)  # equation 8
 
     def momentum(self, p: Array, g: Array, v: Array, lr: Rate, mu: float, work: Array) -> None:
-        """Compute ``v = mu v + g``, then ``p -= lr v`` (Polyak's heavy ball).
-
-        Parameters
-        ----------
-        p, g, v : ndarray of shape (size,)
-            Parameters, updated; gradients; velocity, updated.
-        lr, work : Rate, ndarray of shape (block,)
-            As for `descend`.
-        mu : float
-            Momentum.
-        """
+        """Compute the velocity ``v = mu v + g``, then ``p -= lr v`` (Polyak's heavy ball)."""
         xp = self.xp
         big = flush_constant(p.dtype)
         for at in range(0, p.size, work.size):
@@ -366,21 +312,11 @@ class Ops(NoiseOps):
         adam_b2: float,
         work: Array,
     ) -> None:
-        """Do a step of Adam (Kingma and Ba, 2015, algorithm 1).
+        """Do a step of Adam with moments ``m`` and ``v`` (Kingma and Ba, 2015, algorithm 1).
 
         ``m = b1 m + (1 - b1) g``, ``v = b2 v + (1 - b2) g^2``, then
-        ``p -= lr (m / (1 - b1^t)) / (sqrt(v / (1 - b2^t)) + eps)``.
-
-        Parameters
-        ----------
-        p, g, m, v : ndarray of shape (size,)
-            Parameters, updated; gradients; first and second moments, updated.
-        scales : Scales
-            Step size and epsilon of step ``t``, see `adam_scales`.
-        adam_b1, adam_b2 : float
-            Decay of each moment.
-        work : ndarray of shape (block,)
-            As for `descend`.
+        ``p -= lr (m / (1 - b1^t)) / (sqrt(v / (1 - b2^t)) + eps)``. `adam_scales` computes the
+        ``scales`` of step ``t``.
         """
         xp = self.xp
         rate, eps_t = scales

@@ -24,6 +24,7 @@ from ddnmf_np.backends.ops import (
     ACTIVATIONS,
     Array,
     DirectGradient,
+    DirectGradients,
     Ops,
     Rate,
     Scales,
@@ -196,13 +197,7 @@ class CupyOps(Ops):
         self._by_row("activate", z, (bound, bias, z), np.int32(_code(kind)))
 
     def delta(
-        self,
-        kind: str,
-        h: Array,
-        dh: Array,
-        direct: Sequence[DirectGradient],
-        work: Array,
-        db: Array | None,
+        self, kind: str, h: Array, dh: Array, direct: DirectGradients, work: Array, db: Array | None
     ) -> None:
         """Overwrite ``dh`` with ``delta``, and ``db`` with its sum (equations 9 and 10).
 
@@ -218,12 +213,7 @@ class CupyOps(Ops):
         self._delta(0, a, None, [DirectGradient(b, 0.0, out)], None)
 
     def _delta(
-        self,
-        code: int,
-        h: Array,
-        dh: Array | None,
-        direct: Sequence[DirectGradient],
-        db: Array | None,
+        self, code: int, h: Array, dh: Array | None, direct: DirectGradients, db: Array | None
     ) -> None:
         n, width = h.shape
         refs: list[Any] = []

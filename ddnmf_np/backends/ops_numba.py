@@ -6,14 +6,22 @@ equal.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import numba
 import numpy as np
 
 from ddnmf_np.backends.noise_ops import Draw, Words
-from ddnmf_np.backends.ops import Array, DirectGradient, Ops, Rate, Scales, flush_constant
+from ddnmf_np.backends.ops import (
+    Array,
+    DirectGradient,
+    DirectGradients,
+    Ops,
+    Rate,
+    Scales,
+    flush_constant,
+)
 from ddnmf_np.backends.philox import LOW_WORD, MULTIPLIERS, ROUNDS, WEYL
 
 IDENTITY, RELU, SIGMOID, TANH = range(4)
@@ -220,13 +228,7 @@ class NumbaOps(Ops):
             super().activate(kind, z, b)
 
     def delta(
-        self,
-        kind: str,
-        h: Array,
-        dh: Array,
-        direct: Sequence[DirectGradient],
-        work: Array,
-        db: Array | None,
+        self, kind: str, h: Array, dh: Array, direct: DirectGradients, work: Array, db: Array | None
     ) -> None:
         """Overwrite ``dh`` with ``delta``, ``db`` with its sum (equations 9, 10), in one pass.
 
