@@ -147,6 +147,45 @@ extern "C" __global__ void __launch_bounds__(ROWS * COLUMNS) ddnmf_delta(
     }
 }
 
+// Equation 8 and its refinements, one parameter a thread. The compiler must assume that arrays
+// overlap, so a load after a store would wait for it; we therefore load every value before we store
+// the first. `big` and `big_v` set denormal moments to zero, see flush_constant in ops.py.
+
+extern "C" __global__ void ddnmf_descend(Int size, const T* g, const T* lr, T* p) {
+    Int k = blockIdx.x * (Int)blockDim.x + threadIdx.x;
+    if (k < size) p[k] -= g[k] * lr[0];
+}
+
+extern "C" __global__ void ddnmf_momentum(
+        Int size, const T* g, const T* lr, T mu, T big, T* v, T* p) {
+    Int k = blockIdx.x * (Int)blockDim.x + threadIdx.x;
+    if (k >= size) return;
+    T vk = ((v[k] * mu + g[k]) + big) - big;
+    T pk = p[k] - vk * lr[0];
+    v[k] = vk;
+    p[k] = pk;
+}
+
+extern "C" __global__ void ddnmf_adam(
+        Int size, const T* g, const T* scales, T b1, T c1, T b2, T c2, T big, T big_v,
+        T* m, T* v, T* p) {
+    Int k = blockIdx.x * (Int)blockDim.x + threadIdx.x;
+    if (k >= size) return;
+    T gk = g[k];
+    T mk = ((m[k] * b1 + gk * c1) + big) - big;
+    T vk = ((v[k] * b2 + (gk * gk) * c2) + big_v) - big_v;
+    T pk = p[k] - (mk / (sqrt(vk) + scales[1])) * scales[0];
+    m[k] = mk;
+    v[k] = vk;
+    p[k] = pk;
+}
+
+// Writes the numbers of a step, which the descent rules read.
+extern "C" __global__ void ddnmf_write(T a, T b, T* out) {
+    out[0] = a;
+    out[1] = b;
+}
+
 // Copies the rows x[index] into out.
 extern "C" __global__ void ddnmf_gather(
         Int n, Int width, const T* x, const Int* index, T* out) {

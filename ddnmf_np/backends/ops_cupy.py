@@ -1,11 +1,9 @@
 """Operations on a CUDA device: one launch for everything between two matrix products.
 
-`ddnmf_np.backends.select` imports CuPy and passes the module, so this file does not import it.
-``kernels.cu`` has the kernels whose threads work together or that draw random numbers. `KERNELS`
-has those that treat each entry by itself, in CuPy's notation. Scalar arguments get the type ``T``
-of the arrays, so float32 stays float32. CuPy compiles with ``-ftz=true``, which sets denormal
-float32 numbers to zero. No operation allocates device memory, so a graph may record all of them
-(`ddnmf_np.backends.cupy_graph`).
+The kernels are in ``kernels.cu``. `ddnmf_np.backends.select` imports CuPy and passes the module, so
+this file does not import it. Numbers get the type of the arrays, so float32 stays float32. CuPy
+compiles with ``-ftz=true``, which sets denormal float32 numbers to zero. No operation allocates
+device memory, so a graph may record all of them (`ddnmf_np.backends.cupy_graph`).
 """
 
 from __future__ import annotations
@@ -14,7 +12,7 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 from importlib import resources
 from types import ModuleType
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -44,41 +42,11 @@ THREADS = 128
 SOURCE = resources.files("ddnmf_np.backends").joinpath("kernels.cu").read_text("utf-8")
 """CUDA C++, compiled once for float and once for double."""
 
-RAW_KERNELS = ("activate", "delta", "gather", "replace", "add_gaussian", "warp")
+KERNELS = (
+    *("activate", "delta", "descend", "momentum", "adam", "write"),
+    *("gather", "replace", "add_gaussian", "warp"),
+)
 """Names of the kernels in `SOURCE`, without ``ddnmf_``."""
-
-
-class Kernel(NamedTuple):
-    """Elementwise kernel in CuPy's notation; ``T`` is float or double."""
-
-    inputs: str
-    outputs: str
-    formula: str
-
-
-KERNELS = {  # equation 8
-    "descend": Kernel("T g, raw T lr", "T p", "p -= g * lr[0]"),
-    "momentum": Kernel(
-        "T g, raw T lr, T mu, T big",
-        "T v, T p",
-        "T vk = ((v * mu + g) + big) - big; T pk = p - vk * lr[0]; v = vk; p = pk",
-    ),
-    "adam": Kernel(
-        "T g, raw T scales, T b1, T c1, T b2, T c2, T big, T big_v",
-        "T m, T v, T p",
-        "T gk = g;"
-        " T mk = ((m * b1 + gk * c1) + big) - big;"
-        " T vk = ((v * b2 + (gk * gk) * c2) + big_v) - big_v;"
-        " T pk = p - (mk / (sqrt(vk) + scales[1])) * scales[0];"
-        " m = mk; v = vk; p = pk",
-    ),
-    "write": Kernel("T a, T b", "raw T out", "out[0] = a; out[1] = b"),
-}
-"""Descent rules, and the kernel that writes the numbers which they read.
-
-The compiler must assume that arrays overlap, so a load after a store waits for the store. We
-therefore load every value before we store the first.
-"""
 
 NULL = np.uint64(0)
 """Null pointer as an argument of a kernel, because CuPy does not take None."""
@@ -110,13 +78,9 @@ class CupyOps(Ops):
         super().__init__(xp)
         self._products = products
         self._streams = Streams(xp)
-        self._kernels: dict[str, Any] = {
-            name: self.xp.ElementwiseKernel(*kernel, f"ddnmf_{name}")
-            for name, kernel in KERNELS.items()
-        }
-        self._raw = {
+        self._kernels = {
             (name, dtype): self.xp.RawKernel(SOURCE, f"ddnmf_{name}", (f"-DREAL={ctype}",))
-            for name in RAW_KERNELS
+            for name in KERNELS
             for dtype, ctype in (("float32", "float"), ("float64", "double"))
         }
         # Memory that the blocks of ddnmf_delta share. There are two, as two kernels run at a time.
@@ -141,14 +105,8 @@ class CupyOps(Ops):
         self.xp.cuda.get_current_stream().synchronize()
 
     def warm_up(self, dtype: Any) -> None:
-        """Compile every kernel, or read it from CuPy's cache on disk."""
-        self.activate("identity", self.zeros((1, 1), dtype))  # compiles all of kernels.cu
-        p, g, m, v = (self.zeros((1,), dtype) for _ in range(4))
-        scales = self.zeros((2,), dtype)
-        self.write(scales, 1.0, 1.0)
-        self.descend(p, g, scales, p)
-        self.momentum(p, g, v, scales, 0.0, p)
-        self.adam(p, g, m, v, scales, 0.0, 0.0, p)
+        """Compile all kernels at once, or read them from CuPy's cache on disk."""
+        self.activate("identity", self.zeros((1, 1), dtype))
 
     def device_name(self) -> str:
         """Return the name of the current device."""
@@ -228,7 +186,7 @@ class CupyOps(Ops):
             *refs, *outputs, *(*totals, NULL, NULL)[:2],
             self._partial[network], self._done[network],
         )  # fmt: skip
-        kernel, h = self._raw["delta", h.dtype.name], self._read(h)
+        kernel, h = self._kernels["delta", h.dtype.name], self._read(h)
         for first in range(0, width, MOST_BLOCKS * COLUMNS):
             numbers = (np.int32(code), np.int64(n), np.int64(width), np.int64(first))
             blocks = min(-(-(width - first) // COLUMNS), MOST_BLOCKS)
@@ -278,11 +236,11 @@ class CupyOps(Ops):
 
     def descend(self, p: Array, g: Array, lr: Rate, work: Array) -> None:
         """Compute ``p -= lr g`` (equation 8)."""
-        self._descend("descend", g, lr, p)
+        self._descend("descend", p, g, lr)
 
     def momentum(self, p: Array, g: Array, v: Array, lr: Rate, mu: float, work: Array) -> None:
         """Compute ``v = mu v + g``, then ``p -= lr v``."""
-        self._descend("momentum", g, lr, mu, flush_constant(p.dtype), v, p)
+        self._descend("momentum", p, g, lr, (mu, flush_constant(p.dtype)), v)
 
     def adam(
         self,
@@ -298,15 +256,22 @@ class CupyOps(Ops):
         """Do a step of Adam."""
         decays = (adam_b1, 1.0 - adam_b1, adam_b2, 1.0 - adam_b2)
         flushes = (flush_constant(p.dtype), flush_constant(p.dtype, for_root=True))
-        self._descend("adam", g, scales, *decays, *flushes, m, v, p)
+        self._descend("adam", p, g, scales, decays + flushes, m, v)
 
-    def _descend(self, name: str, *arguments: Any) -> None:
+    def _descend(
+        self, name: str, p: Array, g: Array, step: Any, numbers: Sequence[float] = (), *slots: Array
+    ) -> None:
+        g = self._read(_shaped(g, p.shape), p.dtype)
+        written = [_written(_shaped(slot, p.shape)) for slot in (*slots, p)]
+        arguments = (np.int64(p.size), g, step, *map(p.dtype.type, numbers), *written)
+        kernel, blocks = self._kernels[name, p.dtype.name], -(-p.size // THREADS)
         self._streams.mark()
-        self._streams.beside(lambda: self._kernels[name](*arguments))
+        self._streams.beside(lambda: kernel((blocks,), (THREADS,), arguments))
 
     def write(self, out: Array, *numbers: float) -> None:
         """Write two numbers of the host; they are arguments of a launch, so nothing is copied."""
-        self._kernels["write"](*numbers, out, size=1)
+        kernel = self._kernels["write", out.dtype.name]
+        kernel((1,), (1,), (*map(out.dtype.type, numbers), out))
 
     # -- launches -------------------------------------------------------------------------
 
@@ -316,7 +281,7 @@ class CupyOps(Ops):
         """Launch a kernel with a thread for every ``each`` entries of a row of ``out``."""
         n, width = _written(out).shape
         blocks = -(-width // (THREADS * each))
-        self._raw[name, out.dtype.name](
+        self._kernels[name, out.dtype.name](
             (blocks, min(n, 65535)),  # the largest grid along its second axis
             (THREADS,),
             (*first, np.int64(n), np.int64(width), *arguments),

@@ -42,7 +42,7 @@ class Optimizer(ABC):
                 arena.add_slot(slot)
 
     def step(self) -> None:
-        """Move every parameter once along its gradient."""
+        """Move every parameter once."""
         self.begin()
         for number in range(len(self.arenas)):
             self.update(number)
