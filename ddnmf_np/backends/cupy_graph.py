@@ -64,13 +64,9 @@ class Streams:
     def both(self, one: Callable[[], object], two: Callable[[], object]) -> None:
         """Do ``one`` on the current stream and ``two`` on the second one, after all work so far.
 
-        Later work of the current stream waits for all streams. If the current stream is being
-        recorded, these waits make the other streams part of the same graph.
-
-        Parameters
-        ----------
-        one, two : callable
-            Launch work, of which neither writes what the other reads or writes.
+        Neither may write what the other reads or writes. Later work of the current stream waits for
+        all streams. If the current stream is being recorded, these waits make the other streams
+        part of the same graph.
         """
         first = self.xp.cuda.get_current_stream()
         self._before.record(first)
@@ -109,13 +105,8 @@ class Streams:
     def beside(self, work: Callable[[], object]) -> None:
         """Do work on the network's second stream, after its launches up to the last `mark`.
 
-        Outside `both` we do the work at once, on the current stream.
-
-        Parameters
-        ----------
-        work : callable
-            Launches work that reads nothing which the network writes after the mark, and writes
-            nothing which the network reads or writes after it.
+        The work must not read what the network writes after the mark, nor write what the network
+        reads or writes after it. Outside `both` we do the work at once, on the current stream.
         """
         network = self.network
         if not self._apart:
@@ -154,14 +145,9 @@ class Recorder:
         self._reasons: list[str] = []
 
     def __call__(self, work: Callable[..., object], *arrays: Any) -> None:
-        """Do ``work(*arrays)`` on the current stream.
+        """Do ``work(*arrays)`` on the current stream, with the same ``work`` in every call.
 
-        Parameters
-        ----------
-        work : callable
-            The same in every call.
-        *arrays : ndarray
-            Input; each combination of addresses and shapes has its own graph.
+        Each combination of addresses and shapes of the arrays has its own graph.
         """
         key = tuple((a.data.ptr, a.shape, a.strides, a.dtype.str) for a in arrays)
         graph = self._graphs.get(key)

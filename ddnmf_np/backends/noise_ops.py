@@ -38,19 +38,7 @@ class Draw(NamedTuple):
 
 
 class Motion(NamedTuple):
-    """Ranges of the random motion of images; see `ddnmf_np.data.affine.Affine`.
-
-    Attributes
-    ----------
-    shift : float
-        Largest shift along each axis, in pixels.
-    rotation : float
-        Largest angle in either direction, in radians.
-    zoom : float
-        Largest relative change of size.
-    shear : float
-        Largest shear: columns by which a row moves for each row that it is off the centre.
-    """
+    """Ranges of the random motion of images, as in `ddnmf_np.data.affine.Affine`, but in radians."""
 
     shift: float
     rotation: float

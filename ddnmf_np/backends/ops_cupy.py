@@ -12,10 +12,11 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 from importlib import resources
 from types import ModuleType
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
+from ddnmf_np.backends.cublas import Cublas
 from ddnmf_np.backends.cupy_graph import Recorder, Streams
 from ddnmf_np.backends.noise_ops import Draw, Motion, Words
 from ddnmf_np.backends.ops import (
@@ -52,13 +53,6 @@ NULL = np.uint64(0)
 """Null pointer as an argument of a kernel, because CuPy does not take None."""
 
 
-class Products(Protocol):
-    """Matrix products on one stream at a time."""
-
-    def matmul(self, a: Array, b: Array, out: Array) -> None:
-        """Compute ``out = a @ b`` on the current stream."""
-
-
 class CupyOps(Ops):
     """The reference operations on a CUDA device, fused.
 
@@ -66,7 +60,7 @@ class CupyOps(Ops):
     ----------
     xp : module
         CuPy.
-    products : sequence of Products, optional
+    products : sequence of Cublas, optional
         Matrix products that a graph may record, one for each of the ``STREAMS``. By default we
         use CuPy's own, which a graph cannot record, so nothing is recorded.
     """
@@ -74,7 +68,7 @@ class CupyOps(Ops):
     name = "cupy"
     on_host = False
 
-    def __init__(self, xp: ModuleType, products: Sequence[Products] | None = None) -> None:
+    def __init__(self, xp: ModuleType, products: Sequence[Cublas] | None = None) -> None:
         super().__init__(xp)
         self._products = products
         self._streams = Streams(xp)

@@ -219,8 +219,8 @@ class NumbaOps(Ops):
     def activate(self, kind: str, z: Array, b: Array | None = None) -> None:
         """Overwrite ``z`` with ``f(z + b)`` (equations 1 and 3), for ReLU with bias in one pass.
 
-        Other functions gain nothing, because NumPy vectorises exp and tanh, and in this model they
-        are computed for the few columns of ``H`` only.
+        Other functions gain nothing: NumPy vectorises exp and tanh, and this model needs them for
+        the few columns of ``H`` only.
         """
         if kind == "relu" and b is not None:
             _bias_relu(z, b)

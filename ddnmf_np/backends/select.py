@@ -1,4 +1,8 @@
-"""Choice of the backend; the only file that knows the names, and that imports CuPy."""
+"""Choice of the backend; the only file that knows the names, and that imports CuPy.
+
+If a backend cannot run, the functions here raise `BackendError`. Its text has the original cause
+and the remedy. `auto` and the ``why_`` functions catch it.
+"""
 
 from __future__ import annotations
 
@@ -52,7 +56,7 @@ def get_ops(
     UsageError
         If a name is unknown.
     BackendError
-        If the backend cannot run; the text has the original cause and the remedy.
+        If the backend cannot run.
     """
     for name, value, choices in (
         ("backend", backend, BACKENDS),
@@ -83,13 +87,7 @@ def get_ops(
 
 
 def ops_by_name(name: str, *, matmul_precision: str = "highest") -> Ops:
-    """Return the operations with that `Ops.name`, for a model that was pickled with them.
-
-    Raises
-    ------
-    BackendError
-        If they cannot run here.
-    """
+    """Return the operations with that `Ops.name`, for a model that was pickled with them."""
     if name == "cupy":
         return get_ops("cupy", matmul_precision=matmul_precision)
     return get_ops("numpy", fast="auto" if name == "numpy+numba" else "off")
@@ -104,39 +102,21 @@ def backend_of(array: Any) -> str:
 
 
 def find_cupy() -> ModuleType:
-    """Return CuPy if it sees a device, without using a device, so that you can still choose one.
-
-    Raises
-    ------
-    BackendError
-        If not; the text has the original cause and the remedy.
-    """
+    """Return CuPy if it sees a device, without using a device, so that you can still choose one."""
     cupy: ModuleType = _import_cupy()
     _count_devices(cupy)
     return cupy
 
 
 def load_cupy() -> ModuleType:
-    """Return CuPy after a trial computation on the current device.
-
-    Raises
-    ------
-    BackendError
-        If CuPy does not work; the text has the original cause and the remedy.
-    """
+    """Return CuPy after a trial computation on the current device."""
     cupy = find_cupy()
     _try_arithmetic(cupy)
     return cupy
 
 
 def load_nccl() -> ModuleType:
-    """Return CuPy's module for NCCL, which CuPy does not import by itself.
-
-    Raises
-    ------
-    BackendError
-        If there is no NCCL library.
-    """
+    """Return CuPy's module for NCCL, which CuPy does not import by itself."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # our error says more
         nccl: ModuleType = import_module("cupy.cuda.nccl")
@@ -167,13 +147,7 @@ def _problem(load: Callable[[], object]) -> str | None:
 
 
 def why_no_graphs() -> str | None:
-    """Return why CuPy cannot record steps as CUDA graphs, or None if it can.
-
-    Raises
-    ------
-    BackendError
-        If CuPy cannot be used at all.
-    """
+    """Return why CuPy cannot record steps as CUDA graphs, or None if it can."""
     products, why_not = _products(load_cupy(), tf32=False)
     return why_not if products is None else None
 

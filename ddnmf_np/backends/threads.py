@@ -80,11 +80,8 @@ class Lanes:
     def both(self, one: Callable[[], object], two: Callable[[], object]) -> None:
         """Call both functions, and return when both are done.
 
-        Parameters
-        ----------
-        one, two : callable
-            Neither may write what the other reads or writes. If both fail, you get the error of
-            ``two``.
+        Neither may write what the other reads or writes. If both fail, you get the error of
+        ``two``.
         """
         if self._other is None or not self.side_by_side:
             self.ops.both(one, two)
@@ -160,16 +157,10 @@ def usable_processors() -> int:
 
 
 def share(threads: int, *, two: bool, takes_turns: bool) -> int:
-    """Return the number of BLAS threads for one product.
+    """Return the number of BLAS threads for one product, see `Lanes`.
 
-    Parameters
-    ----------
-    threads : int
-        Threads in all.
-    two : bool
-        Whether two networks share them.
-    takes_turns : bool
-        Whether this BLAS does one multi-threaded product at a time.
+    ``two`` tells whether two networks share the threads, ``takes_turns`` whether this BLAS does one
+    multi-threaded product at a time.
     """
     if not two:
         return threads
