@@ -38,7 +38,7 @@ class Draw(NamedTuple):
 
 
 class Motion(NamedTuple):
-    """Ranges of the random motion of images, as in `ddnmf_np.data.affine.Affine`, but in radians."""
+    """Ranges of the random motion of images, see `ddnmf_np.data.affine.Affine`; in radians."""
 
     shift: float
     rotation: float
