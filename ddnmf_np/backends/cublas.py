@@ -140,7 +140,7 @@ class Cublas:
         )  # fmt: skip
 
     def _try(self) -> None:
-        """Try a layer's three products on whole numbers, for which there is no rounding."""
+        """Try a layer's three products on whole numbers, so that rounding excuses no difference."""
         xp = self.xp
         for dtype in self._types:
             x, w, delta = (

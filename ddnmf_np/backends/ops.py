@@ -128,7 +128,7 @@ class Ops(NoiseOps):
         """Wait until all work is done."""
 
     def warm_up(self, dtype: Any) -> None:
-        """Compile what is compiled at first use, so that no measured time includes it."""
+        """Compile everything now, so that no measured time includes it."""
 
     def device_name(self) -> str:
         """Return the name of the device."""

@@ -153,8 +153,8 @@ class CupyOps(Ops):
     ) -> None:
         """Overwrite ``dh`` with ``delta``, and ``db`` with its sum (equations 9 and 10).
 
-        The kernel takes two direct gradients. If there are more, which is the case for no objective
-        of ours, the first ones take the plain form.
+        The kernel takes two direct gradients. No objective of ours has more; if there are more, the
+        first ones take the plain form.
         """
         super().delta("identity", h, dh, direct[:-2], work, None)
         self._delta(_code(kind), h, dh, direct[-2:], db)

@@ -250,7 +250,7 @@ def _try_arithmetic(cupy: Any) -> None:
         text = _describe(error)
         if re.search("out ?of ?memory", text, re.IGNORECASE):
             remedy = (
-                "free the device (`nvidia-smi` lists who holds its memory), or choose another "
+                "free the device (`nvidia-smi` lists the processes on it), or choose another "
                 "with CUDA_VISIBLE_DEVICES"
             )
         elif re.search("gpu-architecture|no ?binary|no kernel image", text, re.IGNORECASE):

@@ -251,7 +251,7 @@ class InterpretabilityLoss:
         return direct
 
     def _reference(self, term: Term, signal: Signal, x: Array, observed: Array | None) -> Array:
-        """Return what a term compares ``term.a`` with: where x is missing, ``term.a`` itself."""
+        """Return a signal; for missing entries of x, return those of ``term.a``, so they cancel."""
         if signal.net != "data" or observed is None:
             return self._read(signal, x)
         target = self._targets[term.a][: x.shape[0]]
