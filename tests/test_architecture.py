@@ -36,12 +36,7 @@ ROOMS = [
 ]
 """Modules and folders of the package, from the ground up: an import points up this list."""
 
-ENGINE_NEEDS = {
-    "ddnmf_np.backends.ops",
-    "ddnmf_np.backends.philox",
-    "ddnmf_np.errors",
-    "ddnmf_np.system.options",
-}
+ENGINE_NEEDS = {"ddnmf_np.backends.ops", "ddnmf_np.errors", "ddnmf_np.system.options"}
 """What the lesson imports besides its own files: plain arithmetic, which needs NumPy alone."""
 
 MOST_LINES = 300

@@ -1,6 +1,7 @@
-"""Arithmetic on NumPy, with Numba's loops or with CuPy's kernels, and its order.
+"""Arithmetic with NumPy, Numba or CuPy.
 
-``ops`` states every operation of the equations in plain NumPy; ``ops_numba`` and ``ops_cupy`` are
-its faster twins, and ``select`` chooses one of them. ``threads`` runs two networks side by side on
-a processor, ``cupy_graph`` on a GPU.
+``ops`` has every operation of the equations in plain NumPy, and ``noise_ops`` those of equation 2,
+with random numbers from ``philox``. ``ops_numba`` and ``ops_cupy`` (with ``kernels.cu`` and
+``cublas``) are faster forms of them; ``select`` chooses. ``threads`` and ``cupy_graph`` run the two
+networks at the same time, on a CPU and on a GPU.
 """

@@ -1,8 +1,8 @@
-"""Matrix products by NVIDIA's own bindings of cuBLAS (nvmath-python), the one file that has them.
+"""Matrix products by nvmath-python, NVIDIA's bindings of cuBLAS; the only file that imports it.
 
-CuPy refuses its cuBLAS calls while a stream is recorded into a graph. The library itself does not
-mind, if its workspace was given to it. Without the bindings the products are CuPy's, and a step is
-not recorded.
+A graph cannot record CuPy's calls of cuBLAS, because CuPy refuses them. It can record calls of the
+library itself, if we give it a workspace. Without the bindings we use CuPy's products and do not
+record steps.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ import numpy as np
 from ddnmf_np.backends.ops import Array
 
 WORKSPACE = 32 * 2**20
-"""Bytes for each stream: NVIDIA's advice for its largest devices, four of it enough on others."""
+"""Bytes for each stream, as NVIDIA advises for its largest devices; 4 MiB are enough on others."""
 
 
 class Gemm(NamedTuple):
-    """A product as cuBLAS wants it, which knows columns where NumPy has rows.
+    """Arguments of cuBLAS for a product. cuBLAS stores matrices by columns, NumPy by rows.
 
-    The memory of a row-major matrix is that of its transpose, column-major. So
-    ``out = a @ b`` is done as ``out^T = b^T a^T``: the first factor is ``b``, and ``op`` (0: as it
-    lies, 1: transposed) and leading dimension of each factor say how it lies in memory.
+    A matrix stored by rows is its transpose stored by columns. We therefore compute ``out = a @ b``
+    as ``out^T = b^T a^T``, so the first factor is ``b``. Each factor has an ``op`` (1 if cuBLAS has
+    to transpose it, else 0) and a leading dimension.
     """
 
     op_b: int
@@ -38,19 +38,19 @@ class Gemm(NamedTuple):
 
 
 def describe(a: Array, b: Array, out: Array) -> Gemm:
-    """Return what ``out = a @ b`` is for cuBLAS.
+    """Return the arguments of cuBLAS for ``out = a @ b``.
 
     Parameters
     ----------
     a, b : ndarray of shape (n, k) and (k, m)
-        Each with entries side by side along its rows or its columns (``x`` or ``W.T``).
+        Contiguous along the rows or the columns, such as ``x`` or ``W.T``.
     out : ndarray of shape (n, m)
-        With entries side by side along its rows.
+        Contiguous along the rows.
 
     Raises
     ------
     ValueError
-        If shapes or dtypes do not belong together, or entries are not side by side.
+        If shapes or dtypes do not fit, or an array is not contiguous along an axis.
     """
     if (
         not a.ndim == b.ndim == out.ndim == 2
@@ -71,11 +71,11 @@ def describe(a: Array, b: Array, out: Array) -> Gemm:
 
 
 def _lies(x: Array) -> tuple[int, int]:
-    """Return 0 for rows and 1 for columns side by side, and the distance from one to the next."""
+    """Return 0 if rows are contiguous, 1 if columns are, and the distance from one to the next."""
     size = x.dtype.itemsize
     rows, columns = x.shape
     along_columns, along_rows = x.strides
-    # A distance that only one row (or column) would have may be anything, but cuBLAS checks it.
+    # With a single row (or column) NumPy may give any distance, but cuBLAS checks it.
     if along_rows == size or columns == 1:
         return 0, max(along_columns // size, columns) if rows > 1 else columns
     if along_columns == size or rows == 1:
@@ -91,18 +91,18 @@ class Cublas:
     xp : module
         CuPy.
     tf32 : bool
-        Whether float32 factors may be rounded to TF32 (10 bits of mantissa), which tensor cores
-        multiply; sums are float32 all the same. float64 is never rounded.
+        Whether tensor cores may round float32 factors to TF32 (10 bits of mantissa). The sums are
+        float32 in both cases. float64 is never rounded.
 
     Raises
     ------
     Exception
-        Whatever keeps the bindings from working; a trial product is part of the construction.
+        If the bindings do not work. The constructor tries a product.
 
     Notes
     -----
-    A handle and a workspace for each stream: only so does cuBLAS promise the same bits at every
-    run, and only so may two streams compute at a time.
+    Each stream needs its own handle and workspace. Otherwise cuBLAS does not guarantee the same
+    bits in every run, and two streams may not compute at the same time.
     """
 
     def __init__(self, xp: Any, *, tf32: bool = False) -> None:
@@ -115,7 +115,7 @@ class Cublas:
             "float32": (int(types.CUDA_R_32F), int(single)),
             "float64": (int(types.CUDA_R_64F), int(compute.COMPUTE_64F)),
         }
-        # alpha and beta are read on the host, when a product is asked for or recorded
+        # cuBLAS reads alpha and beta on the host when we launch or record a product.
         self._scalars = {name: np.array([1, 0], name) for name in self._types}
         self._workspace = xp.empty((WORKSPACE,), "uint8")
         self._handle = self._blas.create()
@@ -128,7 +128,7 @@ class Cublas:
         gemm = describe(a, b, out)
         stream = self.xp.cuda.get_current_stream().ptr
         if stream != self._stream:
-            self._blas.set_stream(self._handle, stream)  # which takes the workspace away
+            self._blas.set_stream(self._handle, stream)  # this removes the workspace
             self._blas.set_workspace(self._handle, self._workspace.data.ptr, WORKSPACE)
             self._stream = stream
         kind, compute = self._types[out.dtype.name]
@@ -140,7 +140,7 @@ class Cublas:
         )  # fmt: skip
 
     def _try(self) -> None:
-        """Do a layer's three products on whole numbers, which no rounding excuses."""
+        """Try a layer's three products on whole numbers, so that rounding excuses no difference."""
         xp = self.xp
         for dtype in self._types:
             x, w, delta = (

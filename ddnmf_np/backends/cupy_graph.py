@@ -1,8 +1,7 @@
 """Order of work on a CUDA device: streams for two networks, and a step as one launch.
 
-A stream does its work in the order in which it was asked for; several streams may do theirs at a
-time. Launches of a recorded graph cost the host one call together, instead of one each. Nothing
-here waits for the device.
+A stream works in the order of its launches; several streams may work at the same time. A recorded
+graph costs the host one call for all its launches. Nothing here waits for the device.
 """
 
 from __future__ import annotations
@@ -13,28 +12,27 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
+STREAMS = 4
+"""For each of the two networks, one stream for its layers and one for its weights."""
+
 WARM = 2
-"""Times that work is done before it is recorded: kernels are compiled and libraries have taken
-their memory then, neither of which may happen while a stream is recorded."""
+"""Times that we do work before we record it. Then kernels are compiled and libraries have allocated
+their memory; neither may happen while a stream is recorded."""
 
 MOST = 8
 """Graphs that a recorder keeps: full batches, a short last one, and some to spare."""
 
-
-STREAMS = 4
-"""A stream for the layers of each network, and one beside each of these."""
-
 ATTEMPTS = 3
-"""Recordings that may fail before a recorder gives up: a lack of memory may pass, another fault
-will not."""
+"""Failed recordings after which a recorder gives up. A lack of memory may pass; most other faults
+do not."""
 
 
 class Streams:
-    """The streams on which a step of two networks is done.
+    """Streams on which a step of two networks runs.
 
-    The layers of a network follow one another on its own stream. What no other layer waits for,
-    the gradients of the weights and the descent, is done on a stream beside it. The first network
-    takes the current stream.
+    Each network runs its layers one after the other on one stream. A second stream computes the
+    gradients of the weights and the descent, because no other layer waits for these. The layers of
+    the first network run on the current stream.
 
     Parameters
     ----------
@@ -44,15 +42,15 @@ class Streams:
     Attributes
     ----------
     network : int
-        The network that launches now, 0 or 1. What two kernels must not share has one copy for
-        each.
+        Network that launches now, 0 or 1. Memory that two kernels must not share exists once for
+        each network.
     number : int
-        The one of the ``STREAMS`` that takes its launches.
+        Number of the stream that gets its launches, below ``STREAMS``.
     """
 
     def __init__(self, xp: Any) -> None:
         self.xp = xp
-        # A stream that blocks would wait for the default stream, and could not be recorded.
+        # A blocking stream would wait for the default stream, so it could not be recorded.
         self._second, *self._beside = (
             xp.cuda.Stream(non_blocking=True) for _ in range(STREAMS - 1)
         )
@@ -64,15 +62,11 @@ class Streams:
         self.network = self.number = 0
 
     def both(self, one: Callable[[], object], two: Callable[[], object]) -> None:
-        """Do ``one`` on the current stream and ``two`` on the second, after all work so far.
+        """Do ``one`` on the current stream and ``two`` on the second one, after all work so far.
 
-        Later work of the current stream waits for both, and for what was done beside them. While
-        the current stream is recorded, the events make the others part of the same graph.
-
-        Parameters
-        ----------
-        one, two : callable
-            Ask for work of which neither writes what the other reads or writes.
+        Neither may write what the other reads or writes. Later work of the current stream waits for
+        all streams. If the current stream is being recorded, these waits make the other streams
+        part of the same graph.
         """
         first = self.xp.cuda.get_current_stream()
         self._before.record(first)
@@ -86,15 +80,15 @@ class Streams:
                 self.mark()
                 two()
         except BaseException:
-            # What another stream has begun must not be overtaken. If the error has ended a
-            # recording, the joins fail too: they must not hide it.
+            # Later work must not overtake what another stream has begun. If the error has ended a
+            # recording, joining the streams fails too and must not hide the error.
             with suppress(Exception):
                 self._join(first)
             raise
         self._join(first)
 
     def _join(self, first: Any) -> None:
-        """Let the current stream wait for the others, and be alone again."""
+        """Let the current stream wait for the others, and use it alone again."""
         others = [self._second, *(self._beside[network] for network in self._begun)]
         self._begun.clear()
         self.network = self.number = 0
@@ -104,20 +98,15 @@ class Streams:
             first.wait_event(self._after)
 
     def mark(self) -> None:
-        """Let what is done `beside` from now on wait for the network's launches so far."""
+        """Let later work of `beside` wait for the network's launches so far."""
         if self._apart:
             self._marks[self.network].record(self.xp.cuda.get_current_stream())
 
     def beside(self, work: Callable[[], object]) -> None:
-        """Do work beside the network, after its launches up to the last `mark`.
+        """Do work on the network's second stream, after its launches up to the last `mark`.
 
-        Outside of `both` there is nothing beside it, and work is done at once.
-
-        Parameters
-        ----------
-        work : callable
-            Asks for launches that read nothing which the network writes after the mark, and that
-            write nothing which it reads or writes after it.
+        The work must not read what the network writes after the mark, nor write what the network
+        reads or writes after it. Outside `both` we do the work at once, on the current stream.
         """
         network = self.network
         if not self._apart:
@@ -134,21 +123,18 @@ class Streams:
 
 
 class Recorder:
-    """Repeats work on the same arrays: at first by doing it, then as a graph.
+    """Repeats work on the same arrays: first by doing it, then as a recorded graph.
+
+    A graph repeats its launches with the same addresses and numbers. So the work must always launch
+    the same kernels, and must not depend on anything that changes on the host, such as a step
+    number. Its memory must live as long as the recorder. It must not allocate, because the same
+    memory could belong to something else the next time. If a recording fails, we log the reason
+    and launch the work without a graph. We try again later, up to `ATTEMPTS` times.
 
     Parameters
     ----------
     xp : module
         CuPy.
-
-    Notes
-    -----
-    A graph repeats launches with the addresses and numbers they had. So the work must always ask
-    for the same launches, depend on nothing that changes on the host (a step number, say), and
-    write and read memory that lives as long as the recorder. Memory must not be allocated by it
-    either, since it could be another's at the next time: while work is recorded, an allocation
-    is an error. If recording fails, the reason is logged, and the work is done by ordinary
-    launches. It is recorded again after more of them, until `ATTEMPTS` recordings have failed.
     """
 
     def __init__(self, xp: Any) -> None:
@@ -159,14 +145,9 @@ class Recorder:
         self._reasons: list[str] = []
 
     def __call__(self, work: Callable[..., object], *arrays: Any) -> None:
-        """Do ``work(*arrays)`` on the current stream.
+        """Do ``work(*arrays)`` on the current stream, with the same ``work`` in every call.
 
-        Parameters
-        ----------
-        work : callable
-            The same at every call.
-        *arrays : ndarray
-            What it reads; for each combination of addresses and shapes there is a graph.
+        Each combination of addresses and shapes of the arrays has its own graph.
         """
         key = tuple((a.data.ptr, a.shape, a.strides, a.dtype.str) for a in arrays)
         graph = self._graphs.get(key)
@@ -180,19 +161,19 @@ class Recorder:
             graph.launch()
 
     def _is_warm(self, key: Any) -> bool:
-        """Return whether work is to be recorded now, and count it otherwise."""
+        """Return whether to record now; otherwise count one more call."""
         if len(self._reasons) == ATTEMPTS or len(self._graphs) == MOST:
             return False
         times = self._times.pop(key, 0)
         if times == WARM:
             return True
-        if len(self._times) == MOST:  # arrays that come and go are not worth a graph
+        if len(self._times) == MOST:  # arrays that are used only once need no graph
             del self._times[next(iter(self._times))]
         self._times[key] = times + 1
         return False
 
     def _record(self, work: Callable[..., object], arrays: tuple[Any, ...]) -> Any:
-        """Return the graph of the launches that work asks for (none is made), or None."""
+        """Return the graph of the launches of ``work``, or None if it cannot be recorded."""
         stream = self._stream
         try:
             with stream, self.xp.cuda.using_allocator(_refuse), _no_garbage_collection():
@@ -216,11 +197,7 @@ class Recorder:
 
 @contextmanager
 def _no_garbage_collection() -> Iterator[None]:
-    """Put off garbage collection.
-
-    A finaliser may free device memory or destroy a stream or a handle of cuBLAS; CUDA refuses that
-    while a stream is recorded, and the recording is lost.
-    """
+    """Postpone garbage collection: a finaliser that frees device memory would end the recording."""
     enabled = gc.isenabled()
     gc.disable()
     try:

@@ -1,31 +1,40 @@
-"""Numba twins of the operations between the matrix products on a CPU (the extra ``fast``).
+"""Operations in Numba for a CPU (the extra ``fast``): one loop each between the matrix products.
 
-Each override states the formula of `ddnmf_np.backends.ops` as one loop over memory, in the same
-order of the same operations; a test holds the two equal.
+Each loop does the arithmetic of `ddnmf_np.backends.ops` in the same order; tests hold the two
+equal.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import numba
 import numpy as np
 
-from ddnmf_np.backends.ops import Array, DirectGradient, Epoch, Ops, Rate, Scales, flush_constant
-from ddnmf_np.backends.philox import LOW_WORD, MULTIPLIERS, ROUNDS, WEYL, Words
+from ddnmf_np.backends.noise_ops import Draw, Words
+from ddnmf_np.backends.ops import (
+    Array,
+    DirectGradient,
+    DirectGradients,
+    Ops,
+    Rate,
+    Scales,
+    flush_constant,
+)
+from ddnmf_np.backends.philox import LOW_WORD, MULTIPLIERS, ROUNDS, WEYL
 
 IDENTITY, RELU, SIGMOID, TANH = range(4)
 CODES = {"identity": IDENTITY, "relu": RELU, "sigmoid": SIGMOID, "tanh": TANH}
-"""Activations whose derivative is in the loop below; another takes the plain way."""
+"""Activations that the loop of `NumbaOps.delta` knows; the others take the plain form."""
 
 
 def _loop(function: Callable[..., Any]) -> Callable[..., Any]:
-    # error_model="numpy": 0/0 is NaN, as in the plain form, and no branch hinders the vector unit.
+    # error_model="numpy": 0/0 is NaN as in the plain form, and no branch prevents vectorisation.
     options: dict[str, Any] = {"error_model": "numpy", "nogil": True}
     try:
         compiled: Callable[..., Any] = numba.njit(cache=True, **options)(function)
-    except RuntimeError:  # no folder for the cache can be written: compile in every process
+    except RuntimeError:  # the folder of the cache is not writable: compile in every process
         compiled = numba.njit(**options)(function)
     return compiled
 
@@ -48,16 +57,9 @@ def _philox(c0: Any, c1: Any, c2: Any, c3: Any, key: Any) -> Any:
 
 @_loop
 def _replace(
-    x: Any,
-    index: Any,
-    key: tuple[int, int],
-    epoch: int,
-    limits: tuple[int, int],
-    first: Any,
-    second: Any,
-    scale: Any,
-    out: Any,
-) -> None:
+    x: Any, index: Any, key: Any, epoch: Any,
+    limits: Any, first: Any, second: Any, scale: Any, out: Any,
+) -> None:  # fmt: skip
     n, width = x.shape
     below_first, below_second = np.uint64(limits[0]), np.uint64(limits[1])
     for i in range(n):
@@ -102,24 +104,15 @@ def _bias_relu(z: Any, b: Any) -> None:
 
 @_loop
 def _delta(
-    kind: int,
-    h: Any,
-    dh: Any,
-    count: int,
-    ref1: Any,
-    c1: Any,
-    sum1: bool,
-    ref2: Any,
-    c2: Any,
-    sum2: bool,
-    db: Any,
-) -> tuple[float, float]:
+    kind: int, h: Any, dh: Any, count: int,
+    ref1: Any, c1: Any, sum1: bool, ref2: Any, c2: Any, sum2: bool, db: Any,
+) -> tuple[float, float]:  # fmt: skip
     zero, one = h.dtype.type(0), h.dtype.type(1)
     width = h.shape[1]
     squares1, squares2 = 0.0, 0.0
     parts = np.empty(_LANES, h.dtype)
     db[:] = zero
-    for i in range(h.shape[0]):  # a row stays in the nearest cache over the loops below
+    for i in range(h.shape[0]):  # a row stays in the L1 cache during the loops below
         hi, di = h[i], dh[i]
         if count > 0:
             r = ref1[i]
@@ -148,7 +141,7 @@ def _delta(
 
 
 _LANES = 16
-"""Partial sums that the vector unit adds at a time."""
+"""Partial sums, which the vector unit adds at the same time."""
 
 
 @_loop
@@ -178,19 +171,9 @@ def _momentum(p: Any, g: Any, v: Any, lr: Any, mu: Any, big: Any) -> None:
 
 @_loop
 def _adam(
-    p: Any,
-    g: Any,
-    m: Any,
-    v: Any,
-    b1: Any,
-    c1: Any,
-    b2: Any,
-    c2: Any,
-    rate: Any,
-    eps_t: Any,
-    big: Any,
-    big_v: Any,
-) -> None:
+    p: Any, g: Any, m: Any, v: Any,
+    b1: Any, c1: Any, b2: Any, c2: Any, rate: Any, eps_t: Any, big: Any, big_v: Any,
+) -> None:  # fmt: skip
     for k in range(p.size):
         gk = g[k]
         mk = ((m[k] * b1 + gk * c1) + big) - big
@@ -201,15 +184,15 @@ def _adam(
 
 
 class NumbaOps(Ops):
-    """The reference operations with one pass over memory where NumPy takes several."""
+    """The reference operations, with one pass over memory where NumPy takes several."""
 
     name = "numpy+numba"
 
     def warm_up(self, dtype: Any) -> None:
-        """Run every loop once on almost nothing: compiled here, or read from the disk's cache."""
+        """Run every loop once on a small array, so that Numba compiles it or reads its cache."""
         a, flat, total = np.zeros((1, 4), dtype), np.zeros(4, dtype), np.zeros(1)
-        index, key = np.zeros(1, np.int64), (0, 0)
-        self.replace(a, index, key, 0, (0, 0), (0.0, 0.0), 1.0, a.copy(), Words())
+        draw = Draw(np.zeros(1, np.int64), (0, 0), 0)
+        self.replace(a, draw, (0, 0), (0.0, 0.0), 1.0, a.copy(), Words())
         self.interpolate(a, np.zeros((1, 6)), (2, 2), a.copy())
         self.activate("relu", a, flat)
         self.delta("relu", a, a.copy(), [DirectGradient(a, 1.0, total)], a.copy(), flat)
@@ -219,18 +202,15 @@ class NumbaOps(Ops):
     def replace(
         self,
         x: Array,
-        index: Array,
-        key: tuple[int, int],
-        epoch: Epoch,
+        draw: Draw,
         limits: tuple[int, int],
         values: tuple[float, float],
         scale: float,
         out: Array,
         work: Words,
     ) -> None:
-        """Write ``scale x`` with entries drawn at random replaced (equation 2), in one pass."""
-        as_dtype = x.dtype.type
-        _replace(x, index, key, epoch, limits, *map(as_dtype, (*values, scale)), out)
+        """Write ``scale x``, and replace entries at random (equation 2), in one pass."""
+        _replace(x, *draw, limits, *map(x.dtype.type, (*values, scale)), out)
 
     def interpolate(self, x: Array, maps: Array, shape: tuple[int, int], out: Array) -> None:
         """Write images seen through affine maps (equation 2, geometric noise), in one pass."""
@@ -239,8 +219,8 @@ class NumbaOps(Ops):
     def activate(self, kind: str, z: Array, b: Array | None = None) -> None:
         """Overwrite ``z`` with ``f(z + b)`` (equations 1 and 3), for ReLU with bias in one pass.
 
-        Other functions gain nothing: NumPy computes exp and tanh with the vector unit, and in
-        this model they belong to the ten columns of the base.
+        Other functions gain nothing: NumPy vectorises exp and tanh, and this model needs them for
+        the few columns of ``H`` only.
         """
         if kind == "relu" and b is not None:
             _bias_relu(z, b)
@@ -248,22 +228,16 @@ class NumbaOps(Ops):
             super().activate(kind, z, b)
 
     def delta(
-        self,
-        kind: str,
-        h: Array,
-        dh: Array,
-        direct: Sequence[DirectGradient],
-        work: Array,
-        db: Array | None,
+        self, kind: str, h: Array, dh: Array, direct: DirectGradients, work: Array, db: Array | None
     ) -> None:
         """Overwrite ``dh`` with ``delta``, ``db`` with its sum (equations 9, 10), in one pass.
 
-        Softplus, and more than two direct gradients, which no objective here has, take the plain
-        way.
+        Softplus takes the plain form, and so do more than two direct gradients, which no objective
+        of ours has.
         """
         code, count = CODES.get(kind, -1), len(direct)
         odd = any(term.ref.dtype != h.dtype or term.ref.shape != h.shape for term in direct)
-        if code < 0 or count > 2 or odd or h.shape[1] == 1:  # NumPy adds up one column in pairs
+        if code < 0 or count > 2 or odd or h.shape[1] == 1:  # NumPy sums one column pairwise
             super().delta(kind, h, dh, direct, work, db)
             return
         one = direct[0] if count > 0 else DirectGradient(h, 0.0)

@@ -1,10 +1,15 @@
-"""Who does the arithmetic: the one file that knows a backend's name, and that imports CuPy."""
+"""Choice of the backend; the only file that knows the names, and that imports CuPy.
+
+If a backend cannot run, the functions here raise `BackendError`. Its text has the original cause
+and the remedy. `auto` and the ``why_`` functions catch it.
+"""
 
 from __future__ import annotations
 
 import logging
 import re
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
@@ -69,31 +74,30 @@ class Execution:
 def get_ops(
     backend: str = "numpy", *, fast: str = "auto", matmul_precision: str = "highest"
 ) -> Ops:
-    """Return the operations of a backend, or say why they cannot run here.
+    """Return the operations of a backend.
 
     Parameters
     ----------
     backend : {"numpy", "cupy", "auto"}
-        ``"auto"`` is CuPy where it works and NumPy elsewhere; `Ops.name` says which, and a log
-        record of level INFO says why it is not CuPy.
+        ``"auto"`` is CuPy if it works, else NumPy; then a log record of level INFO says why not
+        CuPy. `Ops.name` tells you which.
     fast : {"auto", "on", "off"}
-        Numba's elementwise loops on the CPU: where Numba is installed, always, or never.
+        Numba's loops for the elementwise operations on a CPU: if Numba is installed, always, never.
     matmul_precision : {"highest", "high"}
-        On a device with tensor cores for it (compute capability 8.0 and later), ``"high"`` rounds
-        the factors of float32 products to TF32, 10 bits of mantissa. Elsewhere, and in float64,
-        it has no effect.
+        ``"high"`` rounds the factors of float32 products to TF32, with 10 bits of mantissa, on
+        devices of compute capability 8.0 and later. Elsewhere, and in float64, it has no effect.
 
     Returns
     -------
     Ops
-        What the engine computes with.
+        Operations for the engine.
 
     Raises
     ------
     OptionError
         If a name is unknown.
     BackendError
-        If the backend cannot run; the text has the original cause and the remedy.
+        If the backend cannot run.
     """
     Execution(backend, fast, matmul_precision=matmul_precision)  # type: ignore[arg-type]
     if backend != "numpy":
@@ -118,62 +122,38 @@ def get_ops(
 
 
 def ops_by_name(name: str, *, matmul_precision: str = "highest") -> Ops:
-    """Return the operations whose `Ops.name` that is: what a pickled model was on.
-
-    Raises
-    ------
-    BackendError
-        If they cannot run here.
-    """
+    """Return the operations with that `Ops.name`, for a model that was pickled with them."""
     if name == "cupy":
         return get_ops("cupy", matmul_precision=matmul_precision)
     return get_ops("numpy", fast="auto" if name == "numpy+numba" else "off")
 
 
 def backend_of(array: Any) -> str:
-    """Return the backend an array lives on: ``"cupy"``, or ``"numpy"`` for anything else."""
+    """Return the backend of an array: ``"cupy"``, or ``"numpy"`` for anything else."""
     return "cupy" if type(array).__module__.partition(".")[0] == "cupy" else "numpy"
 
 
-# -- CuPy: import, device, arithmetic; what can go wrong at each, and what mends it ------------
+# -- CuPy: import, device, arithmetic; what can go wrong at each step, and its remedy ----------
 
 
 def find_cupy() -> ModuleType:
-    """Return CuPy if it sees a device; nothing is put on a device, so that one can be chosen.
-
-    Raises
-    ------
-    BackendError
-        With the original cause and the command that mends it.
-    """
+    """Return CuPy if it sees a device, without using a device, so that you can still choose one."""
     cupy: ModuleType = _import_cupy()
     _count_devices(cupy)
     return cupy
 
 
 def load_cupy() -> ModuleType:
-    """Return CuPy after it has proved that it can compute on the current device.
-
-    Raises
-    ------
-    BackendError
-        With the original cause and the command that mends it.
-    """
+    """Return CuPy after a trial computation on the current device."""
     cupy = find_cupy()
     _try_arithmetic(cupy)
     return cupy
 
 
 def load_nccl() -> ModuleType:
-    """Return CuPy's module of NCCL, which CuPy itself does not import.
-
-    Raises
-    ------
-    BackendError
-        If there is no NCCL library.
-    """
+    """Return CuPy's module for NCCL, which CuPy does not import by itself."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # the error says more
+        warnings.simplefilter("ignore")  # our error says more
         nccl: ModuleType = import_module("cupy.cuda.nccl")
     if not nccl.available:
         raise BackendError(
@@ -185,58 +165,52 @@ def load_nccl() -> ModuleType:
 
 def why_not_cupy() -> str | None:
     """Return why CuPy cannot be used here, or None if it can."""
-    try:
-        load_cupy()
-    except BackendError as error:
-        return str(error)
-    return None
+    return _problem(load_cupy)
 
 
 def why_not_numba() -> str | None:
-    """Return why Numba's loops cannot be used here, or None if they can."""
+    """Return why Numba cannot be used here, or None if it can."""
+    return _problem(lambda: get_ops("numpy", fast="on"))
+
+
+def _problem(load: Callable[[], object]) -> str | None:
     try:
-        get_ops("numpy", fast="on")
+        load()
     except BackendError as error:
         return str(error)
     return None
 
 
 def why_no_graphs() -> str | None:
-    """Return why steps on CuPy are not recorded as CUDA graphs, or None if they are.
-
-    Raises
-    ------
-    BackendError
-        If CuPy cannot be used at all.
-    """
+    """Return why CuPy cannot record steps as CUDA graphs, or None if it can."""
     products, why_not = _products(load_cupy(), tf32=False)
     return why_not if products is None else None
 
 
 def describe_cuda() -> dict[str, Any]:
-    """Return what CuPy sees of CUDA, without touching a device's memory.
+    """Return a description of CUDA as CuPy sees it, without using the memory of a device.
 
     Returns
     -------
     dict
-        In plain JSON types: ``cupy``, ``driver`` and ``runtime`` (versions; None where there is
-        none), ``devices`` (each with ``name``, ``compute_capability`` and ``memory_bytes``) and
-        ``problem`` (why CuPy cannot be imported or finds no device, or None).
+        JSON types: ``cupy``, ``driver`` and ``runtime`` (versions or None), ``devices`` (each with
+        ``name``, ``compute_capability`` and ``memory_bytes``) and ``problem`` (why CuPy cannot be
+        imported or finds no device, or None).
     """
     found: dict[str, Any] = {"cupy": None, "driver": None, "runtime": None, "devices": []}
     try:
         cupy = _import_cupy()
         found["cupy"] = cupy.__version__
         found["driver"], found["runtime"] = _cuda_versions(cupy)
-        for number in range(_count_devices(cupy)):
-            device = cupy.cuda.runtime.getDeviceProperties(number)
-            found["devices"].append(
-                {
-                    "name": device["name"].decode(),
-                    "compute_capability": f"{device['major']}.{device['minor']}",
-                    "memory_bytes": int(device["totalGlobalMem"]),
-                }
-            )
+        properties = cupy.cuda.runtime.getDeviceProperties
+        found["devices"] += [
+            {
+                "name": device["name"].decode(),
+                "compute_capability": f"{device['major']}.{device['minor']}",
+                "memory_bytes": int(device["totalGlobalMem"]),
+            }
+            for device in map(properties, range(_count_devices(cupy)))
+        ]
     except Exception as error:
         known = isinstance(error, BackendError)
         return found | {"problem": str(error) if known else _describe(error)}
@@ -256,7 +230,7 @@ def _cupy_ops(cupy: Any, matmul_precision: str) -> Ops:
 
 
 def _products(cupy: Any, *, tf32: bool) -> tuple[list[Any] | None, str | None]:
-    """Return products that may be recorded, one for each stream, or why there are none."""
+    """Return products that a graph can record, one for each stream, or why there are none."""
     from ddnmf_np.backends.cublas import Cublas
     from ddnmf_np.backends.cupy_graph import STREAMS
 
@@ -264,9 +238,8 @@ def _products(cupy: Any, *, tf32: bool) -> tuple[list[Any] | None, str | None]:
         return [Cublas(cupy, tf32=tf32) for _ in range(STREAMS)], None
     except Exception as error:
         return None, (
-            f"steps are not recorded as CUDA graphs and take more time, and matmul_precision has "
-            f"no effect: {_describe(error)}. "
-            "Remedy: pip install --upgrade nvmath-python"
+            "steps are not recorded as CUDA graphs and take more time, and matmul_precision has no "
+            f"effect: {_describe(error)}. Remedy: pip install --upgrade nvmath-python"
         )
 
 
@@ -305,7 +278,7 @@ def _count_devices(cupy: Any) -> int:
 
 
 def _try_arithmetic(cupy: Any) -> None:
-    """Do once what training needs: a compiled kernel, a matrix product, a sum, a copy back."""
+    """Try what training needs: a compiled kernel, a matrix product, a sum, a copy to the host."""
     what = f"CuPy {cupy.__version__} cannot compute"
     try:
         ones = cupy.ones((2, 2), "float32")
@@ -314,11 +287,11 @@ def _try_arithmetic(cupy: Any) -> None:
         text = _describe(error)
         if re.search("out ?of ?memory", text, re.IGNORECASE):
             remedy = (
-                "free the device (`nvidia-smi` lists who holds its memory), or choose another "
+                "free the device (`nvidia-smi` lists the processes on it), or choose another "
                 "with CUDA_VISIBLE_DEVICES"
             )
         elif re.search("gpu-architecture|no ?binary|no kernel image", text, re.IGNORECASE):
-            # CUDA 13 has left out the devices before compute capability 7.5 (V100 among them).
+            # CUDA 13 does not support devices before compute capability 7.5, such as V100.
             remedy = _reinstall("cuda12" if _extra() == "cuda13" else "cuda13")
         else:
             remedy = f"{_install(_extra())}, which brings CUDA's libraries and headers"
@@ -343,19 +316,21 @@ def _driver_remedy(cupy: Any) -> str:
         if driver.startswith("12."):
             return f"{_reinstall('cuda12')} (the driver is for CUDA {driver})"
         return f"update NVIDIA's driver: it is for CUDA {driver}, CuPy for CUDA {runtime}"
-    return "let `nvidia-smi` list the devices, and CUDA_VISIBLE_DEVICES not hide them"
+    return "check that `nvidia-smi` lists a device and that CUDA_VISIBLE_DEVICES does not hide it"
 
 
 def _cuda_versions(cupy: Any) -> tuple[str | None, str | None]:
-    """Return the versions of CUDA that driver and runtime are for; None where there is none."""
-    versions: list[str | None] = []
-    for read in (cupy.cuda.runtime.driverGetVersion, cupy.cuda.runtime.runtimeGetVersion):
+    """Return the CUDA versions of the driver and of CuPy's runtime; None if unknown."""
+
+    def version(read: Any) -> str | None:
         try:
             number = int(read())
-        except Exception:  # whatever it is, counting the devices says it too
-            number = 0
-        versions.append(f"{number // 1000}.{number % 1000 // 10}" if number else None)
-    return versions[0], versions[1]
+        except Exception:  # whatever it is, counting the devices reports it too
+            return None
+        return f"{number // 1000}.{number % 1000 // 10}" if number else None
+
+    runtime = cupy.cuda.runtime
+    return version(runtime.driverGetVersion), version(runtime.runtimeGetVersion)
 
 
 def _installed() -> list[str]:
@@ -364,12 +339,12 @@ def _installed() -> list[str]:
 
 
 def _extra() -> str:
-    """Return this package's extra for the CUDA that the installed CuPy was built for."""
+    """Return our extra for the version of CUDA that the installed CuPy was built for."""
     return "cuda13" if "cupy-cuda13x" in _installed() else "cuda12"
 
 
 def _install(extra: str) -> str:
-    # What the extra installs, by its own name: this package may have been installed from source.
+    # We name CuPy instead of our extra, because this package may be installed from source.
     return f"pip install 'cupy-{extra}x[ctk]'"
 
 

@@ -1,9 +1,9 @@
-"""Two threads for two networks: who computes beside whom, and with how many threads of BLAS.
+"""Two threads for two networks, and the number of BLAS threads of each.
 
-The supervisor and the student meet once a step: both forward passes must be done before either
-backward pass begins, since the direct gradients of equations 9 and 10 read both. Everything else
-of one network is independent of the other, so each may have a thread to itself. The results are the
-same bits whichever runs first, because neither writes what the other reads.
+The supervisor and the student depend on each other only once in a step: the direct gradients of
+equations 9 and 10 read the outputs of both, so both forward passes end before a backward pass
+begins. Everything else runs in one thread for each network. The results are bit-identical in any
+order, because neither thread writes what the other reads.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ import os
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from threading import Lock
-from types import TracebackType
 from typing import Any
 
 import numpy as np
@@ -21,64 +20,54 @@ from threadpoolctl import ThreadpoolController
 from ddnmf_np.backends.ops import Ops
 
 WORTH_A_THREAD = 2e7
-"""Floating-point operations a step above which a second thread saves more than it costs."""
+"""Floating-point operations in a step above which a second thread saves more than it costs."""
 
 
 class Lanes:
-    """Runs two functions, side by side where that is faster; a context that holds the threads.
+    """Context in which two functions run in two threads, if that is faster.
 
-    Outside of the context the two run one after the other; on a device, on its own streams.
+    Outside the context they run one after the other. On a device they run on two streams.
 
     Parameters
     ----------
     ops : Ops
-        Who does the arithmetic.
+        Backend.
     threads : int, optional
-        Threads in all. By default as many as BLAS has when the context is entered: one for each
-        processor, unless somebody has asked for less (``OMP_NUM_THREADS``, joblib's workers).
+        Threads in all. By default the number that BLAS uses when the context is entered: one for
+        each processor, unless ``OMP_NUM_THREADS`` or joblib has set a lower limit.
     work : float
         Floating-point operations of a step.
 
     Notes
     -----
-    Each lane does its products with its share of the threads. OpenBLAS, which comes with NumPy,
-    does several products at a time only if each has one thread; of two with more threads, one
-    waits for the other (a lock around its threaded products, ``level3_lock``). With OpenBLAS and
-    three threads or more, the lanes therefore take turns with all threads but one, which is left
-    for what the other lane does between its products.
+    Each network gets half of the BLAS threads. OpenBLAS, which comes with NumPy, is different: it
+    does one multi-threaded product at a time (a lock, ``level3_lock``), so two such products wait
+    for each other. With OpenBLAS and three or more threads, the networks therefore take turns with
+    all threads but one, and one thread is left for the work between the products.
     """
 
     def __init__(self, ops: Ops, threads: int | None, work: float) -> None:
         self.ops, self.threads, self.work = ops, threads, work
         self._other: ThreadPoolExecutor | None = None
-        self._process = 0
-        self._depth = 0
+        self._process = self._depth = 0
 
     @property
     def side_by_side(self) -> bool:
-        """Whether each of the two has a thread now."""
-        # A process that was forked has the object, but not its thread.
+        """Whether the two functions run in two threads now."""
+        # A forked process has a copy of this object, but not its thread.
         return self._other is not None and self._process == os.getpid()
 
     def __enter__(self) -> Lanes:
-        worth_it = self.work >= WORTH_A_THREAD
-        if self._depth == 0 and self.ops.on_host and (self.threads is not None or worth_it):
-            threads = _BLAS.take(self.threads, two=worth_it)
-            if threads > 1 and worth_it:
+        if self._depth == 0:
+            worth_it = self.work >= WORTH_A_THREAD
+            self._limited = self.ops.on_host and (self.threads is not None or worth_it)
+            if self._limited and _BLAS.take(self.threads, two=worth_it) > 1 and worth_it:
                 self._other = ThreadPoolExecutor(1, thread_name_prefix="ddnmf-lane")
                 self._process = os.getpid()
-            self._limited = True
-        elif self._depth == 0:
-            self._limited = False
         self._depth += 1
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self._depth -= 1
         if self._depth == 0 and self._limited:
             try:
@@ -89,13 +78,10 @@ class Lanes:
                 _BLAS.give_back()
 
     def both(self, one: Callable[[], object], two: Callable[[], object]) -> None:
-        """Call both, and return when both are done.
+        """Call both functions, and return when both are done.
 
-        Parameters
-        ----------
-        one, two : callable
-            Neither may write what the other reads or writes. If both raise, the error of ``two``
-            is the one that comes through.
+        Neither may write what the other reads or writes. If both fail, you get the error of
+        ``two``.
         """
         if self._other is None or not self.side_by_side:
             self.ops.both(one, two)
@@ -109,10 +95,10 @@ class Lanes:
 
 
 class _Blas:
-    """The threads of BLAS: one number for the whole process, set by the first who takes it.
+    """Number of BLAS threads, which belongs to the whole process.
 
-    Fits that run side by side in threads of their own share what the first has set; the last one
-    puts the old number back.
+    Several fits may run in threads of one process. The first one sets the number, and the last one
+    restores it.
     """
 
     def __init__(self) -> None:
@@ -121,7 +107,7 @@ class _Blas:
         self.threads = 1
 
     def take(self, threads: int | None, *, two: bool) -> int:
-        """Share out ``threads`` (by default those that BLAS has), and return how many they are."""
+        """Divide ``threads`` (by default those of BLAS), and return how many there are."""
         with self.lock:
             if self.users == 0:
                 blas = ThreadpoolController().select(user_api="blas")
@@ -133,7 +119,7 @@ class _Blas:
             return self.threads
 
     def give_back(self) -> None:
-        """Put the old number back, if nobody else needs the new one."""
+        """Restore the old number, unless another fit still needs the new one."""
         with self.lock:
             self.users -= 1
             if self.users == 0:
@@ -144,7 +130,7 @@ _BLAS = _Blas()
 
 
 def _finish(future: Future[None]) -> None:
-    """Wait until it is done, come what may: nothing of a step outlives it."""
+    """Wait until the thread is done, also after Ctrl-C, so that no work of a step goes on."""
     interrupt: KeyboardInterrupt | None = None
     while not future.done():
         try:
@@ -156,9 +142,10 @@ def _finish(future: Future[None]) -> None:
 
 
 def threads_of(blas: Any) -> int:
-    """Return the threads that BLAS has now; where it does not say, the processors.
+    """Return the number of threads that BLAS uses now, or of processors if no library says.
 
-    Of several the least: NumPy's may have been limited before SciPy loaded its own.
+    If there are several libraries we take the least: NumPy's may have been limited before SciPy
+    loaded another.
     """
     return min((lib.num_threads for lib in blas.lib_controllers), default=usable_processors())
 
@@ -170,16 +157,10 @@ def usable_processors() -> int:
 
 
 def share(threads: int, *, two: bool, takes_turns: bool) -> int:
-    """Return with how many threads BLAS does a product.
+    """Return the number of BLAS threads for one product, see `Lanes`.
 
-    Parameters
-    ----------
-    threads : int
-        Threads in all.
-    two : bool
-        Whether there are two lanes.
-    takes_turns : bool
-        Whether this BLAS does one threaded product at a time.
+    ``two`` tells whether two networks share the threads, ``takes_turns`` whether this BLAS does one
+    multi-threaded product at a time.
     """
     if not two:
         return threads
@@ -187,6 +168,6 @@ def share(threads: int, *, two: bool, takes_turns: bool) -> int:
 
 
 def _quietly(work: Callable[[], object]) -> None:
-    """Call without floating-point warnings, as the trainer does in its own thread."""
+    """Call without floating-point warnings, as the trainer does in the main thread."""
     with np.errstate(all="ignore"):
         work()

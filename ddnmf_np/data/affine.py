@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 
-from ddnmf_np.backends.ops import Array, Epoch, Motion, Ops
+from ddnmf_np.backends.noise_ops import Draw, Epoch, Motion
+from ddnmf_np.backends.ops import Array, Ops
 from ddnmf_np.data.keys import read_epoch, stream_key
 from ddnmf_np.errors import UsageError
 
@@ -89,5 +90,5 @@ class Affine:
                 f"{out.dtype}; expected images of {height} x {width}, a row each, in one dtype"
             )
         epoch = read_epoch(epoch, self.ops)
-        draw = (self._key, epoch if self.redraw else 0)
-        self.ops.warp(x, index, *draw, self.motion, self.image_shape, out)
+        draw = Draw(index, self._key, epoch if self.redraw else 0)
+        self.ops.warp(x, draw, self.motion, self.image_shape, out)

@@ -4,7 +4,8 @@ import operator
 
 import numpy as np
 
-from ddnmf_np.backends.ops import Epoch, Ops
+from ddnmf_np.backends.noise_ops import Epoch
+from ddnmf_np.backends.ops import Ops
 from ddnmf_np.backends.philox import LOW_WORD
 from ddnmf_np.errors import UsageError
 

@@ -12,8 +12,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-from ddnmf_np.backends.ops import Array, Epoch, Ops
-from ddnmf_np.backends.philox import Words
+from ddnmf_np.backends.noise_ops import Draw, Epoch, Words
+from ddnmf_np.backends.ops import Array, Ops
 from ddnmf_np.data.affine import Affine
 from ddnmf_np.data.keys import read_epoch, stream_key
 from ddnmf_np.errors import UsageError
@@ -190,22 +190,19 @@ class Corruption:
             moved = self._room(x)
             self.motion.apply(x, index, epoch, moved)
             x = moved
-        rate = self.noise.rate
-        draw = (self._key, epoch if self.noise.redraw else 0)
-        limit = round(rate * 2**32)
+        draw = Draw(index, self._key, epoch if self.noise.redraw else 0)
+        rate, limit = self.noise.rate, round(self.noise.rate * 2**32)
         match self.noise.kind:
             case "none":
                 self.ops.xp.copyto(out, x)
             case "gaussian":
-                self.ops.add_gaussian(x, index, *draw, rate * self.high, out, self._words)
+                self.ops.add_gaussian(x, draw, rate * self.high, out, self._words)
             case "masking":
                 scale = 1.0 / (1.0 - rate) if self.noise.rescale else 1.0
-                self.ops.replace(
-                    x, index, *draw, (limit, limit), (0.0, 0.0), scale, out, self._words
-                )
+                self.ops.replace(x, draw, (limit, limit), (0.0, 0.0), scale, out, self._words)
             case "salt-and-pepper":
                 limits = (round(rate / 2 * 2**32), limit)
-                self.ops.replace(x, index, *draw, limits, (0.0, self.high), 1.0, out, self._words)
+                self.ops.replace(x, draw, limits, (0.0, self.high), 1.0, out, self._words)
 
     def _room(self, x: Array) -> Array:
         """Return memory for the moved copy of a batch, the same for each of its size."""

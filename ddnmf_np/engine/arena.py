@@ -1,4 +1,4 @@
-"""One contiguous block of memory for all parameters of a network, with named views."""
+"""Memory for all parameters of a network, in one contiguous block with named views."""
 
 from __future__ import annotations
 
@@ -13,24 +13,24 @@ from ddnmf_np.backends.ops import Array, Ops
 ALIGNMENT = 64
 """Each block starts at a multiple of this many numbers: 256 bytes of float32, 512 of float64.
 
-cuBLAS loads 16 bytes at a time where an array starts on 16 bytes. Behind a bias of 10 numbers the
-next weights would not, and neither would any block behind them.
+cuBLAS loads 16 bytes at once if an array starts at a multiple of 16 bytes. Without gaps, a bias of
+10 numbers would misalign all blocks after it.
 """
 
 
 class Arena:
-    """Parameters, gradients and optimizer slots of one network, each one flat block.
+    """Parameters, gradients and optimizer slots of one network, each a flat array.
 
-    An optimizer walks a flat block once; a layer sees its own part of it as ``W`` or ``b``; a
-    checkpoint or an all-reduce handles one array instead of a dozen. Zeros fill the gaps between
-    the blocks. They stay zeros: their gradient is zero, so no optimizer moves them.
+    A layer sees its part of the flat arrays as ``W`` or ``b``. An optimizer, a checkpoint or an
+    all-reduce handles one array instead of a dozen. The gaps between the blocks are zero and stay
+    zero, because their gradient is zero.
 
     Parameters
     ----------
     ops : Ops
-        Who owns the memory.
+        Backend.
     shapes : mapping of str to tuple of int
-        Shape of each named block, in the order in which they are laid out.
+        Shape of each block by name, in the order of the layout.
     dtype : dtype
         ``float32`` for training, ``float64`` for checking.
 
@@ -39,9 +39,9 @@ class Arena:
     size : int
         Length of the flat arrays, gaps included.
     params, grads : ndarray of shape (size,)
-        Flat parameters and their gradients.
+        Parameters and their gradients.
     slots : dict of str to ndarray of shape (size,)
-        What the optimizer remembers (velocity, moments).
+        State of the optimizer (velocity, moments).
     """
 
     def __init__(self, ops: Ops, shapes: Mapping[str, tuple[int, ...]], dtype: Any) -> None:
@@ -60,11 +60,11 @@ class Arena:
 
     @property
     def n_parameters(self) -> int:
-        """Number of parameters: the sizes of all blocks, without the gaps."""
+        """Number of parameters, without the gaps."""
         return sum(map(prod, self.shapes.values()))
 
     def add_slot(self, name: str) -> Array:
-        """Return the slot of that name, made of zeros if it was not there."""
+        """Return the slot of that name; a new one is zero."""
         if name not in self.slots:
             self.slots[name] = self.ops.zeros((self.size,), self.params.dtype)
         return self.slots[name]
@@ -78,19 +78,6 @@ class Arena:
         """Return the named block of a flat array, as a view in its shape."""
         return flat[self.spans[name]].reshape(self.shapes[name])
 
-    def packed(self, flat: Array) -> Array:
-        """Return a copy of a flat array without the gaps, on the host."""
-        host = self.ops.to_host(flat)
-        return np.concatenate([host[span] for span in self.spans.values()])
-
-    def unpack(self, packed: Array, flat: Array) -> None:
-        """Write what `packed` returned into the blocks of a flat array."""
-        at = 0
-        for span in self.spans.values():
-            size = span.stop - span.start
-            flat[span] = self.ops.to_device(packed[at : at + size], flat.dtype)
-            at += size
-
     def param(self, name: str) -> Array:
         """Return the parameters of a block, as a view in its shape."""
         return self.view(self.params, name)
@@ -98,3 +85,16 @@ class Arena:
     def grad(self, name: str) -> Array:
         """Return the gradient of a block, as a view in its shape."""
         return self.view(self.grads, name)
+
+    def packed(self, flat: Array) -> Array:
+        """Return a copy of a flat array without the gaps, on the host."""
+        host = self.ops.to_host(flat)
+        return np.concatenate([host[span] for span in self.spans.values()])
+
+    def unpack(self, packed: Array, flat: Array) -> None:
+        """Write the result of `packed` into the blocks of a flat array."""
+        at = 0
+        for span in self.spans.values():
+            size = span.stop - span.start
+            flat[span] = self.ops.to_device(packed[at : at + size], flat.dtype)
+            at += size

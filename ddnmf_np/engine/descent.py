@@ -1,4 +1,4 @@
-"""Descent (equation 8), and its two usual refinements."""
+"""Gradient descent (equation 8), and its two usual refinements."""
 
 from __future__ import annotations
 
@@ -77,21 +77,19 @@ class Descent:
 
 
 class Optimizer(ABC):
-    """Moves the parameters of arenas along their gradients.
+    """Base class of the descent rules.
 
     Parameters
     ----------
     arenas : sequence of Arena
-        What to move; one arena a network.
+        Parameters to move; each network has an arena.
     lr : float
-        The learning rate rho, above 0.
+        The learning rate rho, above 0. A learning-rate schedule sets it before each step.
 
     Attributes
     ----------
     t : int
         Steps done.
-    lr : float
-        The learning rate of the next step; a schedule may set it.
     """
 
     slots: tuple[str, ...] = ()
@@ -100,7 +98,7 @@ class Optimizer(ABC):
         self.t = 0
         self.lr = _positive("lr", lr)
         self.arenas = list(arenas)
-        # The numbers that change from step to step, where recorded work reads them.
+        # Numbers that change from step to step; a recorded step reads them here.
         self.scales = self.arenas[0].ops.empty((2,), self.arenas[0].params.dtype)
         self.work = [optimizer_work(a.ops, a.size, a.params.dtype) for a in self.arenas]
         for arena in self.arenas:
@@ -108,29 +106,24 @@ class Optimizer(ABC):
                 arena.add_slot(slot)
 
     def step(self) -> None:
-        """Move every parameter once, by the gradients that are in the arenas."""
+        """Move every parameter once."""
         self.begin()
         for number in range(len(self.arenas)):
             self.update(number)
 
     def begin(self) -> None:
-        """Start the next step; after it, each parameter is to be moved once by `update`."""
+        """Start the next step. Then call `update` once for each parameter."""
         self.t += 1
         self.arenas[0].ops.write(self.scales, *self._scales())
 
     def _scales(self) -> tuple[float, float]:
-        """Return the numbers of step ``t``: the learning rate, and one more for `Adam`."""
+        """Return two numbers of step ``t``: the learning rate, and one that only Adam needs."""
         return self.lr, 0.0
 
     def update(self, number: int, span: slice = slice(None)) -> None:
-        """Do the current step on a part of one arena; different arenas may go at a time.
+        """Do the current step on arena ``number``, or on a ``span`` of its flat arrays.
 
-        Parameters
-        ----------
-        number : int
-            Which arena.
-        span : slice
-            Which of its parameters; all by default.
+        Two threads may update two arenas at the same time.
         """
         arena = self.arenas[number]
         slots = [arena.slots[slot][span] for slot in self.slots]
@@ -138,18 +131,13 @@ class Optimizer(ABC):
 
     @abstractmethod
     def _update(self, ops: Ops, p: Array, g: Array, slots: Sequence[Array], work: Array) -> None:
-        """Do the step that `scales` is of on flat parameters ``p`` with gradients ``g``."""
+        """Do a step on flat parameters ``p`` with gradients ``g``; see `scales` for its numbers."""
 
 
 class GradientDescent(Optimizer):
-    """``theta <- theta - rho dL/dtheta`` (equation 8, ``derivations/08-descent.md``).
+    """Gradient descent ``theta <- theta - rho dL/dtheta`` (equation 8).
 
-    Parameters
-    ----------
-    arenas : sequence of Arena
-        What to move.
-    lr : float
-        The learning rate rho, above 0.
+    See ``derivations/08-descent.md``, and `Optimizer` for the parameters.
     """
 
     def _update(self, ops: Ops, p: Array, g: Array, slots: Sequence[Array], work: Array) -> None:
@@ -161,12 +149,10 @@ class Momentum(Optimizer):
 
     Parameters
     ----------
-    arenas : sequence of Arena
-        What to move.
-    lr : float
-        The learning rate rho, above 0.
+    arenas, lr : sequence of Arena, float
+        As for `Optimizer`.
     momentum : float
-        How much velocity is kept (mu), in [0, 1).
+        Share of the velocity that remains after a step (mu), in [0, 1).
     """
 
     slots = ("velocity",)
@@ -185,17 +171,15 @@ class Adam(Optimizer):
 
     Parameters
     ----------
-    arenas : sequence of Arena
-        What to move.
-    lr : float
-        Step size, above 0.
+    arenas, lr : sequence of Arena, float
+        As for `Optimizer`.
     adam_b1, adam_b2 : float
         Decay of the first and second moment, in [0, 1).
     adam_eps : float
-        Added to the root of the corrected second moment, at least sqrt(2 tiny / (1 - adam_b2))
-        with the smallest normal number ``tiny`` (4.8e-18 in float32). The demo's framework has the
-        same 1e-7, but adds it to the uncorrected root; ``derivations/12-paper-and-demo.md`` says
-        what that changes.
+        Added to the root of the corrected second moment; at least sqrt(2 tiny / (1 - adam_b2)),
+        where ``tiny`` is the smallest normal number (4.8e-18 in float32). The demo's framework also
+        uses 1e-7, but adds it to the uncorrected root. ``derivations/12-paper-and-demo.md``
+        explains the difference.
     """
 
     slots = ("m", "v")
@@ -213,8 +197,8 @@ class Adam(Optimizer):
         self.adam_b1 = _fraction("adam_b1", adam_b1)
         self.adam_b2 = _fraction("adam_b2", adam_b2)
         for arena in arenas:
-            # Second moments below 2 tiny are lost; adam_eps must outweigh such gradients, or a
-            # step of theirs would be far above lr.
+            # Second moments below 2 tiny become 0. adam_eps must be larger than the gradients that
+            # cause these, or their steps would be far larger than lr.
             tiny = float(np.finfo(arena.params.dtype).tiny)
             least = (2.0 * tiny / (1.0 - self.adam_b2)) ** 0.5
             if self.adam_eps < least:

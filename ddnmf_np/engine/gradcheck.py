@@ -1,19 +1,21 @@
-"""A gradient check: finite differences for any layer, network or model.
+"""Gradient check of any layer, network or model by finite differences.
 
-A checker should neither pass a wrong gradient nor reject a right one. What this one does, and
-why, is derived and tried in ``derivations/13-gradient-check.md``: float64; one verdict a
-parameter block; random directions of +1 and -1 (an all-ones direction lets sums of errors cancel);
-central differences; an error relative to the norm of the block's own gradient, with no absolute
-escape; a block whose gradient is exactly zero is rejected; biases are moved off zero, where a
-sample that switches a whole layer off would leave the next one exactly at its kink; a step that
-would carry a ReLU over its kink is made smaller until it does not, and if no step is small enough,
-half of the entries are left out of the direction at random.
+A checker must not pass a wrong gradient, and must not reject a right one. We take central
+differences in float64, and give one verdict for each parameter block:
+
+* The directions are random, +1 or -1 in each entry. Along all ones, errors could cancel.
+* The error is relative to the norm of the block's gradient. There is no absolute tolerance, and a
+  gradient of exactly zero is rejected.
+* No step may carry a ReLU over its kink. We move biases off zero, make the step smaller, and if no
+  step is small enough, leave half of the entries out of the direction.
+
+``derivations/13-gradient-check.md`` gives the reasons and experiments.
 """
 
 from __future__ import annotations
 
-import sys
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -21,26 +23,26 @@ import numpy as np
 from ddnmf_np.backends.ops import Array
 from ddnmf_np.engine.layers import Dense, glorot
 from ddnmf_np.engine.network import Network
-from ddnmf_np.engine.problems import DIRECTIONS, Checkable, Problem, check_input, network_problem
+from ddnmf_np.engine.problems import DIRECTIONS, Problem, check_input, network_problem
 from ddnmf_np.errors import UsageError
 
 TOLERANCE = 1e-6
 """Largest accepted error, relative to the norm of the block's gradient.
 
-Central differences in float64 at these steps are good to about 1e-8 of it; a forgotten or halved
-term is wrong by 1e-3 of it and more.
+At these steps, central differences in float64 have errors of about 1e-8. A forgotten or halved term
+makes an error of 1e-3 or more.
 """
 
 STEPS = (1e-5, 1e-6, 1e-7)
-"""Steps, tried in this order until no ReLU changes sides between both ends."""
+"""Steps, tried in this order until no ReLU changes sides."""
 
 _REDRAWS = 20
-"""Directions tried before a block is given up as sitting on a kink."""
+"""Directions that we try before the verdict "at a kink"."""
 
 
 @dataclass(frozen=True)
 class BlockResult:
-    """Verdict on one block: ``"ok"``, ``"wrong"``, ``"zero gradient"`` or ``"at a kink"``."""
+    """Verdict on a block: ``"ok"``, ``"wrong"``, ``"zero gradient"`` or ``"at a kink"``."""
 
     problem: str
     block: str
@@ -52,15 +54,7 @@ class BlockResult:
 
 @dataclass(frozen=True)
 class GradcheckReport:
-    """All verdicts; prints as a table.
-
-    Attributes
-    ----------
-    results : tuple of BlockResult
-        One for each block.
-    tolerance : float
-        Largest accepted relative error.
-    """
+    """Verdicts on all blocks, and the largest accepted relative error; prints as a table."""
 
     results: tuple[BlockResult, ...]
     tolerance: float
@@ -72,27 +66,23 @@ class GradcheckReport:
 
     @property
     def worst(self) -> float:
-        """Largest relative error of any block; NaN or infinity counts as the worst."""
+        """Largest relative error of any block; NaN counts as infinity."""
         errors = [result.error for result in self.results]
         return float("inf") if not np.isfinite(errors).all() else max(errors)
 
     def __str__(self) -> str:
-        rows = [("network", "block", "shape", "gradient norm", "relative error", "verdict")]
-        rows += [
-            (r.problem, r.block, "x".join(map(str, r.shape)), f"{r.norm:.3e}", f"{r.error:.1e}",
-             r.verdict)
-            for r in self.results
-        ]  # fmt: skip
-        widths = [max(len(row[k]) for row in rows) for k in range(len(rows[0]))]
-        lines = ["  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip()
-                 for row in rows]  # fmt: skip
-        lines.insert(1, "  ".join("-" * w for w in widths))
-        failed = sum(r.verdict != "ok" for r in self.results)
-        lines.append(
-            f"{len(self.results) - failed} of {len(self.results)} blocks pass "
-            f"(relative error <= {self.tolerance:g})"
+        heads = ("network", "block", "shape", "gradient norm", "relative error", "verdict")
+        rows: list[tuple[str, ...]] = [heads]
+        for r in self.results:
+            shape, norm, error = "x".join(map(str, r.shape)), f"{r.norm:.3e}", f"{r.error:.1e}"
+            rows.append((r.problem, r.block, shape, norm, error, r.verdict))
+        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+        rows.insert(1, tuple("-" * width for width in widths))
+        lines = ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
+        passed = sum(r.verdict == "ok" for r in self.results)
+        return "\n".join(lines) + (
+            f"\n{passed} of {len(rows) - 2} blocks pass (relative error <= {self.tolerance:g})"
         )
-        return "\n".join(lines)
 
 
 def gradcheck(
@@ -111,7 +101,7 @@ def gradcheck(
     Parameters
     ----------
     target : Dense, Network, Model or fitted DDNMF
-        Object to check. It keeps its values: we work on a float64 copy.
+        Object to check. We check a float64 copy.
     x : array_like of shape (n, features), optional
         Input; by default 5 random samples.
     x_noisy : array_like of shape (n, features), optional
@@ -123,14 +113,14 @@ def gradcheck(
     tolerance : float
         Largest accepted error relative to the norm of the block's gradient.
     seed : int
-        Of the samples and directions.
+        Seed of the samples and directions.
     verbose : bool
         Whether to print the table.
 
     Returns
     -------
     GradcheckReport
-        Truth in ``ok``, the table in ``str()``.
+        ``ok`` tells whether all blocks passed; ``str()`` gives the table.
 
     Raises
     ------
@@ -141,15 +131,14 @@ def gradcheck(
 
     Notes
     -----
-    A layer or network is checked with a random target at every one of its outputs, so that each
-    layer gets a direct gradient as well as the one from above. A model is checked as the
-    objective trains it: the supervisor's gradients are those of the loss terms that move the
-    supervisor, the student's those of the terms that move the student, with the other network's
-    activations held constant. With the paper's objective the finite difference of ``L_in`` itself
-    would disagree for the supervisor, and rightly so (equation 9 leaves the apposition loss out).
+    In a layer or network, every layer has a random target, so that each layer gets a direct
+    gradient in addition to the one from above.
 
-    The check is made at the target's own parameters, but for a random shift of every bias by at
-    most 0.01.
+    In a model, we check each network with the loss terms that train it, and hold the outputs of
+    the other network constant. Finite differences of ``L_in`` itself would disagree for the
+    supervisor, because equation 9 leaves the apposition loss out.
+
+    We check at the target's own parameters, except that we shift every bias by at most 0.01.
 
     Examples
     --------
@@ -166,35 +155,26 @@ def gradcheck(
     if isinstance(target, Dense):
         lone = target.unbound()
         network = Network([lone], rows=1, dtype="float64", ops=getattr(target, "ops", None))
-        if not hasattr(target, "W"):
-            glorot(network.layers, seed, 0)
-        else:
-            lone.W[...] = target.W.astype("float64")
-            if lone.b is not None and target.b is not None:
-                lone.b[...] = target.b.astype("float64")
+        glorot(network.layers, seed, 0)
+        for name in ("W", "b"):
+            if getattr(target, name, None) is not None:
+                getattr(lone, name)[...] = getattr(target, name).astype("float64")
         problems = [network_problem(network, x, seed, repr(target))]
     elif isinstance(target, Network):
         problems = [network_problem(target, x, seed, "network")]
-    elif isinstance(target, Checkable):
-        problems = target.gradient_problems(
-            check_input(x, "x"),
-            check_input(x_noisy, "x_noisy"),
-            seed,
-            None if observed is None else np.asarray(observed),
-        )
+    elif hasattr(target, "gradient_problems") and not isinstance(target, type):
+        observed = None if observed is None else np.asarray(observed)
+        x, x_noisy = check_input(x, "x"), check_input(x_noisy, "x_noisy")
+        problems = target.gradient_problems(x, x_noisy, seed, observed)
     else:
         raise UsageError(
             f"target is a {type(target).__name__}; expected a Dense, a Network, a Model or a "
             "fitted DDNMF"
         )
-    results = tuple(
-        result
-        for problem in problems
-        for result in check_problem(problem, directions, tolerance, seed)
-    )
-    report = GradcheckReport(results, tolerance)
+    results = [check_problem(problem, directions, tolerance, seed) for problem in problems]
+    report = GradcheckReport(tuple(chain.from_iterable(results)), tolerance)
     if verbose:
-        print(report, file=sys.stdout)
+        print(report)
     return report
 
 
@@ -204,7 +184,7 @@ def check_problem(
     """Check every block of a problem; see `gradcheck`."""
     rng = np.random.default_rng([seed, DIRECTIONS])
     for _, grad in problem.blocks.values():
-        grad.fill(np.nan)  # what is added to it, rather than written, shows
+        grad.fill(np.nan)  # a gradient that is added instead of written stays NaN
     problem.gradient()
     gradients = {
         name: problem.ops.to_host(grad).copy() for name, (_, grad) in problem.blocks.items()
@@ -216,18 +196,18 @@ def check_problem(
         gradient = gradients[name]
         norm = float(np.linalg.norm(gradient))
         errors: list[float] = []
-        for _ in range(0 if norm == 0.0 else directions):
-            error = _direction_error(problem, value, gradient, norm, sides, rng)
-            if error is None:
+        while norm != 0.0 and len(errors) < directions:
+            found = _direction_error(problem, value, gradient, norm, sides, rng)
+            if found is None:
                 break
-            errors.append(error)
+            errors.append(found)
+        error = float("inf")
         if norm == 0.0:
-            error, verdict = float("inf"), "zero gradient"
+            verdict = "zero gradient"
         elif len(errors) < directions:
-            error, verdict = float("inf"), "at a kink"
+            verdict = "at a kink"
         else:
-            # max() would drop a NaN that is not first.
-            error = float(np.max(errors))
+            error = float(np.max(errors))  # max() would drop a NaN that is not first
             verdict = "ok" if error <= tolerance else "wrong"
         results.append(BlockResult(problem.label, name, gradient.shape, norm, error, verdict))
     return results
@@ -241,15 +221,15 @@ def _direction_error(
     sides: Array,
     rng: np.random.Generator,
 ) -> float | None:
-    """Return the relative error along one random direction, or None if all cross a kink."""
+    """Return the relative error along a random direction, or None if all steps cross a kink."""
     saved = value.copy()
     try:
         for attempt in range(_REDRAWS):
             u = rng.choice((-1.0, 1.0), gradient.shape)
-            if attempt > 0:  # leave half of the entries out, in the hope of those at a kink
+            if attempt > 0:  # leave out half of the entries, perhaps those at a kink
                 u *= rng.uniform(size=u.shape) < 0.5
                 if np.linalg.norm(gradient[u != 0.0]) < 0.5 * norm:
-                    continue  # too little is left to prove anything
+                    continue  # the remaining entries prove too little
             step_u = problem.ops.to_device(u, value.dtype)
             for step in STEPS:
                 ends = []

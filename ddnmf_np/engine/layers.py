@@ -1,23 +1,22 @@
-"""A fully connected layer: equation 1 forward, equations 9 and 10 backward."""
+"""Fully connected layer: equation 1 forward, equations 9 and 10 backward."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from copy import copy
 from typing import Any
 
 import numpy as np
 
-from ddnmf_np.backends.ops import ACTIVATIONS, Array, DirectGradient, Ops
+from ddnmf_np.backends.ops import ACTIVATIONS, Array, DirectGradients, Ops
 from ddnmf_np.engine.arena import Arena
 from ddnmf_np.errors import DataError, UsageError
 
 
 class Dense:
-    """A layer ``h = f(x W^T + b)`` (equation 1); without bias, half of equation 3.
+    """Layer ``h = f(x W^T + b)`` (equation 1); without bias, half of equation 3.
 
-    Rows are samples, so the paper's ``W h`` for a column is ``x @ W.T`` for a batch. A network
-    gives its layers their memory; a layer outside a network takes its own at first use.
+    Samples are rows, so the paper's ``W h`` for a column becomes ``x @ W.T`` for a batch. A network
+    gives its layers their memory. A layer outside a network takes memory when you first use it.
 
     Parameters
     ----------
@@ -28,23 +27,24 @@ class Dense:
     bias : bool
         Whether there is a ``b``; the NMF module of equation 3 has none.
     label : str
-        Tells this layer's blocks, ``"W" + label`` and ``"b" + label``, from those of others.
+        End of the names of the layer's blocks, ``"W" + label`` and ``"b" + label``.
 
     Attributes
     ----------
     W, dW : ndarray of shape (fan_out, fan_in)
-        Weights and their gradient: views of the arena's flat arrays.
+        Weights and their gradient, views of the arena's flat arrays.
     b, db : ndarray of shape (fan_out,) or None
-        Bias and its gradient, likewise.
+        Bias and its gradient, also views.
     h, dh, work : ndarray of shape (rows, fan_out)
-        Output; its gradient ``g``, which `backward` turns into ``delta``; scratch.
+        Output; gradient ``g`` with respect to it, which `backward` turns into ``delta``; scratch
+        memory.
     x : ndarray of shape (n, fan_in) or None
-        The last input of `forward`, which `backward` reads again.
+        Last input of `forward`, which `backward` reads again.
     dx : ndarray of shape (rows, fan_in) or None
-        Where `backward` writes the gradient with respect to ``x``: in a network the ``dh`` of the
-        layer below. None: nobody needs it.
+        Gradient with respect to ``x``; None if nobody needs it. In a network this is the ``dh``
+        of the layer below.
     span : slice
-        Where ``W`` and ``b`` lie in the flat arrays of the arena.
+        Place of ``W`` and ``b`` in the flat arrays of the arena.
 
     Examples
     --------
@@ -57,7 +57,7 @@ class Dense:
     x: Array | None = None
     dx: Array | None = None
     lone = False
-    """Whether the layer is outside a network; then it makes room for larger batches itself."""
+    """Whether the layer is outside a network; then it takes more memory for larger batches."""
 
     def __init__(
         self,
@@ -84,7 +84,7 @@ class Dense:
         return f"Dense{label} {self.fan_in}->{self.fan_out} ({self.activation}{bias})"
 
     def unbound(self) -> Dense:
-        """Return a layer of the same class and options, without memory."""
+        """Return a copy of the layer without memory and weights, for another network."""
         twin = copy(self)
         for name in ("ops", "W", "dW", "b", "db", "span", "h", "dh", "work", "x", "dx", "lone"):
             twin.__dict__.pop(name, None)
@@ -98,25 +98,16 @@ class Dense:
         return blocks
 
     def allocate(self, dtype: Any = "float64", ops: Ops | None = None, seed: int = 0) -> None:
-        """Take memory for a layer outside a network, and draw its weights.
+        """Take memory for a layer outside a network, and draw its weights from a seed.
 
-        `forward` calls this for the first batch if you have not.
-
-        Parameters
-        ----------
-        dtype : dtype
-            ``float64`` for checking, ``float32`` for training.
-        ops : Ops, optional
-            Backend; NumPy by default.
-        seed : int
-            Of the weights.
+        If you do not call this, `forward` does. The backend is NumPy by default.
         """
         self.lone = True
         self.bind(Arena(ops or Ops(), self.shapes(), dtype), rows=1)
         glorot([self], seed, 0)
 
     def bind(self, arena: Arena, rows: int) -> None:
-        """Take this layer's blocks of the arena and make room for batches of ``rows`` rows."""
+        """Take this layer's blocks of the arena, and memory for batches of ``rows`` rows."""
         self.ops: Ops = arena.ops
         self.W, self.dW = arena.param(f"W{self.label}"), arena.grad(f"W{self.label}")
         self.b = arena.param(f"b{self.label}") if self.bias else None
@@ -133,8 +124,8 @@ class Dense:
     def initialise(self, rng: np.random.Generator) -> None:
         """Draw ``W`` from U(-a, a), a = sqrt(6 / (fan_in + fan_out)), and set ``b`` to 0.
 
-        Glorot and Bengio (2010). Drawn on the host in float64, so that every backend and
-        precision starts from the same numbers.
+        This is the rule of Glorot and Bengio (2010). We draw on the host in float64, so that every
+        backend and precision starts from the same numbers.
         """
         a = (6.0 / (self.fan_in + self.fan_out)) ** 0.5
         self.W[...] = self.ops.to_device(rng.uniform(-a, a, self.W.shape), self.W.dtype)
@@ -149,7 +140,7 @@ class Dense:
         Parameters
         ----------
         x : ndarray of shape (n, fan_in), n <= rows
-            Input, read here and again by `backward`. Outside a network, ``n`` may be any number.
+            Input; keep it unchanged until `backward` is done. Outside a network any n will do.
 
         Returns
         -------
@@ -177,21 +168,19 @@ class Dense:
         ops.activate(self.activation, h, self.b)  # equation 1; without b, equation 3
         return h
 
-    def backward(
-        self, g: Array | None = None, direct: Sequence[DirectGradient] = ()
-    ) -> Array | None:
-        """Turn the gradient with respect to ``h`` into those of W, b and x (equation 9).
+    def backward(self, g: Array | None = None, direct: DirectGradients = ()) -> Array | None:
+        """Compute the gradients with respect to W, b and x from that for ``h`` (equation 9).
 
-        The student adds ``Grad[h]`` to ``g`` first (equation 10). Each line has its formula
-        in the paper's columns; see ``derivations/09-supervisor-gradient.md``.
+        First we add ``Grad[h]`` to ``g`` (equation 10). The comments show each formula in the
+        paper's columns; see ``derivations/09-supervisor-gradient.md``.
 
         Parameters
         ----------
         g : ndarray of shape (n, fan_out), optional
-            Gradient with respect to the output. By default, what lies in ``dh``: a network's
-            layer above has written it there.
+            Gradient with respect to the output; by default ``dh``, where a network's layer above
+            has written it.
         direct : sequence of DirectGradient
-            ``Grad[h]``, the gradients of the losses that compare this layer's output directly.
+            ``Grad[h]``, the gradients of the losses that compare this layer's output.
 
         Returns
         -------
@@ -225,7 +214,7 @@ class Dense:
 
 
 def glorot(layers: list[Dense], seed: int, stream: int) -> None:
-    """Initialise layers from a seed and a stream number, one stream per network."""
+    """Initialise layers from a seed and a stream number; each network has its own stream."""
     rng: Any = np.random.default_rng([seed, stream])
     for layer in layers:
         layer.initialise(rng)

@@ -1,9 +1,10 @@
 """The paper's equations as the paper writes them: one sample at a time, columns, plain NumPy.
 
-Read this file first, beside section 3 of Chen, Jin, Liu and Zhang (2021). A column is a vector of
-shape (width,). ``h[l]`` is the output of supervisor layer l and ``t[l]`` that of student layer l,
-which the paper writes as h with a tilde. Nothing here is fast, and nothing here imports the
-package: the engine computes the same for whole batches, and the tests compare the two.
+Read this file first, next to section 3 of Chen, Jin, Liu and Zhang (2021). A column is a vector of
+shape (width,). ``h[l]`` is the output of supervisor layer l. ``t[l]`` is the output of student
+layer l, which the paper writes as h with a tilde. Nothing here is fast: the engine computes the
+same for whole batches, and tests compare the two. This file imports nothing of the package, so a
+mistake cannot be on both sides.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ ACTIVATIONS: dict[str, tuple[Function, Function]] = {
 
 
 class Layer:
-    """A layer: weights W (width, width below), bias b (width,) or None, and a function f."""
+    """Layer with weights W (width, width below), bias b (width,) or None, and a function f."""
 
     def __init__(self, W: Array, b: Array | None = None, f: str = "relu") -> None:
         self.W, self.b = W, b
@@ -40,7 +41,7 @@ class Layer:
         return self.W @ below if self.b is None else self.W @ below + self.b
 
     def forward(self, below: Array) -> Array:
-        """Return h(l) for the output h(l-1) of the layer below."""
+        """Return h(l), given the output h(l-1) of the layer below."""
         return self.f(self.pre_activation(below))  # equation 1: h(l) = f(W(l) h(l-1) + b(l))
 
     def slope(self, below: Array) -> Array:
@@ -48,7 +49,7 @@ class Layer:
         return np.diag(self.f_prime(self.pre_activation(below)))
 
     def backward(self, below: Array, g: Array) -> tuple[list[Array], Array]:
-        """Return the gradients of `parameters`, and g(l-1), from g(l), the gradient for h(l)."""
+        """Return the gradients of `parameters`, and g(l-1); g(l) is the gradient for h(l)."""
         delta = self.slope(below) @ g  # equation 9: delta(l) = f'(l) g(l)
         dW = np.outer(delta, below)  # equation 9: dW(l) = delta(l) h(l-1)^T
         db = delta  # equation 9: db(l) = delta(l)
@@ -57,13 +58,13 @@ class Layer:
 
 
 class NMFModule:
-    """Base W' (r, m) and recovery W (m, r), without bias; the demo's base has one, b (r,)."""
+    """Base W' (r, m) and recovery W (m, r) without bias; in the demo the base has a bias (r,)."""
 
     def __init__(self, W_base: Array, W_rec: Array, b_base: Array | None = None) -> None:
         self.base, self.recovery = Layer(W_base, b_base, "sigmoid"), Layer(W_rec, None, "relu")
 
     def forward(self, X: Array) -> tuple[Array, Array]:
-        """Return H and the recovered code X^ for the code X of one sample."""
+        """Return H and the recovered code X^, given the code X of one sample."""
         H = self.base.forward(X)  # equation 3: H = sigmoid(W' X)
         return H, self.recovery.forward(H)  # equation 3: X^ = ReLU(W H)
 
@@ -77,11 +78,11 @@ class Objective:
     alpha, beta, gamma : float
         Weights of the symmetric, the apposition and the non-negative constraint loss.
     reconstruction : float
-        Demo, 1: the student's output is compared with the clean sample.
+        Weight of the distance between the student's output and the clean sample; demo: 1.
     apposition_to_supervisor : bool
-        Demo, True: the apposition loss moves the supervisor too.
+        Whether the apposition loss trains the supervisor too; demo: True.
     mean : bool
-        Demo, True: a loss is a mean over the features. The demo's bias is in `NMFModule`.
+        Whether a loss is a mean over the features; demo: True.
     """
 
     alpha: float = 1.0
@@ -92,16 +93,16 @@ class Objective:
     mean: bool = False
 
     def distance(self, a: Array, b: Array) -> float:
-        """Return ``||a - b||^2``; with `mean` divided by the number of features."""
+        """Return ``||a - b||^2``, divided by the number of features if `mean`."""
         return float((a - b) @ (a - b)) / (len(a) if self.mean else 1)
 
     def pull(self, weight: float, a: Array, b: Array, N: int) -> Array:
-        """Return ``(2 weight / N)(a - b)``, how ``(weight / N) distance(a, b)`` changes with a."""
+        """Return ``(2 weight / N)(a - b)``, the gradient of ``(weight / N) distance`` for a."""
         return 2 * weight / N * (a - b) / (len(a) if self.mean else 1)
 
 
 def appositive(l: int, L: int) -> int:
-    """Return s(l), the student layer that is compared with supervisor layer l."""
+    """Return s(l), the student layer that the apposition loss pairs with supervisor layer l."""
     return l if l <= L // 2 else l + 2
 
 
@@ -121,10 +122,10 @@ class Chain:
 
 
 class Supervisor(Chain):
-    """An auto-encoder of L layers, L even; it sees the clean sample, and its output is y = h(L)."""
+    """Auto-encoder of L layers, L even. It sees the clean sample; its output is y = h(L)."""
 
     def gradient(self, h: list[Array], t: list[Array], objective: Objective, N: int) -> list[Array]:
-        """Return what one of N samples adds to the gradient of `parameters` (equation 9)."""
+        """Return one sample's share of the gradient of `parameters` (equation 9)."""
         L, found = len(self.layers), list[Array]()
         g = objective.pull(objective.alpha, h[L], h[0], N)  # equation 9: g(L) = (2 alpha/N)(y - x)
         for l in range(L, 0, -1):
@@ -136,7 +137,7 @@ class Supervisor(Chain):
 
 
 class Student(Chain):
-    """Encoder, NMF module and decoder, L + 2 layers; it sees the noisy sample."""
+    """Encoder, NMF module and decoder: L + 2 layers. It sees the noisy sample."""
 
     def __init__(self, encoder: Sequence[Layer], nmf: NMFModule, decoder: Sequence[Layer]) -> None:
         super().__init__([*encoder, nmf.base, nmf.recovery, *decoder])
@@ -144,7 +145,7 @@ class Student(Chain):
     def direct_gradient(
         self, l: int, h: list[Array], t: list[Array], objective: Objective, N: int
     ) -> Array:
-        """Return ``Grad[h~(l)]``, the part of the gradient that comes straight from the losses."""
+        """Return ``Grad[h~(l)]``, the gradient of the losses that compare h~(l) itself."""
         L, pull = len(self.layers) - 2, objective.pull
         beta, gamma = objective.beta, objective.gamma
         if l < L // 2:  # encoder
@@ -162,7 +163,7 @@ class Student(Chain):
         return grad
 
     def gradient(self, h: list[Array], t: list[Array], objective: Objective, N: int) -> list[Array]:
-        """Return what one of N samples adds to the gradient of `parameters` (equation 10)."""
+        """Return one sample's share of the gradient of `parameters` (equation 10)."""
         found, from_above = list[Array](), np.zeros_like(t[-1])
         for l in range(len(self.layers), 0, -1):
             # g(l) = Grad[h~(l)] + W(l+1)^T f'(l+1) g(l+1)
@@ -175,7 +176,7 @@ class Student(Chain):
 def losses(
     supervisor: Supervisor, student: Student, X: Array, X_noisy: Array, objective: Objective
 ) -> dict[str, float]:
-    """Return the losses by name for clean and noisy samples, the N rows of X and X_noisy."""
+    """Return the losses by name, given N clean and noisy samples, the rows of X and X_noisy."""
     L, N, distance = len(supervisor.layers), len(X), objective.distance
     sym = ap = nc = rec = 0.0
     for x, x_noisy in zip(X, X_noisy, strict=True):
@@ -192,28 +193,26 @@ def losses(
 def gradients(
     supervisor: Supervisor, student: Student, X: Array, X_noisy: Array, objective: Objective
 ) -> tuple[list[Array], list[Array]]:
-    """Return the gradients of the parameters of both networks: sums over the samples."""
-    samples = [
+    """Return the gradients of the parameters of both networks, sums over the samples."""
+    outputs = [
         (supervisor.forward(x), student.forward(x_noisy))
         for x, x_noisy in zip(X, X_noisy, strict=True)
     ]
-    of_supervisor, of_student = (
-        [net.gradient(h, t, objective, len(X)) for h, t in samples] for net in (supervisor, student)
-    )
-    return _sum(of_supervisor), _sum(of_student)
 
+    def total(network: Supervisor | Student) -> list[Array]:
+        shares = [network.gradient(h, t, objective, len(X)) for h, t in outputs]
+        return [np.sum(parts, axis=0) for parts in zip(*shares, strict=True)]
 
-def _sum(samples: list[list[Array]]) -> list[Array]:
-    return [np.sum(parts, axis=0) for parts in zip(*samples, strict=True)]
+    return total(supervisor), total(student)
 
 
 def noisy(x: Array, epsilon: Array) -> Array:
-    """Return what the student sees of a sample x."""
+    """Return the student's input, a sample plus noise."""
     return x + epsilon  # equation 2: x~ = x + epsilon
 
 
 def descend(theta: Array, gradient: Array, rho: float) -> Array:
-    """Return a parameter after one step with learning rate rho."""
+    """Return a parameter after one step of gradient descent with learning rate rho."""
     return theta - rho * gradient  # equation 8: theta <- theta - rho dL/dtheta
 
 

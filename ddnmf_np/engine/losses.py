@@ -1,8 +1,8 @@
-"""The interpretability loss (equations 4 to 7) as a table, and the gradients it asks for.
+"""Interpretability loss (equations 4 to 7) as a table of terms, and its direct gradients.
 
-Every loss of the paper is a sum of squared distances between two signals. A term that says which
-two, and which of them it moves, is enough to compute the loss and to derive each ``Grad[h]`` of
-equations 9 and 10; the paper and its authors' demo differ in the table, not in the code.
+Every loss of the paper is a sum of squared distances between two signals. A term names these two,
+and those of them that it trains. From the terms we compute the loss and each ``Grad[h]`` of
+equations 9 and 10. The paper and its authors' demo differ in the table, not in the code.
 """
 
 from __future__ import annotations
@@ -19,32 +19,23 @@ Reduction = Literal["sum", "mean"]
 
 
 def appositive(layer: int, depth: int) -> int:
-    """Return ``s(l)``, the student layer that supervisor layer l is paired with (equation 5).
+    """Return ``s(l)``, the student layer that equation 5 pairs with supervisor layer l.
 
-    The two NMF layers ``depth / 2 + 1`` and ``depth / 2 + 2`` of the student pair with none.
-
-    Parameters
-    ----------
-    layer : int
-        Supervisor layer, 1 to ``depth``.
-    depth : int
-        Number of supervisor layers, L in the paper; even.
+    ``depth`` is the number of supervisor layers, L in the paper. The apposition loss does not
+    compare the two layers of the student's NMF module, ``depth / 2 + 1`` and ``depth / 2 + 2``.
     """
     return layer if layer <= depth // 2 else layer + 2
 
 
 class Signal(NamedTuple):
-    """Output of layer ``layer`` of a network; ``data`` has only layer 0, the clean input."""
+    """Output of a layer; ``data`` has only layer 0, the clean input."""
 
     net: Literal["data", "supervisor", "student"]
     layer: int
 
 
 class Term(NamedTuple):
-    """``weight`` times the distance of ``a`` and ``b``; the gradient reaches ``moves`` only.
-
-    ``a`` is always among them.
-    """
+    """Loss ``weight ||a - b||^2``; its gradient reaches only ``moves``, which include ``a``."""
 
     loss: Literal["sym", "ap", "nc", "rec"]
     weight: float
@@ -179,7 +170,7 @@ class InterpretabilityLoss:
     terms : tuple of Term
         The table.
     sums : ndarray of shape (len(terms),), float64
-        Squared distances added up since `reset`, on the device.
+        Sums of the squared distances since `reset`, on the device.
     """
 
     def __init__(self, objective: Objective, supervisor: Network, student: Network) -> None:
@@ -196,11 +187,11 @@ class InterpretabilityLoss:
         self._targets: dict[Signal, Array] = {}
 
     def reset(self) -> None:
-        """Start a new sum."""
+        """Set the sums to zero."""
         self.sums.fill(0.0)
 
     def allow_missing(self) -> None:
-        """Take the memory that batches with missing entries need: one target for each data term."""
+        """Take memory for batches with missing entries: a target for each term with the data."""
         for term in self.terms:
             if term.b.net == "data" and term.a not in self._targets:
                 network = self.nets[term.a.net]
@@ -213,11 +204,11 @@ class InterpretabilityLoss:
         Parameters
         ----------
         x : ndarray of shape (n, D)
-            The clean batch; both networks have run forward.
+            The clean batch. Run both networks forward first.
         net : {"supervisor", "student"}, optional
-            Only the terms that move this network; all of them by default.
+            Network; we skip the terms that do not train it. By default we add all terms.
         observed : ndarray of shape (n, D), bool, optional
-            Entries of ``x`` that count; all by default. Needs `allow_missing`.
+            Entries of ``x`` that count; all by default. Call `allow_missing` first.
         """
         for number, term in enumerate(self.terms):
             if net is None or any(signal.net == net for signal in term.moves):
@@ -230,13 +221,10 @@ class InterpretabilityLoss:
                 )
 
     def values(self, n: int) -> dict[str, float]:
-        """Return each loss over the ``n`` samples measured since `reset` (equations 4 to 7).
+        """Return each loss of the ``n`` samples since `reset` by name (equations 4 to 7).
 
-        Returns
-        -------
-        dict
-            ``loss_in`` (weighted, equation 7) and, unweighted, ``loss_sym``, ``loss_ap``,
-            ``loss_nc`` and ``loss_rec`` as far as the objective has them.
+        ``loss_in`` is the weighted sum of equation 7. ``loss_sym``, ``loss_ap``, ``loss_nc`` and
+        ``loss_rec`` are unweighted, and present if the objective has them.
         """
         values: dict[str, float] = {"loss_in": 0.0}
         for term, total in zip(self.terms, self.ops.to_host(self.sums).tolist(), strict=True):
@@ -254,24 +242,24 @@ class InterpretabilityLoss:
         observed: Array | None = None,
         n: int | None = None,
     ) -> dict[int, list[DirectGradient]]:
-        """Return the direct gradients of a network (``Grad`` of equation 10, g(L) of 9).
+        """Return the direct gradients of a network by layer (``Grad`` of equation 10, g(L) of 9).
 
-        A term ``weight ||a - b||^2 / N`` adds ``(2 weight / N)(a - b)`` at ``a`` and the opposite
-        at ``b``, if it moves them. See ``derivations/10-student-gradient.md``.
+        A term ``weight ||a - b||^2 / N`` adds ``(2 weight / N)(a - b)`` to the gradient for ``a``
+        and subtracts it for ``b``, if it trains them. See ``derivations/10-student-gradient.md``.
 
         Parameters
         ----------
         net : {"supervisor", "student"}
-            Which network.
+            Network.
         x : ndarray of shape (n, D)
-            The clean batch; both networks have run forward.
+            The clean batch. Run both networks forward first.
         measure : bool
-            Whether the backward pass adds the distances to ``sums``, as `measure` does. The
-            network that has a term's end ``a`` adds it.
+            Whether the backward pass adds the distances to ``sums``, as `measure` does. A term is
+            added by the network that computes its signal ``a``.
         observed : ndarray of shape (n, D), bool, optional
             Entries of ``x`` that count (``derivations/15-missing-values.md``); all by default.
         n : int, optional
-            N, where ``x`` is a part of a batch (``derivations/16-scaling.md``).
+            N, if ``x`` is only a part of the batch (``derivations/16-scaling.md``).
         """
         direct: dict[int, list[DirectGradient]] = {}
         for number, term in enumerate(self.terms):
@@ -284,7 +272,7 @@ class InterpretabilityLoss:
         return direct
 
     def _reference(self, term: Term, signal: Signal, x: Array, observed: Array | None) -> Array:
-        """Return what a term compares an output with: that output itself where data are missing."""
+        """Return a signal; for missing entries of x, return those of ``term.a``, so they cancel."""
         if signal.net != "data" or observed is None:
             return self._read(signal, x)
         target = self._targets[term.a][: x.shape[0]]
@@ -295,6 +283,6 @@ class InterpretabilityLoss:
         return x if signal.net == "data" else self.nets[signal.net].h[signal.layer]
 
     def _scale(self, term: Term, n: int) -> float:
-        """Return 1/N, or 1/(N width) where the features are averaged too."""
+        """Return 1/N, or 1/(N width) if the loss is a mean over the features."""
         width = self.nets[term.a.net].layers[term.a.layer - 1].fan_out
         return 1.0 / (n * width) if self.objective.reduction == "mean" else 1.0 / n

@@ -1,19 +1,16 @@
-"""A network: layers in a row, equation 1 going up, equations 9 and 10 coming down."""
+"""Network of layers in a row: equation 1 upwards, equations 9 and 10 downwards."""
 
 from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from copy import copy
-from typing import Any, TypeAlias
+from typing import Any
 
-from ddnmf_np.backends.ops import Array, DirectGradient, Ops
+from ddnmf_np.backends.ops import Array, DirectGradients, Ops
 from ddnmf_np.engine.arena import Arena
 from ddnmf_np.engine.layers import Dense
 from ddnmf_np.errors import UsageError
-
-DirectGradients: TypeAlias = Mapping[int, Sequence[DirectGradient]]
-"""Direct gradients by layer number."""
 
 
 class Network:
@@ -22,7 +19,7 @@ class Network:
     Parameters
     ----------
     layers : sequence of Dense
-        Each as wide at its input as the one before at its output. Layers without a label get
+        A layer's input is as wide as the output of the layer before. Layers without a label get
         their number, so that the blocks are named ``W1``, ``b1``, ``W2``, ...
     rows : int
         Largest batch.
@@ -34,7 +31,7 @@ class Network:
     Attributes
     ----------
     h : list of ndarray
-        After `forward`: ``h[0]`` is its input and ``h[l]`` the output of layer l, as views.
+        After `forward`: the input ``h[0]``, and the output ``h[l]`` of layer l, a view.
     arena : Arena
         Parameters and gradients.
     """
@@ -93,15 +90,14 @@ class Network:
         return [self.layers[0].fan_in, *(layer.fan_out for layer in self.layers)]
 
     def forward(self, x: Array, *, start: int = 0, stop: int | None = None) -> Array:
-        """Apply layers ``start + 1`` to ``stop`` (equation 1, layer after layer).
+        """Apply layers ``start + 1`` to ``stop``, by default all (equation 1, layer after layer).
 
         Parameters
         ----------
         x : ndarray of shape (n, widths[start])
-            Input; the caller keeps it unchanged until `backward` is done.
+            Input; keep it unchanged until `backward` is done.
         start, stop : int
-            The part of the network to run; all of it by default. Before `backward`, all of it
-            must have run.
+            Part of the network to run. Before `backward`, run all of it.
 
         Returns
         -------
@@ -115,14 +111,14 @@ class Network:
 
     def backward(
         self,
-        direct: DirectGradients,
+        direct: Mapping[int, DirectGradients],
         dx: Array | None = None,
         after: Callable[[slice], None] | None = None,
     ) -> None:
         """Compute all gradients from the direct ones (equation 9 and equation 10).
 
-        ``g(l) = Grad[h(l)] + W(l+1)^T delta(l+1)``, from the last layer to the first. Gradients
-        are overwritten: calling twice gives the same bits. See
+        ``g(l) = Grad[h(l)] + W(l+1)^T delta(l+1)``, from the last layer to the first. We overwrite
+        the gradients, so a second call gives the same bits. See
         ``derivations/10-student-gradient.md``.
 
         Parameters
@@ -130,10 +126,10 @@ class Network:
         direct : mapping of int to sequence of DirectGradient
             ``Grad[h(l)]`` by layer number l: the sum of ``c (h - ref)`` over its terms.
         dx : ndarray of shape (n, widths[0]), optional
-            We overwrite it with the gradient with respect to the input.
+            Overwritten with the gradient with respect to the input.
         after : callable, optional
-            We call it with the span of each layer in the arena as soon as the layer's gradients
-            are computed and its weights are free, because both are still in the cache then.
+            We call it with the span of each layer as soon as the layer's gradients are computed
+            and its weights are no longer needed, because both are then still in the cache.
         """
         if unknown := direct.keys() - range(1, self.depth + 1):
             raise UsageError(
@@ -144,22 +140,19 @@ class Network:
         self.layers[-1].dh[:n].fill(0.0)  # nothing comes from above the last layer
         for number in range(self.depth, 0, -1):
             layer = self.layers[number - 1]
-            # g(l) = Grad[h(l)] + W(l+1)^T delta(l+1); the layer above left the second part in dh
+            # g(l) = Grad[h(l)] + W(l+1)^T delta(l+1); the second term is in dh, by the layer above
             layer.backward(direct=direct.get(number, ()))  # equation 10
             if after is not None:
                 after(layer.span)
 
     def batches(self, x: Array) -> Iterator[tuple[slice, Array]]:
-        """Yield ``(rows, x[rows])`` in pieces that fit the buffers."""
+        """Yield ``(rows, x[rows])`` in pieces of at most the largest batch."""
         for at in range(0, x.shape[0], self.rows):
             piece = slice(at, min(at + self.rows, x.shape[0]))
             yield piece, x[piece]
 
     def copy(self, *, rows: int, dtype: Any) -> Network:
-        """Return a network with the same layers and parameters, in its own memory.
-
-        The classes of the network and of its layers are kept.
-        """
+        """Return a network with the same layers, classes and parameters, in its own memory."""
         twin = copy(self)
         twin.layers = [layer.unbound() for layer in self.layers]
         twin._bind(self.ops, rows, dtype)

@@ -1,4 +1,4 @@
-"""The NMF module between encoder and decoder (equation 3), and its start from data."""
+"""NMF module between encoder and decoder (equation 3), and its start from data."""
 
 from __future__ import annotations
 
@@ -10,33 +10,25 @@ from ddnmf_np.engine.layers import Dense
 from ddnmf_np.engine.network import Network
 
 SAMPLES = 4096
-"""Number of samples that the start looks at: twice the paper's widest layer."""
+"""Number of samples for the start from data: twice the paper's widest layer."""
 
 Floats = npt.NDArray[np.float64]
-Blocks = dict[str, Floats]
 
 
 class NMFModule:
     """Two layers without bias: ``H = sigmoid(code W_base^T)``, ``code_hat = ReLU(H W_rec^T)``.
 
-    This is equation 3 with samples as rows; see ``derivations/03-nmf-module.md``. The student
-    takes the two layers between its encoder and its decoder.
+    This is equation 3 with samples as rows; see ``derivations/03-nmf-module.md``. The student has
+    these layers between its encoder and its decoder, labelled ``_base`` and ``_rec``.
 
     Parameters
     ----------
-    code_dim : int
-        Width of the code, m in the paper.
-    rank : int
-        Number of units of ``H``, r in the paper.
+    code_dim, rank : int
+        Width of the code and number of units of ``H``, m and r in the paper.
     base_activation, recovery_activation : str
         Sigmoid and ReLU in the paper.
     base_bias : bool
         Whether the base has a bias: no in the paper, yes in its authors' demo.
-
-    Attributes
-    ----------
-    base, recovery : Dense
-        The layers, labelled ``_base`` and ``_rec``.
     """
 
     def __init__(
@@ -53,7 +45,7 @@ class NMFModule:
 
     @classmethod
     def of(cls, student: Network) -> NMFModule:
-        """Return the module that is part of a network."""
+        """Return the NMF module of a student."""
         module = cls.__new__(cls)
         layers = {layer.label: layer for layer in student.layers}
         module.base, module.recovery = layers["_base"], layers["_rec"]
@@ -65,7 +57,7 @@ class NMFModule:
         return [self.base, self.recovery]
 
     def forward(self, code: Array) -> Array:
-        """Return ``code_hat``, shape (n, code_dim), of a code (equation 3); `base` keeps ``H``."""
+        """Return the recovered code, shape (n, code_dim) (equation 3); ``base.h`` keeps H."""
         H = self.base.forward(code)  # equation 3: H = sigmoid(W' X)
         return self.recovery.forward(H)  # equation 3: X^ = ReLU(W H)
 
@@ -74,17 +66,10 @@ class NMFModule:
         return self.base.backward(self.recovery.backward(g))
 
     def start(self, code: Array, spread: float) -> None:
-        """Start at the principal components of some codes instead of at random weights.
+        """Replace the random weights by principal components of some codes, see `blocks_from_code`.
 
-        We compute in float64 on the host, so that all backends start at the same place. See
-        `blocks_from_code`.
-
-        Parameters
-        ----------
-        code : ndarray of shape (n, code_dim)
-            Codes of clean samples under the untrained encoder, on the layers' backend.
-        spread : float
-            Standard deviation of the pre-activations of the base.
+        ``code``, shape (n, code_dim), is on the layers' backend. We compute in float64 on the host,
+        so that all backends start from the same weights.
         """
         ops, base, recovery = self.base.ops, self.base, self.recovery
         samples, W_base = (np.asarray(ops.to_host(array), np.float64) for array in (code, base.W))
@@ -96,7 +81,7 @@ class NMFModule:
                 block[...] = ops.to_device(blocks[name], block.dtype)
 
     def project(self, nonnegative: str) -> None:
-        """Set the negative weights to 0: of no layer ("off"), of the "recovery", or of "both"."""
+        """Set negative weights to 0: of no layer ("off"), of the "recovery", or of "both"."""
         chosen = {"off": [], "recovery": [self.recovery], "both": [self.recovery, self.base]}
         for layer in chosen[nonnegative]:
             layer.ops.project_nonnegative(layer.W)
@@ -104,33 +89,27 @@ class NMFModule:
 
 def blocks_from_code(
     code: Floats, W_base: Floats, *, bias: bool, activation: str, spread: float
-) -> Blocks:
-    """Return weights of the NMF module for which the first ``H`` keeps most of the code's variance.
+) -> dict[str, Floats]:
+    """Return ``W_base``, ``W_rec`` and, with ``bias``, ``b_base`` that suit some codes.
 
-    The base (equation 3) starts at the principal components of the code, each with mean 0 and
-    standard deviation `spread` before the sigmoid. The recovery starts at the least-squares
-    solution of ``code = W H``, the step of classical NMF by alternating least squares. See
-    ``derivations/03-nmf-module.md``.
+    The base (equation 3) gets the principal components of the code, so that ``H`` keeps most of its
+    variance. Each pre-activation has mean 0 and standard deviation ``spread``. The recovery gets
+    the least-squares solution of ``code = W H``, as in alternating least squares for classical NMF.
+    See ``derivations/03-nmf-module.md``.
 
     Parameters
     ----------
     code : ndarray of shape (n, width), float64
         Codes of some clean samples under the untrained encoder.
     W_base : ndarray of shape (rank, width), float64
-        Random weights; a base unit keeps them if the code has no component left that varies.
+        Random weights. A unit keeps them if there are fewer components than units.
     bias : bool
-        Whether the base has a bias; the paper's has none. Without a bias, a pre-activation has mean
-        0 only if its weights are orthogonal to the mean of the code, so we look for the components
-        in that space.
+        Whether the base has a bias. Without one, a pre-activation has mean 0 only if its weights
+        are orthogonal to the mean of the code, so we look for components in that subspace.
     activation : str
         Activation of the base.
     spread : float
         Standard deviation of the first pre-activations.
-
-    Returns
-    -------
-    dict of str to ndarray
-        ``W_base``, ``W_rec`` and, with ``bias``, ``b_base``.
     """
     mean = code.mean(axis=0)
     centred = code - mean
@@ -147,20 +126,11 @@ def blocks_from_code(
 
 
 def principal_rows(centred: Floats, count: int) -> Floats:
-    """Return the directions of largest variance, scaled so that samples vary by 1 along each.
+    """Return the directions ``v`` of largest variance as rows ``v / sigma``, at most ``count``.
 
-    Parameters
-    ----------
-    centred : ndarray of shape (n, width)
-        Samples, a row each, with mean 0.
-    count : int
-        Number of directions, at most.
-
-    Returns
-    -------
-    ndarray of shape (at most count, width)
-        Rows ``v / sigma``, by falling ``sigma``; the entry of largest size is positive. Directions
-        without spread, up to rounding, are left out.
+    The samples, rows with mean 0, have standard deviation 1 along each. Rows are ordered by falling
+    ``sigma``, and the largest entry of a row is positive. We leave out directions in which the
+    samples do not vary, up to rounding.
     """
     variances, directions = np.linalg.eigh(centred.T @ centred / len(centred))
     variances, directions = variances[::-1][:count], directions.T[::-1][:count]

@@ -1,13 +1,10 @@
-"""Problems for the gradient check: a scalar, the blocks it depends on, and its gradient.
-
-`ddnmf_np.engine.gradcheck` is the checker.
-"""
+"""Problems for the gradient check: a scalar function of named blocks, and its gradient."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import numpy as np
 
@@ -16,12 +13,12 @@ from ddnmf_np.engine.network import Network
 from ddnmf_np.errors import DataError
 
 DIRECTIONS, SAMPLES = 2, 3
-"""Streams of the seed. Streams 0 and 1 draw the weights, to which these must owe nothing."""
+"""Streams of the seed. Streams 0 and 1 draw the weights, which must not depend on these."""
 
 
 @dataclass(frozen=True)
 class Problem:
-    """A scalar function of named blocks, and code that claims to know its gradient.
+    """Scalar function of named blocks, and code that computes its gradient.
 
     Parameters
     ----------
@@ -30,13 +27,13 @@ class Problem:
     ops : Ops
         Backend.
     blocks : mapping of str to (ndarray, ndarray)
-        Values, which are moved and put back, and where `gradient` leaves their gradient.
+        Values, which the checker moves and restores, and their gradients, which `gradient` writes.
     loss : callable
-        Computes the scalar, forward only.
+        Computes the scalar by a forward pass.
     gradient : callable
         Computes the gradients of all blocks.
     sides : callable
-        Returns, after `loss`, on which side of its kink every ReLU is, as a boolean array.
+        Returns a boolean array after `loss`: the side of the kink on which each ReLU is.
     """
 
     label: str
@@ -47,19 +44,8 @@ class Problem:
     sides: Callable[[], Array]
 
 
-@runtime_checkable
-class Checkable(Protocol):
-    """A model that states its own problems (`ddnmf_np.model.Model` does)."""
-
-    def gradient_problems(
-        self, x: Array | None, x_noisy: Array | None, seed: int, observed: Array | None
-    ) -> list[Problem]:
-        """Return what there is to check, each on a float64 copy of the model."""
-        ...
-
-
 def check_input(x: Any, name: str) -> Array | None:
-    """Return ``x`` as it is, or raise if it cannot be a batch of samples."""
+    """Return ``x`` as an array, or raise `DataError` if it cannot be a batch of samples."""
     if x is None:
         return None
     if getattr(x, "ndim", None) is None:
@@ -76,10 +62,10 @@ def check_input(x: Any, name: str) -> Array | None:
 
 
 def leave_kinks(network: Network, rng: np.random.Generator) -> None:
-    """Shift every bias by at most 0.01, so that no pre-activation is exactly 0 by construction.
+    """Shift every bias by at most 0.01, so that no pre-activation is exactly 0.
 
-    With the zero biases of a fresh network, a sample for which a whole ReLU layer is off has
-    ``z = 0`` throughout the layer above: no step is small enough to stay on one side of that.
+    In a fresh network all biases are 0. If a whole ReLU layer is 0 for a sample, then ``z = 0`` in
+    the layer above, and every step crosses a kink.
     """
     for layer in network.layers:
         if layer.b is not None:
@@ -87,7 +73,7 @@ def leave_kinks(network: Network, rng: np.random.Generator) -> None:
 
 
 def relu_sides(network: Network) -> Array:
-    """Return which ReLU outputs of the last forward pass are above zero, as one flat array."""
+    """Return as a flat array which ReLU outputs of the last forward pass are above zero."""
     xp = network.ops.xp
     sides = [
         (h > 0).ravel()
@@ -99,7 +85,7 @@ def relu_sides(network: Network) -> Array:
 
 
 def network_problem(target: Network, x: Any, seed: int, label: str) -> Problem:
-    """State the problem of a network: squared distance from a random target at every layer."""
+    """Return the problem of a network: squared distances from random targets at all layers."""
     rng = np.random.default_rng([seed, SAMPLES])
     x = check_input(x, "x")
     if x is None:

@@ -9,15 +9,15 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ddnmf_np.backends import noise_ops
+from ddnmf_np.backends.noise_ops import Motion, Words
 from ddnmf_np.backends.ops import (
     ACTIVATIONS,
     DirectGradient,
-    Motion,
     Ops,
     adam_scales,
     optimizer_work,
 )
-from ddnmf_np.backends.philox import Words
 
 ULPS = 16
 """Rounding that a twin may add, in units of the last place of the entry's terms. A device contracts
@@ -228,7 +228,7 @@ entry; then rounded to the data's precision, where the two may fall to neighbour
 
 
 def _batch(ops, draw, shape):
-    """Return rows and where they come from, and room for their noisy copy."""
+    """Return rows, their indices in a data set, and memory for their noisy copy."""
     index = draw.rng.integers(0, 2**40, shape[0])  # the upper half of the counter is used
     return draw(shape, 0.0, 1.0), ops.to_device(index), ops.empty(shape, draw.dtype)
 
@@ -239,19 +239,21 @@ KEY = (0xDEADBEEF, 0xFFFFFFF1)
 def _replace(ops, draw, shape):
     x, index, out = _batch(ops, draw, shape)
     limits = (2**31 + 1, 3 * 2**30)
-    ops.replace(x, index, KEY, 2**32 - 1, limits, (-5.0, 0.1), 1.1, out, Words(ops.xp))
+    words = noise_ops.Draw(index, KEY, 2**32 - 1)
+    ops.replace(x, words, limits, (-5.0, 0.1), 1.1, out, Words(ops.xp))
     return {"out": (out, None)}
 
 
 def _replace_all(ops, draw, shape):
     x, index, out = _batch(ops, draw, shape)
-    ops.replace(x, index, KEY, 0, (0, 2**32), (-5.0, 0.1), 1.1, out, Words(ops.xp))
+    words = noise_ops.Draw(index, KEY, 0)
+    ops.replace(x, words, (0, 2**32), (-5.0, 0.1), 1.1, out, Words(ops.xp))
     return {"out": (out, None)}
 
 
 def _add_gaussian(ops, draw, shape):
     x, index, out = _batch(ops, draw, shape)
-    ops.add_gaussian(x, index, KEY, 7, 0.3, out, Words(ops.xp))
+    ops.add_gaussian(x, noise_ops.Draw(index, KEY, 7), 0.3, out, Words(ops.xp))
     return {"out": (out, NORMAL[draw.dtype.name])}
 
 
@@ -271,7 +273,7 @@ def _warp(ops, draw, shape):
         index = ops.to_device(draw.rng.integers(0, 2**40, shape[0]))
         images, out = draw(shape, 0.5, 1.0, special=False), ops.empty(shape, draw.dtype)
         motion, image = Motion(0.9, 0.5, 0.3, 0.4), (height, size // height)
-        ops.warp(images, index, KEY, 2**32 - 1, motion, image, out)
+        ops.warp(images, noise_ops.Draw(index, KEY, 2**32 - 1), motion, image, out)
         written[f"{height} rows"] = (out, WARP[draw.dtype.name])
     return written
 

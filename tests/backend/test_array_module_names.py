@@ -118,7 +118,7 @@ ALL = [use for where, source in FILES.items() for use in uses(source, where)]
 
 def test_the_package_is_searched():
     names = {use.name for use in ALL}
-    assert {"matmul", "RawKernel", "bitwise_xor", "argsort", "isfinite", "ElementwiseKernel",
+    assert {"matmul", "RawKernel", "bitwise_xor", "argsort", "isfinite",
             "cuda.runtime.getDeviceProperties", "copyto", "uint64", "zeros"} <= names  # fmt: skip
 
 

@@ -7,7 +7,8 @@ import pytest
 from noise_cases import ALARM, MASK, scalar_philox
 from scipy import stats
 
-from ddnmf_np.backends.philox import Words, philox4x32
+from ddnmf_np.backends.noise_ops import Draw, Words
+from ddnmf_np.backends.philox import philox4x32
 from ddnmf_np.data import affine
 from ddnmf_np.data import noise as noise_module
 from ddnmf_np.data import order as batches
@@ -312,9 +313,10 @@ def test_replaced_entries_are_those_of_the_scalar_generator(ops, shape, dtype):
     x.flat[: len(special)] = special[: x.size]
     index = rng.integers(0, 2**40, shape[0])
     key, epoch, limits, values, scale = (12, MASK), 5, (2**30, 2**31), (-7.0, 9.0), 1.25
+    draw = Draw(index, key, epoch)
     out = np.full(shape, 3.0, dtype)
     with np.errstate(over="ignore"):
-        ops.replace(x, index, key, epoch, limits, values, scale, out, Words())
+        ops.replace(x, draw, limits, values, scale, out, Words())
         expected = x * dtype(scale)
     for i, j in np.ndindex(shape):
         row = int(index[i])

@@ -12,6 +12,8 @@ from pathlib import Path
 
 HERE = Path(__file__).parent
 KERNEL = re.compile(r"__global__\s+void\s+(\w+)\s*\(")
+COMMENT = re.compile(r"//[^\n]*")
+"""A formula in a comment looks like the head of a function."""
 BOUNDS = re.compile(r"__launch_bounds__\s*\([^()]*\)")
 FUNCTION = re.compile(r"(\w+)\s*\([^;{}]*\)\s*\{")
 WAITS = r"__syncthreads|__syncwarp|__shfl_down_sync"
@@ -70,7 +72,7 @@ def waiting(source: str) -> set[str]:
 def main(path: str, library: str) -> int:
     """Write the C++ source beside the CUDA source, and compile it."""
     first, _, source = Path(path).read_text("utf-8").partition("\n")
-    source = BOUNDS.sub("", source)
+    source = BOUNDS.sub("", COMMENT.sub("", source))
     together = waiting(source)
     entries = ""
     for found in KERNEL.finditer(source):
