@@ -8,14 +8,13 @@ from noise_cases import ALARM, MASK, scalar_philox
 from scipy import stats
 
 from ddnmf_np.backends.philox import Words, philox4x32
-from ddnmf_np.data import affine
+from ddnmf_np.data import affine, order
 from ddnmf_np.data import noise as noise_module
-from ddnmf_np.data import order as batches
-from ddnmf_np.data.keys import stream_key
 from ddnmf_np.data.noise import NOISE_KINDS, Noise
+from ddnmf_np.data.order import stream_key
 from ddnmf_np.errors import UsageError
 
-STREAMS = (noise_module._NOISE_STREAM, affine._STREAM, batches._ORDER_STREAM)
+STREAMS = (noise_module._NOISE_STREAM, affine._STREAM, order._ORDER_STREAM)
 
 
 @pytest.fixture(autouse=True)

@@ -1,4 +1,4 @@
-"""Something is prepared while the one before it is used."""
+"""Prefetching in a background thread."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ T = TypeVar("T")
 
 
 def read_ahead(items: Iterable[T], ahead: int = 1) -> Generator[T, None, None]:
-    """Yield items that a thread prepares in the background.
+    """Yield items that a background thread prepares.
 
     Parameters
     ----------
     items : iterable
-        Advanced in the thread alone.
+        Advanced in the thread only.
     ahead : int
-        Most items that are ready, or in preparation, beside the one in use.
+        Largest number of items that are ready or in preparation, not counting the one in use.
 
     Yields
     ------
@@ -27,9 +27,9 @@ def read_ahead(items: Iterable[T], ahead: int = 1) -> Generator[T, None, None]:
 
     Notes
     -----
-    What the thread raises is raised here, in its place in the order. The thread ends when the
-    items do or when the generator is closed, which waits for an item that is in preparation. The
-    one in use must be let go before the next is asked for, or it stays in memory beside them.
+    An exception of the thread is raised here, in its place in the order. The thread ends with the
+    items, or when the generator is closed; `close` waits for an item in preparation. Delete the
+    item in use before you ask for the next, or both stay in memory.
     """
     ready: SimpleQueue[tuple[T] | BaseException | None] = SimpleQueue()
     room = threading.Semaphore(ahead)
@@ -45,7 +45,7 @@ def read_ahead(items: Iterable[T], ahead: int = 1) -> Generator[T, None, None]:
                 ready.put((next(iterator),))
         except StopIteration:
             ready.put(None)
-        except BaseException as error:  # whatever it is: it belongs to who asked
+        except BaseException as error:  # of any kind: the caller must see it
             ready.put(error)
 
     thread = threading.Thread(target=work, name="ddnmf_np read-ahead", daemon=True)
