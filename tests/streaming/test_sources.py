@@ -12,7 +12,7 @@ from stream_cases import KINDS, dask_array, draw, hdf5, memory_map, npy, rows_of
 
 from ddnmf_np.data.datasets import load
 from ddnmf_np.data.streaming.rows import BLOCK_BYTES, Rows, fingerprint
-from ddnmf_np.data.streaming.sources import NpyFile, SparseSource, is_stream_path, stream
+from ddnmf_np.data.streaming.sources import NpyFile, SlicedSource, is_stream_path, stream
 from ddnmf_np.errors import BackendError, DataError, UsageError
 
 RANGES = [(0, 103), (0, 1), (102, 103), (25, 27), (3, 99), (16, 32)]
@@ -72,9 +72,9 @@ def test_bytes_are_scaled_as_in_memory(tmp_path):
 def test_sparse_samples_are_dense_a_block_at_a_time(monkeypatch):
     matrix = sparse.csr_matrix(draw(n=200))
     lengths = []
-    whole = SparseSource.rows
+    whole = SlicedSource.rows
     monkeypatch.setattr(
-        SparseSource,
+        SlicedSource,
         "rows",
         lambda self, start, stop: lengths.append(stop - start) or whole(self, start, stop),
     )
@@ -140,9 +140,10 @@ def test_unknown_sizes_are_refused():
         stream(x[x[:, 0] > 0.1])
 
 
-def test_columns_of_sparse_matrices_are_refused():
-    with pytest.raises(DataError, match=r"'csc'.*tocsr\(\)"):
-        stream(sparse.csc_matrix(draw()))
+@pytest.mark.parametrize("form", ["csc", "coo"])
+def test_sparse_matrices_that_are_not_by_rows_are_refused(form):
+    with pytest.raises(DataError, match=rf"'{form}'.*tocsr\(\)"):
+        stream(sparse.csr_matrix(draw()).asformat(form))
 
 
 def test_a_list_is_no_source():

@@ -28,7 +28,6 @@ from ddnmf_np.errors import BackendError, DataError, UsageError, printable
 from ddnmf_np.system import json_text
 from ddnmf_np.system.archives import read_header
 from ddnmf_np.system.files import open_source as open_file
-from ddnmf_np.system.files import regular
 
 Dense = NDArray[Any]
 
@@ -75,17 +74,6 @@ class Source(ABC):
             self.image_shape = (int(shape[1]), int(shape[2]))
         self.shape = (int(shape[0]), math.prod(int(size) for size in shape[1:]))
 
-    def check_read(self, block: Dense, start: int, stop: int) -> Dense:
-        """Return a block as flat rows, or raise `DataError` if it is not ``start:stop``."""
-        expected = (stop - start) * self.shape[1]
-        if len(block) != stop - start or block.size != expected or block.dtype != self.dtype:
-            raise DataError(
-                f"{self.name}: gave an array of shape {block.shape} and dtype {block.dtype} for "
-                f"rows {start} to {stop - 1}; expected {stop - start} rows of {self.dtype}: it "
-                "has changed since it was opened; start again with data that stay as they are"
-            )
-        return block.reshape(stop - start, self.shape[1])
-
 
 class SlicedSource(Source):
     """An object with ``shape``, ``dtype`` and slices of rows that NumPy can turn into an array.
@@ -93,13 +81,18 @@ class SlicedSource(Source):
     Parameters
     ----------
     array : object
-        NumPy array or memory map, h5py dataset, Zarr array, dask array, ...
+        NumPy array or memory map, h5py dataset, Zarr array, dask array, sparse matrix by rows, ...
     name : str
         Name for messages.
     """
 
     def __init__(self, array: Any, name: str = "X") -> None:
         self.name, self._array = name, array
+        if hasattr(array, "tocsr") and array.format != "csr":
+            raise DataError(
+                f"{name}: is sparse in the format {array.format!r}, whose rows cannot be read one "
+                "after the other; convert it with .tocsr()"
+            )
         self.describe(array.shape, array.dtype)
         first = (getattr(array, "chunks", None) or (1,))[0]
         # dask has the length of each chunk; h5py and Zarr have that of all chunks but the last.
@@ -108,31 +101,16 @@ class SlicedSource(Source):
     def rows(self, start: int, stop: int) -> Dense:
         """Return the dense rows ``start:stop``."""
         with _readable(self.name):
-            block = np.asarray(self._array[start:stop])
-        return self.check_read(block, start, stop)
-
-
-class SparseSource(Source):
-    """A sparse matrix of which we make only a few rows dense at a time.
-
-    Parameters
-    ----------
-    matrix : scipy.sparse.csr_array or csr_matrix
-        Samples as rows.
-    """
-
-    def __init__(self, matrix: Any) -> None:
-        self.name, self._matrix = "X", matrix
-        if matrix.format != "csr":
+            block = self._array[start:stop]
+            block = np.asarray(block.toarray() if hasattr(block, "tocsr") else block)
+        expected = (stop - start) * self.shape[1]
+        if len(block) != stop - start or block.size != expected or block.dtype != self.dtype:
             raise DataError(
-                f"{self.name}: is sparse in the format {matrix.format!r}, whose rows cannot be "
-                "read one after the other; convert it with .tocsr()"
+                f"{self.name}: gave an array of shape {block.shape} and dtype {block.dtype} for "
+                f"rows {start} to {stop - 1}; expected {stop - start} rows of {self.dtype}: it "
+                "has changed since it was opened; start again with data that stay as they are"
             )
-        self.describe(matrix.shape, matrix.dtype)
-
-    def rows(self, start: int, stop: int) -> Dense:
-        """Return the dense rows ``start:stop``."""
-        return self.check_read(self._matrix[start:stop].toarray(), start, stop)
+        return block.reshape(stop - start, self.shape[1])
 
 
 class NpyFile(Source):
@@ -181,19 +159,17 @@ class NpyFile(Source):
     def rows(self, start: int, stop: int) -> Dense:
         """Return the dense rows ``start:stop``."""
         block = np.empty((stop - start, self.shape[1]), self.dtype)
-        with _readable(self.name), open(self.path, "rb", buffering=0, opener=regular) as file:
+        with _readable(self.name), open_file(self.path) as file:
             if _identity(os.fstat(file.fileno())) != self._stat:
                 raise DataError(
                     f"{self.name}: was changed after it was opened; start again with data that "
                     "stay as they are"
                 )
             file.seek(self._offset + start * self._row_bytes)
-            room = memoryview(block.reshape(-1).view(np.uint8).data)
-            while room:
-                count = file.readinto(room)
-                if not count:
-                    raise DataError(f"{self.name}: ends within rows {start} to {stop - 1}")
-                room = room[count:]
+            if file.readinto(block.reshape(-1).view(np.uint8).data) < block.nbytes:
+                raise DataError(
+                    f"{self.name}: ends within rows {start} to {stop - 1}; write or copy it again"
+                )
         if self.dtype.kind == "b" and block.view(np.uint8).max() > 1:
             raise DataError(
                 f"{self.name}: has truth values other than 0 and 1 in rows {start} to {stop - 1}; "
@@ -262,11 +238,10 @@ def stream(data: Any) -> Source:
         return data
     if isinstance(data, (str, os.PathLike)):
         return open_source(data)
-    if hasattr(data, "tocsr"):
-        return SparseSource(data)
     if isinstance(data, np.memmap):
         return _mapped_file(data)
-    if all(hasattr(data, name) for name in ("shape", "dtype", "__getitem__")):
+    slices = all(hasattr(data, name) for name in ("shape", "dtype", "__getitem__"))
+    if slices or hasattr(data, "tocsr"):  # some sparse matrices have no slices
         source = SlicedSource(data)
         h5py = sys.modules.get("h5py")  # loaded if there is such an object
         if h5py is not None and isinstance(data, h5py.Dataset):
