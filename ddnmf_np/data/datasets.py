@@ -141,7 +141,7 @@ def load(
     name, kind = str(name_or_path), np.dtype(dtype)
     path = Path(name).expanduser()
     if labels is not None and path.suffix != ".npy":
-        raise UsageError(f"labels={str(labels)!r} goes with an .npy file alone, not with {name!r}")
+        raise UsageError(f"labels={str(labels)!r} goes with an .npy file only, not with {name!r}")
     named = isinstance(name_or_path, str)  # str(Path("./mnist")) is "mnist", but it is a folder
     if named and name == "digits":
         arrays, source = _digits(), "scikit-learn"
@@ -202,14 +202,14 @@ def check_nonnegative(x: Any, name: str, missing: str = "error", first_row: int 
         return
     bad, what = ~((x > -math.inf) & (x < math.inf)), "Values that are not finite (NaN or infinite)"
     remedy = (
-        "impute or drop them, let NaN mean that an entry is missing with missing='nan' (or, if "
-        "they overflow, scale them or take float64)"
+        "impute or drop them, or take NaN for missing entries with missing='nan'; if values "
+        "overflow, scale them or use float64"
     )
     if missing == "nan":
         absent = ~(x <= math.inf)  # of any array module
         if absent.all():
             raise DataError(f"{name} is NaN throughout; give at least one entry that is not")
-        bad, what, remedy = bad & ~absent, "Infinite values", "scale them or take float64"
+        bad, what, remedy = bad & ~absent, "Infinite values", "scale them or use float64"
     if not bad.any():
         bad, what = x < 0, "Negative values"  # scikit-learn's checks look for these words
         if not bad.any():
@@ -333,7 +333,7 @@ def read_npz(source: Source) -> dict[str, NDArray[Any]]:
     if "x_train" not in arrays:
         raise DataError(
             f"{path}: has the keys {', '.join(map(shown, found[:20])) or '(none)'}; expected "
-            "x_train and, if there are such, y_train, x_test, y_test; or x and y; rename them"
+            "x_train (and optionally y_train, x_test, y_test), or x and y; rename them"
         )
     return arrays
 

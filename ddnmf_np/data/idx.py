@@ -56,7 +56,9 @@ def read_idx(source: Source, *, max_bytes: int = MAX_BYTES) -> NDArray[Any]:
     with _open_decompressed(source) as stream:
         magic = stream.read(4)
         if len(magic) < 4 or magic[:2] != b"\0\0" or magic[2] not in _DTYPES:
-            raise DataError(f"{path}: begins with {magic!r}, so it is no IDX file; get it again")
+            raise DataError(
+                f"{path}: begins with {magic!r}, so it is not an IDX file; get it again"
+            )
         dtype, ndim = np.dtype(_DTYPES[magic[2]]), magic[3]
         if not 1 <= ndim <= _MAX_NDIM:
             raise DataError(

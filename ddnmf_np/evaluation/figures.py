@@ -62,7 +62,7 @@ def _figure(
 ) -> tuple[Figure, str]:
     """Return a figure, `height` inches high without its title, and the title in lines.
 
-    ``beside`` is the width in inches that is no room for the title.
+    ``beside`` is the width in inches that something beside the picture takes from the title.
     """
     at_11_points = int(10 * (width - beside))
     lines = textwrap.wrap(title, at_11_points, break_on_hyphens=False)
@@ -479,7 +479,7 @@ def _image_size(values: Floats, image_shape: Sequence[int]) -> tuple[int, int]:
     if len(shape) != 2 or math.prod(shape) != values.shape[-1]:
         raise DataError(
             f"image_shape is {shape} for {values.shape[-1]} features; pass (height, width) with "
-            "that product, or None for data that are no images"
+            "that product, or None for data that are not images"
         )
     return shape[0], shape[1]
 

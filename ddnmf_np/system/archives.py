@@ -155,7 +155,7 @@ class NpzArchive:
                 claimed = part.compress_type != zipfile.ZIP_STORED
                 array = _read_values(stream, header, claimed=claimed)
                 if stream.read(1):  # at the end, zipfile compares the checksum
-                    raise ArchiveError("it goes on behind its end")
+                    raise ArchiveError("it continues after its end")
                 return array
         except ArchiveError as error:
             raise ArchiveError(f"part {shown(part.filename)}: {error}") from error
@@ -186,7 +186,7 @@ def _check_end(stream: BinaryIO) -> tuple[int, int]:
     """Return the size of an archive and its number of parts, before its directory is read."""
     start = stream.read(4)
     if start not in (b"PK\3\4", b"PK\5\6"):  # zipfile would search for it behind other bytes
-        raise ArchiveError(f"it begins with {start!r}, so it is no zip archive")
+        raise ArchiveError(f"it begins with {start!r}, so it is not a zip archive")
     size = stream.seek(0, os.SEEK_END)
     tail_size = min(size, _END.size + _LOCATOR_64.size + _END_64.size)
     stream.seek(size - tail_size)
@@ -284,7 +284,7 @@ def read_header(stream: BinaryIO, size: int) -> Header:
 def _parsed_header(stream: BinaryIO) -> Header:
     start = stream.read(8)
     if len(start) < 8 or not start.startswith(_MAGIC):
-        raise ArchiveError(f"it begins with {start!r}, so it is no array in NumPy's format")
+        raise ArchiveError(f"it begins with {start!r}, so it is not an array in NumPy's format")
     major, minor = start[6:]
     if major not in _LENGTHS or minor != 0:
         raise ArchiveError(f"it is of version {major}.{minor} of NumPy's format, which is unknown")

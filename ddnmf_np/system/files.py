@@ -48,7 +48,7 @@ def regular(path: str, flags: int) -> int:
     try:
         mode = os.fstat(handle).st_mode
         if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):  # open() itself refuses folders
-            raise OSError(errno.EINVAL, "it is a pipe or a device, and no regular file", path)
+            raise OSError(errno.EINVAL, "it is a pipe or a device, not a regular file", path)
     except OSError:
         os.close(handle)
         raise
@@ -174,8 +174,8 @@ def locked(folder: Path) -> Iterator[None]:
         lock.acquire()
     except Timeout as error:
         raise UsageError(
-            f"output {folder}: another run is writing there ({_owner(path)}); wait for its end, or "
-            "choose another folder"
+            f"output {folder}: another run is writing there ({_owner(path)}); wait until it ends, "
+            "or choose another folder"
         ) from error
     except OSError as error:
         if error.errno not in _NO_LOCKS:

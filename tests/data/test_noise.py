@@ -1,4 +1,4 @@
-"""Equation 2: what the noise is, and that it depends on nothing but what it says."""
+"""Noise (equation 2): its distribution, and its inputs."""
 
 import tracemalloc
 
@@ -81,7 +81,7 @@ def test_streams_of_one_seed_are_apart():
     assert all(0 <= half <= MASK for key in keys for half in key)
 
 
-# --- what is drawn -----------------------------------------------------------------------------
+# --- distribution ------------------------------------------------------------------------------
 
 
 @pytest.mark.equation(2)
@@ -166,7 +166,7 @@ def test_none_is_a_copy():
     np.testing.assert_array_equal(noisy(x, "none", 0.9), x)
 
 
-# --- what it depends on ------------------------------------------------------------------------
+# --- inputs ------------------------------------------------------------------------------------
 
 
 @pytest.mark.equation(2)
@@ -251,7 +251,7 @@ def test_strided_output(kind):
     assert np.isnan(wide[1::2]).all()
 
 
-# --- what it costs, what it refuses ------------------------------------------------------------
+# --- memory and errors -------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("kind", NOISE_KINDS)

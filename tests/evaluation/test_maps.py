@@ -1,4 +1,4 @@
-"""Maps by t-SNE, by principal components and by UMAP, which is asked for only if installed."""
+"""Maps by t-SNE, principal components and UMAP, with and without umap-learn."""
 
 import os
 import sys
@@ -97,7 +97,7 @@ def test_what_cannot_be_embedded():
 
 @pytest.fixture
 def umap(monkeypatch):
-    """Stands for umap-learn: keeps what it was given, and returns something else of that size."""
+    """Replace umap-learn by a class that keeps its input and returns random places."""
     calls = []
 
     class UMAP:

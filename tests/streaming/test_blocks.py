@@ -1,4 +1,4 @@
-"""The order in which a stream visits its samples, and the thread that reads ahead."""
+"""The order of a stream's samples, and prefetching in a thread."""
 
 import threading
 import time
@@ -60,7 +60,7 @@ def test_every_place_is_equally_likely():
 
 
 def test_samples_of_a_window_are_independent_of_its_blocks():
-    """How often two samples of one block follow each other is what chance makes it."""
+    """Two samples of one block follow each other as often as chance predicts."""
     order, together = BlockOrder(64, 8, 4, 5), 0
     for epoch in range(500):
         for window in visited(order, epoch):

@@ -1,4 +1,4 @@
-"""Every kind of store gives the same rows, and says what is wrong with those that cannot."""
+"""Every kind of store gives the same rows, and its errors name the cause."""
 
 import json
 import os
@@ -108,7 +108,7 @@ def test_sample_has_equal_distances(tmp_path):
     assert len(rows_of(npy(x, tmp_path)).sample(1000)[0]) == 103
 
 
-# -- what is refused ---------------------------------------------------------------------------
+# -- refused data ------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("shape", [(5,), (0, 4), (4, 0), (2, 3, 4, 5), ()])

@@ -162,7 +162,7 @@ class Rows:
             start = number * self.block_rows
             raise DataError(
                 f"{self.name}: rows {start} to {start + len(x) - 1} are not what they were when "
-                "all were checked; start again with data that stay as they are, on every machine"
+                "all were checked; start again with the same data, unchanged, on every machine"
             )
         return x
 

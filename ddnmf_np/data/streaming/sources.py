@@ -107,8 +107,8 @@ class SlicedSource(Source):
         if len(block) != stop - start or block.size != expected or block.dtype != self.dtype:
             raise DataError(
                 f"{self.name}: gave an array of shape {block.shape} and dtype {block.dtype} for "
-                f"rows {start} to {stop - 1}; expected {stop - start} rows of {self.dtype}: it "
-                "has changed since it was opened; start again with data that stay as they are"
+                f"rows {start} to {stop - 1}; expected {stop - start} rows of {self.dtype}: the "
+                "data have changed since they were opened; start again with data that do not change"
             )
         return block.reshape(stop - start, self.shape[1])
 
@@ -152,7 +152,7 @@ class NpyFile(Source):
         size, needed = self._stat[0], offset + self.shape[0] * self._row_bytes
         if size < needed:
             raise DataError(
-                f"{self.name}: has {size} bytes, but its header says {needed}; it is cut off: "
+                f"{self.name}: has {size} bytes, but its header says {needed}, so it is cut off; "
                 "write or copy it again"
             )
 
@@ -163,7 +163,7 @@ class NpyFile(Source):
             if _identity(os.fstat(file.fileno())) != self._stat:
                 raise DataError(
                     f"{self.name}: was changed after it was opened; start again with data that "
-                    "stay as they are"
+                    "do not change"
                 )
             file.seek(self._offset + start * self._row_bytes)
             if file.readinto(block.reshape(-1).view(np.uint8).data) < block.nbytes:
@@ -309,7 +309,7 @@ def open_source(path: str | os.PathLike[str]) -> Source:
         mode = os.stat(outer).st_mode
     if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):  # opening a pipe may take forever
         raise DataError(
-            f"{name}: cannot be read (it is a pipe or a device, and no regular file); write the "
+            f"{name}: cannot be read (it is a pipe or a device, not a regular file); write the "
             "data to a file"
         )
     if outer.suffix in (".h5", ".hdf5"):
@@ -347,8 +347,8 @@ def _open_hdf5(path: Path, name: str, said: str) -> Source:
         said = printable(f"{path}::{name}")
         if node.is_virtual or node.external:
             raise DataError(
-                f"{said}: has its values in other files, any file of this machine, which are not "
-                "read; copy it into one file with h5py: file.create_dataset(name, data=old[...])"
+                f"{said}: has its values in other files, which we do not read; copy it into one "
+                "file with h5py: file.create_dataset(name, data=old[...])"
             )
         source = SlicedSource(node, said)
         _check_stored(node, source, os.path.getsize(path))
@@ -378,7 +378,7 @@ def _inside(h5py: Any, file: Any, name: str, said: str) -> Any:
             node = node[part]
         else:
             raise DataError(
-                f"{said}: {printable(name)} is a link to another file, which is not read; give "
+                f"{said}: {printable(name)} is a link to another file, which we do not read; give "
                 "that file itself, or copy the data into this one"
             )
     return node
@@ -399,8 +399,8 @@ def _check_stored(dataset: Any, source: Source, size: float = math.inf) -> None:
         raise _never_written(source, f"{stored} bytes are stored", "all values, also the zeros")
     if stored > size:
         raise DataError(
-            f"{source.name}: claims {stored} bytes, and its file has {size}; it is cut off: write "
-            "or copy it again"
+            f"{source.name}: claims {stored} bytes, but its file has {size}, so it is cut off; "
+            "write or copy it again"
         )
 
 
@@ -427,7 +427,7 @@ def _open_zarr(path: Path, name: str, said: str) -> Source:
             path, said = path / array.path, printable(f"{path}::{name}")
         elif name:
             raise DataError(
-                f"{said}: is one array, without a part {printable(name)!r}; give {said}"
+                f"{said}: is one array and has no part {printable(name)!r}; give {said}"
             )
         return _zarr_source(array, path, said)
 
@@ -475,8 +475,8 @@ def _refuse_pickles(metadata: Any, said: str) -> None:
 
 def _never_written(source: Source, found: str, remedy: str) -> DataError:
     return DataError(
-        f"{source.name}: has shape {source.shape}, but not all of it was ever written ({found}); "
-        f"what is missing would be made up: write {remedy}"
+        f"{source.name}: has shape {source.shape}, but not all of it was ever written ({found}), "
+        f"and the library would invent the rest; write {remedy}"
     )
 
 
