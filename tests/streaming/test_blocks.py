@@ -109,7 +109,7 @@ def test_items_come_in_order_and_the_thread_ends():
     assert not readers()
 
 
-def test_no_more_than_asked_is_prepared():
+def test_one_item_is_prepared_while_one_is_in_use():
     begun = []
 
     def items():
@@ -117,13 +117,13 @@ def test_no_more_than_asked_is_prepared():
             begun.append(number)
             yield number
 
-    reading = read_ahead(items(), ahead=2)
+    reading = read_ahead(items())
     for number in range(10):
         assert next(reading) == number
         deadline = time.monotonic() + 10
-        while len(begun) < number + 3 and time.monotonic() < deadline:
+        while len(begun) < number + 2 and time.monotonic() < deadline:
             time.sleep(0.001)
-        assert begun == list(range(number + 3))
+        assert begun == list(range(number + 2))
     reading.close()
     assert not readers()
 
