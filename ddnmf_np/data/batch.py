@@ -66,17 +66,8 @@ class Batch:
     def choose(self, index: Array, epoch: int) -> Array:
         """Write the samples of a batch to a place where a CUDA graph reads them.
 
-        Parameters
-        ----------
-        index : ndarray of int64
-            Samples of the whole batch.
-        epoch : int
-            Their epoch, for the noise.
-
-        Returns
-        -------
-        ndarray of shape (n,), int64
-            The samples that are computed here, always at the same address.
+        ``index``, of int64, has all samples of the batch. Returns the samples that are computed
+        here, of shape (n,), always at the same address.
         """
         mine = index[self.share(index.shape[0])]
         self.n = mine.shape[0]
@@ -90,16 +81,8 @@ class Batch:
     def corrupt(self, index: Array) -> tuple[Array, ...]:
         """Draw the noise of the clean rows (equation 2); a CUDA graph may record this.
 
-        Parameters
-        ----------
-        index : ndarray of shape (n,), int64
-            The result of `choose`.
-
-        Returns
-        -------
-        tuple of ndarray
-            The arguments of `Model.step`: views of the clean and the noisy batch and, if entries
-            may be missing, of the mask of observed entries.
+        ``index`` is the result of `choose`. Returns the arguments of `Model.step`: views of the
+        clean and the noisy batch and, if entries may be missing, of the mask of observed entries.
         """
         n = index.shape[0]
         clean, noisy = self.clean[:n], self.noisy[:n]

@@ -94,18 +94,8 @@ def read_alone(
 class StreamFeed:
     """Batches of samples that are read a window at a time.
 
-    Parameters
-    ----------
-    x : Rows
-        The samples.
-    batch : Batch
-        Memory of a batch; `epoch` writes its clean rows.
-    batch_size : int
-        Samples of a batch over all processes.
-    seed : int
-        Seed of the order.
-    read : callable
-        Function that yields this process's part of the windows.
+    Parameters as `MemoryFeed`, with `Rows` for ``x``. ``read`` yields this process's part of the
+    windows, and `epoch` writes the clean rows of ``batch``.
     """
 
     def __init__(self, x: Rows, batch: Batch, batch_size: int, seed: int, read: Read) -> None:

@@ -370,7 +370,13 @@ def test_arrays_inside_are_found_by_their_names(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "codecs", [{"filters": [{"id": "pickle"}]}, {"compressor": {"id": "pickle"}}], ids=str
+    "codecs",
+    [
+        {"filters": [{"id": "pickle"}]},
+        {"compressor": {"id": "pickle"}},
+        {"filters": [{"protocol": 4, "id": "numcodecs.Pickle"}]},
+    ],
+    ids=str,
 )
 def test_pickles_in_zarr_are_refused_before_a_chunk_is_read(codecs, tmp_path):
     pytest.importorskip("zarr")

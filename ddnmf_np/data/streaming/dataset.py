@@ -29,14 +29,8 @@ def load_streamed(
     ----------
     path : str
         As for `ddnmf_np.data.streaming.sources.open_source`.
-    dtype : dtype
-        As for `ddnmf_np.data.datasets.load`.
-    labels : str or Path, optional
-        An .npy file with one integer for each sample.
-    missing : {"error", "nan"}
-        As for `ddnmf_np.data.datasets.load`.
-    window_mib : int
-        As for `Rows`.
+    dtype, labels, missing, window_mib : optional
+        As for `ddnmf_np.data.datasets.load` and `Rows`.
     scored : int
         Number of samples to read for scoring.
 

@@ -184,28 +184,17 @@ class Rows:
 
     @cached_property
     def survey(self) -> Survey:
-        """Look at all samples, in one pass that happens once.
+        """Look at all samples, in one pass that happens once; raises as `read` and `conclude`.
 
         Afterwards every block is compared with its checksum when it is read.
-
-        Raises
-        ------
-        DataError
-            As `read`; or if every entry is missing.
         """
         return self.conclude(*self.look(0, self.n_blocks))
 
     def look(self, first: int, last: int) -> tuple[float, int, Checksums]:
         """Survey blocks ``first:last``; raises as `read`.
 
-        Returns
-        -------
-        high : float
-            Largest value; ``-inf`` if all entries are missing.
-        missing : int
-            Number of entries that are NaN.
-        checksums : ndarray of shape (last - first,), uint32
-            CRC-32 of each block.
+        Returns the largest value (``-inf`` if all entries are missing), the number of missing
+        entries, and the CRC-32 of each block.
         """
         high, missing, checksums = -math.inf, 0, np.empty(last - first, np.uint32)
         for number, (_, x) in enumerate(self.blocks(first, last)):
@@ -216,7 +205,10 @@ class Rows:
         return high, missing, checksums
 
     def conclude(self, high: float, missing: int, checksums: Checksums) -> Survey:
-        """Return and keep the survey, made from the results of `look` for all blocks."""
+        """Keep and return the survey, from the results of `look` for all blocks.
+
+        Raises `DataError` if every entry is missing.
+        """
         if high == -math.inf:
             raise DataError(f"{self.name} is NaN throughout; give at least one entry that is not")
         self._checksums = checksums
@@ -255,16 +247,10 @@ class Rows:
     def mixed_windows(
         self, seed: int, epoch: int, skip: int = 0, *, reader: int = 0, readers: int = 1
     ) -> Generator[Window, None, None]:
-        """Yield the windows of an epoch, prefetched in a thread.
+        """Yield the windows of an epoch (see `BlockOrder`), prefetched in a thread.
 
-        Parameters
-        ----------
-        seed, epoch : int
-            See `BlockOrder`.
-        skip : int
-            Number of samples to skip; a whole window of them is not read.
-        reader, readers : int
-            Number of this reader, and of all: each reads its part of the blocks of a window.
+        The first ``skip`` samples are left out, and a whole window of them is not read. Of
+        ``readers`` processes, this one is number ``reader``: each reads a part of the blocks.
         """
         order = self.order(seed)
 
