@@ -32,7 +32,6 @@ import numpy as np
 
 from ddnmf_np.config import configure
 from ddnmf_np.evaluation.clustering import cluster, score_clustering
-from ddnmf_np.evaluation.embedding import embed
 from ddnmf_np.evaluation.figures import (
     CLASS_COLORS,
     DATA_COLOR,
@@ -41,6 +40,7 @@ from ddnmf_np.evaluation.figures import (
     plot_embedding,
 )
 from ddnmf_np.evaluation.interpret import decode_parts, hoyer_sparsity, unit_effects
+from ddnmf_np.evaluation.maps import embed
 from ddnmf_np.evaluation.metrics import assign_clusters
 from ddnmf_np.experiments.autoencoder import Autoencoder
 from ddnmf_np.teaching import check, images

@@ -1,4 +1,4 @@
-"""Small random motions of images, a geometric kind of the noise of equation 2."""
+"""Small random motions of images, the geometric kind of the noise of equation 2."""
 
 from __future__ import annotations
 
@@ -6,36 +6,36 @@ import math
 
 from ddnmf_np.backends.noise_ops import Draw, Epoch, Motion
 from ddnmf_np.backends.ops import Array, Ops
-from ddnmf_np.data.keys import read_epoch, stream_key
+from ddnmf_np.data.order import read_epoch, stream_key
 from ddnmf_np.errors import UsageError
 
 _STREAM = b"affine  "
 
 
 class Affine:
-    """Images moved at random: shifted, rotated, scaled and sheared about their centre.
+    """Random shifts, rotations, zooms and shears of images about their centre.
 
-    The motion of an image is a function of (seed, sample index) alone, and of the epoch as well if
-    `redraw`. See ``derivations/02-noise.md``.
+    The motion of an image depends only on (seed, sample index), and on the epoch if `redraw`. See
+    ``derivations/02-noise.md``.
 
     Parameters
     ----------
     image_shape : tuple of two ints
-        Height and width of the images that rows of data are.
+        Height and width of the images in the rows of the data.
     shift : float
         Largest shift along each axis, in pixels.
     rotation : float
         Largest angle in either direction, in degrees, below 180.
     zoom : float
-        Largest change of size, as a share of it, below 1.
+        Largest relative change of size, below 1.
     shear : float
-        Largest shear: columns by which a row moves for each row that it is off the centre.
+        Largest shear: the columns that a row moves for each row of distance from the centre.
     seed : int
         In [0, 2**64).
     redraw : bool
         Draw anew in every epoch.
     ops : Ops, optional
-        Who does the arithmetic; plain NumPy if not given.
+        Backend; NumPy by default.
 
     Raises
     ------
@@ -69,7 +69,7 @@ class Affine:
         Parameters
         ----------
         x : (n, height * width) float array
-            Images, one a row; only read.
+            One image per row; only read.
         index : (n,) int array
             Index in the data set of each row, 0 or more.
         epoch : int, or int array of shape (1,)
@@ -80,8 +80,7 @@ class Affine:
         Raises
         ------
         UsageError
-            If the rows are no images of that shape, the other arrays do not belong to them, or the
-            epoch is out of range.
+            If a shape or dtype does not fit the images, or the epoch is out of range.
         """
         (height, width), n = self.image_shape, len(index)
         if not (x.shape == out.shape == (n, height * width) and x.dtype == out.dtype):

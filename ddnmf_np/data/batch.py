@@ -1,4 +1,4 @@
-"""One mini-batch in memory that stays in its place, and the interface of all that fill it."""
+"""The memory of one mini-batch, and the interface of the feeds that fill it."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from ddnmf_np.backends.ops import Array
 from ddnmf_np.data.noise import Corruption
 
 Share: TypeAlias = Callable[[int], slice]
-"""Returns which of the ``n`` rows of a batch this process computes."""
+"""Returns the rows of a batch of ``n`` samples that this process computes."""
 
 
 def whole(n: int) -> slice:
-    """Return all rows of a batch: the share of a process that trains by itself."""
+    """Return all rows of a batch, the share of a process that trains by itself."""
     return slice(0, n)
 
 
 class Batch:
-    """Memory for a batch, and how it is made of clean samples.
+    """The arrays of a batch, clean and noisy.
 
-    All arrays keep their addresses, because a recorded step (CUDA graph) reads them there.
+    All arrays keep their addresses, because a CUDA graph of a step reads them there.
 
     Parameters
     ----------
@@ -33,16 +33,16 @@ class Batch:
     missing : bool
         Whether NaN in a sample is a missing entry.
     first_index : int
-        Index of the first sample for the noise; not 0 where data arrive in parts.
+        Index of the first sample for the noise; not 0 if data arrive in parts.
     share : callable
-        Which rows of each batch are computed here.
+        Rows of each batch that are computed here.
 
     Attributes
     ----------
     clean, noisy : ndarray of shape (rows, n_features)
-        Samples as the supervisor and the student see them.
+        Samples for the supervisor and for the student.
     n : int
-        Rows of the batch that was chosen last.
+        Number of rows of the latest batch.
     """
 
     def __init__(
@@ -64,19 +64,10 @@ class Batch:
         self._epoch, self._epoch_there = ops.zeros((1,), "int64"), 0
 
     def choose(self, index: Array, epoch: int) -> Array:
-        """Note which samples the batch has, where a recorded step reads it.
+        """Write the samples of a batch to a place where a CUDA graph reads them.
 
-        Parameters
-        ----------
-        index : ndarray of int64
-            Samples of the whole batch.
-        epoch : int
-            In which they are seen; the noise may depend on it.
-
-        Returns
-        -------
-        ndarray of shape (n,), int64
-            The samples that are computed here, always at the same address.
+        ``index``, of int64, has all samples of the batch. Returns the samples that are computed
+        here, of shape (n,), always at the same address.
         """
         mine = index[self.share(index.shape[0])]
         self.n = mine.shape[0]
@@ -88,23 +79,15 @@ class Batch:
         return here
 
     def corrupt(self, index: Array) -> tuple[Array, ...]:
-        """Make the batch of the clean rows (equation 2); may be recorded.
+        """Draw the noise of the clean rows (equation 2); a CUDA graph may record this.
 
-        Parameters
-        ----------
-        index : ndarray of shape (n,), int64
-            What `choose` returned.
-
-        Returns
-        -------
-        tuple of ndarray
-            The arguments of `Model.step`: views of the clean and the noisy batch and, where
-            entries are missing, of the mask of those that are observed.
+        ``index`` is the result of `choose`. Returns the arguments of `Model.step`: views of the
+        clean and the noisy batch and, if entries may be missing, of the mask of observed entries.
         """
         n = index.shape[0]
         clean, noisy = self.clean[:n], self.noisy[:n]
         batch: tuple[Array, ...] = (clean, noisy)
-        if self._observed is not None:  # before the noise, which is of what the networks see
+        if self._observed is not None:  # before the noise, which is added to what the networks see
             batch = (clean, noisy, self._observed[:n])
             self.ops.set_aside_missing(clean, batch[2])
         numbers = index
@@ -116,7 +99,7 @@ class Batch:
 
 
 class Feed(Protocol):
-    """Batches of an epoch, wherever the samples come from.
+    """The batches of an epoch, from memory or from disk.
 
     Attributes
     ----------
@@ -140,4 +123,4 @@ class Feed(Protocol):
         """Yield the index of each batch of an epoch after the first ``done``."""
 
     def prepare(self, index: Array) -> tuple[Array, ...]:
-        """Return the batch that `Batch.choose` chose, as `Batch.corrupt`; may be recorded."""
+        """Return the batch that `Batch.choose` chose, as `Batch.corrupt` does."""

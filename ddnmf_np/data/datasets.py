@@ -1,9 +1,9 @@
 """Data sets by name or by path, checked before the model sees them.
 
-A named data set is looked for in ``data_dir``, in the folder that the environment variable
-``DDNMF_DATA`` names, in the user's cache, in Debian's folder for data packages, and at last on
-the network (``DDNMF_DATA_URL`` replaces the mirrors by another base address). Wherever a file
-of a named set comes from, the SHA-256 of its decompressed content must be the known one.
+We look for a named data set in ``data_dir``, in the folder of the environment variable
+``DDNMF_DATA``, in the user's cache, in Debian's folder for data packages, and finally on the
+network (``DDNMF_DATA_URL`` replaces the mirrors by another base address). The SHA-256 of each
+decompressed file must be the known one.
 """
 
 import difflib
@@ -34,7 +34,7 @@ FILES = {
     "x_test": "t10k-images-idx3-ubyte",
     "y_test": "t10k-labels-idx1-ubyte",
 }
-# Of the decompressed files: copies of one file are compressed in many ways.
+# Of the decompressed files, because copies of one file are compressed in many ways.
 SHA256 = {
     "mnist": {
         "x_train": "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
@@ -63,7 +63,7 @@ NAMES = ("digits", *SHA256)
 DEBIAN_FOLDER = Path("/usr/share/datasets")
 
 _DIGITS_TRAIN = 1437  # of 1797, four fifths
-_SMALLEST_SIDE = 8  # a table of 9 or 16 columns is no image
+_SMALLEST_SIDE = 8  # a table of 9 or 16 columns is not an image
 _TIMEOUT_S = 30
 
 
@@ -74,18 +74,16 @@ class Dataset:
     Parameters
     ----------
     name : str
-        The name it was asked for by, or that of its file or folder.
-    x_train : (n, D) float array
-        Finite, 0 or more, C-contiguous.
-    x_test : (n_test, D) float array or None
-        Likewise.
+        Name of the set, or of its file or folder.
+    x_train, x_test : (n, D), (n_test, D) float array
+        Samples: finite, 0 or more, C-contiguous. ``x_test`` may be None.
     y_train, y_test : (n,), (n_test,) int64 array or None
-        Labels, for evaluation alone.
+        Labels, for evaluation only.
     image_shape : tuple of two ints or None
-        Height and width of a sample, if it is an image; their product is D. A flat sample with a
-        square number of features, at least 64, is taken for one.
+        Height and width if a sample is an image; their product is D. We take a flat sample with a
+        square number of features, at least 64, for an image.
     source : str
-        Where the data come from.
+        Origin of the data.
     """
 
     name: str
@@ -110,21 +108,20 @@ def load(
     Parameters
     ----------
     name_or_path : str or Path
-        "digits" (part of scikit-learn; split once, without a look at the labels), "mnist" or
-        "fashion-mnist" (found or downloaded as the module says); or a path: an .npy file of
-        samples, an .npz file with the keys x_train and, if there are such, y_train, x_test and
-        y_test (or x and y), or a folder of IDX files with the names of MNIST's, of which only
-        the training images must be there.
-        To load a folder that bears the name of a set, write ``./mnist``.
+        A name: "digits" (from scikit-learn, with a fixed split), "mnist" or "fashion-mnist" (found
+        or downloaded). Or a path: an .npy file of samples; an .npz file with ``x_train`` and
+        optionally ``y_train``, ``x_test``, ``y_test`` (or ``x`` and ``y``); or a folder of IDX
+        files with the names of MNIST's, at least the training images. Write ``./mnist`` for a
+        folder with the name of a set.
     data_dir : str or Path, optional
-        Where to look first for a named set: in the subfolder of its name, then in itself.
+        First folder to search for a named set; its files may be in a subfolder of that name.
     dtype : {"float32", "float64"}
-        Of the samples. Unsigned 8-bit samples are divided by 255, all others are converted
+        Type of the samples. Unsigned 8-bit samples are divided by 255; all others are converted
         as they are.
     labels : str or Path, optional
-        An .npy file of integers, one for each sample of an .npy file.
+        An .npy file with one integer for each sample of an .npy file.
     missing : {"error", "nan"}
-        Whether NaN is refused, or stays as a missing entry.
+        Refuse NaN, or take it for a missing entry.
 
     Returns
     -------
@@ -136,16 +133,16 @@ def load(
     UsageError
         If the name is unknown, or an argument cannot be used.
     DataError
-        If the data cannot be found or read, are not the known ones, or are not finite and
-        non-negative.
+        If the data cannot be found or read, are negative or not finite, or a file of a named set
+        has other content.
     """
     if dtype not in ("float32", "float64"):
         raise UsageError(f"dtype={dtype!r} cannot be used; choose 'float32' or 'float64'")
     name, kind = str(name_or_path), np.dtype(dtype)
     path = Path(name).expanduser()
     if labels is not None and path.suffix != ".npy":
-        raise UsageError(f"labels={str(labels)!r} goes with an .npy file alone, not with {name!r}")
-    named = isinstance(name_or_path, str)  # Path("./mnist") is a folder, though it prints as mnist
+        raise UsageError(f"labels={str(labels)!r} goes with an .npy file only, not with {name!r}")
+    named = isinstance(name_or_path, str)  # str(Path("./mnist")) is "mnist", but it is a folder
     if named and name == "digits":
         arrays, source = _digits(), "scikit-learn"
     elif named and name in SHA256:
@@ -155,24 +152,20 @@ def load(
         name = printable(path.resolve().stem)
 
     x_train, image_shape = _samples(arrays["x_train"], f"{source}: x_train", kind, missing)
-    x_test, n_test = None, 0
+    x_test = None
     if "x_test" in arrays:
         x_test, _ = _samples(arrays["x_test"], f"{source}: x_test", kind, missing)
-        n_test = len(x_test)
         if x_test.shape[1] != x_train.shape[1]:
             raise DataError(
                 f"{source}: x_test has {x_test.shape[1]} features and x_train has "
                 f"{x_train.shape[1]}; give both the same columns"
             )
-    return Dataset(
-        name=name,
-        x_train=x_train,
-        x_test=x_test,
-        y_train=_labels(arrays.get("y_train"), len(x_train), f"{source}: y_train"),
-        y_test=_labels(arrays.get("y_test"), n_test, f"{source}: y_test"),
-        image_shape=image_shape,
-        source=source,
-    )
+    sizes = {"y_train": len(x_train), "y_test": 0 if x_test is None else len(x_test)}
+    y: dict[str, Any] = {
+        key: _labels(arrays[key], n, f"{source}: {key}") if key in arrays else None
+        for key, n in sizes.items()
+    }
+    return Dataset(name, x_train, x_test, **y, image_shape=image_shape, source=source)
 
 
 def check_nonnegative(x: Any, name: str, missing: str = "error", first_row: int = 0) -> None:
@@ -181,21 +174,21 @@ def check_nonnegative(x: Any, name: str, missing: str = "error", first_row: int 
     Parameters
     ----------
     x : array of NumPy or CuPy
-        Only read; two reductions, and nothing of its size is allocated if it passes (but for a
-        mask where entries may be missing).
+        Only read. If it passes, no memory of its size is allocated, except for a mask if entries
+        may be missing.
     name : str
-        What the message calls it.
+        Name for error messages.
     missing : {"error", "nan"}
-        Whether NaN is refused, or a missing entry.
+        Refuse NaN, or take it for a missing entry.
     first_row : int
-        What the message calls the first row; not 0 where `x` is a part of the samples.
+        Number of the first row for error messages, if `x` is a part of the samples.
 
     Raises
     ------
     DataError
-        If `x` is not a real (n, D) array with n, D >= 1, or holds a value that is not finite
-        or below 0; the message says how many, where the first is, and what to do. Or if every
-        entry is missing.
+        If `x` is not a real (n, D) array with n, D >= 1, has only missing entries, or holds values
+        that are not finite or below 0. The message has their number, the place of the first, and
+        the remedy.
     """
     if x.dtype.kind not in "buif":
         raise DataError(f"{name} has dtype {x.dtype}; convert it to real numbers")
@@ -209,14 +202,14 @@ def check_nonnegative(x: Any, name: str, missing: str = "error", first_row: int 
         return
     bad, what = ~((x > -math.inf) & (x < math.inf)), "Values that are not finite (NaN or infinite)"
     remedy = (
-        "impute or drop them, let NaN mean that an entry is missing with missing='nan' (or, if "
-        "they overflow, scale them or take float64)"
+        "impute or drop them, or take NaN for missing entries with missing='nan'; if values "
+        "overflow, scale them or use float64"
     )
     if missing == "nan":
         absent = ~(x <= math.inf)  # of any array module
         if absent.all():
             raise DataError(f"{name} is NaN throughout; give at least one entry that is not")
-        bad, what, remedy = bad & ~absent, "Infinite values", "scale them or take float64"
+        bad, what, remedy = bad & ~absent, "Infinite values", "scale them or use float64"
     if not bad.any():
         bad, what = x < 0, "Negative values"  # scikit-learn's checks look for these words
         if not bad.any():
@@ -232,7 +225,7 @@ def check_nonnegative(x: Any, name: str, missing: str = "error", first_row: int 
 def _samples(
     x: NDArray[Any], where: str, dtype: np.dtype[Any], missing: str
 ) -> tuple[NDArray[Any], tuple[int, int] | None]:
-    """Return checked, flat, scaled samples and the shape of the images that they are."""
+    """Return checked, flat, scaled samples and the shape of their images."""
     image_shape = square(x.shape[1]) if x.ndim == 2 else None
     if x.ndim == 3:
         image_shape = (x.shape[1], x.shape[2])
@@ -248,22 +241,17 @@ def _samples(
 
 
 def square(n_features: int) -> tuple[int, int] | None:
-    """Return the shape of the image that a flat sample is taken for, if it is."""
+    """Return the shape of the image that we take a flat sample for, or None."""
     side = math.isqrt(n_features)
     return (side, side) if side >= _SMALLEST_SIDE and side * side == n_features else None
 
 
 def load_labels(path: str | Path, n: int, where: str) -> NDArray[np.int64]:
     """Return the labels of ``n`` samples from an .npy file, or raise `DataError`."""
-    y = _labels(_read_npy(Path(path).expanduser()), n, where)
-    assert y is not None
-    return y
+    return _labels(_read_npy(Path(path).expanduser()), n, where)
 
 
-def _labels(y: NDArray[Any] | None, n: int, where: str) -> NDArray[np.int64] | None:
-    """Return checked labels."""
-    if y is None:
-        return None
+def _labels(y: NDArray[Any], n: int, where: str) -> NDArray[np.int64]:
     if y.dtype.kind not in "bui" or y.shape != (n,):
         raise DataError(
             f"{where} has shape {y.shape} and dtype {y.dtype}; expected ({n},), one integer "
@@ -316,76 +304,57 @@ def _read_folder(folder: Path) -> dict[str, NDArray[Any]]:
 
 
 def _idx_files(folder: Path) -> dict[str, Path]:
-    """Return those of the four files that `folder` has, plain ones before compressed ones."""
+    """Return those of the four files that a folder has; a plain file goes before its .gz copy."""
     candidates = [(key, folder / f"{FILES[key]}{end}") for end in (".gz", "") for key in FILES]
-    # os.path.isfile is False, not an error, in a folder that may not be read.
+    # os.path.isfile is False, not an error, in a folder that we may not read.
     return {key: path for key, path in candidates if os.path.isfile(path)}
 
 
 def _read_npy(source: Source) -> NDArray[Any]:
-    with _archive_errors(name_of(source)):
+    with archive_errors(name_of(source)):
         return read_npy(source)
 
 
 def read_npz(source: Source) -> dict[str, NDArray[Any]]:
-    """Return the samples and labels of an .npz file by their names in a `Dataset`.
+    """Return the samples and labels of an .npz file, or of its content, by their `Dataset` names.
 
-    Parameters
-    ----------
-    source : str, Path or bytes
-        The file, or its content.
-
-    Raises
-    ------
-    DataError
-        If it cannot be read, or holds no samples.
+    Raises `DataError` if the file cannot be read or has no samples.
     """
     path = name_of(source)
     names = {**{key: key for key in FILES}, "x": "x_train", "y": "y_train"}
-    with _archive_errors(path), NpzArchive(source) as archive:
+    with archive_errors(path), NpzArchive(source) as archive:
         found = archive.keys
         wanted = [key for key in found if key.lower() in names]
-        if len({names[key.lower()] for key in wanted}) < len(wanted):
-            raise DataError(
-                f"{path}: has {', '.join(wanted)}, of which two name the same; keep one of them"
-            )
         arrays = {names[key.lower()]: archive.read(key) for key in wanted}
+    if len(arrays) < len(wanted):
+        raise DataError(
+            f"{path}: has {', '.join(wanted)}, of which two name the same; keep one of them"
+        )
     if "x_train" not in arrays:
         raise DataError(
             f"{path}: has the keys {', '.join(map(shown, found[:20])) or '(none)'}; expected "
-            "x_train and, if there are such, y_train, x_test, y_test; or x and y; rename them"
+            "x_train (and optionally y_train, x_test, y_test), or x and y; rename them"
         )
     return arrays
 
 
 @contextmanager
-def _archive_errors(path: str) -> Iterator[None]:
-    """Name the file, and what to do about it."""
+def archive_errors(path: str) -> Iterator[None]:
+    """Add the name of the file and the remedy to an error of reading it."""
     try:
         yield
-    except (ArchiveError, OSError) as error:
+    except (ArchiveError, OSError, ValueError) as error:  # ValueError: a NUL in the name
         raise DataError(
-            f"{path}: cannot be read ({error}); check the path, and write it with numpy.save or "
-            "numpy.savez as plain numbers, not objects"
+            f"{printable(path)}: cannot be read ({error}); check the path, and write it with "
+            "numpy.save or numpy.savez as plain numbers, not objects"
         ) from error
-    except ValueError as error:
-        if isinstance(error, DataError):
-            raise
-        raise DataError(f"{path!r}: cannot be the name of a file ({error})") from error
 
 
 def _named(name: str, data_dir: str | Path | None) -> tuple[dict[str, NDArray[Any]], str]:
     """Find, verify and read a named set; return it with its source."""
-    roots = [Path(root).expanduser() for root in (data_dir, os.environ.get("DDNMF_DATA")) if root]
-    places = [place for root in roots for place in (root / name, root)]
+    given = [Path(data_dir).expanduser() / name, Path(data_dir).expanduser()] if data_dir else []
     tried: list[str] = []
-
-    def folders() -> Iterator[Path]:
-        yield from places
-        yield cache_folder(name)
-        yield DEBIAN_FOLDER / name
-
-    for folder in folders():
+    for folder in _folders(name, given):
         paths = _idx_files(folder)
         if len(paths) == len(FILES):
             break
@@ -397,24 +366,28 @@ def _named(name: str, data_dir: str | Path | None) -> tuple[dict[str, NDArray[An
         folder = cache_folder(name)
         paths = _download(name, folder, tried)
     source = str(folder)
-    if data_dir and folder not in places[:2]:
+    if given and folder not in given:
         source += f" (not found in {data_dir})"
     return {key: _read_verified(name, key, paths[key]) for key in FILES}, source
 
 
-def cache_folder(name: str) -> Path:
-    """Return the folder of a named set in the user's cache.
+def _folders(name: str, given: list[Path]) -> Iterator[Path]:
+    """Yield the folders that may have a named set; the cache only if those before it do not."""
+    yield from given
+    if root := os.environ.get("DDNMF_DATA"):
+        yield Path(root).expanduser() / name
+        yield Path(root).expanduser()
+    yield cache_folder(name)
+    yield DEBIAN_FOLDER / name
 
-    Raises
-    ------
-    DataError
-        If platformdirs, which knows where a system keeps its caches, is not installed.
-    """
+
+def cache_folder(name: str) -> Path:
+    """Return the folder of a named set in the user's cache; raises as `_import_late`."""
     return Path(_import_late("platformdirs").user_cache_dir("ddnmf_np")) / name
 
 
 def _import_late(package: str) -> Any:
-    """Import what only named data sets need, so that all else works without it."""
+    """Import a package that only named data sets need, so that all else works without it."""
     try:
         return import_module(package)
     except ImportError as error:
@@ -437,19 +410,18 @@ def _read_verified(name: str, key: str, path: Path) -> NDArray[Any]:
 
 
 def _download(name: str, folder: Path, tried: list[str]) -> dict[str, Path]:
-    """Fetch what `folder` lacks; each file appears there whole and verified, or not at all."""
+    """Fetch the files that `folder` lacks; each appears there whole and verified, or not at all."""
     base = os.environ.get("DDNMF_DATA_URL")
     mirrors = (f"{base.rstrip('/')}/{name}/",) if base else MIRRORS[name]
-    lacking = [key for key in FILES if key not in _idx_files(folder)]
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix="download-", dir=folder) as temporary:
-            for key in lacking:
+            there = _idx_files(folder)
+            for key in [key for key in FILES if key not in there]:
                 file = f"{FILES[key]}.gz"
                 partial = Path(temporary, file)
-                if not any(
-                    _fetch(mirror + file, partial, SHA256[name][key], tried) for mirror in mirrors
-                ):
+                sha256 = SHA256[name][key]
+                if not any(_fetch(mirror + file, partial, sha256, tried) for mirror in mirrors):
                     break
                 os.replace(partial, folder / file)
             else:
@@ -467,7 +439,7 @@ def _download(name: str, folder: Path, tried: list[str]) -> dict[str, Path]:
 
 
 def _fetch(url: str, path: Path, sha256: str, tried: list[str]) -> bool:
-    """Download and verify one file; add to `tried` why it failed."""
+    """Download and verify one file; add the reason to `tried` if that fails."""
     get = _import_late("pooch").HTTPDownloader(progressbar=sys.stderr.isatty(), timeout=_TIMEOUT_S)
     try:
         get(url, str(path), None)

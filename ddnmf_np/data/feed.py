@@ -1,9 +1,10 @@
-"""Batches of samples in memory; and the feed that fits some samples."""
+"""The batches of an epoch: from memory, or read from disk a window at a time."""
 
 from __future__ import annotations
 
-from collections.abc import Generator
-from typing import Any
+from collections.abc import Callable, Generator
+from contextlib import closing
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
@@ -11,8 +12,8 @@ from ddnmf_np.backends.ops import Array, Ops
 from ddnmf_np.data.batch import Batch, Feed, Share, whole
 from ddnmf_np.data.noise import Corruption
 from ddnmf_np.data.order import batch_slices, epoch_order
-from ddnmf_np.data.streaming.feed import Read, StreamFeed, read_alone
-from ddnmf_np.data.streaming.rows import Rows
+from ddnmf_np.data.streaming.blocks import Index
+from ddnmf_np.data.streaming.rows import Floats, Rows
 
 
 class MemoryFeed:
@@ -25,9 +26,9 @@ class MemoryFeed:
     batch : Batch
         Memory of a batch.
     batch_size : int
-        Samples of a batch, those of all processes included.
+        Samples of a batch over all processes.
     seed : int
-        With the epoch, all that the order depends on.
+        Seed of the order.
     """
 
     def __init__(self, x: Array, batch: Batch, batch_size: int, seed: int) -> None:
@@ -39,18 +40,102 @@ class MemoryFeed:
         return self.x[self._order(0)[:count]]
 
     def epoch(self, number: int, done: int) -> Generator[Array, None, None]:
-        """Yield the index of each batch that is left of an epoch."""
+        """Yield the index of each batch of an epoch after the first ``done``."""
         order = self._order(number)
         for rows in self.batches[done:]:
             yield order[rows]
 
     def prepare(self, index: Array) -> tuple[Array, ...]:
-        """Gather the samples that were chosen, and draw their noise."""
+        """Gather the chosen samples, and draw their noise."""
         self.batch.ops.gather(self.x, index, out=self.batch.clean[: index.shape[0]])
         return self.batch.corrupt(index)
 
     def _order(self, epoch: int) -> Array:
         return epoch_order(self.x.shape[0], self._seed, epoch, xp=self.batch.ops.xp)
+
+
+class Part(NamedTuple):
+    """The part of a window that one process computes.
+
+    Attributes
+    ----------
+    x : ndarray of shape (m_mine, n_features)
+        Rows that contain its samples.
+    place : ndarray of shape (n_mine,), int64
+        Row in ``x`` of each of its samples, in the order of the epoch.
+    numbers : ndarray of shape (m,), int64
+        Index in the data of every sample of the window, in that order.
+    before : ndarray of shape (m + 1,), int64
+        How many of its samples come before each sample of the window.
+    """
+
+    x: Floats
+    place: Index
+    numbers: Index
+    before: Index
+
+
+Read: TypeAlias = Callable[[Rows, int, int, int, int], Generator[Part, None, None]]
+"""Yields this process's part of each window: ``read(rows, batch_size, seed, epoch, skip)``."""
+
+
+def read_alone(
+    rows: Rows, batch_size: int, seed: int, epoch: int, skip: int
+) -> Generator[Part, None, None]:
+    """Yield all samples of each window, without a copy; arguments as `Rows.mixed_windows`."""
+    with closing(rows.mixed_windows(seed, epoch, skip)) as windows:
+        for window in windows:
+            part = Part(window.x, window.place, window.numbers, np.arange(len(window.numbers) + 1))
+            del window
+            yield part
+            del part  # free its memory before we wait for the next
+
+
+class StreamFeed:
+    """Batches of samples that are read a window at a time.
+
+    Parameters as `MemoryFeed`, with `Rows` for ``x``. ``read`` yields this process's part of the
+    windows, and `epoch` writes the clean rows of ``batch``.
+    """
+
+    def __init__(self, x: Rows, batch: Batch, batch_size: int, seed: int, read: Read) -> None:
+        self.x, self.batch, self._size, self._seed, self._read = x, batch, batch_size, seed, read
+        self.batches = range(0, len(x), batch_size)  # a list would grow with the data
+
+    def first(self, count: int) -> Array:
+        """Return the first samples of the first epoch."""
+        return self.batch.ops.to_device(self.x.first(self._seed, count), self.batch.clean.dtype)
+
+    def epoch(self, number: int, done: int) -> Generator[Array, None, None]:
+        """Write the clean rows of each batch after the first ``done``, and yield its index.
+
+        A batch may have samples of two windows.
+        """
+        size, ops, clean = self._size, self.batch.ops, self.batch.clean
+        index, filled, rows = ops.empty((size,), "int64"), 0, 0
+        with closing(self._read(self.x, size, self._seed, number, done * size)) as windows:
+            for window, window_place, window_numbers, before in windows:
+                x, place, numbers = (
+                    ops.to_device(array) for array in (window, window_place, window_numbers)
+                )
+                at = 0
+                while at < len(window_numbers):
+                    take = min(size - filled, len(window_numbers) - at)
+                    mine = slice(before[at], before[at + take])
+                    more = mine.stop - mine.start
+                    ops.gather(x, place[mine], out=clean[rows : rows + more])
+                    index[filled : filled + take] = numbers[at : at + take]
+                    at, filled, rows = at + take, filled + take, rows + more
+                    if filled == size:
+                        yield index
+                        filled = rows = 0
+                del window, x  # free their memory before we wait for the next
+        if filled:
+            yield index[:filled]
+
+    def prepare(self, index: Array) -> tuple[Array, ...]:
+        """Draw the noise of the clean rows that `epoch` has written."""
+        return self.batch.corrupt(index)
 
 
 def make_feed(
@@ -66,30 +151,10 @@ def make_feed(
     share: Share = whole,
     read: Read = read_alone,
 ) -> Feed:
-    """Return the feed that fits some samples.
+    """Return a `MemoryFeed` of samples on the backend, or a `StreamFeed` of `Rows`.
 
-    Parameters
-    ----------
-    x : ndarray or Rows
-        Samples on the backend, or samples that are read a window at a time.
-    noise : Corruption
-        Noise of equation 2.
-    batch_size : int
-        Samples of a batch, those of all processes included.
-    seed : int
-        With the epoch, all that the order depends on.
-    dtype : dtype
-        Precision of the samples.
-    missing : bool
-        Whether NaN in a sample is a missing entry.
-    first_index : int
-        Index of the first sample for the noise.
-    rows : int, optional
-        Samples of the largest share; the whole batch by default.
-    share : callable
-        Which rows of each batch are computed here; all by default.
-    read : callable
-        Who reads the windows of `Rows`; this process by default.
+    ``rows`` is the size of the largest share; by default that of the whole batch. The other
+    parameters are those of the feeds and of `Batch`.
     """
     options: Any = {"missing": missing, "first_index": first_index, "share": share}
     batch = Batch(noise, rows or batch_size, x.shape[1], dtype, **options)
@@ -99,12 +164,12 @@ def make_feed(
 
 
 def held(x: Any, ops: Ops, dtype: Any) -> Any:
-    """Return samples on the backend; `Rows` stay on the disk."""
+    """Move samples to the backend; `Rows` stay on disk."""
     return x if isinstance(x, Rows) else ops.to_device(x, dtype)
 
 
 def largest(x: Array | Rows, ops: Ops, *, missing: bool) -> float:
-    """Return the largest value of some samples; missing entries have none."""
+    """Return the largest value of some samples, without missing entries."""
     if isinstance(x, Rows):
         return float(x.survey.high)
     return float(np.nanmax(ops.to_host(x)) if missing else x.max())

@@ -1,7 +1,7 @@
-"""Files in the IDX format, in which MNIST is distributed, compressed by gzip or not.
+"""Files in the IDX format of MNIST, compressed by gzip or not.
 
-A file is a magic number (two zero bytes, the element type, the number of dimensions), each
-dimension as a big-endian 32-bit integer, and the elements in C order, big-endian.
+A file has a magic number (two zero bytes, the element type, the number of dimensions), the size of
+each dimension as a big-endian 32-bit integer, and the elements in C order, big-endian.
 """
 
 import gzip
@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from ddnmf_np.errors import DataError
 from ddnmf_np.system.files import Source, name_of, open_source
 
-MAX_BYTES = 4 * 2**30  # a bound on what one file may hold once it is decompressed
+MAX_BYTES = 4 * 2**30  # of one file after decompression
 
 _DTYPES = {0x08: "u1", 0x09: "i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
 _MAX_NDIM = 4  # images with channels
@@ -28,7 +28,7 @@ _PIECE = 2**20
 
 
 def read_idx(source: Source, *, max_bytes: int = MAX_BYTES) -> NDArray[Any]:
-    """Read an IDX file, whole or not at all.
+    """Read an IDX file.
 
     Parameters
     ----------
@@ -40,7 +40,7 @@ def read_idx(source: Source, *, max_bytes: int = MAX_BYTES) -> NDArray[Any]:
     Returns
     -------
     ndarray
-        Of the shape and the type in the header, in native byte order, C-contiguous, writable.
+        With shape and type of the header, in native byte order, C-contiguous, writable.
 
     Raises
     ------
@@ -49,14 +49,16 @@ def read_idx(source: Source, *, max_bytes: int = MAX_BYTES) -> NDArray[Any]:
 
     Notes
     -----
-    Memory grows with the bytes that are really there, never with what the header claims, and
-    decompression stops one byte after the announced end.
+    Memory grows with the bytes in the file, not with the claims of the header. Decompression stops
+    one byte after the announced end.
     """
     path = name_of(source)
     with _open_decompressed(source) as stream:
         magic = stream.read(4)
         if len(magic) < 4 or magic[:2] != b"\0\0" or magic[2] not in _DTYPES:
-            raise DataError(f"{path}: begins with {magic!r}, so it is no IDX file; get it again")
+            raise DataError(
+                f"{path}: begins with {magic!r}, so it is not an IDX file; get it again"
+            )
         dtype, ndim = np.dtype(_DTYPES[magic[2]]), magic[3]
         if not 1 <= ndim <= _MAX_NDIM:
             raise DataError(
@@ -91,26 +93,10 @@ def read_idx(source: Source, *, max_bytes: int = MAX_BYTES) -> NDArray[Any]:
 
 
 def sha256_of_decompressed(source: Source, *, max_bytes: int = MAX_BYTES) -> str:
-    """Return the SHA-256 of a file's content after decompression, if it is compressed.
+    """Return the SHA-256, as 64 hexadecimal digits, of a file's decompressed content.
 
-    Copies of one file differ in their gzip headers and compression, not in this.
-
-    Parameters
-    ----------
-    source : str, Path or bytes
-        The file, or its content; gzip is recognised by its first bytes, not by the name.
-    max_bytes : int
-        Refuse a file that is longer than this.
-
-    Returns
-    -------
-    str
-        64 hexadecimal digits.
-
-    Raises
-    ------
-    DataError
-        If the file cannot be read, is corrupt or too long.
+    Copies of one file may have different gzip headers and compression, but the same digest. Raises
+    `DataError` if the file cannot be read, is corrupt, or is longer than ``max_bytes``.
     """
     path = name_of(source)
     digest, length = hashlib.sha256(), 0
@@ -125,7 +111,7 @@ def sha256_of_decompressed(source: Source, *, max_bytes: int = MAX_BYTES) -> str
 
 @contextmanager
 def _open_decompressed(source: Source) -> Iterator[BinaryIO]:
-    """Open a file for reading, and turn what the file system or gzip raises into DataError."""
+    """Open a file for reading; turn errors of the file system and of gzip into `DataError`."""
     path = name_of(source)
     try:
         with open_source(source) as raw:
@@ -145,7 +131,7 @@ def _open_decompressed(source: Source) -> Iterator[BinaryIO]:
 
 
 def _pieces(stream: BinaryIO, limit: int) -> Iterator[bytes]:
-    """Yield a stream piece by piece, up to its end or `limit` bytes."""
+    """Yield the pieces of a stream, up to its end or `limit` bytes."""
     while limit > 0 and (piece := stream.read(min(_PIECE, limit))):
         limit -= len(piece)
         yield piece

@@ -1,8 +1,8 @@
 """The noise of equation 2, drawn from a counter-based generator.
 
-A counter-based generator is a pure function of a key and a counter (Salmon et al., 2011).
-With the sample's index in the counter, the noise of a sample does not depend on the batch,
-the order or the process in which it is met, and no generator state needs saving.
+A counter-based generator is a pure function of a key and a counter (Salmon et al., 2011). We put
+the sample's index into the counter, so that its noise is the same in every batch, order and
+process, and a checkpoint needs no generator state.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Literal, get_args
 from ddnmf_np.backends.noise_ops import Draw, Epoch, Words
 from ddnmf_np.backends.ops import Array, Ops
 from ddnmf_np.data.affine import Affine
-from ddnmf_np.data.keys import read_epoch, stream_key
+from ddnmf_np.data.order import read_epoch, stream_key
 from ddnmf_np.errors import UsageError
 from ddnmf_np.system.options import FRACTION, WEIGHT, Range, check_options, option
 
@@ -110,9 +110,9 @@ def make_motion(
 class Corruption:
     """Corrupted copies of clean samples, ``x_noisy = x + noise`` (equation 2).
 
-    The noise of an entry is a function of (seed, sample index, feature index) alone, and of
-    the epoch as well if it is redrawn. Masking and salt-and-pepper give the same bits with NumPy
-    and CuPy; gaussian noise agrees to rounding.
+    The noise of an entry depends only on (seed, sample index, feature index), and on the epoch if
+    it is redrawn. Masking and salt-and-pepper are bit-identical with NumPy and CuPy; gaussian noise
+    agrees up to rounding.
 
     Parameters
     ----------
@@ -121,9 +121,9 @@ class Corruption:
     seed : int
         In [0, 2**64).
     high : float
-        Largest clean value: what salt is, and the unit of the gaussian's rate.
+        Largest clean value: the value of salt, and the unit of the gaussian's rate.
     motion : Affine, optional
-        Geometric noise of images: they are moved first, then the moved images are corrupted.
+        Geometric noise of images, applied first.
     ops : Ops, optional
         Backend; NumPy by default.
 
@@ -134,9 +134,9 @@ class Corruption:
 
     Notes
     -----
-    The scratch memory belongs to the object and grows to the largest batch met, so one object
-    serves one thread. A gaussian draw stops at 6.8 standard deviations, where 32 random bits
-    end; a probability is met to within 2**-33.
+    The object owns scratch memory, which grows to the largest batch, so use it in one thread only.
+    A gaussian draw of 32 random bits ends at 6.8 standard deviations; a probability is exact to
+    2**-33.
     """
 
     def __init__(
@@ -148,20 +148,16 @@ class Corruption:
         motion: Affine | None = None,
         ops: Ops | None = None,
     ) -> None:
-        self.noise = noise
-        self.seed = seed
+        self.noise, self.seed = noise, seed
         # A Python float: a float32 array times a numpy.float64 would be float64.
         self.high = float(high)
-        self.motion = motion
+        self.motion, self.ops = motion, ops or Ops()
         self._rooms: list[Array] = []
-        self.ops = ops or Ops()
         self._key = stream_key(seed, _NOISE_STREAM)
         self._words = Words(self.ops.xp)
 
     def apply(self, x: Array, index: Array, epoch: Epoch, out: Array) -> None:
-        """Write the noisy copy of a batch (equation 2).
-
-        See ``derivations/02-noise.md``.
+        """Write the noisy copy of a batch (equation 2, ``derivations/02-noise.md``).
 
         Parameters
         ----------
@@ -170,15 +166,15 @@ class Corruption:
         index : (n,) int array
             Index in the data set of each row, 0 or more.
         epoch : int, or int array of shape (1,)
-            In [0, 2**32); without effect unless the noise is redrawn. Recorded work reads an array
-            anew at every step.
+            In [0, 2**32); without effect unless the noise is redrawn. A CUDA graph reads an array
+            again in every step.
         out : (n, D) float array of the dtype of `x`
             Overwritten; must not share memory with `x`.
 
         Raises
         ------
         UsageError
-            If the shapes or dtypes do not belong together, or the epoch is out of range.
+            If the shapes or dtypes do not fit each other, or the epoch is out of range.
         """
         if out.shape != x.shape or out.dtype != x.dtype or index.shape != x.shape[:1]:
             raise UsageError(
@@ -205,10 +201,10 @@ class Corruption:
                 self.ops.replace(x, draw, limits, (0.0, self.high), 1.0, out, self._words)
 
     def _room(self, x: Array) -> Array:
-        """Return memory for the moved copy of a batch, the same for each of its size."""
+        """Return memory for the moved copy of a batch, the same for every batch of its size."""
         for room in self._rooms:
             if room.dtype == x.dtype and len(room) >= len(x):
                 return room[: len(x)]
-        # A smaller one is kept: a recorded step may still write there.
+        # We keep smaller ones, because a CUDA graph may still write there.
         self._rooms.append(self.ops.empty(x.shape, x.dtype))
         return self._rooms[-1]

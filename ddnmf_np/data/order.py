@@ -1,17 +1,17 @@
-"""The order of the samples in an epoch, and its cut into mini-batches.
+"""The order of the samples in an epoch, its mini-batches, and the keys of random numbers.
 
-Both are functions of (seed, epoch) and sizes alone: a run that stopped in the middle of an
-epoch goes on from three integers, and every process of a distributed run finds the same order
-without a message.
+The order depends only on (seed, epoch) and sizes. So a run that stopped in the middle of an epoch
+continues from three integers, and the processes of a distributed run need no message to agree.
 """
 
+import operator
 from typing import Any
 
 import numpy as np
 
-from ddnmf_np.backends.ops import Array
+from ddnmf_np.backends.noise_ops import Epoch
+from ddnmf_np.backends.ops import Array, Ops
 from ddnmf_np.backends.philox import LOW_WORD, philox4x32
-from ddnmf_np.data.keys import check_epoch, stream_key
 from ddnmf_np.errors import UsageError
 
 _ORDER_STREAM = b"shuffle "
@@ -34,7 +34,7 @@ def epoch_order(n: int, seed: int, epoch: int, *, xp: Any = np) -> Array:
     Returns
     -------
     (n,) int64 array
-        A permutation of ``0..n-1``, a new array.
+        A permutation of ``0..n-1``.
 
     Raises
     ------
@@ -43,42 +43,20 @@ def epoch_order(n: int, seed: int, epoch: int, *, xp: Any = np) -> Array:
 
     Notes
     -----
-    Each sample gets a 64-bit random key from its own index, and the keys are sorted. Two equal
-    keys are as good as impossible (n**2 / 2**65), and a stable sort settles even those.
+    We draw a 64-bit random key for each sample from its index and sort the keys. Two equal keys
+    are very unlikely (n**2 / 2**65), and the stable sort orders even those.
     """
-    order: Array = xp.argsort(
-        row_keys(xp.arange(n, dtype=xp.int64), seed, epoch, xp=xp), kind="stable"
-    )
+    keys = row_keys(xp.arange(n, dtype=xp.int64), seed, epoch, xp=xp)
+    order: Array = xp.argsort(keys, kind="stable")
     return order
 
 
 def row_keys(
     index: Array, seed: int, epoch: int, *, stream: bytes = _ORDER_STREAM, xp: Any = np
 ) -> Array:
-    """Return the random keys whose order is that of the samples in an epoch.
+    """Return the keys, (n,) uint64, that `epoch_order` sorts, for samples of ``index``, (n,) int64.
 
-    Parameters
-    ----------
-    index : (n,) int64 array
-        Indices of samples.
-    seed : int
-        In [0, 2**64).
-    epoch : int
-        In [0, 2**32).
-    stream : bytes
-        Which use of the seed; see `ddnmf_np.data.keys.stream_key`.
-    xp : module
-        NumPy or CuPy.
-
-    Returns
-    -------
-    (n,) uint64 array
-        A key of each, a new array.
-
-    Raises
-    ------
-    UsageError
-        If the seed or the epoch is out of range.
+    Other arguments and errors are those of `epoch_order`, and ``stream`` that of `stream_key`.
     """
     check_epoch(epoch)
     counter = (
@@ -94,25 +72,41 @@ def row_keys(
     return keys
 
 
+def stream_key(seed: int, stream: bytes) -> tuple[int, int]:
+    """Return the Philox key for one use of the seed: its low and its high 32 bits.
+
+    ``stream`` is the name of the use, eight bytes. It is mixed into the key, because two uses of
+    one seed (noise and batch order, for example) need unrelated numbers. Raises `UsageError` if the
+    seed is not in [0, 2**64).
+    """
+    if not 0 <= seed < 2**64:
+        raise UsageError(f"seed={seed} is out of range; give an integer in [0, 2**64)")
+    key = operator.index(seed) ^ int.from_bytes(stream, "big")
+    return key & LOW_WORD, key >> 32
+
+
+def check_epoch(epoch: int) -> None:
+    """Raise `UsageError` unless an epoch fits its word of the counter."""
+    if not 0 <= epoch < 2**32:
+        raise UsageError(f"epoch={epoch} is out of range; give an integer in [0, 2**32)")
+
+
+def read_epoch(epoch: Epoch, ops: Ops) -> Epoch:
+    """Return an epoch as a checked number; leave an array on a device there, to avoid waiting."""
+    if isinstance(epoch, (int, np.integer)):
+        number = int(epoch)
+    elif ops.on_host:
+        number = int(epoch[0])
+    else:
+        return epoch
+    check_epoch(number)
+    return number
+
+
 def batch_slices(n: int, batch_size: int) -> list[slice]:
-    """Cut ``0..n-1`` into consecutive mini-batches; the last one may be short.
+    """Cut ``0..n-1`` into consecutive slices of ``batch_size``; the last one may be shorter.
 
-    Parameters
-    ----------
-    n : int
-        Number of samples.
-    batch_size : int
-        1 or more; larger than `n` gives one batch of all samples.
-
-    Returns
-    -------
-    list of slice
-        Slices of an epoch's order, with explicit start and stop.
-
-    Raises
-    ------
-    UsageError
-        If `batch_size` is less than 1.
+    Raises `UsageError` if ``batch_size`` is less than 1.
     """
     if batch_size < 1:
         raise UsageError(f"batch_size={batch_size} is too small; give 1 or more")

@@ -1,7 +1,7 @@
 """Clustering of the learned codes by k-means and Gaussian mixtures (section 4.4 of the paper).
 
-Both methods end in a local optimum, so each is started several times, and the start with the
-best *objective* is kept: choosing by ACC would look at the labels that the score is about.
+Both methods end in a local optimum, so we start each several times and keep the start with the
+best *objective*. To choose by ACC would use the labels that the score is about.
 """
 
 import math
@@ -19,16 +19,15 @@ from sklearn.mixture import GaussianMixture
 from threadpoolctl import threadpool_limits
 
 from ddnmf_np.errors import DataError, UsageError
-from ddnmf_np.evaluation.embedding import embed
 from ddnmf_np.evaluation.interpret import check_codes, dead_units
-from ddnmf_np.evaluation.manifold import check_umap, unfold
+from ddnmf_np.evaluation.maps import embed, import_umap, unfold
 from ddnmf_np.evaluation.metrics import Labels, encode_labels, scores
 from ddnmf_np.evaluation.options import Method
 
 KMEANS_OPTIONS: dict[str, Any] = {"init": "k-means++", "max_iter": 300, "tol": 1e-4}
 
-# reg_covar is added to every variance of a mixture: (1e-3)^2, the square of the spread below which
-# `dead_units` calls a unit dead. It keeps the likelihood of a cluster of equal codes finite.
+# reg_covar is added to every variance, so that the likelihood of a cluster of equal codes stays
+# finite. It is the square of 1e-3, the spread below which `dead_units` calls a unit dead.
 MIXTURE_OPTIONS: dict[str, Any] = {
     "init_params": "kmeans",
     "max_iter": 100,
@@ -39,32 +38,32 @@ MIXTURE_OPTIONS: dict[str, Any] = {
 
 @dataclass(frozen=True, eq=False)
 class ClusteringResult:
-    """Every start of one clustering method, and which of them is kept.
+    """All starts of one clustering method.
 
     Attributes
     ----------
     method : str
         As passed to `cluster`.
     labels : ndarray of shape (n,), dtype int32
-        Clusters of the kept start, 0 .. n_clusters - 1.
+        Clusters of the best start, 0 .. n_clusters - 1.
     best : int
-        Index of the kept start: the best objective, the first among equals.
+        Index of the start with the best objective (the first of several).
     objectives : ndarray of shape (n_starts,), dtype float64
         k-means: inertia, the sum of squared distances to the centres (lower is better).
         Mixtures: log-likelihood of all samples, in nats (higher is better).
     all_labels : ndarray of shape (n_starts, n), dtype int32
-        Clusters of every start, for the spread of a score over them.
+        Clusters of every start, for the spread of a score.
     converged : ndarray of shape (n_starts,), dtype bool
-        False where a start ran into its limit of iterations.
+        False for a start that reached the limit of iterations.
     random_states : tuple of int, of length n_starts
         Seed of each scikit-learn fit.
     bic : float or None
-        Bayesian information criterion of the kept mixture (lower is better); None for k-means.
-        On a map it is that of the map's points, and no other method's can be compared with it.
+        Bayesian information criterion of the best mixture (lower is better); None for k-means.
+        On a map it describes the map's points and cannot be compared with other methods.
     cluster_sizes : tuple of int, of length n_clusters
-        Samples per cluster of the kept start, empty clusters included.
+        Samples per cluster of the best start, empty clusters included.
     degenerate : str or None
-        Why the clusters of the kept start mean little, where they do.
+        The reason if the clusters of the best start mean little.
     seconds : float
         Time for all starts together.
     """
@@ -95,44 +94,43 @@ def cluster(
     Parameters
     ----------
     H : array_like of shape (n, rank)
-        One code per row. A mixture works in float64, k-means in the type that came.
+        One code per row. Mixtures compute in float64, k-means in the type of `H`.
     n_clusters : int
         At least 1 and at most n.
     method : str
-        "kmeans"; a Gaussian mixture with covariances of a form, "gmm-spherical", "gmm-diag",
-        "gmm-tied" or "gmm-full"; or one on a map of the codes, which finds groups that are
-        connected without being round: "gmm-full-tsne" in the plane by t-SNE (`embed`),
-        "gmm-full-umap" in as many dimensions as there are clusters by UMAP (`unfold`).
+        "kmeans", or a Gaussian mixture that is named after its covariances: "gmm-spherical",
+        "gmm-diag", "gmm-tied", "gmm-full". Two fit the mixture to a map of the codes, because a
+        map also separates groups that are connected but not round: "gmm-full-tsne" in the plane
+        by t-SNE (`embed`), "gmm-full-umap" in `n_clusters` dimensions by UMAP (`unfold`).
     n_starts : int
         Number of fits, at least 1, each with one initialisation (k-means++; a mixture starts
-        from a k-means of its own).
+        from its own k-means).
     seed : int
-        Not negative. The same seed gives the same starts, and more starts repeat the fewer.
+        Not negative. With the same seed, more starts begin with the same ones.
 
     Returns
     -------
     ClusteringResult
-        Labels of the kept start; objective and labels of all.
+        Labels of the best start; objective and labels of all.
 
     Raises
     ------
     UsageError
-        A method, number of clusters or starts, or seed that cannot be used; no umap-learn, which
-        "gmm-full-umap" needs.
+        If an argument is out of range, or umap-learn is needed and not installed.
     DataError
-        As `check_codes`; fewer samples than clusters; or codes whose covariance cannot be
+        As `check_codes`; or if there are fewer samples than clusters, or a covariance cannot be
         factorized.
 
     Notes
     -----
-    Codes that are all alike, or take fewer than `n_clusters` values, raise nothing: the fit
-    leaves clusters empty, or splits rounding noise, and ``degenerate`` says so. scikit-learn's
-    `ConvergenceWarning` is silenced, because the only two reasons for it are in the result:
-    ``converged``, and fewer clusters found than asked for.
+    Codes that are all alike, or take fewer than `n_clusters` values, are no error: the fit leaves
+    clusters empty, or splits rounding noise, and ``degenerate`` says so. We silence scikit-learn's
+    `ConvergenceWarning`, because the result has both of its reasons: ``converged``, and fewer
+    clusters found than asked for.
 
-    A mixture on a map of the codes: McConville, Santos-Rodriguez, Piechocki and Craddock (2021),
-    "N2D: (Not Too) Deep Clustering via Clustering the Local Manifold of an Autoencoded Embedding",
-    ICPR, whose map is the one by UMAP.
+    A mixture on a map: McConville, Santos-Rodriguez, Piechocki and Craddock (2021), "N2D: (Not
+    Too) Deep Clustering via Clustering the Local Manifold of an Autoencoded Embedding", ICPR.
+    They use UMAP.
     """
     codes = check_codes(H)
     n = len(codes)
@@ -150,8 +148,8 @@ def cluster(
             f"H has {n} samples, fewer than n_clusters = {n_clusters}; "
             "pass more samples or ask for fewer clusters"
         )
-    # Not seed + start: then the starts of neighbouring seeds would be all but one the same, and
-    # the spread over seeds would be too small. Words of one SeedSequence are unrelated.
+    # Not seed + start: neighbouring seeds would share all starts but one, and the spread over
+    # seeds would be too small. The words of a SeedSequence are unrelated.
     random_states = tuple(
         int(word) for word in np.random.SeedSequence(seed).generate_state(n_starts)
     )
@@ -162,9 +160,9 @@ def cluster(
         places = embed(codes, "tsne", n, seed)[1]
     elif method == "gmm-full-umap":
         places = unfold(codes, n_clusters, seed)
-    # One thread: a mixture multiplies many small matrices, which several threads take longer
-    # to share out than to compute (10,000 codes of 64 units, gmm-full, two busy cores: 9 s
-    # against 139 s), and the sums do not depend on the machine's number of cores.
+    # One thread: a mixture multiplies many small matrices, and several threads take longer to
+    # divide them than to compute (10,000 codes of 64 units, gmm-full, two busy cores: 139 s
+    # against 9 s). Also, the sums do not depend on the number of cores then.
     with warnings.catch_warnings(), threadpool_limits(1):
         warnings.simplefilter("ignore", ConvergenceWarning)
         fits = [fit(places, n_clusters, method, state) for state in random_states]
@@ -187,9 +185,9 @@ def cluster(
 
 
 def check_methods(methods: Iterable[str]) -> None:
-    """Raise `UsageError` if one of these methods needs what is not installed."""
+    """Raise `UsageError` if a method needs a package that is not installed."""
     if "gmm-full-umap" in methods:
-        check_umap()
+        import_umap()
 
 
 class _Fit(NamedTuple):
@@ -202,7 +200,7 @@ class _Fit(NamedTuple):
 def _fit_kmeans(codes: npt.NDArray[Any], n_clusters: int, method: Method, state: int) -> _Fit:
     model = KMeans(n_clusters, n_init=1, **KMEANS_OPTIONS, random_state=state)
     labels = model.fit_predict(codes).astype(np.int32)
-    # scikit-learn does not say whether it converged; one that stops at the limit may have.
+    # scikit-learn does not say whether it converged; a start that ends at the limit may have.
     converged = model.n_iter_ < KMEANS_OPTIONS["max_iter"]
     return _Fit(labels, float(model.inertia_), converged, bic=None)
 
@@ -247,22 +245,22 @@ def score_clustering(result: ClusteringResult, y: Labels | None) -> dict[str, An
     result : ClusteringResult
         From `cluster`.
     y : sequence of hashable, ndarray of shape (n,), or None
-        Class of each sample; used for the scores alone. None leaves them out.
+        Class of each sample, used for the scores only; None leaves the scores out.
 
     Returns
     -------
     dict
-        In plain JSON types: ``"objective"`` and ``"bic"`` of the kept start; ``"objectives"`` of
+        In plain JSON types: ``"objective"`` and ``"bic"`` of the best start; ``"objectives"`` of
         all; ``"converged"``, the number of starts that did; ``"n_starts"``; ``"cluster_sizes"``;
         ``"degenerate"``; ``"seconds"`` for all starts together. With `y` also ``"acc"``,
-        ``"nmi"``, ``"ari"`` of the kept start, and ``"spread"``: for each of the three the
-        ``"mean"``, ``"std"`` (of the starts as they are, divisor n_starts), ``"min"`` and
-        ``"max"`` over the starts. Report both: the kept start alone hides the spread.
+        ``"nmi"``, ``"ari"`` of the best start, and ``"spread"``: for each of the three the
+        ``"mean"``, ``"std"`` (divisor n_starts), ``"min"`` and ``"max"`` over all starts. Report
+        both, because the best start by itself hides the spread.
 
     Raises
     ------
     DataError
-        As `encode_labels`, or `y` of another length than the result.
+        As `encode_labels`, or if `y` has another length than the result.
     """
     entry: dict[str, Any] = {
         "objective": float(result.objectives[result.best]),

@@ -1,8 +1,8 @@
-"""What the learned base units stand for, measured without any label.
+"""The meaning of the learned base units, measured without labels.
 
-The model is reached through a callable ``decode``: codes ``H`` of shape (k, rank) to data of
-shape (k, D), both host arrays. A decoder may return a view of a buffer that its next call
-overwrites: each function calls it once and keeps a copy.
+These functions reach the model through a callable ``decode``, which turns codes ``H`` of shape
+(k, rank) into data of shape (k, D), both host arrays. It may return a view of a buffer that its
+next call overwrites, because each function calls it once and copies the result.
 """
 
 import math
@@ -24,9 +24,9 @@ def check_codes(H: npt.ArrayLike, name: str = "H") -> Floats:
     Parameters
     ----------
     H : array_like of shape (n, rank), n >= 1, rank >= 1
-        Read only; float32 and float64 are passed on without a copy.
+        Only read; float32 and float64 are passed on without a copy.
     name : str
-        What an error message calls it.
+        Name for error messages.
 
     Returns
     -------
@@ -36,7 +36,7 @@ def check_codes(H: npt.ArrayLike, name: str = "H") -> Floats:
     Raises
     ------
     DataError
-        Another number of dimensions, no entries, or a value that is not finite.
+        If `H` is not a matrix, is empty, or holds a value that is not finite.
     """
     codes = np.asarray(H)
     if codes.dtype.kind not in "fiub":
@@ -66,7 +66,7 @@ def _decoded(decode: Decoder, codes: Floats) -> Floats:
 
 
 def decode_parts(decode: Decoder, rank: int, dtype: npt.DTypeLike = np.float32) -> Floats:
-    """Decode each base unit on its own.
+    """Return the decoded parts, one row per base unit.
 
     Parameters
     ----------
@@ -75,7 +75,7 @@ def decode_parts(decode: Decoder, rank: int, dtype: npt.DTypeLike = np.float32) 
     rank : int
         Number of base units, at least 1.
     dtype : dtype
-        Floating type of the codes that are decoded; that of the model.
+        Floating type of the model.
 
     Returns
     -------
@@ -85,17 +85,16 @@ def decode_parts(decode: Decoder, rank: int, dtype: npt.DTypeLike = np.float32) 
     Raises
     ------
     DataError
-        `rank` below 1, or a decoder that does not give one row per code.
+        If `rank` is below 1, or `decode` does not give one row per code.
 
     Notes
     -----
     In plain NMF, ``x = W h``, the product ``W e_k`` is column k of ``W``: the part that unit k
     adds to every sample that uses it (Lee and Seung 1999, "Learning the parts of objects by
-    non-negative matrix factorization", Nature 401:788-791). This is the same reading of the
-    base module here, carried through the decoder. Its limits: the layers above are not linear,
-    so the parts of a sample need not add up to it; and ``e_k`` is a corner of the open cube
-    (0, 1)^rank in which codes live, one that no sample need be near. `unit_effects` asks the
-    same question where the samples are.
+    non-negative matrix factorization", Nature 401:788-791). We read the base module in the same
+    way, through the decoder. This has two limits. The layers above are not linear, so the parts
+    of a sample need not add up to it. And ``e_k`` is a corner of the open cube (0, 1)^rank of
+    codes, which may be far from every sample; `unit_effects` stays where the samples are.
     """
     if rank < 1:
         raise DataError(f"rank is {rank}; a model has at least one base unit")
@@ -103,7 +102,7 @@ def decode_parts(decode: Decoder, rank: int, dtype: npt.DTypeLike = np.float32) 
 
 
 def unit_effects(decode: Decoder, H: npt.ArrayLike) -> Floats:
-    """Change of the output as one unit goes from rarely off to rarely exceeded.
+    """Return the change of the output as one unit moves from its 5th to its 95th percentile.
 
     Parameters
     ----------
@@ -115,20 +114,19 @@ def unit_effects(decode: Decoder, H: npt.ArrayLike) -> Floats:
     Returns
     -------
     ndarray of shape (rank, D)
-        Row k is decode(median code with unit k at its 95th percentile) minus decode(the same
-        with unit k at its 5th percentile); zero for a unit that does not vary.
+        Row k is decode(median code with unit k at its 95th percentile) minus the same at its 5th
+        percentile; zero for a unit that does not vary.
 
     Raises
     ------
     DataError
-        As `check_codes`, or a decoder that does not give one row per code.
+        As `check_codes`, or if `decode` does not give one row per code.
 
     Notes
     -----
-    The finite difference form of a one-at-a-time sensitivity analysis (Saltelli et al. 2008,
-    "Global sensitivity analysis: the primer", Wiley, chapter 1), between quantiles of each unit
-    rather than a fixed step, so that it stays where the samples are. Effects that need two
-    units at once are not seen.
+    A one-at-a-time sensitivity analysis by finite differences (Saltelli et al. 2008, "Global
+    sensitivity analysis: the primer", Wiley, chapter 1). The step goes between percentiles, so
+    that it stays where the samples are. It does not show effects that need two units at once.
     """
     codes = check_codes(H)
     rank = codes.shape[1]
@@ -142,14 +140,14 @@ def unit_effects(decode: Decoder, H: npt.ArrayLike) -> Floats:
 
 
 def dead_units(H: npt.ArrayLike, tol: float = 1e-3) -> npt.NDArray[np.bool_]:
-    """Find the units that say nothing about a sample: they are the same for all.
+    """Find the units that are the same for all samples, and so carry no information.
 
     Parameters
     ----------
     H : array_like of shape (n, rank)
         Codes of real samples.
     tol : float
-        Smallest standard deviation over the samples of a unit that is alive.
+        A unit is dead if its standard deviation over the samples is below this.
 
     Returns
     -------
@@ -165,31 +163,29 @@ def dead_units(H: npt.ArrayLike, tol: float = 1e-3) -> npt.NDArray[np.bool_]:
     -----
     A ReLU unit is dead when it is 0 for every sample (Maas, Hannun and Ng 2013, "Rectifier
     nonlinearities improve neural network acoustic models"). A sigmoid unit carries as little
-    when it is constant, whatever the constant, so it is the spread that is tested here.
+    when it is constant at any value, so we test the spread.
     """
     spread: npt.NDArray[np.float64] = check_codes(H).std(axis=0, dtype=np.float64)  # (rank,)
     return spread < tol
 
 
 def hoyer_sparsity(parts: npt.ArrayLike) -> npt.NDArray[np.float64]:
-    """How few entries carry each part.
-
-    ``(sqrt(D) - |p|_1 / |p|_2) / (sqrt(D) - 1)``: 1 for one entry, 0 for equal entries.
+    """Return the sparsity of each part: 1 for a single non-zero entry, 0 for equal entries.
 
     Parameters
     ----------
     parts : array_like of shape (k, D), D >= 2
-        One part a row. Signs do not count, nor does the scale of a row.
+        One part per row. Signs and the scale of a row have no effect.
 
     Returns
     -------
     ndarray of shape (k,), dtype float64
-        In [0, 1]; 0 for a row of zeros, where the ratio is undefined: its entries are equal.
+        ``(sqrt(D) - |p|_1 / |p|_2) / (sqrt(D) - 1)``, in [0, 1]; 0 for a row of zeros.
 
     Raises
     ------
     DataError
-        As `check_codes`, or parts of a single entry.
+        As `check_codes`, or if a part has a single entry.
 
     Notes
     -----
@@ -210,7 +206,7 @@ def hoyer_sparsity(parts: npt.ArrayLike) -> npt.NDArray[np.float64]:
 
 
 def code_statistics(H: npt.ArrayLike) -> dict[str, Any]:
-    """Summary of the codes, ready for JSON.
+    """Summarize the codes in plain JSON types.
 
     Parameters
     ----------
@@ -221,9 +217,9 @@ def code_statistics(H: npt.ArrayLike) -> dict[str, Any]:
     -------
     dict
         ``"mean"``, ``"std"``, ``"min"``, ``"max"`` over all entries; ``"unit_std"``, the
-        standard deviation of each unit (list of rank floats); ``"dead_units"``, their number
-        (`dead_units` at its default); ``"saturated"``, the fraction of entries below 0.01 or
-        above 0.99, where the slope of the sigmoid is under 4 % of its largest.
+        standard deviation of each unit (list of rank floats); ``"dead_units"``, their number;
+        ``"saturated"``, the share of entries below 0.01 or above 0.99, where the slope of the
+        sigmoid is under 4 % of its largest.
 
     Raises
     ------

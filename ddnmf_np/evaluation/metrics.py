@@ -1,7 +1,7 @@
 """Agreement of a clustering with known classes: ACC, NMI and ARI (section 4.3 of the paper).
 
-The published text lost the three display equations, so each score here is the standard form
-of the source that its docstring cites.
+The published text lost its three formulas, so each score here has the standard form, from the
+source that its docstring cites.
 """
 
 from collections.abc import Hashable, Sequence
@@ -27,19 +27,19 @@ def encode_labels(labels: Labels, name: str = "labels") -> tuple[list[Any], npt.
     labels : sequence of hashable, or ndarray of shape (n,)
         Labels of any kind, n >= 1: integers, strings, tuples.
     name : str
-        What an error message calls them.
+        Name for error messages.
 
     Returns
     -------
     names : list
-        The distinct labels, sorted; in order of appearance where they cannot be sorted.
+        The distinct labels, sorted; in order of appearance if they cannot be sorted.
     codes : ndarray of shape (n,), dtype intp
         ``names[codes[i]] == labels[i]``.
 
     Raises
     ------
     DataError
-        Empty, not one-dimensional, a NaN among them, or a label that cannot be hashed.
+        If there are no labels, more than one dimension, a NaN, or a label that cannot be hashed.
     """
     shape = np.shape(labels) if isinstance(labels, np.ndarray) else (len(labels),)
     if len(shape) != 1 or shape[0] == 0:
@@ -64,14 +64,14 @@ def encode_labels(labels: Labels, name: str = "labels") -> tuple[list[Any], npt.
 
 @dataclass(frozen=True, eq=False)
 class ClusterAssignment:
-    """Clusters matched one-to-one to classes so that the most samples agree.
+    """A one-to-one match of clusters and classes for which the most samples agree.
 
     Attributes
     ----------
     matrix : ndarray of shape (n_classes, n_clusters), dtype int64
         Samples of each class (row) in each cluster (column); ``matrix[k, k]`` is a matched pair.
     classes : tuple of length n_classes
-        Class of each row: sorted, except that classes left without a cluster come last.
+        Class of each row: sorted, but classes without a cluster come last.
     clusters : tuple of length n_clusters
         Cluster of each column, in the order of their classes; unmatched clusters come last.
     """
@@ -82,12 +82,12 @@ class ClusterAssignment:
 
     @property
     def mapping(self) -> dict[Any, Any]:
-        """Class of each matched cluster; the unmatched ones are absent."""
+        """Class of each matched cluster."""
         return dict(zip(self.clusters, self.classes, strict=False))
 
     @property
     def accuracy(self) -> float:
-        """Share of the samples that lie in the cluster matched to their class, in [0, 1]."""
+        """Share of the samples whose cluster is matched to their class, in [0, 1]."""
         return float(np.trace(self.matrix) / self.matrix.sum())
 
 
@@ -97,7 +97,7 @@ def assign_clusters(y_true: Labels, y_pred: Labels) -> ClusterAssignment:
     Parameters
     ----------
     y_true, y_pred : sequence of hashable, or ndarray of shape (n,)
-        Class and cluster of each sample. The numbers of classes and clusters may differ:
+        Class and cluster of each sample. With unequal numbers of classes and clusters,
         ``min(n_classes, n_clusters)`` pairs are made.
 
     Returns
@@ -108,7 +108,7 @@ def assign_clusters(y_true: Labels, y_pred: Labels) -> ClusterAssignment:
     Raises
     ------
     DataError
-        No labels, or not one of each for every sample.
+        As `encode_labels`, or if the lengths differ.
 
     Notes
     -----
@@ -135,35 +135,17 @@ def assign_clusters(y_true: Labels, y_pred: Labels) -> ClusterAssignment:
 
 
 def clustering_accuracy(y_true: Labels, y_pred: Labels) -> float:
-    """ACC: the share of samples that agree under the best one-to-one matching.
+    """Return ACC, the share of samples that agree under the best one-to-one matching, in (0, 1].
 
-    Samples of a cluster that is left without a class count as wrong.
-
-    Parameters
-    ----------
-    y_true, y_pred : sequence of hashable, or ndarray of shape (n,)
-        Class and cluster of each sample.
-
-    Returns
-    -------
-    float
-        In (0, 1]; unchanged by renaming the clusters.
-
-    Raises
-    ------
-    DataError
-        As `assign_clusters`.
-
-    Notes
-    -----
-    Section 4.3 of the paper (Kuhn-Munkres). The same quantity as in Xie, Girshick and Farhadi
-    (2016), "Unsupervised deep embedding for clustering analysis", their eq. (10).
+    Samples of a cluster without a class count as wrong. Arguments and errors as
+    `assign_clusters`. Section 4.3 of the paper (Kuhn-Munkres); the same quantity as eq. (10) of
+    Xie, Girshick and Farhadi (2016), "Unsupervised deep embedding for clustering analysis".
     """
     return assign_clusters(y_true, y_pred).accuracy
 
 
 def scores(y_true: Labels, y_pred: Labels) -> dict[str, float]:
-    """ACC, NMI and ARI of one clustering.
+    """Return ACC, NMI and ARI of one clustering.
 
     Parameters
     ----------
@@ -173,7 +155,7 @@ def scores(y_true: Labels, y_pred: Labels) -> dict[str, float]:
     Returns
     -------
     dict
-        ``"acc"`` in (0, 1], ``"nmi"`` in [0, 1], ``"ari"`` in [-0.5, 1]; 1 is agreement.
+        ``"acc"`` in (0, 1], ``"nmi"`` in [0, 1], ``"ari"`` in [-0.5, 1]; 1 is full agreement.
 
     Raises
     ------
@@ -183,10 +165,10 @@ def scores(y_true: Labels, y_pred: Labels) -> dict[str, float]:
     Notes
     -----
     NMI is the mutual information divided by the *arithmetic mean* of the two entropies, the
-    default of scikit-learn. The paper's own normaliser is not known, since its formula was
-    lost; other papers divide by the geometric mean or the maximum, which gives other values.
+    default of scikit-learn. We do not know the paper's normaliser, because its formula was lost;
+    other papers divide by the geometric mean or the maximum, which gives other values.
     ARI is that of Hubert and Arabie (1985), "Comparing partitions", Journal of Classification
-    2:193-218: 0 is what chance gives.
+    2:193-218; chance gives 0.
     """
     acc = clustering_accuracy(y_true, y_pred)
     true_codes, pred_codes = encode_labels(y_true)[1], encode_labels(y_pred)[1]

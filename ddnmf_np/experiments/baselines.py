@@ -33,7 +33,7 @@ from ddnmf_np.config import OPTIONS, Config, configure
 from ddnmf_np.data.datasets import Dataset, load
 from ddnmf_np.data.order import epoch_order
 from ddnmf_np.errors import DataError
-from ddnmf_np.evaluation import clustering, embedding, manifold
+from ddnmf_np.evaluation import clustering, maps
 from ddnmf_np.evaluation.clustering import ClusteringResult, cluster
 from ddnmf_np.evaluation.options import Method
 from ddnmf_np.experiments.autoencoder import Autoencoder
@@ -331,9 +331,9 @@ def settings_of(method: str, reduced: bool = False) -> dict[str, Any]:
     if method.startswith("gmm-"):
         used["mixture"] = clustering.MIXTURE_OPTIONS
     if method.endswith("tsne"):
-        used["tsne"] = {**embedding.TSNE_OPTIONS, "start_scale": embedding.START_SCALE}
+        used["tsne"] = {**maps.TSNE_OPTIONS, "start_scale": maps.START_SCALE}
     if method.endswith("umap"):
-        used["umap"] = manifold.UMAP_OPTIONS
+        used["umap"] = maps.UMAP_OPTIONS
     if reduced:
         used["pca"] = PCA_OPTIONS
     settings = {f"{who}.{name}": v for who, all_ in used.items() for name, v in all_.items()}

@@ -27,8 +27,8 @@ from threadpoolctl import threadpool_limits
 from ddnmf_np.backends.select import get_ops
 from ddnmf_np.errors import DDNMFError
 from ddnmf_np.evaluation.clustering import check_methods, score_clustering
-from ddnmf_np.evaluation.embedding import embed
 from ddnmf_np.evaluation.interpret import code_statistics
+from ddnmf_np.evaluation.maps import embed
 from ddnmf_np.experiments import baselines
 from ddnmf_np.experiments.baselines import (
     DataInfo,

@@ -17,8 +17,8 @@ from ddnmf_np.data.datasets import NAMES, Dataset, load
 from ddnmf_np.data.streaming.rows import fingerprint
 from ddnmf_np.errors import CheckpointError, DataError, UsageError
 from ddnmf_np.evaluation.clustering import cluster, score_clustering
-from ddnmf_np.evaluation.embedding import embed
 from ddnmf_np.evaluation.interpret import dead_units
+from ddnmf_np.evaluation.maps import embed
 from ddnmf_np.evaluation.metrics import assign_clusters
 from ddnmf_np.explore.packing import pack_bytes, pack_columns, pack_weights, packed_size
 from ddnmf_np.model import Model

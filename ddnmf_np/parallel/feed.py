@@ -16,9 +16,8 @@ import numpy as np
 
 from ddnmf_np.backends.ops import Array
 from ddnmf_np.data.batch import Feed
-from ddnmf_np.data.feed import make_feed
+from ddnmf_np.data.feed import Part, make_feed
 from ddnmf_np.data.noise import Corruption
-from ddnmf_np.data.streaming.feed import Part
 from ddnmf_np.data.streaming.rows import Rows, Window
 from ddnmf_np.errors import DataError
 from ddnmf_np.parallel.communicator import LOSSES, Communicator

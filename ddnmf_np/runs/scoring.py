@@ -18,7 +18,6 @@ from ddnmf_np.evaluation.clustering import (
     cluster,
     score_clustering,
 )
-from ddnmf_np.evaluation.embedding import embed
 from ddnmf_np.evaluation.interpret import (
     code_statistics,
     dead_units,
@@ -26,6 +25,7 @@ from ddnmf_np.evaluation.interpret import (
     hoyer_sparsity,
     unit_effects,
 )
+from ddnmf_np.evaluation.maps import embed
 from ddnmf_np.evaluation.metrics import assign_clusters
 from ddnmf_np.training import Trainer
 

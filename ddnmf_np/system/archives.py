@@ -1,16 +1,15 @@
-"""Arrays in .npy and .npz files that anybody may have made: checked before they are believed.
+"""Arrays in untrusted .npy and .npz files, with every claim of a file checked.
 
-`numpy.load` allocates what a header claims, and knows pickles. Here nothing is ever unpickled, and
-memory follows the bytes that are really there:
+`numpy.load` allocates the memory that a header claims, and can unpickle. We never unpickle, and our
+memory follows the bytes that are in the file:
 
-- a part that is stored as it is takes its own bytes of the file, and no others;
-- a part that is compressed must not claim more than deflate can make of its bytes (`MAX_RATIO`),
-  all compressed parts together not more than `MAX_BYTES`, and they are unpacked piece by piece;
-- the archive's directory is read after its own size has been checked (`MAX_PARTS`,
-  `MAX_DIRECTORY`), and an array's header is at most `MAX_HEADER` bytes long.
+- a part without compression takes its own bytes of the file, and no others;
+- a compressed part must not claim more than deflate can make of its bytes (`MAX_RATIO`), all
+  compressed parts together not more than `MAX_BYTES`, and we unpack them piece by piece;
+- we check the size of the archive's directory before we read it (`MAX_PARTS`, `MAX_DIRECTORY`), and
+  an array's header has at most `MAX_HEADER` bytes.
 
-So the most that is allocated before a file turns out to be bad is its own size, `MAX_BYTES` at most
-for what it holds compressed, and some MB.
+So a bad file takes at most its own size, `MAX_BYTES` for its compressed parts, and some MB.
 """
 
 from __future__ import annotations
@@ -25,7 +24,6 @@ import zipfile
 import zlib
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from types import TracebackType
 from typing import Any, BinaryIO, NamedTuple, cast
 
 import numpy as np
@@ -35,11 +33,11 @@ from ddnmf_np.errors import DataError, shown
 from ddnmf_np.system.files import Source, open_source
 
 MAX_BYTES = 4 * 2**30
-"""What the compressed parts of one archive may hold in all; parts stored as they are may be larger,
-since the file itself is as large as what they hold."""
+"""Most bytes of all compressed parts of an archive. Other parts may be larger, because the file
+itself is as large as they are."""
 
 MAX_RATIO = 1032
-"""Deflate makes at most 258 bytes of two bits."""
+"""Deflate makes at most 258 bytes from two bits."""
 
 MAX_PARTS = 10_000
 MAX_DIRECTORY = 4 * 2**20
@@ -51,13 +49,13 @@ _MAGIC = b"\x93NUMPY"
 _LENGTHS = {1: "<H", 2: "<I", 3: "<I"}  # of the header, by the major version
 _KEYS = {"descr", "fortran_order", "shape"}
 _NUMBERS = re.compile(r"[<>|=]?[biuf][0-9]{1,2}")
-_PLAIN = re.compile(r"[ -~]*\n?")  # what NumPy writes, and no more
+_PLAIN = re.compile(r"[ -~]*\n?")  # all characters that NumPy writes
 _PYTHON_2 = re.compile(r"(?<=[0-9])L(?=[,)])")  # its long integers
 _END = struct.Struct("<4s4H2LH")
 _END_64 = struct.Struct("<4sQ2H2L4Q")
 _LOCATOR_64 = struct.Struct("<4sLQL")
 _METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
-_FOREIGN = (  # what zipfile raises about a damaged archive, beside OSError
+_FOREIGN = (  # errors of zipfile about a damaged archive, in addition to OSError
     zipfile.BadZipFile,
     zlib.error,
     struct.error,
@@ -69,17 +67,16 @@ _FOREIGN = (  # what zipfile raises about a damaged archive, beside OSError
 
 
 class ArchiveError(DataError):
-    """Why a file is not read. The text names no file: who asked for it says which, and a remedy."""
+    """The reason why a file is not read; the caller adds the name of the file and the remedy."""
 
 
 class Header(NamedTuple):
-    """What an array's header says, checked."""
+    """The checked header of an array; ``length`` counts all bytes before the values."""
 
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
     fortran_order: bool
     length: int
-    """Bytes of the header, with all that is before the values."""
 
     @property
     def n_bytes(self) -> int:
@@ -98,12 +95,12 @@ def read_npy(source: Source) -> NDArray[Any]:
     Returns
     -------
     ndarray
-        Of the file's type and byte order; writable.
+        With the file's type and byte order; writable.
 
     Raises
     ------
     ArchiveError
-        If it is not exactly one array of plain numbers.
+        If the file is not exactly one array of plain numbers.
     OSError
         If it cannot be opened.
     """
@@ -115,7 +112,7 @@ def read_npy(source: Source) -> NDArray[Any]:
 
 
 class NpzArchive:
-    """An .npz file that is open for reading; a context manager.
+    """An open .npz file, as a context manager.
 
     Parameters
     ----------
@@ -130,7 +127,7 @@ class NpzArchive:
     Raises
     ------
     ArchiveError
-        If its directory cannot be believed.
+        If its directory is damaged or claims too much.
     OSError
         If it cannot be opened.
     """
@@ -149,7 +146,7 @@ class NpzArchive:
         self.keys = list(self._parts)
 
     def read(self, key: str) -> NDArray[Any]:
-        """Return the array of that name; raises `ArchiveError` if it is not exactly one."""
+        """Return the array with a name; raises `ArchiveError` if the part is anything else."""
         part = self._parts[key]
         try:
             with _one_kind_of_error(), self._zip.open(part) as opened:
@@ -157,8 +154,8 @@ class NpzArchive:
                 header = read_header(stream, part.file_size)
                 claimed = part.compress_type != zipfile.ZIP_STORED
                 array = _read_values(stream, header, claimed=claimed)
-                if stream.read(1):  # asked for the end, zipfile compares the checksum
-                    raise ArchiveError("it goes on behind its end")
+                if stream.read(1):  # at the end, zipfile compares the checksum
+                    raise ArchiveError("it continues after its end")
                 return array
         except ArchiveError as error:
             raise ArchiveError(f"part {shown(part.filename)}: {error}") from error
@@ -166,12 +163,7 @@ class NpzArchive:
     def __enter__(self) -> NpzArchive:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self._opened.close()
 
 
@@ -193,8 +185,8 @@ def _one_kind_of_error() -> Iterator[None]:
 def _check_end(stream: BinaryIO) -> tuple[int, int]:
     """Return the size of an archive and its number of parts, before its directory is read."""
     start = stream.read(4)
-    if start not in (b"PK\3\4", b"PK\5\6"):  # zipfile would look for it behind other things
-        raise ArchiveError(f"it begins with {start!r}, so it is no zip archive")
+    if start not in (b"PK\3\4", b"PK\5\6"):  # zipfile would search for it behind other bytes
+        raise ArchiveError(f"it begins with {start!r}, so it is not a zip archive")
     size = stream.seek(0, os.SEEK_END)
     tail_size = min(size, _END.size + _LOCATOR_64.size + _END_64.size)
     stream.seek(size - tail_size)
@@ -265,35 +257,34 @@ def _checked_parts(infos: list[zipfile.ZipInfo], size: int) -> dict[str, zipfile
 
 
 def read_header(stream: BinaryIO, size: int) -> Header:
-    """Read the header of an array in NumPy's format.
+    """Read the header of an array of plain numbers in NumPy's format.
 
     Parameters
     ----------
     stream : binary file
-        At the beginning of the array; after that, at its first value.
+        At the beginning of the array; afterwards at its first value.
     size : int
         Bytes from there to the end of the file.
-
-    Returns
-    -------
-    Header
-        Of plain numbers, as many as are there.
 
     Raises
     ------
     ArchiveError
-        If it is no such header, or announces another number of bytes than follow.
+        If there is no such header, or it announces another number of bytes than follow.
     """
     with _one_kind_of_error():
         header = _parsed_header(stream)
-        _check_length(header, size)
+    if header.length + header.n_bytes != size:
+        raise ArchiveError(
+            f"its header announces {header.n_bytes} bytes, shape {shown(header.shape)}, and "
+            f"{size - header.length} follow"
+        )
     return header
 
 
 def _parsed_header(stream: BinaryIO) -> Header:
     start = stream.read(8)
     if len(start) < 8 or not start.startswith(_MAGIC):
-        raise ArchiveError(f"it begins with {start!r}, so it is no array in NumPy's format")
+        raise ArchiveError(f"it begins with {start!r}, so it is not an array in NumPy's format")
     major, minor = start[6:]
     if major not in _LENGTHS or minor != 0:
         raise ArchiveError(f"it is of version {major}.{minor} of NumPy's format, which is unknown")
@@ -311,7 +302,7 @@ def _parsed_header(stream: BinaryIO) -> Header:
 
 
 def _parse_header(text: str, major: int) -> tuple[tuple[int, ...], np.dtype[Any], bool]:
-    # No header of plain numbers has a backslash, of which Python could warn, or a comment.
+    # A header of plain numbers has no comment, and no backslash, about which Python could warn.
     try:
         if not _PLAIN.fullmatch(text) or "\\" in text or "#" in text:
             raise ValueError
@@ -331,9 +322,8 @@ def _parse_header(text: str, major: int) -> tuple[tuple[int, ...], np.dtype[Any]
         raise ArchiveError(f"this machine has no numbers of type {descr!r}") from error
     if not isinstance(fortran_order, bool):
         raise ArchiveError(f"its fortran_order is {shown(fortran_order)}")
-    if not isinstance(shape, tuple) or len(shape) > MAX_NDIM:
-        raise ArchiveError(f"its shape is {shown(shape)}")
-    if not all(type(n) is int and n >= 0 for n in shape):
+    is_tuple = isinstance(shape, tuple) and len(shape) <= MAX_NDIM
+    if not is_tuple or not all(type(n) is int and n >= 0 for n in shape):
         raise ArchiveError(f"its shape is {shown(shape)}")
     # NumPy leaves zeros out of this product.
     if math.prod(max(n, 1) for n in shape) * dtype.itemsize > sys.maxsize:
@@ -341,16 +331,8 @@ def _parse_header(text: str, major: int) -> tuple[tuple[int, ...], np.dtype[Any]
     return shape, dtype, fortran_order
 
 
-def _check_length(header: Header, size: int) -> None:
-    if header.length + header.n_bytes != size:
-        raise ArchiveError(
-            f"its header announces {header.n_bytes} bytes, shape {shown(header.shape)}, and "
-            f"{size - header.length} follow"
-        )
-
-
 def _read_values(stream: BinaryIO, header: Header, *, claimed: bool) -> NDArray[Any]:
-    """Return the array; where its bytes are only claimed, its memory grows as they come."""
+    """Return the array; if the number of bytes is only a claim, memory grows as they come."""
     expected = header.n_bytes
     raw = np.empty(0 if claimed else expected, np.uint8)
     grown = bytearray()

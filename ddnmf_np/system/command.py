@@ -1,4 +1,4 @@
-"""Shell of every command: arguments in, one clear error or a result, and an exit code out."""
+"""The frame of every command: arguments, one clear error or a result, and an exit code."""
 
 from __future__ import annotations
 
@@ -10,28 +10,19 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from ddnmf_np import __version__
-from ddnmf_np.errors import (
-    INTERRUPTED,
-    DDNMFError,
-    OutputError,
-    UsageError,
-    printable,
-    unknown,
-)
+from ddnmf_np.errors import INTERRUPTED, DDNMFError, OutputError, UsageError, printable, unknown
 from ddnmf_np.system.signals import interrupt_on_sigterm
 
 
 class Parser(argparse.ArgumentParser):
-    """Parser of a command's options; it raises `UsageError` and never ends the process itself.
+    """Parser of a command's options, which raises `UsageError` and does not end the process.
 
     Parameters
     ----------
     module : str
         Module that ``python -m`` runs.
-    description : str
-        Text above the options in ``--help``.
-    epilog : str
-        Text below them.
+    description, epilog : str
+        Text above and below the options in ``--help``.
     **options : object
         Further arguments of `argparse.ArgumentParser`.
     """
@@ -48,18 +39,13 @@ class Parser(argparse.ArgumentParser):
         self.add_argument("--version", action="version", version=f"ddnmf-np {__version__}")
 
     def parse(self, argv: Sequence[str] | None) -> argparse.Namespace:
-        """Return the options that were given.
-
-        Parameters
-        ----------
-        argv : sequence of str, optional
-            Arguments; those of the process if not given.
+        """Parse arguments, by default those of the process.
 
         Raises
         ------
         UsageError
-            If an option is unknown (the text suggests the nearest one), is missing, or has a value
-            that it cannot take.
+            If an option is unknown (the message suggests the nearest one), is missing, or has an
+            invalid value.
         """
         flags, rest = self.parse_known_args(argv)
         if rest:
@@ -70,7 +56,7 @@ class Parser(argparse.ArgumentParser):
         return flags
 
     def error(self, message: str) -> NoReturn:
-        """Raise `UsageError`, where `argparse` would print the usage and end the process."""
+        """Raise `UsageError`; `argparse` would print the usage and end the process."""
         raise UsageError(f"{message}; see --help")
 
     def exit(self, status: int = 0, message: str | None = None) -> NoReturn:
@@ -87,38 +73,24 @@ class PageParser(Parser):
     module, description, epilog : str
         As for `Parser`.
     page : str
-        Name that the page gets in the run's folder, if no other is asked for.
+        Default name of the page in the run's folder.
     """
 
     def __init__(self, module: str, description: str, epilog: str, page: str) -> None:
         super().__init__(module, description, epilog)
         self.page = page
-        self.add_argument(
-            "run",
-            nargs="*",
-            type=Path,
-            metavar="RUN_FOLDER",
-            help="what ddnmf_np.train has written",
-        )
-        self.add_argument(
-            "--output",
-            type=Path,
-            metavar="FILE",
-            help=f"the page; replaced if it exists (default: RUN_FOLDER/{page})",
-        )
+        text = "folder that ddnmf_np.train has written"
+        self.add_argument("run", nargs="*", type=Path, metavar="RUN_FOLDER", help=text)
+        text = f"page to write; replaced if it exists (default: RUN_FOLDER/{page})"
+        self.add_argument("--output", type=Path, metavar="FILE", help=text)
 
     def parse(self, argv: Sequence[str] | None) -> argparse.Namespace:
-        """Return the options with ``run``, one folder, and ``output``, the file of the page.
-
-        Parameters
-        ----------
-        argv : sequence of str, optional
-            Arguments; those of the process if not given.
+        """Parse arguments; ``run`` is one folder, ``output`` the file of the page.
 
         Raises
         ------
         UsageError
-            As `Parser.parse`, or if these two cannot be used.
+            As `Parser.parse`, or if one of the two cannot be used.
         """
         flags = super().parse(argv)
         if len(flags.run) != 1:
@@ -140,26 +112,26 @@ def run_command(
     say: Callable[[str], None] | None = None,
     sigterm: bool = True,
 ) -> int:
-    """Do the work of a command and return its exit code; what goes wrong becomes one line.
+    """Run a command, report an error in one line, and return the exit code.
 
     Parameters
     ----------
     work : callable
-        Parses the arguments, does what they ask for, and returns the exit code.
+        Parses the arguments, runs the command, and returns the exit code.
     interrupted : str
-        What to say after Ctrl-C or SIGTERM.
+        Line to print after Ctrl-C or SIGTERM.
     memory : str
-        Remedy to name when memory runs out.
+        Remedy to name if memory runs out.
     say : callable, optional
-        Takes the line; `complain` by default.
+        Prints the line; `complain` by default.
     sigterm : bool
         Let SIGTERM end the command in good order, as Ctrl-C does.
 
     Returns
     -------
     int
-        What ``work`` returns; else the ``exit_code`` of its `DDNMFError`, 2 if memory ran out, 4 if
-        a file cannot be used or the reader of standard output has left, 130 if it was interrupted.
+        Result of ``work``; else the ``exit_code`` of its `DDNMFError`, 2 if memory ran out, 4 if a
+        file cannot be used or standard output was closed, 130 after an interruption.
     """
     say = say or complain
     try:
@@ -173,8 +145,8 @@ def run_command(
     except MemoryError as error:
         say(f"error: not enough memory: {error}; {memory}")
         return UsageError.exit_code
-    except BrokenPipeError:  # the reader of standard output has left and needs no word about it
-        sys.stdout = None  # or Python would complain at its end
+    except BrokenPipeError:  # the reader of standard output has left and expects no message
+        sys.stdout = None  # or Python would complain when it exits
         return OutputError.exit_code
     except OSError as error:
         say(f"error: {error}; make room or check the path")
@@ -185,16 +157,16 @@ def run_command(
 
 
 def complain(text: str) -> None:
-    """Print on standard error, without what a terminal could take for a command."""
+    """Print on standard error, without characters that a terminal could take for a command."""
     print(printable(text, keep="\n\t"), file=sys.stderr, flush=True)
 
 
 def _flush() -> None:
-    """Write out standard output now: at its end Python could only print an exception about it."""
+    """Flush standard output now, because at exit Python could only print an exception."""
     if sys.stdout is None:  # closed before the process began
         return
     try:
         sys.stdout.flush()
     except OSError:
-        sys.stdout = None  # its text is lost; Python would try to write it once more
+        sys.stdout = None  # its text is lost; Python would try to write it again
         raise

@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all, and the lock of a folder."""
+"""Safe reading, atomic writing, and a file lock for a folder."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ Source = str | Path | bytes
 """A file, or the content of one."""
 
 LOCK = ".lock"
-"""Name of the file that is locked; it says which process has the lock."""
+"""Name of the file that is locked; its text names the process that has the lock."""
 
 PATIENCE = 0.2
-"""Seconds in which a lock is tried again: its owner may have removed the file that we opened."""
+"""Seconds to try a lock again, because its owner may have removed the file that we opened."""
 
 _NO_LOCKS = {errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP}
 _BINARY = getattr(os, "O_BINARY", 0)  # Windows would translate line ends
 _NONBLOCK = getattr(os, "O_NONBLOCK", 0)  # Windows has no pipes among its files
-_open = os.open  # of what is read; the tests break os.open of what is written
+_open = os.open  # for reading; the tests break os.open for writing
 
 
 def open_source(source: Source) -> io.BufferedReader:
-    """Open a file for reading, or what would be its content; raises `OSError`."""
+    """Open a file, or its content, for reading; raises `OSError`."""
     if isinstance(source, bytes):
         return io.BufferedReader(io.BytesIO(source))
     return open(source, "rb", opener=regular)
@@ -42,13 +42,13 @@ def open_source(source: Source) -> io.BufferedReader:
 def regular(path: str, flags: int) -> int:
     """Open a file, as the ``opener`` of `open`; raises `OSError` if it is a pipe or a device.
 
-    Of a pipe that nobody writes to, the opening alone would wait for ever.
+    To open a pipe without a writer would wait forever.
     """
     handle = _open(path, flags | _NONBLOCK)
     try:
         mode = os.fstat(handle).st_mode
         if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):  # open() itself refuses folders
-            raise OSError(errno.EINVAL, "it is a pipe or a device, and no regular file", path)
+            raise OSError(errno.EINVAL, "it is a pipe or a device, not a regular file", path)
     except OSError:
         os.close(handle)
         raise
@@ -56,7 +56,7 @@ def regular(path: str, flags: int) -> int:
 
 
 def read_source(source: Source, most: int) -> bytes:
-    """Return the content of a file of so many bytes at most; raises `OSError`, `ValueError`."""
+    """Return the content of a file; raises `OSError`, or `ValueError` if it exceeds ``most``."""
     with open_source(source) as stream:
         content = stream.read(most + 1)
     if len(content) > most:
@@ -65,13 +65,13 @@ def read_source(source: Source, most: int) -> bytes:
 
 
 def name_of(source: Source) -> str:
-    """Return what an error calls a source."""
+    """Return the name of a source for error messages."""
     return f"<{len(source)} bytes>" if isinstance(source, bytes) else str(source)
 
 
 @contextmanager
 def atomic_write(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
-    """Open a temporary file beside ``path`` that takes its name once everything is written.
+    """Open a temporary file, which replaces ``path`` when it is complete.
 
     Parameters
     ----------
@@ -81,18 +81,18 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     Yields
     ------
     BinaryIO
-        What to write to.
+        The temporary file, in the same folder.
 
     Raises
     ------
     OutputError
-        If the file cannot be written (full or read-only disk, missing folder); what was there
-        before is untouched and nothing else is left behind.
+        If the file cannot be written (full or read-only disk, missing folder). An old file is
+        untouched, and no temporary file is left.
     """
     path = Path(path)
     temporary: Path | None = None
     try:
-        # Not mkstemp: its files are private, and these are to have the mode that open() gives.
+        # Not mkstemp: its files are private, and ours need the mode that open() gives.
         name = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
         handle = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _BINARY, 0o666)
         temporary = name
@@ -115,38 +115,29 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
 
 
 def _sync_folder(folder: Path) -> None:
-    """Have the folder's list of names on the disk too, or a power cut could undo a rename."""
+    """Write the folder's list of names to disk, or a power cut could undo a rename."""
     if not hasattr(os, "O_DIRECTORY"):  # Windows opens no folders
         return
     handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
-        with suppress(OSError):  # some file systems cannot, and the file itself is there
+        with suppress(OSError):  # some file systems cannot; the file itself is safe
             os.fsync(handle)
     finally:
         os.close(handle)
 
 
 def remove_unfinished(folder: Path, name: str) -> None:
-    """Remove what `atomic_write` was writing when its process was killed.
+    """Remove temporary files of `atomic_write` whose process was killed.
 
-    Only for who has the folder to itself: another process may be writing such a file.
-
-    Parameters
-    ----------
-    folder : Path
-        Where to look; it need not exist.
-    name : str
-        Name of the file that was to be, or a pattern such as ``*.png``.
+    Lock the folder first, because another process may be writing such a file. The folder need not
+    exist; ``name`` is that of the final file, or a pattern such as ``*.png``.
     """
     for left in folder.glob(f".{name}.{'[0-9a-f]' * 16}"):
         left.unlink(missing_ok=True)
 
 
 def atomic_write_text(path: str | os.PathLike[str], text: str) -> None:
-    """Write a text file in UTF-8, whole or not at all; raises as `atomic_write`.
-
-    What UTF-8 does not have, half of a pair of surrogates, is written as its escape.
-    """
+    """Write a text file in UTF-8 by `atomic_write`; half a surrogate pair is written as escape."""
     with atomic_write(path) as stream:
         stream.write(text.encode("utf-8", "backslashreplace"))
 
@@ -163,33 +154,28 @@ def make_folder(path: Path) -> None:
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Keep other processes that ask for the same folder out of it.
+    """Lock an existing folder against other processes that call this.
 
-    The operating system ends the lock with the process, however that ends, so no stale lock is left
-    in the way. Some network file systems have no locks; there we go on without one, and nothing
-    keeps two runs apart.
-
-    Parameters
-    ----------
-    folder : Path
-        An existing folder.
+    The operating system ends the lock with the process, so a killed process leaves no stale lock.
+    Some network file systems have no locks; there we continue without one, and nothing keeps two
+    runs apart.
 
     Raises
     ------
     UsageError
-        If another process has the lock; the message says which.
+        If another process has the lock; the message names it.
     OutputError
         If the folder cannot be written.
     """
     path = folder / LOCK
-    # A soft lock, filelock's way out where there are no locks, would outlive a killed process.
+    # Without a soft lock, filelock's substitute, because it would outlive a killed process.
     lock = FileLock(path, PATIENCE, fallback_to_soft=False, on_acquired=_sign)
     try:
         lock.acquire()
     except Timeout as error:
         raise UsageError(
-            f"output {folder}: another run is writing there ({_owner(path)}); wait for its end, or "
-            "choose another folder"
+            f"output {folder}: another run is writing there ({_owner(path)}); wait until it ends, "
+            "or choose another folder"
         ) from error
     except OSError as error:
         if error.errno not in _NO_LOCKS:
@@ -206,14 +192,14 @@ def locked(folder: Path) -> Iterator[None]:
 
 
 def _sign(handle: int) -> None:
-    """Write into the locked file who has it."""
-    with suppress(OSError):  # on a full disk the lock is as good without it
+    """Write the name of this process into the locked file."""
+    with suppress(OSError):  # on a full disk the lock works without it
         os.truncate(handle, 0)
         os.write(handle, f"process {os.getpid()} on {socket.gethostname()}".encode())
 
 
 def _owner(path: Path) -> str:
-    """Return what `_sign` wrote into a locked file, which Windows lets nobody else read."""
+    """Return the text of `_sign` in a locked file; on Windows nobody else can read it."""
     with suppress(OSError, ValueError):
         return read_source(path, 1000).decode("utf-8", "replace") or "unknown"
     return "unknown"

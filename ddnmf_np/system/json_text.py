@@ -1,4 +1,4 @@
-"""JSON that anybody may have written, as plain values or a `ValueError` that says why not."""
+"""Untrusted JSON, as plain values or a `ValueError` with the reason."""
 
 from __future__ import annotations
 
@@ -9,45 +9,30 @@ from typing import Any
 from ddnmf_np.system.files import Source, read_source
 
 MAX_BYTES = 64 * 2**20
-"""The longest JSON text that is read: Python's values take some 10 times as much."""
+"""Largest JSON text that we read; its Python values take about ten times the memory."""
 
 
 def read(source: Source, *, finite: bool = True) -> Any:
-    """Return what a JSON file says.
-
-    Parameters
-    ----------
-    source : str, Path or bytes
-        The file, or its content.
-    finite : bool
-        As in `parse`.
-
-    Raises
-    ------
-    OSError
-        If it cannot be read.
-    ValueError
-        If it is longer than `MAX_BYTES`, or as in `parse`.
-    """
+    """Return the value in a JSON file (or its content); raises `OSError`, or as `parse`."""
     return parse(read_source(source, MAX_BYTES), finite=finite)
 
 
 def parse(text: str | bytes, *, finite: bool = True) -> Any:
-    """Return what a JSON text says.
+    """Return the value of a JSON text.
 
     Parameters
     ----------
     text : str or bytes
         Bytes must be UTF-8.
     finite : bool
-        Whether to refuse NaN and infinities, which Python reads and JSON does not have, and
-        numbers that no float can hold.
+        Refuse NaN and infinities, which are not JSON although Python reads them, and numbers that
+        are too large for a float.
 
     Raises
     ------
     ValueError
-        If the text is not JSON, longer than `MAX_BYTES`, or cannot be read: nested too deeply,
-        or with a whole number of too many digits.
+        If the text is not JSON, is longer than `MAX_BYTES`, is nested too deeply, or has an
+        integer of too many digits.
     """
     if len(text) > MAX_BYTES:
         raise ValueError(f"it is longer than {MAX_BYTES} bytes, the most that are read")

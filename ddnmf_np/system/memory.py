@@ -1,4 +1,4 @@
-"""How much memory this process has, and has had at most."""
+"""Memory of this process, now and at its peak."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from pathlib import Path
 
 
 def peak_memory_mib() -> float | None:
-    """Return the largest memory this program has had, in MiB; None where nobody keeps it.
+    """Return the peak memory of this program in MiB, or None if the system does not record it.
 
-    Linux's own mark starts with the program; that of ``getrusage`` has the parent's in it.
+    On Linux we read VmHWM, because ``getrusage`` includes the memory of the parent process.
     """
     with suppress(OSError):
         for line in Path("/proc/self/status").read_text("ascii", "replace").splitlines():
@@ -26,7 +26,7 @@ def peak_memory_mib() -> float | None:
 
 
 def memory_mib() -> float | None:
-    """Return the memory that this process has now, in MiB; None where the system does not say."""
+    """Return the memory of this process in MiB, or None if the system does not report it."""
     try:
         pages = int(Path("/proc/self/statm").read_text("ascii").split()[1])
     except OSError:
@@ -35,6 +35,6 @@ def memory_mib() -> float | None:
 
 
 def forget_peak() -> None:
-    """Have the system begin anew with the largest memory of this process, where it can be told."""
+    """Reset the peak memory of this process, on systems that allow it."""
     with suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5", "ascii")

@@ -1,4 +1,4 @@
-"""What ends a command from outside: Ctrl-C (SIGINT) and SIGTERM."""
+"""Handlers of the signals that end a command: Ctrl-C (SIGINT) and SIGTERM."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 
 class Stoppable(Protocol):
-    """Something that stops where it can go on from, a `ddnmf_np.training.Trainer`."""
+    """A `ddnmf_np.training.Trainer`, which stops between two steps when asked."""
 
     stop_requested: bool
 
@@ -29,7 +29,7 @@ def stop_on_signal(trainer: Stoppable) -> Iterator[None]:
 
 @contextmanager
 def interrupt_on_sigterm() -> Iterator[None]:
-    """Let SIGTERM do what Ctrl-C does: raise KeyboardInterrupt, so that all is left in order."""
+    """Let SIGTERM raise KeyboardInterrupt, as Ctrl-C does, so that the command cleans up."""
 
     def interrupt(number: int, frame: Any) -> None:
         raise KeyboardInterrupt
@@ -40,7 +40,7 @@ def interrupt_on_sigterm() -> Iterator[None]:
 
 @contextmanager
 def _handled_by(handler: Callable[[int, Any], None], *numbers: signal.Signals) -> Iterator[None]:
-    """Give signals another handler for a while, where that is allowed: in the main thread."""
+    """Give signals another handler for a while; does nothing outside the main thread."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -51,5 +51,5 @@ def _handled_by(handler: Callable[[int, Any], None], *numbers: signal.Signals) -
         yield
     finally:
         for number, old in before.items():
-            # None is a handler of a library in C, which Python cannot put back.
+            # None is a handler from C, which Python cannot restore.
             signal.signal(number, signal.SIG_DFL if old is None else old)

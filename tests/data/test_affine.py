@@ -1,4 +1,4 @@
-"""Equation 2, geometric: where each pixel comes from, and what an image's motion depends on."""
+"""Geometric noise (equation 2): the source of each pixel, and the inputs of a motion."""
 
 import itertools
 import math
@@ -215,7 +215,7 @@ def test_map_by_map(redraw):
 
 
 def drawn(n=20_000, **ranges):
-    """Return what was drawn for n images: angle (degrees), size, shear, and the two shifts."""
+    """Return the draws for n images: angle (degrees), size, shear, and the two shifts."""
     a, b, c, d, s, t = maps_of(np.arange(n), **ranges).T
     angle, size = np.arctan2(-b, d), 1.0 / np.hypot(b, d)
     shear = (c * size - np.sin(angle)) / np.cos(angle)
@@ -263,7 +263,7 @@ def test_motions_are_uncorrelated():
     assert (np.abs(all_five).max(axis=1) > 0.999 * np.array(bound)).all()
 
 
-# -- what it depends on -------------------------------------------------------------------------
+# -- inputs -------------------------------------------------------------------------------------
 
 
 @pytest.mark.equation(2)

@@ -1,4 +1,4 @@
-"""Data sets: where they are looked for, what is refused, and what a bad server cannot do."""
+"""Data sets: the search for files, refused data, and bad servers."""
 
 import gzip
 import hashlib
@@ -162,7 +162,7 @@ def test_missing_set_tells_everything(places):
 
 @pytest.fixture
 def server(places, monkeypatch):
-    """Serve what the test puts into a table from path to (status, body, announced length)."""
+    """Serve a table that the test fills: from path to (status, body, announced length)."""
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self):
@@ -392,7 +392,7 @@ def test_npy_with_labels(tmp_path):
     with pytest.raises(DataError, match=r"y\.npy: cannot be read .*'<U1', not plain numbers"):
         load(str(tmp_path / "x.npy"), labels=tmp_path / "y.npy")
     for name in ("digits", tmp_path / "x.npz", tmp_path):
-        with pytest.raises(UsageError, match=r"labels='y\.npy' goes with an \.npy file alone"):
+        with pytest.raises(UsageError, match=r"labels='y\.npy' goes with an \.npy file only"):
             load(name, labels="y.npy")
 
 
@@ -554,7 +554,7 @@ def test_dtype_is_one_of_two():
     assert load("digits", dtype=np.dtype("float64")).x_train.dtype == "float64"
 
 
-# --- what a non-negative model can use ---------------------------------------------------------
+# --- values for a non-negative model -----------------------------------------------------------
 
 
 def matrix(value=0.5, row=4, column=7, dtype=float):

@@ -56,10 +56,10 @@ def test_round_trip(tmp_path, code, shape, compress):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"", "no IDX file"),
-        (CONTENT[:3], "no IDX file"),
-        (b"\x01" + CONTENT[1:], "no IDX file"),
-        (CONTENT[:2] + b"\x0a" + CONTENT[3:], "no IDX file"),
+        (b"", "not an IDX file"),
+        (CONTENT[:3], "not an IDX file"),
+        (b"\x01" + CONTENT[1:], "not an IDX file"),
+        (CONTENT[:2] + b"\x0a" + CONTENT[3:], "not an IDX file"),
         (CONTENT[:3] + b"\x00", "has 0 dimensions"),
         (CONTENT[:3] + b"\x05" + CONTENT[4:], "has 5 dimensions"),
         (CONTENT[:15], "ends inside its header"),

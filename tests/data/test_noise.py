@@ -1,4 +1,4 @@
-"""Equation 2: what the noise is, and that it depends on nothing but what it says."""
+"""Noise (equation 2): its distribution, and its inputs."""
 
 import tracemalloc
 
@@ -9,14 +9,13 @@ from scipy import stats
 
 from ddnmf_np.backends.noise_ops import Draw, Words
 from ddnmf_np.backends.philox import philox4x32
-from ddnmf_np.data import affine
+from ddnmf_np.data import affine, order
 from ddnmf_np.data import noise as noise_module
-from ddnmf_np.data import order as batches
-from ddnmf_np.data.keys import stream_key
 from ddnmf_np.data.noise import NOISE_KINDS, Corruption, Noise
+from ddnmf_np.data.order import stream_key
 from ddnmf_np.errors import UsageError
 
-STREAMS = (noise_module._NOISE_STREAM, affine._STREAM, batches._ORDER_STREAM)
+STREAMS = (noise_module._NOISE_STREAM, affine._STREAM, order._ORDER_STREAM)
 
 
 @pytest.fixture(autouse=True)
@@ -83,7 +82,7 @@ def test_streams_of_one_seed_are_apart():
     assert all(0 <= half <= MASK for key in keys for half in key)
 
 
-# --- what is drawn -----------------------------------------------------------------------------
+# --- distribution ------------------------------------------------------------------------------
 
 
 @pytest.mark.equation(2)
@@ -168,7 +167,7 @@ def test_none_is_a_copy():
     np.testing.assert_array_equal(noisy(x, "none", 0.9), x)
 
 
-# --- what it depends on ------------------------------------------------------------------------
+# --- inputs ------------------------------------------------------------------------------------
 
 
 @pytest.mark.equation(2)
@@ -253,7 +252,7 @@ def test_strided_output(kind):
     assert np.isnan(wide[1::2]).all()
 
 
-# --- what it costs, what it refuses ------------------------------------------------------------
+# --- memory and errors -------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("kind", NOISE_KINDS)

@@ -6,7 +6,6 @@ from engine_cases import DEMO, FEATURES, NETS, PAPER, batch, small_config, small
 from tolerances import assert_same_bits
 
 from ddnmf_np.backends.select import get_ops
-from ddnmf_np.data.missing import hide
 from ddnmf_np.engine.gradcheck import gradcheck
 from ddnmf_np.errors import DataError
 from ddnmf_np.model import Model
@@ -126,7 +125,7 @@ def test_runs_on_the_same_known_entries_are_the_same_bits(options, fast):
     observed = mask(x.shape)
     observed[np.unravel_index(x.argmax(), x.shape)] = True  # the unit of the noise is known
     others = np.where(observed, x, rng.uniform(5.0, 9.0, x.shape))
-    one, two = (trained(hide(data, observed), fast, **options) for data in (x, others))
+    one, two = (trained(np.where(observed, data, np.nan), fast, **options) for data in (x, others))
     for name, block in one.model.state().items():
         assert_same_bits(two.model.state()[name], block, name)
     for a, b in zip(one.history, two.history, strict=True):
@@ -145,7 +144,8 @@ def test_data_without_nan_train_to_the_same_bits_with_the_option_as_without():
 
 
 def test_what_the_networks_see_is_zero_where_data_are_missing():
-    x = hide(np.random.default_rng(0).uniform(0.0, 1.0, (21, FEATURES)), mask((21, FEATURES)))
+    x = np.random.default_rng(0).uniform(0.0, 1.0, (21, FEATURES))
+    x[~mask(x.shape)] = np.nan
     model = trained(x).model
     for use in (model.encode, model.denoise, model.supervise, model.code):
         assert_same_bits(use(x), use(np.nan_to_num(x)), use.__name__)
@@ -181,5 +181,3 @@ def test_a_mask_that_does_not_fit_is_refused():
     for bad in (np.ones((5, 2), bool), np.ones(x.shape)):
         with pytest.raises(DataError, match="observed has shape"):
             model.gradient_problems(x, x_noisy, observed=bad)
-        with pytest.raises(DataError, match="observed has shape"):
-            hide(x, bad)

@@ -9,7 +9,7 @@ from sklearn.mixture import GaussianMixture
 
 from ddnmf_np.errors import DataError, UsageError
 from ddnmf_np.evaluation.clustering import KMEANS_OPTIONS, cluster, score_clustering
-from ddnmf_np.evaluation.embedding import embed
+from ddnmf_np.evaluation.maps import embed
 from ddnmf_np.evaluation.metrics import clustering_accuracy, scores
 
 METHODS = ["kmeans", "gmm-spherical", "gmm-diag", "gmm-tied", "gmm-full"]

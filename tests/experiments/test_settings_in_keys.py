@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from ddnmf_np.evaluation import clustering, embedding
+from ddnmf_np.evaluation import clustering, maps
 from ddnmf_np.experiments import baselines
 from ddnmf_np.experiments.__main__ import make_settings, parse
 from ddnmf_np.experiments.baselines import DataInfo, Representation, Source
@@ -17,7 +17,7 @@ INFO = DataInfo(Source("mnist", "digits"), "hash", 100, 50, 784, 10)
 GROUPS = {
     "kmeans": clustering.KMEANS_OPTIONS,
     "mixture": clustering.MIXTURE_OPTIONS,
-    "tsne": embedding.TSNE_OPTIONS,
+    "tsne": maps.TSNE_OPTIONS,
     "pca": baselines.PCA_OPTIONS,
 }
 USERS = {
@@ -48,7 +48,7 @@ def test_a_change_of_a_setting_changes_the_keys_of_what_uses_it_alone(monkeypatc
 
 def test_a_change_of_the_start_of_a_map_changes_its_keys(monkeypatch):
     before = keys()
-    monkeypatch.setattr(embedding, "START_SCALE", 1.0)
+    monkeypatch.setattr(maps, "START_SCALE", 1.0)
     assert {what for what, key in keys().items() if key != before[what]} == USERS["tsne"]
 
 

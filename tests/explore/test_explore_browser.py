@@ -19,8 +19,8 @@ from explore_cases import (
 from tolerances import assert_close
 
 from ddnmf_np.backends.ops import ACTIVATIONS
-from ddnmf_np.evaluation.embedding import embed
 from ddnmf_np.evaluation.interpret import decode_parts, unit_effects
+from ddnmf_np.evaluation.maps import embed
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,4 @@
-"""Names of files that are markup, formulas or commands of a terminal, from data to pages."""
+"""File names with markup, formulas or terminal commands, from the data to the pages."""
 
 import json
 import os
@@ -31,7 +31,7 @@ NAMES = {
 
 
 class Elements(HTMLParser):
-    """Every element that a browser would make, and its attributes."""
+    """The elements that a browser would create, and their attributes."""
 
     def __init__(self, page):
         super().__init__()
@@ -64,7 +64,7 @@ def plain(tmp_path_factory):
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such names")
 @pytest.mark.parametrize("name", NAMES.values(), ids=NAMES)
 def test_a_name_adds_no_element_to_a_page(tmp_path, plain, capfd, name):
-    """The pages of two runs that differ in the data's name alone have the same elements."""
+    """The pages of two runs that differ only in the data's name have the same elements."""
     capfd.readouterr()
     run = run_of(tmp_path / "data", name)
     said = "".join(capfd.readouterr())

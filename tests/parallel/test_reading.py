@@ -8,7 +8,7 @@ from parallel_cases import in_ranks
 from training_cases import SMALL, assert_same_state, draw, losses_of
 
 from ddnmf_np.config import configure
-from ddnmf_np.data.streaming.feed import read_alone
+from ddnmf_np.data.feed import read_alone
 from ddnmf_np.data.streaming.rows import Rows, fingerprint
 from ddnmf_np.data.streaming.sources import stream
 from ddnmf_np.errors import DataError

@@ -1,4 +1,4 @@
-"""The order in which a stream visits its samples, and the thread that reads ahead."""
+"""The order of a stream's samples, and prefetching in a thread."""
 
 import threading
 import time
@@ -60,7 +60,7 @@ def test_every_place_is_equally_likely():
 
 
 def test_samples_of_a_window_are_independent_of_its_blocks():
-    """How often two samples of one block follow each other is what chance makes it."""
+    """Two samples of one block follow each other as often as chance predicts."""
     order, together = BlockOrder(64, 8, 4, 5), 0
     for epoch in range(500):
         for window in visited(order, epoch):
@@ -109,7 +109,7 @@ def test_items_come_in_order_and_the_thread_ends():
     assert not readers()
 
 
-def test_no_more_than_asked_is_prepared():
+def test_one_item_is_prepared_while_one_is_in_use():
     begun = []
 
     def items():
@@ -117,13 +117,13 @@ def test_no_more_than_asked_is_prepared():
             begun.append(number)
             yield number
 
-    reading = read_ahead(items(), ahead=2)
+    reading = read_ahead(items())
     for number in range(10):
         assert next(reading) == number
         deadline = time.monotonic() + 10
-        while len(begun) < number + 3 and time.monotonic() < deadline:
+        while len(begun) < number + 2 and time.monotonic() < deadline:
             time.sleep(0.001)
-        assert begun == list(range(number + 3))
+        assert begun == list(range(number + 2))
     reading.close()
     assert not readers()
 

@@ -1,4 +1,4 @@
-"""Every kind of store gives the same rows, and says what is wrong with those that cannot."""
+"""Every kind of store gives the same rows, and its errors name the cause."""
 
 import json
 import os
@@ -12,7 +12,7 @@ from stream_cases import KINDS, dask_array, draw, hdf5, memory_map, npy, rows_of
 
 from ddnmf_np.data.datasets import load
 from ddnmf_np.data.streaming.rows import BLOCK_BYTES, Rows, fingerprint
-from ddnmf_np.data.streaming.sources import NpyFile, SparseSource, is_stream_path, stream
+from ddnmf_np.data.streaming.sources import NpyFile, SlicedSource, is_stream_path, stream
 from ddnmf_np.errors import BackendError, DataError, UsageError
 
 RANGES = [(0, 103), (0, 1), (102, 103), (25, 27), (3, 99), (16, 32)]
@@ -72,9 +72,9 @@ def test_bytes_are_scaled_as_in_memory(tmp_path):
 def test_sparse_samples_are_dense_a_block_at_a_time(monkeypatch):
     matrix = sparse.csr_matrix(draw(n=200))
     lengths = []
-    whole = SparseSource.rows
+    whole = SlicedSource.rows
     monkeypatch.setattr(
-        SparseSource,
+        SlicedSource,
         "rows",
         lambda self, start, stop: lengths.append(stop - start) or whole(self, start, stop),
     )
@@ -108,7 +108,7 @@ def test_sample_has_equal_distances(tmp_path):
     assert len(rows_of(npy(x, tmp_path)).sample(1000)[0]) == 103
 
 
-# -- what is refused ---------------------------------------------------------------------------
+# -- refused data ------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("shape", [(5,), (0, 4), (4, 0), (2, 3, 4, 5), ()])
@@ -140,9 +140,10 @@ def test_unknown_sizes_are_refused():
         stream(x[x[:, 0] > 0.1])
 
 
-def test_columns_of_sparse_matrices_are_refused():
-    with pytest.raises(DataError, match=r"'csc'.*tocsr\(\)"):
-        stream(sparse.csc_matrix(draw()))
+@pytest.mark.parametrize("form", ["csc", "coo"])
+def test_sparse_matrices_that_are_not_by_rows_are_refused(form):
+    with pytest.raises(DataError, match=rf"'{form}'.*tocsr\(\)"):
+        stream(sparse.csr_matrix(draw()).asformat(form))
 
 
 def test_a_list_is_no_source():
@@ -369,7 +370,13 @@ def test_arrays_inside_are_found_by_their_names(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "codecs", [{"filters": [{"id": "pickle"}]}, {"compressor": {"id": "pickle"}}], ids=str
+    "codecs",
+    [
+        {"filters": [{"id": "pickle"}]},
+        {"compressor": {"id": "pickle"}},
+        {"filters": [{"protocol": 4, "id": "numcodecs.Pickle"}]},
+    ],
+    ids=str,
 )
 def test_pickles_in_zarr_are_refused_before_a_chunk_is_read(codecs, tmp_path):
     pytest.importorskip("zarr")

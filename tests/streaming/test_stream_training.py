@@ -1,4 +1,4 @@
-"""A streamed run is the run that it would be in memory, within constant memory."""
+"""A streamed run is bit-identical to one in memory, and its memory is constant."""
 
 import json
 import os
@@ -43,7 +43,7 @@ def losses(trainer):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_kind_trains_as_the_array(kind, stored):
-    """In small windows, from every store: the order depends on sizes, not on who stores."""
+    """The order depends on sizes, not on the store; we use small windows."""
     x = draw()
     runs = [trainer_of(rows_of(data)) for data in (x, stored(kind, x))]
     for run in runs:
@@ -65,7 +65,7 @@ def test_a_window_of_everything_trains_as_in_memory(options):
 
 
 def test_batches_are_consecutive_samples_of_the_order(monkeypatch):
-    """Also across the ends of windows, whose 24 samples are no whole batches."""
+    """Batches cross the ends of windows, because 24 samples are not a multiple of 10."""
     x = draw()
     trainer, seen = trainer_of(rows_of(x)), []
 
@@ -196,7 +196,7 @@ def test_the_rows_that_have_changed_are_named():
 
 
 def test_memory_does_not_grow_with_the_samples(tmp_path):
-    """Twenty times the samples; the larger set alone would be ten times the difference allowed."""
+    """Compare twenty times the samples, whose size is ten times the allowed difference."""
     peaks = []
     for n in (4_000, 80_000):
         path = tmp_path / f"{n}.npy"

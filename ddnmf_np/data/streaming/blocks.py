@@ -1,8 +1,8 @@
 """A random order of samples that is read in long runs of consecutive rows.
 
-The samples are cut into blocks. An epoch takes the blocks in random order, a window of several at
-a time, and the rows of a window in random order. ``derivations/larger-than-memory.md`` says how
-far this is from an order in which all samples are mixed.
+We cut the samples into blocks. An epoch takes the blocks in random order, a window of several at a
+time, and visits the rows of a window in random order. ``derivations/larger-than-memory.md``
+compares this with an order in which all samples are mixed.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ Index = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class BlockOrder:
-    """The order of each epoch, a function of (seed, epoch) and sizes alone.
+    """The order of each epoch, which depends only on (seed, epoch) and sizes.
 
     Parameters
     ----------
     n : int
         Samples.
     block_rows : int
-        Consecutive samples that are read together; the last block may be short.
+        Consecutive samples that are read together; the last block may be shorter.
     window_blocks : int
         Blocks whose samples are mixed.
     seed : int
@@ -43,11 +43,11 @@ class BlockOrder:
 
     @property
     def n_blocks(self) -> int:
-        """How many blocks there are."""
+        """Number of blocks."""
         return -(-self.n // self.block_rows)
 
     def windows(self, epoch: int) -> Iterator[Index]:
-        """Yield for each window of an epoch its blocks, by number, in the order of the data."""
+        """Yield the block numbers of each window of an epoch, in the order of the data."""
         blocks = np.arange(self.n_blocks, dtype=np.int64)
         keys = row_keys(blocks, self.seed, epoch, stream=_BLOCK_STREAM)
         order = np.argsort(keys, kind="stable")
@@ -60,7 +60,7 @@ class BlockOrder:
         return start, min(start + self.block_rows, self.n)
 
     def count(self, blocks: Index) -> int:
-        """Return how many samples some blocks have."""
+        """Return the number of samples of some blocks."""
         short = self.n_blocks * self.block_rows - self.n if self.n_blocks - 1 in blocks else 0
         return len(blocks) * self.block_rows - short
 
@@ -77,10 +77,10 @@ class BlockOrder:
         Returns
         -------
         place : (m,) int64 array
-            For each sample in turn, its row in the window: blocks one after the other.
+            For each sample in turn, its row in the window, in which the blocks follow each other.
         index : (m,) int64 array
-            Its index in the data. Samples go by the keys that `epoch_order` sorts: a window of all
-            blocks gives the very order of `epoch_order`.
+            Its index in the data. The samples are sorted by the keys of `epoch_order`, so a window
+            of all blocks has exactly that order.
         """
         index = np.concatenate([np.arange(*self.extent(int(b)), dtype=np.int64) for b in blocks])
         place = np.argsort(row_keys(index, self.seed, epoch), kind="stable")

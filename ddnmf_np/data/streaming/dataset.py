@@ -1,4 +1,4 @@
-"""A data set that stays on the disk: its samples as rows, and a sample of them to score."""
+"""A data set on disk: all its samples as `Rows`, and some of them in memory to score."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ddnmf_np.data.streaming.sources import open_source
 from ddnmf_np.errors import UsageError, printable
 
 SCORED = 10_000
-"""Most samples that are scored and drawn: as many as MNIST's test images."""
+"""Largest number of samples to score and draw, that of MNIST's test images."""
 
 
 def load_streamed(
@@ -23,22 +23,16 @@ def load_streamed(
     window_mib: int = WINDOW_MIB,
     scored: int = SCORED,
 ) -> tuple[Rows, Dataset]:
-    """Open a data set that is read as it is trained on.
+    """Open a data set that stays on disk.
 
     Parameters
     ----------
     path : str
-        As `ddnmf_np.data.streaming.sources.open_source` takes it.
-    dtype : dtype
-        As `ddnmf_np.data.datasets.load`.
-    labels : str or Path, optional
-        An .npy file of integers, one for each sample.
-    missing : {"error", "nan"}
-        As `ddnmf_np.data.datasets.load`.
-    window_mib : int
-        As `Rows`.
+        As for `ddnmf_np.data.streaming.sources.open_source`.
+    dtype, labels, missing, window_mib : optional
+        As for `ddnmf_np.data.datasets.load` and `Rows`.
     scored : int
-        How many samples to read for scoring.
+        Number of samples to read for scoring.
 
     Returns
     -------
@@ -49,7 +43,7 @@ def load_streamed(
     Raises
     ------
     UsageError
-        If it is the name of a data set.
+        If ``path`` is the name of a data set.
     DataError, BackendError
         As `open_source` and `Rows.read`.
     """

@@ -1,4 +1,4 @@
-"""Samples of a source as the model wants them: converted, checked, a block at a time."""
+"""Samples of a source, converted and checked a block at a time."""
 
 from __future__ import annotations
 
@@ -25,23 +25,23 @@ Floats = NDArray[np.floating[Any]]
 Checksums = NDArray[np.uint32]
 
 BLOCK_BYTES = 2**20
-"""Size of a block: long enough that a disk reads random blocks nearly as fast as all in a row."""
+"""Size of a block: a disk reads random blocks of it nearly as fast as consecutive ones."""
 
 WINDOW_MIB = 128
-"""Default size of the samples that are mixed; twice that is in memory, for the read-ahead."""
+"""Default size of the samples that are mixed. Prefetching needs twice that memory."""
 
 
 @dataclass(frozen=True)
 class Survey:
-    """What one pass over all samples has found.
+    """Results of one pass over all samples.
 
     Parameters
     ----------
     high : float
         Largest value.
     sha256 : str
-        See `fingerprint`: that of the same samples in memory, unless the file's chunks decide how
-        large blocks are.
+        See `fingerprint`. It is that of the same samples in memory, unless chunks of the file
+        change the size of the blocks.
     missing : float
         Share of entries that are NaN.
     """
@@ -52,17 +52,17 @@ class Survey:
 
 
 class Window(NamedTuple):
-    """Samples that are mixed, or what one of several readers has of them.
+    """Samples that are mixed, or the part of them that one of several readers has.
 
     Attributes
     ----------
     x : ndarray of shape (m_here, n_features)
         Rows ``bounds[reader]`` to ``bounds[reader + 1]`` of the window.
     place, numbers : ndarray of shape (m,), int64
-        Row in the window and index in the data of all its samples, less those to skip, in the
+        Row in the window and index in the data of all its samples that are not skipped, in the
         order of `BlockOrder.mixed`.
     bounds : ndarray of shape (readers + 1,), int64
-        Where each reader's rows begin, and where the last one's end.
+        First row of each reader, and the end of the last one's.
     """
 
     x: Floats
@@ -77,20 +77,20 @@ class Rows:
     Parameters
     ----------
     source : Source
-        Where they come from.
+        Source of the samples.
     dtype : dtype
         Either float32 or float64.
     scale : bool
         Divide unsigned 8-bit values by 255.
     missing : {"error", "nan"}
-        Whether NaN is refused, or a missing entry.
+        Refuse NaN, or take it for a missing entry.
     window_mib : int
         Size of the samples that are mixed, in MiB.
 
     Attributes
     ----------
     block_rows, window_blocks : int
-        How rows are read and mixed; see `ddnmf_np.data.streaming.blocks.BlockOrder`.
+        Sizes of blocks and windows; see `ddnmf_np.data.streaming.blocks.BlockOrder`.
     """
 
     ndim = 2
@@ -110,10 +110,10 @@ class Rows:
         self._missing = missing
         row_bytes = self.shape[1] * self.dtype.itemsize
         chunk = min(source.chunk_rows, self.shape[0])
-        # Whole chunks, or each would be read once for every block that has a part of it.
+        # Whole chunks, or we would read a chunk again for every block that has a part of it.
         self.block_rows = chunk * max(1, _plain_rows(self.shape, self.dtype) // chunk)
         self.window_blocks = max(1, window_mib * 2**20 // (row_bytes * self.block_rows))
-        self._checksums: Checksums | None = None  # of the blocks, once there is a survey
+        self._checksums: Checksums | None = None  # of the blocks, after a survey
 
     def __len__(self) -> int:
         return self.shape[0]
@@ -124,8 +124,8 @@ class Rows:
         Raises
         ------
         DataError
-            If they cannot be read, are not finite (but for missing ones) or are negative; it names
-            the row.
+            If they cannot be read, or are negative or not finite (except for missing entries); the
+            message has the row.
         """
         given = self.source.rows(start, stop)
         if self._scaled:
@@ -133,87 +133,82 @@ class Rows:
         else:
             with np.errstate(over="ignore"):  # checked below
                 x = np.ascontiguousarray(given, self.dtype)
-        if self._missing == "error" or not np.isnan(x).all():  # of a part that is no error
+        if self._missing == "error" or not np.isnan(x).all():  # some rows may be missing entirely
             where = f"{self.name}, rows {start} to {stop - 1} as {self.dtype}"
             check_nonnegative(x, where, self._missing, first_row=start)
         return x
 
     @property
     def n_blocks(self) -> int:
-        """How many blocks there are."""
+        """Number of blocks."""
         return -(-self.shape[0] // self.block_rows)
 
     def blocks(
         self, first: int = 0, last: int | None = None
     ) -> Generator[tuple[int, Floats], None, None]:
         """Yield the first row and the samples of blocks ``first:last``, in the data's order."""
-
-        def reading() -> Iterator[tuple[int, Floats]]:
-            for number in range(first, self.n_blocks if last is None else last):
-                yield number * self.block_rows, self._block(number * self.block_rows)
-
-        with closing(read_ahead(reading())) as blocks:
+        numbers = range(first, self.n_blocks if last is None else last)
+        reading = ((number * self.block_rows, self._block(number)) for number in numbers)
+        with closing(read_ahead(reading)) as blocks:
             yield from blocks
 
-    def _block(self, start: int) -> Floats:
-        """Return the block that begins there, which must be the one that the survey has seen.
+    def _block(self, number: int) -> Floats:
+        """Return a block, or raise `DataError` if it has changed since the survey.
 
-        Libraries may give zeros for what is not in a file any more, and no error.
+        We check this, because libraries may return zeros for data that have gone, and no error.
         """
-        stop = min(start + self.block_rows, self.shape[0])
-        x = self.read(start, stop)
-        if self._checksums is not None:
-            expected = self._checksums[start // self.block_rows]
-            if zlib.crc32(x.data) != expected:
-                raise DataError(
-                    f"{self.name}: rows {start} to {stop - 1} are not what they were when all were "
-                    "checked; start again with data that stay as they are, on every machine"
-                )
+        x, same = self._compare(number)
+        if not same:
+            start = number * self.block_rows
+            raise DataError(
+                f"{self.name}: rows {start} to {start + len(x) - 1} are not what they were when "
+                "all were checked; start again with the same data, unchanged, on every machine"
+            )
         return x
 
+    def _compare(self, number: int) -> tuple[Floats, bool]:
+        start = number * self.block_rows
+        x = self.read(start, min(start + self.block_rows, self.shape[0]))
+        checksums = self._checksums
+        return x, checksums is None or zlib.crc32(x.data) == checksums[number]
+
+    def is_as_surveyed(self, number: int) -> bool:
+        """Return whether a block is the same as in the survey; raises as `read`."""
+        return self._compare(number)[1]
+
     def apply(self, function: Callable[[Floats], Any], out: Any) -> Any:
-        """Write ``function(rows)`` of all samples to the rows of ``out``, and return that."""
+        """Write ``function(rows)`` of all samples to the rows of ``out``, and return ``out``."""
         for start, x in self.blocks():
             out[start : start + len(x)] = function(x)
         return out
 
     @cached_property
     def survey(self) -> Survey:
-        """What one pass over all samples finds, which is made once.
+        """Look at all samples, in one pass that happens once; raises as `read` and `conclude`.
 
-        Raises
-        ------
-        DataError
-            As `read`; or if every entry is missing.
-
-        Notes
-        -----
-        From then on every block that is read is compared with what it was.
+        Afterwards every block is compared with its checksum when it is read.
         """
         return self.conclude(*self.look(0, self.n_blocks))
 
     def look(self, first: int, last: int) -> tuple[float, int, Checksums]:
-        """Return what is to be known of blocks ``first:last``; raises as `read`.
+        """Survey blocks ``first:last``; raises as `read`.
 
-        Returns
-        -------
-        high : float
-            Largest value; ``-inf`` where there is none.
-        missing : int
-            Entries that are NaN.
-        checksums : ndarray of shape (last - first,), uint32
-            The CRC-32 of each.
+        Returns the largest value (``-inf`` if all entries are missing), the number of missing
+        entries, and the CRC-32 of each block.
         """
         high, missing, checksums = -math.inf, 0, np.empty(last - first, np.uint32)
         for number, (_, x) in enumerate(self.blocks(first, last)):
             checksums[number] = zlib.crc32(x.data)
-            high = max(high, float(np.fmax.reduce(x, axis=None)))  # NaN is never more
+            high = max(high, float(np.fmax.reduce(x, axis=None)))  # max() ignores a NaN here
             if self._missing == "nan":
                 missing += int(np.isnan(x).sum())
         return high, missing, checksums
 
     def conclude(self, high: float, missing: int, checksums: Checksums) -> Survey:
-        """Return the survey, from what `look` has found in all blocks, and keep it."""
+        """Keep and return the survey, from the results of `look` for all blocks.
+
+        Raises `DataError` if every entry is missing.
+        """
         if high == -math.inf:
             raise DataError(f"{self.name} is NaN throughout; give at least one entry that is not")
         self._checksums = checksums
@@ -221,68 +216,41 @@ class Rows:
         self.survey = Survey(high, digest, missing / math.prod(self.shape))
         return self.survey
 
-    def is_as_surveyed(self, number: int) -> bool:
-        """Return whether a block has what the survey has seen; raises as `read`."""
-        checksums = self._checksums
-        start = number * self.block_rows
-        x = self.read(start, min(start + self.block_rows, self.shape[0]))
-        return checksums is not None and zlib.crc32(x.data) == checksums[number]
-
     def sample(self, count: int) -> tuple[Index, Floats]:
-        """Return at most ``count`` samples at equal distances and their indices.
-
-        Reads each block that has one of them once, as far as it is needed.
-        """
+        """Return the indices of at most ``count`` samples at equal distances, and the samples."""
         index = np.unique(np.linspace(0, self.shape[0] - 1, count).astype(np.int64))
+        return index, self._take(index)
+
+    def _take(self, index: Index) -> Floats:
+        """Return some samples; read each block that has one once, as far as necessary."""
         x = np.empty((len(index), self.shape[1]), self.dtype)
         block = index // self.block_rows
         for number in np.unique(block):
             inside = block == number
-            chosen = index[inside]
-            x[inside] = self.read(int(chosen[0]), int(chosen[-1]) + 1)[chosen - chosen[0]]
-        return index, x
+            first, last = int(index[inside].min()), int(index[inside].max())
+            x[inside] = self.read(first, last + 1)[index[inside] - first]
+        return x
 
     def order(self, seed: int) -> BlockOrder:
         """Return the order in which epochs visit the samples."""
         return BlockOrder(self.shape[0], self.block_rows, self.window_blocks, seed)
 
     def first(self, seed: int, count: int) -> Floats:
-        """Return the first samples that the first epoch visits, at most ``count``.
-
-        A block at a time: no window is in memory.
-        """
-        order, pieces = self.order(seed), []
+        """Return the first samples of the first epoch, at most ``count``, without a window."""
+        order, chosen = self.order(seed), np.empty(0, np.int64)
         for blocks in order.windows(0):
-            numbers = order.mixed(blocks, 0)[1][:count]
-            x = np.empty((len(numbers), self.shape[1]), self.dtype)
-            block = numbers // self.block_rows
-            for number in np.unique(block):
-                inside, start = block == number, int(number) * self.block_rows
-                x[inside] = self._block(start)[numbers[inside] - start]
-            pieces.append(x)
-            count -= len(x)
-            if count == 0:
+            chosen = np.concatenate([chosen, order.mixed(blocks, 0)[1]])[:count]
+            if len(chosen) == count:
                 break
-        return np.concatenate(pieces)
+        return self._take(chosen)
 
     def mixed_windows(
         self, seed: int, epoch: int, skip: int = 0, *, reader: int = 0, readers: int = 1
     ) -> Generator[Window, None, None]:
-        """Yield the windows of an epoch, read ahead in a thread.
+        """Yield the windows of an epoch (see `BlockOrder`), prefetched in a thread.
 
-        Parameters
-        ----------
-        seed, epoch : int
-            Which order.
-        skip : int
-            Samples of that order that were seen already.
-        reader, readers : int
-            Which of so many this is: each reads its own part of the blocks of a window.
-
-        Yields
-        ------
-        Window
-            A whole window that is skipped is not read.
+        The first ``skip`` samples are left out, and a whole window of them is not read. Of
+        ``readers`` processes, this one is number ``reader``: each reads a part of the blocks.
         """
         order = self.order(seed)
 
@@ -295,29 +263,24 @@ class Rows:
                     seen = max(0, skip - before)
                     cuts = [len(blocks) * number // readers for number in range(readers + 1)]
                     bounds = np.array([order.count(blocks[:cut]) for cut in cuts], np.int64)
-                    x = self._read(order, blocks[cuts[reader] : cuts[reader + 1]])
+                    x = np.empty((bounds[reader + 1] - bounds[reader], self.shape[1]), self.dtype)
+                    for at, block in enumerate(blocks[cuts[reader] : cuts[reader + 1]]):
+                        # Only the last block may be shorter, and no block follows it.
+                        here = slice(at * self.block_rows, (at + 1) * self.block_rows)
+                        x[here] = self._block(int(block))
                     yield Window(x, place[seen:], index[seen:], bounds)
                 before += count
 
         with closing(read_ahead(reading())) as windows:
             yield from windows
 
-    def _read(self, order: BlockOrder, blocks: Index) -> Floats:
-        x = np.empty((order.count(blocks), self.shape[1]), self.dtype)
-        at = 0
-        for block in blocks:
-            start, stop = order.extent(int(block))
-            x[at : at + stop - start] = self._block(start)
-            at += stop - start
-        return x
-
 
 def fingerprint(x: NDArray[Any] | Rows) -> str:
-    """Return by what samples are known again: 64 hexadecimal digits.
+    """Return 64 hexadecimal digits by which we recognize samples.
 
-    The SHA-256 of shape, dtype and the CRC-32 of each block of about 1 MiB. So several processes
-    can find it that have a part of the samples each, and samples that are streamed have that of the
-    same samples in memory. Against mistakes; whoever wants to can make others with the same.
+    They are the SHA-256 of shape, dtype and the CRC-32 of each block of about 1 MiB. So several
+    processes can compute it from a part of the samples each, and it is the same for samples in
+    memory and on disk. It finds mistakes, not forgeries.
     """
     if isinstance(x, Rows):
         return x.survey.sha256
@@ -328,7 +291,7 @@ def fingerprint(x: NDArray[Any] | Rows) -> str:
 
 
 def _plain_rows(shape: tuple[int, ...], dtype: np.dtype[Any]) -> int:
-    """Return the rows of a block, where a file does not say otherwise."""
+    """Return the rows of a block if the file has no chunks."""
     return max(1, BLOCK_BYTES // (shape[1] * dtype.itemsize))
 
 

@@ -1,55 +1,54 @@
 """Samples that stay where they are, and are read a few consecutive rows at a time.
 
-A source is whatever has a shape, a dtype and rows to slice: files of NumPy, HDF5 or Zarr, sparse
-matrices, dask arrays. Libraries other than NumPy are known by their objects' attributes alone, and
-imported only to open a path.
+A source has a shape, a dtype and slices of rows: files of NumPy, HDF5 or Zarr, sparse matrices,
+dask arrays. We recognize the objects of other libraries by their attributes, and import a library
+only to open a path.
 """
 
 from __future__ import annotations
 
+import json
 import math
 import mmap
 import os
+import re
 import stat
 import sys
 from abc import ABC, abstractmethod
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ddnmf_np.data.datasets import FILES, _archive_errors
+from ddnmf_np.data.datasets import FILES, archive_errors
 from ddnmf_np.errors import BackendError, DataError, UsageError, printable
 from ddnmf_np.system import json_text
 from ddnmf_np.system.archives import read_header
 from ddnmf_np.system.files import open_source as open_file
-from ddnmf_np.system.files import regular
 
 Dense = NDArray[Any]
 
-SUFFIXES = (".h5", ".hdf5", ".zarr")
-"""Ends of paths that can only be read as a stream."""
-
 
 class Source(ABC):
-    """Rows that can be read from several threads, but in order rather than at random.
+    """Rows that several threads may read; fast in order, slow at random.
 
     Attributes
     ----------
     shape : tuple of two ints
         Samples and features.
     dtype : dtype
-        Of what `rows` returns.
+        Type of the rows.
     image_shape : tuple of two ints or None
-        Height and width, where the samples are stored as images; `rows` returns them flat.
+        Height and width if the samples are stored as images; `rows` returns them flat.
     chunk_rows : int
-        Rows that are stored, and so read, together; 1 where any run of rows can be read.
+        Rows that are stored, and so read, together; 1 if any run of rows can be read.
     name : str
-        What messages call it.
+        Name for messages.
     """
 
     shape: tuple[int, int]
@@ -60,11 +59,12 @@ class Source(ABC):
 
     @abstractmethod
     def rows(self, start: int, stop: int) -> Dense:
-        """Return the dense rows ``start:stop``, an array that nobody else writes to."""
+        """Return the dense rows ``start:stop``, in an array that nobody else writes to."""
 
     def describe(self, shape: Any, dtype: Any) -> None:
-        """Set the attributes that say what the rows are, or raise `DataError`."""
-        if len(shape) not in (2, 3) or not all(_is_count(size) for size in shape):
+        """Set the attributes that describe the rows, or raise `DataError`."""
+        known = [isinstance(size, (int, np.integer)) and size >= 1 for size in shape]  # dask: NaN
+        if len(shape) not in (2, 3) or not all(known):
             raise DataError(
                 f"{self.name}: has shape {tuple(shape)}; expected (n, D), one row for each sample, "
                 "or (n, height, width) of images, with sizes that are known and at least 1"
@@ -76,82 +76,52 @@ class Source(ABC):
             self.image_shape = (int(shape[1]), int(shape[2]))
         self.shape = (int(shape[0]), math.prod(int(size) for size in shape[1:]))
 
-    def check_read(self, block: Dense, start: int, stop: int) -> Dense:
-        """Return what was read as flat rows, or raise `DataError` if it is not what was asked."""
-        expected = (stop - start) * self.shape[1]
-        if len(block) != stop - start or block.size != expected or block.dtype != self.dtype:
-            raise DataError(
-                f"{self.name}: gave an array of shape {block.shape} and dtype {block.dtype} for "
-                f"rows {start} to {stop - 1}; expected {stop - start} rows of {self.dtype}: it "
-                "has changed since it was opened; start again with data that stay as they are"
-            )
-        return block.reshape(stop - start, self.shape[1])
-
 
 class SlicedSource(Source):
-    """Anything with ``shape``, ``dtype`` and slices of rows that NumPy can turn into an array.
+    """An object with ``shape``, ``dtype`` and slices of rows that NumPy can turn into an array.
 
-    Parameters
-    ----------
-    array : object
-        NumPy array or memory map, h5py dataset, Zarr array, dask array, ...
-    name : str
-        What messages call it.
-    keep : object, optional
-        What must stay open as long as the source is used.
+    For example a memory map, an h5py dataset, a Zarr array, a dask array, a sparse matrix by rows.
     """
 
-    def __init__(self, array: Any, name: str = "X", keep: Any = None) -> None:
-        self.name, self._array, self._keep = name, array, keep
+    def __init__(self, array: Any, name: str = "X") -> None:
+        self.name, self._array = name, array
+        if hasattr(array, "tocsr") and array.format != "csr":
+            raise DataError(
+                f"{name}: is sparse in the format {array.format!r}, whose rows cannot be read one "
+                "after the other; convert it with .tocsr()"
+            )
         self.describe(array.shape, array.dtype)
         first = (getattr(array, "chunks", None) or (1,))[0]
-        # dask says how long each chunk is; h5py and Zarr, how long all are but the last.
+        # dask has the length of each chunk; h5py and Zarr have that of all chunks but the last.
         self.chunk_rows = int(max(first) if isinstance(first, Sequence) else first)
 
     def rows(self, start: int, stop: int) -> Dense:
         """Return the dense rows ``start:stop``."""
         with _readable(self.name):
-            block = np.asarray(self._array[start:stop])
-        return self.check_read(block, start, stop)
-
-
-class SparseSource(Source):
-    """A sparse matrix by rows, of which only the rows asked for are ever made dense.
-
-    Parameters
-    ----------
-    matrix : scipy.sparse.csr_array or csr_matrix
-        Samples as rows.
-    name : str
-        What messages call it.
-    """
-
-    def __init__(self, matrix: Any, name: str = "X") -> None:
-        self.name, self._matrix = name, matrix
-        if matrix.format != "csr":
+            block = self._array[start:stop]
+            block = np.asarray(block.toarray() if hasattr(block, "tocsr") else block)
+        expected = (stop - start) * self.shape[1]
+        if len(block) != stop - start or block.size != expected or block.dtype != self.dtype:
             raise DataError(
-                f"{name}: is sparse in the format {matrix.format!r}, whose rows cannot be read one "
-                "after the other; convert it with .tocsr()"
+                f"{self.name}: gave an array of shape {block.shape} and dtype {block.dtype} for "
+                f"rows {start} to {stop - 1}; expected {stop - start} rows of {self.dtype}: the "
+                "data have changed since they were opened; start again with data that do not change"
             )
-        self.describe(matrix.shape, matrix.dtype)
-
-    def rows(self, start: int, stop: int) -> Dense:
-        """Return the dense rows ``start:stop``."""
-        return self.check_read(self._matrix[start:stop].toarray(), start, stop)
+        return block.reshape(stop - start, self.shape[1])
 
 
 class NpyFile(Source):
-    """Consecutive rows in a file, as NumPy's .npy files have them.
+    """Consecutive rows in a file, as in NumPy's .npy files.
 
-    Rows are read, not mapped: what was read does not count as memory of the process any more, and
-    a file that is cut off meanwhile is an error and not the end of the process.
+    We read the file and do not map it. So its rows do not count as memory of the process, and a
+    file that is cut off meanwhile is an error that we can report, not a crash.
 
     Parameters
     ----------
     path : Path
         The file.
     offset, shape, dtype : optional
-        Where the first row begins and what the rows are; by default what the file's header says.
+        Place of the first row, and description of the rows; by default those of the header.
     """
 
     def __init__(
@@ -164,7 +134,14 @@ class NpyFile(Source):
         self.path = Path(path)
         self.name = printable(str(path))
         if offset is None or shape is None:
-            shape, dtype, offset = _npy_header(self.path, self.name)
+            with archive_errors(self.name), open_file(self.path) as file:
+                header = read_header(file, os.fstat(file.fileno()).st_size)
+            shape, dtype, offset = header.shape, header.dtype, header.length
+            if header.fortran_order and len(shape) > 1 and shape[1] > 1:
+                raise DataError(
+                    f"{self.name}: is stored by columns, so that its rows cannot be read one after "
+                    "the other; write it with numpy.save(path, numpy.ascontiguousarray(x))"
+                )
         self.describe(shape, dtype)
         self._offset, self._row_bytes = offset, self.shape[1] * self.dtype.itemsize
         with _readable(self.name):
@@ -172,29 +149,24 @@ class NpyFile(Source):
         size, needed = self._stat[0], offset + self.shape[0] * self._row_bytes
         if size < needed:
             raise DataError(
-                f"{self.name}: has {size} bytes, but its header says {needed}; it is cut off: "
+                f"{self.name}: has {size} bytes, but its header says {needed}, so it is cut off; "
                 "write or copy it again"
             )
 
     def rows(self, start: int, stop: int) -> Dense:
         """Return the dense rows ``start:stop``."""
         block = np.empty((stop - start, self.shape[1]), self.dtype)
-        with (
-            _readable(self.name),
-            open(self.path, "rb", buffering=0, opener=regular) as file,
-        ):
+        with _readable(self.name), open_file(self.path) as file:
             if _identity(os.fstat(file.fileno())) != self._stat:
                 raise DataError(
                     f"{self.name}: was changed after it was opened; start again with data that "
-                    "stay as they are"
+                    "do not change"
                 )
             file.seek(self._offset + start * self._row_bytes)
-            room = memoryview(block.reshape(-1).view(np.uint8).data)
-            while room:
-                count = file.readinto(room)
-                if not count:
-                    raise DataError(f"{self.name}: ends within rows {start} to {stop - 1}")
-                room = room[count:]
+            if file.readinto(block.reshape(-1).view(np.uint8).data) < block.nbytes:
+                raise DataError(
+                    f"{self.name}: ends within rows {start} to {stop - 1}; write or copy it again"
+                )
         if self.dtype.kind == "b" and block.view(np.uint8).max() > 1:
             raise DataError(
                 f"{self.name}: has truth values other than 0 and 1 in rows {start} to {stop - 1}; "
@@ -204,15 +176,7 @@ class NpyFile(Source):
 
 
 class Shards(Source):
-    """Several sources one after the other.
-
-    Parameters
-    ----------
-    parts : sequence of Source
-        All with the same features and dtype.
-    name : str
-        What messages call it.
-    """
+    """Several sources with the same features and dtype, one after the other."""
 
     def __init__(self, parts: Sequence[Source], name: str) -> None:
         self.name, self._parts = name, parts
@@ -239,37 +203,36 @@ class Shards(Source):
 
 
 def stream(data: Any) -> Source:
-    """Return a source that the estimator and the trainer read instead of holding it in memory.
+    """Return a source, which the estimator and the trainer read while they train.
 
     Parameters
     ----------
     data : path or object
-        A path as `open_source` takes it; or anything with ``shape``, ``dtype`` and slices of
-        rows: a memory map, an h5py dataset, a Zarr array, a dask array, a sparse matrix by rows.
+        A path for `open_source`, or an object with ``shape``, ``dtype`` and slices of rows: a
+        memory map, an h5py dataset, a Zarr array, a dask array, a sparse matrix by rows.
 
     Returns
     -------
     Source
-        Reads the data when it is asked for rows.
+        Reads rows of the data on demand.
 
     Raises
     ------
     DataError
-        If these are no real numbers in rows, or the file cannot be read.
+        If the data are not real numbers in rows, or the file cannot be read.
     UsageError
-        If it is not an object of this kind.
+        If the object is of another kind.
     """
     if isinstance(data, Source):
         return data
     if isinstance(data, (str, os.PathLike)):
         return open_source(data)
-    if hasattr(data, "tocsr"):
-        return SparseSource(data)
     if isinstance(data, np.memmap):
         return _mapped_file(data)
-    if all(hasattr(data, name) for name in ("shape", "dtype", "__getitem__")):
+    slices = all(hasattr(data, name) for name in ("shape", "dtype", "__getitem__"))
+    if slices or hasattr(data, "tocsr"):  # some sparse matrices have no slices
         source = SlicedSource(data)
-        h5py = sys.modules.get("h5py")  # whoever has made such an object has loaded it
+        h5py = sys.modules.get("h5py")  # loaded if there is such an object
         if h5py is not None and isinstance(data, h5py.Dataset):
             with _readable(source.name):
                 if not (data.is_virtual or data.external):
@@ -282,10 +245,10 @@ def stream(data: Any) -> Source:
 
 
 def streams_by_itself(data: Any) -> bool:
-    """Return whether an object is read as a stream without having been asked.
+    """Return whether the estimator streams an object without being asked to.
 
-    Sources, sparse matrices, and arrays that are kept in chunks. Not NumPy's memory maps, which
-    are arrays: joblib makes some, and results must not depend on that.
+    This holds for sources, sparse matrices, and arrays that are stored in chunks. It does not hold
+    for NumPy's memory maps, because joblib creates some, and results must not depend on that.
     """
     return (
         isinstance(data, Source)
@@ -295,12 +258,12 @@ def streams_by_itself(data: Any) -> bool:
 
 
 def is_stream_path(path: str) -> bool:
-    """Return whether a path can only be read as a stream: HDF5, Zarr, a folder of .npy files."""
+    """Return whether a path can only be streamed: HDF5, Zarr, or a folder of .npy files."""
     outer = Path(path.partition("::")[0]).expanduser()
-    return outer.suffix in SUFFIXES or (
+    return outer.suffix in (".h5", ".hdf5", ".zarr") or (
         outer.is_dir()
         and bool(_shards_in(outer))
-        and not list(outer.glob(f"{FILES['x_train']}*"))  # then it is a folder of IDX files
+        and not list(outer.glob(f"{FILES['x_train']}*"))  # else it is a folder of IDX files
     )
 
 
@@ -311,8 +274,8 @@ def open_source(path: str | os.PathLike[str]) -> Source:
     ----------
     path : path
         ``x.npy``; ``x.h5::name`` (or ``.hdf5``) of a dataset in an HDF5 file; ``x.zarr`` of an
-        array, or ``x.zarr::name`` of one in a group; or a folder of .npy files, which are taken in
-        the order of their names.
+        array, or ``x.zarr::name`` of an array in a group; or a folder of .npy files, which are read
+        in the order of their names.
 
     Returns
     -------
@@ -322,9 +285,9 @@ def open_source(path: str | os.PathLike[str]) -> Source:
     Raises
     ------
     DataError
-        If it cannot be read, or is none of these.
+        If the path cannot be read, or is none of these.
     BackendError
-        If the library that reads it is not installed.
+        If the library for this format is not installed.
     """
     text, _, inner = os.fspath(path).partition("::")
     outer = Path(text).expanduser()
@@ -333,15 +296,15 @@ def open_source(path: str | os.PathLike[str]) -> Source:
         if not outer.exists():
             raise DataError(f"{name}: there is no such file or folder; check the path")
         mode = os.stat(outer).st_mode
-    if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):  # to open a pipe may take for ever
+    if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):  # opening a pipe may take forever
         raise DataError(
-            f"{name}: cannot be read (it is a pipe or a device, and no regular file); write the "
+            f"{name}: cannot be read (it is a pipe or a device, not a regular file); write the "
             "data to a file"
         )
     if outer.suffix in (".h5", ".hdf5"):
-        return _open_hdf5(outer, inner)
+        return _open_hdf5(outer, inner.strip("/"), name)
     if outer.suffix == ".zarr":
-        return _open_zarr(outer, inner)
+        return _open_zarr(outer, inner.strip("/"), name)
     if outer.is_dir() and (found := _shards_in(outer)):
         return Shards([NpyFile(file) for file in found], name)
     if outer.suffix == ".npy":
@@ -357,15 +320,10 @@ def open_source(path: str | os.PathLike[str]) -> Source:
 _MOST_LINKS = 100
 
 
-def _open_hdf5(path: Path, inner: str) -> Source:
-    said = printable(str(path))
-    try:
-        import h5py
-    except ImportError as error:
-        raise _not_imported(said, "h5py", error) from error
+def _open_hdf5(path: Path, name: str, said: str) -> Source:
+    h5py = _import("h5py", said)
     with _readable(said):
         file = h5py.File(path, "r")
-        name = inner.strip("/")
         node = _inside(h5py, file, name, said) if name else None
         if not isinstance(node, h5py.Dataset):
             arrays: list[str] = []
@@ -378,18 +336,18 @@ def _open_hdf5(path: Path, inner: str) -> Source:
         said = printable(f"{path}::{name}")
         if node.is_virtual or node.external:
             raise DataError(
-                f"{said}: has its values in other files, any file of this machine, which are not "
-                "read; copy it into one file with h5py: file.create_dataset(name, data=old[...])"
+                f"{said}: has its values in other files, which we do not read; copy it into one "
+                "file with h5py: file.create_dataset(name, data=old[...])"
             )
-        source = SlicedSource(node, said, keep=file)
+        source = SlicedSource(node, said)
         _check_stored(node, source, os.path.getsize(path))
     return source
 
 
 def _inside(h5py: Any, file: Any, name: str, said: str) -> Any:
-    """Return what a name in an HDF5 file stands for, or None; it is never in another file.
+    """Return the object with a name in an HDF5 file, or None, but never one of another file.
 
-    The library by itself would open whatever file an external link names.
+    The library itself would open every file that an external link names.
     """
     node, parts, links = file, name.split("/")[::-1], 0
     while parts:
@@ -409,16 +367,16 @@ def _inside(h5py: Any, file: Any, name: str, said: str) -> Any:
             node = node[part]
         else:
             raise DataError(
-                f"{said}: {printable(name)} is a link to another file, which is not read; give "
+                f"{said}: {printable(name)} is a link to another file, which we do not read; give "
                 "that file itself, or copy the data into this one"
             )
     return node
 
 
 def _check_stored(dataset: Any, source: Source, size: float = math.inf) -> None:
-    """Refuse an HDF5 dataset whose values were never written: the library makes up any number.
+    """Refuse an HDF5 dataset that was not written entirely, or claims more than its file has.
 
-    Or that claims more bytes than its file has, where that is known.
+    The library returns invented numbers for values that were never written.
     """
     stored = dataset.id.get_storage_size()
     if dataset.chunks is None:
@@ -430,21 +388,16 @@ def _check_stored(dataset: Any, source: Source, size: float = math.inf) -> None:
         raise _never_written(source, f"{stored} bytes are stored", "all values, also the zeros")
     if stored > size:
         raise DataError(
-            f"{source.name}: claims {stored} bytes, and its file has {size}; it is cut off: write "
-            "or copy it again"
+            f"{source.name}: claims {stored} bytes, but its file has {size}, so it is cut off; "
+            "write or copy it again"
         )
 
 
 # -- Zarr --------------------------------------------------------------------------------------
 
 
-def _open_zarr(path: Path, inner: str) -> Source:
-    said = printable(str(path))
-    try:
-        import zarr
-    except ImportError as error:
-        raise _not_imported(said, "zarr", error) from error
-    name = inner.strip("/")
+def _open_zarr(path: Path, name: str, said: str) -> Source:
+    zarr = _import("zarr", said)
     with _readable(said):
         if ".." in name.split("/"):
             raise DataError(f"{said}: {printable(name)!r} leaves the folder; give the other path")
@@ -452,32 +405,29 @@ def _open_zarr(path: Path, inner: str) -> Source:
             for file in ("zarr.json", ".zarray", ".zmetadata"):
                 if (folder / file).exists():
                     _refuse_pickles(json_text.read(folder / file, finite=False), said)
-        node = zarr.open(path, mode="r")
-        if isinstance(node, zarr.Array):
-            if name:
-                raise DataError(
-                    f"{said}: is one array, without a part {printable(name)!r}; give {said}"
-                )
-            return _zarr_source(node, path, said)
-        array = node[name] if name and name in node else None
+        array = zarr.open(path, mode="r")
         if not isinstance(array, zarr.Array):
-            members = node.members(max_depth=None)
-            name = _only(said, name, [name for name, node in members if _is_zarr(zarr, node)])
-            array = node[name]
-        return _zarr_source(array, path / array.path, printable(f"{path}::{name}"))
-
-
-def _is_zarr(zarr: Any, node: Any) -> bool:
-    return isinstance(node, zarr.Array)
+            group, array = array, array[name] if name and name in array else None
+            if not isinstance(array, zarr.Array):
+                members = group.members(max_depth=None)
+                arrays = [path for path, node in members if isinstance(node, zarr.Array)]
+                name = _only(said, name, arrays)
+                array = group[name]
+            path, said = path / array.path, printable(f"{path}::{name}")
+        elif name:
+            raise DataError(
+                f"{said}: is one array and has no part {printable(name)!r}; give {said}"
+            )
+        return _zarr_source(array, path, said)
 
 
 def _zarr_source(array: Any, folder: Path, said: str) -> Source:
-    _refuse_pickles(array.metadata.to_dict(), said)  # whatever file the library has it from
+    _refuse_pickles(array.metadata.to_dict(), said)  # from whatever file the library has it
     source = SlicedSource(array, said)
     sizes = getattr(array, "shards", None) or array.chunks
     grid = tuple(-(-n // c) for n, c in zip(array.shape, sizes, strict=True))
-    # Not the library's own count, which lists all chunks that are claimed before it looks for
-    # one, and takes the square of the time. (And np.ndindex makes lists.)
+    # Not the library's own count, which lists all claimed chunks before it looks for one, and
+    # takes the square of the time. (And np.ndindex makes lists.)
     for number in range(math.prod(grid)):
         key = array.metadata.encode_chunk_key(tuple(map(int, np.unravel_index(number, grid))))
         if not os.path.isfile(folder / key):
@@ -491,36 +441,26 @@ def _zarr_source(array: Any, folder: Path, said: str) -> Source:
 
 
 def _refuse_pickles(metadata: Any, said: str) -> None:
-    """Refuse metadata of Zarr by which chunks are unpickled, which runs whatever they hold."""
-    left = [(metadata, False)]
-    while left:
-        part, codec = left.pop()
-        if isinstance(part, dict):
-            ids = {str(part.get(key)).rpartition(".")[2].lower() for key in ("id", "name")}
-            if codec and "pickle" in ids:
-                raise DataError(
-                    f"{said}: its chunks are pickles, which are never read; write plain numbers"
-                )
-            left += [
-                (inner, codec or key in ("filters", "compressor", "codecs"))
-                for key, inner in part.items()
-            ]
-        elif isinstance(part, (list, tuple)):
-            left += [(inner, codec) for inner in part]
+    """Refuse chunks that Zarr would unpickle, because unpickling can run any code."""
+    text = json.dumps(metadata, default=str).lower()
+    if re.search(r'"(id|name)": "([^"]*\.)?pickle"', text):  # of a filter, compressor or codec
+        raise DataError(
+            f"{said}: its chunks are pickles, which are never read; write plain numbers"
+        )
 
 
-# -- both --------------------------------------------------------------------------------------
+# -- helpers -----------------------------------------------------------------------------------
 
 
 def _never_written(source: Source, found: str, remedy: str) -> DataError:
     return DataError(
-        f"{source.name}: has shape {source.shape}, but not all of it was ever written ({found}); "
-        f"what is missing would be made up: write {remedy}"
+        f"{source.name}: has shape {source.shape}, but not all of it was ever written ({found}), "
+        f"and the library would invent the rest; write {remedy}"
     )
 
 
 def _only(said: str, name: str, arrays: list[str]) -> str:
-    """Return the only array where none is named, or raise `DataError` with what there is."""
+    """Return the only array of a file if no name is given, or raise `DataError` with a list."""
     if not name and len(arrays) == 1:
         return arrays[0]
     found = printable(", ".join(arrays[:10])) or "none"
@@ -528,16 +468,16 @@ def _only(said: str, name: str, arrays: list[str]) -> str:
     raise DataError(f"{said}: has {what}; give one of its arrays ({found}) as {said}::NAME")
 
 
-def _not_imported(said: str, library: str, error: ImportError) -> BackendError:
-    if error.name == library:
-        return BackendError(
-            f"{said}: needs {library}, which is not installed; pip install {library}, or write "
-            "the data as .npy"
-        )
-    return BackendError(
-        f"{said}: needs {library}, which cannot be imported ({error}); install it again, or write "
-        "the data as .npy"
-    )
+def _import(library: str, said: str) -> Any:
+    try:
+        return import_module(library)
+    except ImportError as error:
+        what, remedy = f"cannot be imported ({error})", "install it again"
+        if error.name == library:
+            what, remedy = "is not installed", f"pip install {library}"
+        raise BackendError(
+            f"{said}: needs {library}, which {what}; {remedy}, or write the data as .npy"
+        ) from error
 
 
 def _shards_in(folder: Path) -> list[Path]:
@@ -545,26 +485,13 @@ def _shards_in(folder: Path) -> list[Path]:
     try:
         return sorted(path for path in folder.iterdir() if path.suffix == ".npy")
     except OSError:
-        return []  # who opens the folder says why
-
-
-def _npy_header(path: Path, name: str) -> tuple[tuple[int, ...], np.dtype[Any], int]:
-    """Return shape, dtype and the place of the first value of an .npy file."""
-    with _archive_errors(name), open_file(path) as file:
-        header = read_header(file, os.fstat(file.fileno()).st_size)
-    shape = header.shape
-    if header.fortran_order and len(shape) > 1 and shape[1] > 1:
-        raise DataError(
-            f"{name}: is stored by columns, so that its rows cannot be read one after the other; "
-            "write it with numpy.save(path, numpy.ascontiguousarray(x))"
-        )
-    return shape, header.dtype, header.length
+        return []  # we report the reason when we open the folder
 
 
 def _mapped_file(array: np.memmap[Any, Any]) -> Source:
-    """Return the file behind a memory map where the map is just that, else slices of the map."""
-    whole = isinstance(array.base, mmap.mmap)  # and no slice of one
-    path = getattr(array, "filename", None)  # None where an open file was mapped
+    """Return the file of a memory map, or slices of the map if it differs from its file."""
+    whole = isinstance(array.base, mmap.mmap)  # not a slice of a map
+    path = getattr(array, "filename", None)  # None for a map of an open file
     if not whole or path is None or array.mode == "c" or not array.flags.c_contiguous:
         return SlicedSource(array)
     array.flush()
@@ -575,15 +502,9 @@ def _identity(stat: os.stat_result) -> tuple[int, int, int]:
     return stat.st_size, stat.st_mtime_ns, stat.st_ino
 
 
-def _is_count(size: Any) -> bool:
-    return (
-        isinstance(size, (int, np.integer)) and int(size) >= 1
-    )  # dask: NaN where it does not know
-
-
 @contextmanager
 def _readable(name: str) -> Iterator[None]:
-    """Turn what file system and libraries raise about data that cannot be read into DataError."""
+    """Turn errors of the file system and of libraries about unreadable data into `DataError`."""
     try:
         yield
     except (DataError, MemoryError):

@@ -11,7 +11,7 @@ from matplotlib.colors import to_hex, to_rgb
 from matplotlib.text import Text
 
 from ddnmf_np.errors import DataError, OutputError
-from ddnmf_np.evaluation import figures as plots
+from ddnmf_np.evaluation import figures
 from ddnmf_np.evaluation.metrics import assign_clusters
 
 HISTORY = [
@@ -33,14 +33,16 @@ def lines(figure):
 
 
 def test_saved_file_is_a_png_of_the_readme_width(tmp_path):
-    figure = plots.plot_losses(HISTORY)
-    plots.save(figure, tmp_path / "losses.png")
+    figure = figures.plot_losses(HISTORY)
+    figures.save(figure, tmp_path / "losses.png")
     pixels = matplotlib.image.imread(tmp_path / "losses.png")
     assert (tmp_path / "losses.png").read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
     assert pixels.shape[1] == 864
     # The colour of each term that is drawn, as near as the 8 bits of PNG come.
     for name in ("loss_sym", "loss_ap", "loss_nc"):
-        assert (np.abs(pixels[..., :3] - to_rgb(plots.LOSS_COLORS[name])).max(axis=2) < 0.01).any()
+        assert (
+            np.abs(pixels[..., :3] - to_rgb(figures.LOSS_COLORS[name])).max(axis=2) < 0.01
+        ).any()
     assert [path.name for path in tmp_path.iterdir()] == ["losses.png"]
 
 
@@ -49,14 +51,14 @@ def test_failing_save_names_the_path_and_leaves_nothing(tmp_path, folder):
     (tmp_path / "file").write_text("in the way")
     path = tmp_path / folder / "losses.png"
     with pytest.raises(OutputError, match=r"losses\.png.*cannot be written"):
-        plots.save(plots.plot_losses(HISTORY), path)
+        figures.save(figures.plot_losses(HISTORY), path)
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
 def test_save_that_fails_half_way_keeps_the_old_file(tmp_path, monkeypatch):
     path = tmp_path / "losses.png"
     path.write_text("old")
-    figure = plots.plot_losses(HISTORY)
+    figure = figures.plot_losses(HISTORY)
 
     def fill_the_disk(stream, **options):
         stream.write(b"half")
@@ -64,14 +66,14 @@ def test_save_that_fails_half_way_keeps_the_old_file(tmp_path, monkeypatch):
 
     monkeypatch.setattr(figure, "savefig", fill_the_disk)
     with pytest.raises(OutputError, match="No space left"):
-        plots.save(figure, path)
+        figures.save(figure, path)
     assert path.read_text() == "old"
     assert [path.name for path in tmp_path.iterdir()] == ["losses.png"]
 
 
 def test_figures_are_made_and_saved_in_threads(tmp_path):
     def draw(k):
-        plots.save(plots.plot_losses(HISTORY), tmp_path / f"{k}.png")
+        figures.save(figures.plot_losses(HISTORY), tmp_path / f"{k}.png")
         return (tmp_path / f"{k}.png").read_bytes()
 
     with ThreadPoolExecutor(3) as pool:
@@ -82,14 +84,15 @@ def test_pyplot_is_never_imported(tmp_path):
     script = f"""
 import sys
 import numpy as np
-from ddnmf_np.evaluation import figures as plots
+from ddnmf_np.evaluation import figures
 from ddnmf_np.evaluation.metrics import assign_clusters
 x = np.eye(4)
-plots.save(plots.plot_losses([{{"loss_in": 1.0}}]), {str(tmp_path / "a.png")!r})
-plots.save(plots.plot_reconstructions(x, x, x, x, (2, 2)), {str(tmp_path / "b.png")!r})
-plots.save(plots.plot_parts(x, (2, 2)), {str(tmp_path / "c.png")!r})
-plots.save(plots.plot_cluster_matrix(assign_clusters([0, 1], [1, 0]), ""), {str(tmp_path / "d")!r})
-plots.save(plots.plot_embedding(x[:, :2], [0, 1, 2, 3]), {str(tmp_path / "e.png")!r})
+figures.save(figures.plot_losses([{{"loss_in": 1.0}}]), {str(tmp_path / "a.png")!r})
+figures.save(figures.plot_reconstructions(x, x, x, x, (2, 2)), {str(tmp_path / "b.png")!r})
+figures.save(figures.plot_parts(x, (2, 2)), {str(tmp_path / "c.png")!r})
+matrix = figures.plot_cluster_matrix(assign_clusters([0, 1], [1, 0]), "")
+figures.save(matrix, {str(tmp_path / "d")!r})
+figures.save(figures.plot_embedding(x[:, :2], [0, 1, 2, 3]), {str(tmp_path / "e.png")!r})
 assert "matplotlib.pyplot" not in sys.modules
 """
     subprocess.run([sys.executable, "-W", "error", "-c", script], check=True)
@@ -100,13 +103,13 @@ assert "matplotlib.pyplot" not in sys.modules
 
 
 def test_lines_are_the_history():
-    figure = plots.plot_losses(HISTORY)
+    figure = figures.plot_losses(HISTORY)
     drawn = lines(figure)
     assert set(drawn) == {"loss_in", "loss_sym", "loss_ap", "loss_nc"}  # loss_rec is never > 0
     for name, line in drawn.items():
         np.testing.assert_array_equal(line.get_xdata(), [1, 2, 5])
         np.testing.assert_array_equal(line.get_ydata(), [entry[name] for entry in HISTORY])
-        assert line.get_color() == plots.LOSS_COLORS[name]
+        assert line.get_color() == figures.LOSS_COLORS[name]
     axes = figure.axes[0]
     assert axes.get_yscale() == "log"
     assert not np.isfinite(axes.yaxis.get_transform().transform([0.0]))  # a zero leaves a gap
@@ -123,25 +126,25 @@ def test_lines_are_the_history():
 
 def test_terms_have_markers_of_their_own_and_of_many_epochs_only_some():
     """A single epoch can be seen, and a printer without colours still tells the lines apart."""
-    one = lines(plots.plot_losses(HISTORY[:1]))
+    one = lines(figures.plot_losses(HISTORY[:1]))
     assert len({line.get_marker() for line in one.values()} - {"", "None"}) == 4
-    many = lines(plots.plot_losses([{"loss_in": 1.0 + k} for k in range(300)]))["loss_in"]
+    many = lines(figures.plot_losses([{"loss_in": 1.0 + k} for k in range(300)]))["loss_in"]
     assert 300 / many.get_markevery() <= 20
     np.testing.assert_array_equal(many.get_xdata(), np.arange(1, 301))
 
 
 def test_absent_and_diverged_values_leave_gaps(tmp_path):
     history = [*HISTORY, {"epoch": 6, "loss_in": np.inf, "loss_sym": 1.0, "loss_rec": 2.0}]
-    figure = plots.plot_losses(history)
-    plots.save(figure, tmp_path / "losses.png")
+    figure = figures.plot_losses(history)
+    figures.save(figure, tmp_path / "losses.png")
     np.testing.assert_array_equal(lines(figure)["loss_rec"].get_ydata(), [np.nan, 0, np.nan, 2])
     assert np.isfinite(figure.axes[0].get_ylim()).all()
 
 
 @pytest.mark.parametrize("history", [[], [{"epoch": 0}], [{"loss_in": 0.0}]])
 def test_no_loss_yet(tmp_path, history):
-    figure = plots.plot_losses(history)
-    plots.save(figure, tmp_path / "losses.png")
+    figure = figures.plot_losses(history)
+    figures.save(figure, tmp_path / "losses.png")
     assert texts(figure.axes[0]) == ["no loss yet"]
     assert not figure.legends
 
@@ -152,7 +155,7 @@ def test_no_loss_yet(tmp_path, history):
 def test_images_stand_in_their_places():
     rng = np.random.default_rng(0)
     clean, noisy, student, supervisor = rng.random((4, 7, 15))
-    figure = plots.plot_reconstructions(clean, noisy, student, supervisor, (3, 5), n=2)
+    figure = figures.plot_reconstructions(clean, noisy, student, supervisor, (3, 5), n=2)
     axes = figure.axes[0]
     pixels = np.ma.filled(axes.images[0].get_array(), np.nan)
     assert pixels.shape == (4 * 3 + 3, 2 * 5 + 1)
@@ -165,16 +168,16 @@ def test_images_stand_in_their_places():
     assert axes.images[0].get_clim() == (clean[:2].min(), clean[:2].max())
     labels = axes.get_yticklabels()
     assert [label.get_text() for label in labels] == ["clean", "noisy", "student", "supervisor"]
-    assert labels[2].get_color() == plots.STUDENT_COLOR
-    assert labels[3].get_color() == plots.SUPERVISOR_COLOR
+    assert labels[2].get_color() == figures.STUDENT_COLOR
+    assert labels[3].get_color() == figures.SUPERVISOR_COLOR
     np.testing.assert_array_equal(axes.get_yticks(), [1, 5, 9, 13])
     np.testing.assert_array_equal(axes.get_xticks(), [2, 8])
 
 
 def test_fewer_images_than_asked_for_and_a_black_one(tmp_path):
     black = np.zeros((1, 4))
-    figure = plots.plot_reconstructions(black, black, black, black, (2, 2), n=10)
-    plots.save(figure, tmp_path / "one.png")
+    figure = figures.plot_reconstructions(black, black, black, black, (2, 2), n=10)
+    figures.save(figure, tmp_path / "one.png")
     assert figure.axes[0].images[0].get_array().shape == (11, 2)
     assert figure.axes[0].images[0].get_clim() == (0, 1)
 
@@ -182,15 +185,15 @@ def test_fewer_images_than_asked_for_and_a_black_one(tmp_path):
 def test_other_data_are_drawn_as_steps():
     rng = np.random.default_rng(0)
     rows = rng.random((4, 3, 6))
-    figure = plots.plot_reconstructions(*rows, image_shape=None)
+    figure = figures.plot_reconstructions(*rows, image_shape=None)
     grid = np.reshape(figure.axes, (4, 3))
     for row in range(4):
         for column in range(3):
             steps = grid[row, column].patches[0].get_data()
             np.testing.assert_array_equal(steps.values, rows[row, column])
             np.testing.assert_array_equal(steps.edges, np.arange(7) - 0.5)
-    assert to_hex(grid[2, 0].patches[0].get_facecolor()).upper() == plots.STUDENT_COLOR
-    assert to_hex(grid[3, 0].patches[0].get_facecolor()).upper() == plots.SUPERVISOR_COLOR
+    assert to_hex(grid[2, 0].patches[0].get_facecolor()).upper() == figures.STUDENT_COLOR
+    assert to_hex(grid[3, 0].patches[0].get_facecolor()).upper() == figures.SUPERVISOR_COLOR
     labels = [axes.get_ylabel() for axes in grid[:, 0]]
     assert labels == ["clean", "noisy", "student", "supervisor"]
 
@@ -198,11 +201,11 @@ def test_other_data_are_drawn_as_steps():
 def test_reconstructions_that_do_not_fit():
     x = np.ones((2, 6))
     with pytest.raises(DataError, match=r"shapes differ: .*'noisy': \(1, 6\).*; pass the same"):
-        plots.plot_reconstructions(x, x[:1], x, x, None)
+        figures.plot_reconstructions(x, x[:1], x, x, None)
     with pytest.raises(DataError, match=r"image_shape is \(2, 2\) for 6 features; pass"):
-        plots.plot_reconstructions(x, x, x, x, (2, 2))
+        figures.plot_reconstructions(x, x, x, x, (2, 2))
     with pytest.raises(DataError, match="n is 0; show at least one"):
-        plots.plot_reconstructions(x, x, x, x, (2, 3), n=0)
+        figures.plot_reconstructions(x, x, x, x, (2, 3), n=0)
 
 
 # Parts
@@ -212,8 +215,8 @@ def test_reconstructions_that_do_not_fit():
 def test_every_part_is_labelled_and_stands_under_its_label(rank, tmp_path):
     parts = np.random.default_rng(0).random((rank, 12))
     dead = np.arange(rank) % 4 == 2
-    figure = plots.plot_parts(parts, (3, 4), dead=dead)
-    plots.save(figure, tmp_path / "parts.png")
+    figure = figures.plot_parts(parts, (3, 4), dead=dead)
+    figures.save(figure, tmp_path / "parts.png")
     axes = figure.axes[0]
     pixels = np.ma.filled(axes.images[0].get_array(), np.nan)
     assert texts(axes) == [f"unit {k}{' dead' if dead[k] else ''}" for k in range(rank)]
@@ -230,7 +233,7 @@ def test_every_part_is_labelled_and_stands_under_its_label(rank, tmp_path):
 
 def test_effects_of_both_signs_are_on_a_scale_with_white_at_zero():
     parts = np.array([[0.0, 1.0, 2.0, 3.0], [4.0, 0.0, 0.0, 0.0]]) - 1.0
-    figure = plots.plot_parts(parts, (2, 2))
+    figure = figures.plot_parts(parts, (2, 2))
     image = figure.axes[0].images[0]
     assert image.get_clim() == (-3, 3)
     assert np.nansum(np.ma.filled(image.get_array(), np.nan)) == parts.sum()
@@ -240,8 +243,8 @@ def test_effects_of_both_signs_are_on_a_scale_with_white_at_zero():
 
 def test_parts_of_other_data_are_a_heat_map(tmp_path):
     parts = np.random.default_rng(0).random((3, 9))
-    figure = plots.plot_parts(parts, None, dead=[False, True, False])
-    plots.save(figure, tmp_path / "parts.png")
+    figure = figures.plot_parts(parts, None, dead=[False, True, False])
+    figures.save(figure, tmp_path / "parts.png")
     axes = figure.axes[0]
     np.testing.assert_array_equal(axes.images[0].get_array(), parts)
     names = [label.get_text() for label in axes.get_yticklabels()]
@@ -250,12 +253,12 @@ def test_parts_of_other_data_are_a_heat_map(tmp_path):
 
 
 def test_black_parts_can_be_drawn(tmp_path):
-    plots.save(plots.plot_parts(np.zeros((2, 4)), (2, 2)), tmp_path / "black.png")
+    figures.save(figures.plot_parts(np.zeros((2, 4)), (2, 2)), tmp_path / "black.png")
 
 
 def test_parts_that_do_not_fit():
     with pytest.raises(DataError, match=r"dead has shape \(2,\); expected \(3,\)"):
-        plots.plot_parts(np.eye(3), None, dead=[True, False])
+        figures.plot_parts(np.eye(3), None, dead=[True, False])
 
 
 # Cluster matrix
@@ -265,7 +268,7 @@ def test_matrix_shows_counts_and_frames_the_matched_pairs():
     y_true = ["a"] * 4 + ["b"] * 5
     y_pred = [7] * 3 + [5] + [9] * 4 + [5]
     assigned = assign_clusters(y_true, y_pred)
-    axes = plots.plot_cluster_matrix(assigned, "three clusters").axes[0]
+    axes = figures.plot_cluster_matrix(assigned, "three clusters").axes[0]
     shown = {text.get_position(): text.get_text() for text in axes.texts}
     assert shown == {
         (column, row): str(count) for (row, column), count in np.ndenumerate(assigned.matrix)
@@ -281,8 +284,8 @@ def test_matrix_shows_counts_and_frames_the_matched_pairs():
 
 def test_matrix_of_many_clusters_has_no_numbers(tmp_path):
     y = np.arange(300) % 10
-    figure = plots.plot_cluster_matrix(assign_clusters(y, np.arange(300) % 30), "")
-    plots.save(figure, tmp_path / "matrix.png")
+    figure = figures.plot_cluster_matrix(assign_clusters(y, np.arange(300) % 30), "")
+    figures.save(figure, tmp_path / "matrix.png")
     assert not figure.axes[0].texts
     assert len(figure.axes[0].get_xticklabels()) == 30
 
@@ -293,12 +296,12 @@ def test_matrix_of_many_clusters_has_no_numbers(tmp_path):
 def test_points_of_each_label_have_its_colour():
     points = np.random.default_rng(0).random((60, 2))
     labels = np.arange(60) % 11
-    figure = plots.plot_embedding(points, labels, "codes")
+    figure = figures.plot_embedding(points, labels, "codes")
     axes = figure.axes[0]
     assert len(axes.collections) == 11
     for k, cloud in enumerate(axes.collections):
         np.testing.assert_array_equal(cloud.get_offsets(), points[labels == k])
-        assert to_hex(cloud.get_facecolor()[0]) == plots.CLASS_COLORS[k % 10].lower()
+        assert to_hex(cloud.get_facecolor()[0]) == figures.CLASS_COLORS[k % 10].lower()
     tenth, first = axes.collections[10].get_paths()[0], axes.collections[0].get_paths()[0]
     assert len(tenth.vertices) != len(first.vertices)  # the same colour, another marker
     assert [text.get_text() for text in figure.legends[0].get_texts()] == list(map(str, range(11)))
@@ -309,32 +312,32 @@ def test_points_of_each_label_have_its_colour():
 def test_name_stands_among_its_points_though_they_lie_in_two_places():
     here = np.random.default_rng(0).normal(scale=0.1, size=(60, 2))
     points = np.concatenate([10 * here[:40] + [50.0, 0.0], here])
-    axes = plots.plot_embedding(points, ["t"] * 100).axes[0]
+    axes = figures.plot_embedding(points, ["t"] * 100).axes[0]
     assert texts(axes) == ["t"]
     assert np.linalg.norm(axes.texts[0].get_position()) < 0.1
 
 
 def test_points_without_labels_and_many_names(tmp_path):
     points = np.random.default_rng(0).random((30, 2))
-    plain = plots.plot_embedding(points, None, "codes")
+    plain = figures.plot_embedding(points, None, "codes")
     assert len(plain.axes[0].collections) == 1
     assert not plain.legends
-    many = plots.plot_embedding(points, list(range(30)))
+    many = figures.plot_embedding(points, list(range(30)))
     assert not many.axes[0].texts
     assert len(many.legends[0].get_texts()) == 30
-    plots.save(many, tmp_path / "many.png")
+    figures.save(many, tmp_path / "many.png")
 
 
 def test_points_in_one_place(tmp_path):
-    plots.save(plots.plot_embedding(np.zeros((4, 2)), [0, 0, 1, 2]), tmp_path / "zeros.png")
-    plots.save(plots.plot_embedding(np.zeros((1, 2))), tmp_path / "one.png")
+    figures.save(figures.plot_embedding(np.zeros((4, 2)), [0, 0, 1, 2]), tmp_path / "zeros.png")
+    figures.save(figures.plot_embedding(np.zeros((1, 2))), tmp_path / "one.png")
 
 
 def test_points_that_cannot_be_drawn():
     with pytest.raises(DataError, match=r"points2d has shape \(4, 3\); expected \(k, 2\)"):
-        plots.plot_embedding(np.zeros((4, 3)))
+        figures.plot_embedding(np.zeros((4, 3)))
     with pytest.raises(DataError, match="labels has 3 entries for 4 points; pass one"):
-        plots.plot_embedding(np.zeros((4, 2)), [0, 1, 2])
+        figures.plot_embedding(np.zeros((4, 2)), [0, 1, 2])
 
 
 # Words
@@ -364,7 +367,7 @@ LONG = "a data set of a somewhat long name, test split: effect of each unit, 5th
 def test_no_word_of_the_parts_is_cut_off(rank, shape, title):
     parts = np.random.default_rng(0).random((rank, 16))
     for values in (parts, (parts - 0.5) / 1000):
-        figure = plots.plot_parts(values, shape, title=title)
+        figure = figures.plot_parts(values, shape, title=title)
         assert words_outside(figure) == []
         assert figure.axes[0].get_title().replace("\n", " ") == title
 
@@ -374,19 +377,19 @@ def test_no_word_of_the_parts_is_cut_off(rank, shape, title):
 def test_no_word_of_the_other_pictures_is_cut_off(k, title):
     x = np.random.default_rng(0).random((k, 16))
     y = np.arange(k)
-    figures = [
-        plots.plot_losses(HISTORY, title),
-        plots.plot_reconstructions(x, x, x, x, (4, 4), title=title),
-        plots.plot_cluster_matrix(assign_clusters(y, y), title),
-        plots.plot_embedding(x[:, :2], y, title, "class"),
-        plots.plot_reconstructions(x, x, x, x, None, title=title),
+    drawn = [
+        figures.plot_losses(HISTORY, title),
+        figures.plot_reconstructions(x, x, x, x, (4, 4), title=title),
+        figures.plot_cluster_matrix(assign_clusters(y, y), title),
+        figures.plot_embedding(x[:, :2], y, title, "class"),
+        figures.plot_reconstructions(x, x, x, x, None, title=title),
     ]
-    for figure in figures:
+    for figure in drawn:
         assert words_outside(figure) == []
-    for figure in figures[:4]:
+    for figure in drawn[:4]:
         assert figure.axes[0].get_title().replace("\n", " ") == title
-    assert figures[4].get_suptitle().replace("\n", " ") == f"{title} sample".strip()
-    assert figures[3].legends[0].get_title().get_text() == "class"
+    assert drawn[4].get_suptitle().replace("\n", " ") == f"{title} sample".strip()
+    assert drawn[3].legends[0].get_title().get_text() == "class"
 
 
 # Colours
@@ -430,7 +433,7 @@ def lab(color, vision):
     return np.array([116 * y - 16, 500 * (x - y), 200 * (y - z)])
 
 
-@pytest.mark.parametrize("colors", [plots.CLASS_COLORS, tuple(plots.LOSS_COLORS.values())])
+@pytest.mark.parametrize("colors", [figures.CLASS_COLORS, tuple(figures.LOSS_COLORS.values())])
 @pytest.mark.parametrize("vision", VISION)
 def test_colours_can_be_told_apart(colors, vision):
     # A difference of 2.3 is just noticeable side by side; matplotlib's default cycle, which

@@ -1,4 +1,4 @@
-"""Batch order: a permutation, uniform, and a function of (seed, epoch) alone."""
+"""The order of an epoch: a uniform permutation that depends only on (seed, epoch)."""
 
 from collections import Counter
 
