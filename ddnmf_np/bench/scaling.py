@@ -9,27 +9,27 @@ the student's like ones is one D x D product; the NMF module in between is thin.
 from __future__ import annotations
 
 import gc
-import json
 import time
 import tracemalloc
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from scipy import stats
 from threadpoolctl import threadpool_limits
 
 from ddnmf_np.backends.ops import Ops
 from ddnmf_np.backends.select import get_ops
-from ddnmf_np.bench.statistics import fit_power
+from ddnmf_np.bench.options import Say, ScalingOptions
 from ddnmf_np.bench.surroundings import surroundings
-from ddnmf_np.bench.tables import Say, place_of, row
+from ddnmf_np.bench.tables import place_of, table, write_files
 from ddnmf_np.config import Config
-from ddnmf_np.evaluation.figures import DATA_COLOR, STUDENT_COLOR, SUPERVISOR_COLOR, WIDTH, save
+from ddnmf_np.evaluation.figures import DATA_COLOR, STUDENT_COLOR, SUPERVISOR_COLOR, WIDTH
 from ddnmf_np.model import Model
-from ddnmf_np.system.files import atomic_write_text, make_folder
 from ddnmf_np.training import Trainer
 
 RANK = 10
@@ -50,32 +50,6 @@ class Claim(NamedTuple):
     exponent: float
     exact: bool
     words: str
-
-
-@dataclass(frozen=True)
-class Options:
-    """How to measure.
-
-    Parameters
-    ----------
-    backend, fast : str
-        As in `ddnmf_np.config.Config`.
-    threads : int
-        As there.
-    rounds : int
-        Visits to each point; the fastest counts, since whatever else runs can only slow it.
-    seconds : float
-        Least time measured in each visit.
-    sizes : str
-        Which of `SIZES`.
-    """
-
-    backend: str = "numpy"
-    fast: str = "auto"
-    threads: int = 1
-    rounds: int = 5
-    seconds: float = 0.5
-    sizes: str = "full"
 
 
 BASE = {"full": Point(4096, 256, 6, 128), "tiny": Point(48, 16, 2, 8)}
@@ -108,7 +82,7 @@ Of the batch it says nothing; what follows from its model is given here.
 """
 
 
-def measure(options: Options, say: Say = print) -> dict[str, Any]:
+def measure(options: ScalingOptions, say: Say = print) -> dict[str, Any]:
     """Measure all points and fit all exponents.
 
     Returns
@@ -144,7 +118,7 @@ def measure(options: Options, say: Say = print) -> dict[str, Any]:
     }
 
 
-def make_trainer(point: Point, options: Options, ops: Ops) -> Trainer:
+def make_trainer(point: Point, options: ScalingOptions, ops: Ops) -> Trainer:
     """Return a point's training run on made-up data."""
     config = Config(
         widths=(point.D,) * (point.depth // 2),
@@ -158,7 +132,7 @@ def make_trainer(point: Point, options: Options, ops: Ops) -> Trainer:
     return Trainer(Model(point.D, config, ops, rows=point.batch), x, high=1.0)
 
 
-def epoch_seconds(point: Point, options: Options, ops: Ops) -> float:
+def epoch_seconds(point: Point, options: ScalingOptions, ops: Ops) -> float:
     """Return the mean seconds of whole epochs that take at least ``options.seconds``.
 
     Data order, gathering of the batches and noise are part of it.
@@ -173,7 +147,7 @@ def epoch_seconds(point: Point, options: Options, ops: Ops) -> float:
     return spent / done
 
 
-def memory(point: Point, options: Options, ops: Ops) -> int:
+def memory(point: Point, options: ScalingOptions, ops: Ops) -> int:
     """Return the bytes that an epoch needs at most, without data and the backend's workspaces."""
     trainer = make_trainer(point, options, ops)
     trainer.train(1)
@@ -221,6 +195,27 @@ def fits(
     return found
 
 
+class Power(NamedTuple):
+    """``y = factor * x**exponent``, with the 95 % confidence interval of the exponent."""
+
+    exponent: float
+    low: float
+    high: float
+    factor: float
+
+
+def fit_power(x: Sequence[float], y: Sequence[float]) -> Power:
+    """Fit a power law to at least three positive points by least squares on the logarithms.
+
+    The interval is that of Student's t with ``len(x) - 2`` degrees of freedom. It covers scatter
+    about the line; it does not tell whether the points follow a line.
+    """
+    fit = stats.linregress(np.log(x), np.log(y))
+    margin = float(stats.t.ppf(0.975, len(x) - 2) * fit.stderr)
+    exponent = float(fit.slope)
+    return Power(exponent, exponent - margin, exponent + margin, float(np.exp(fit.intercept)))
+
+
 def line_of(
     points: list[dict[str, Any]], base: Point, size: str, values: tuple[int, ...]
 ) -> list[dict[str, Any]]:
@@ -237,46 +232,37 @@ def value_of(point: dict[str, Any], quantity: str) -> float:
 
 def write(results: dict[str, Any], folder: Path) -> str:
     """Write ``scaling.json``, ``scaling.md`` and ``scaling.png``; return the table."""
-    text = to_markdown(results)
-    make_folder(folder)
-    atomic_write_text(folder / "scaling.json", json.dumps(results, indent=1) + "\n")
-    atomic_write_text(folder / "scaling.md", text)
-    save(draw(results), folder / "scaling.png")
-    return text
+    return write_files("scaling", folder, results, to_markdown(results), draw(results))
 
 
 def to_markdown(results: dict[str, Any]) -> str:
     """Return the exponents as a table, with what was measured."""
     options = results["options"]
     base, sizes = BASE[options["sizes"]], SIZES[options["sizes"]]
-    lines = [
-        place_of(results),
-        "",
+    words = (
         f"Engine {results['backend']} on {results['device']}, {options['threads']} threads, "
         f"float32; the fastest of {options['rounds']} visits in changing order. While one size "
         f"varies the others are n = {base.n}, D = {base.D}, depth = {base.depth}, batch = "
         f"{base.batch}. Both networks train: 2 depth layers of D x D units, and the NMF module "
-        f"of rank {RANK}.",
-        "",
-        "| | grows with | exponent | 95 % interval | between the two largest | section 3.3 |",
-        "|---|---|---:|---:|---:|---|",
-    ]
+        f"of rank {RANK}."
+    )
+    head = (
+        "| | grows with | exponent | 95 % interval | between the two largest | section 3.3 |\n"
+        "|---|---|---:|---:|---:|---|"
+    )
     names = {"seconds": "time of an epoch", "bytes": "memory without the data"}
-    for fit in results["fits"]:
-        values = sizes[fit["size"]]
-        lines.append(
-            row(
-                [
-                    names[fit["quantity"]],
-                    f"{fit['size']}, {values[0]} to {values[-1]}",
-                    f"{fit['exponent']:.3f}",
-                    f"{fit['low']:.3f} to {fit['high']:.3f}",
-                    f"{fit['last']:.3f}",
-                    fit["claim"]["words"],
-                ]
-            )
-        )
-    return "\n".join(lines) + "\n"
+    lines = [
+        [
+            names[fit["quantity"]],
+            f"{fit['size']}, {sizes[fit['size']][0]} to {sizes[fit['size']][-1]}",
+            f"{fit['exponent']:.3f}",
+            f"{fit['low']:.3f} to {fit['high']:.3f}",
+            f"{fit['last']:.3f}",
+            fit["claim"]["words"],
+        ]
+        for fit in results["fits"]
+    ]
+    return f"{place_of(results)}\n\n{words}\n\n{table(head, lines)}\n"
 
 
 def draw(results: dict[str, Any]) -> Figure:

@@ -1,6 +1,7 @@
 """What the tests of the benchmark share."""
 
 from ddnmf_np.bench.contestants import FLOORS
+from ddnmf_np.bench.options import Plan
 from ddnmf_np.bench.problem import Case
 from ddnmf_np.bench.reference import make_problem, reference_losses
 from ddnmf_np.config import Config
@@ -11,6 +12,11 @@ ODD = Case("odd", 13, (11, 7), 3, 5)
 
 def odd_problem(objective="paper"):
     return make_problem(ODD, Config(objective=objective))
+
+
+def make_plan(**options):
+    """Return a plan for one thread of a CPU, and for no epochs unless asked for."""
+    return Plan(**{"device": "cpu", "threads": 1, "epochs": 0} | options)
 
 
 def reply(losses=None, seconds=0.01, **changes):
