@@ -68,15 +68,12 @@ class EnginePeer(Peer):
         """Train for an epoch."""
         self.trainer.train(self.trainer.position.epoch + 1)
 
-    def device_name(self) -> str:
-        """Return the device."""
-        return self.ops.device_name()
-
-    def device_memory_bytes(self) -> int | None:
-        """Return the most memory taken on the device."""
+    def device(self) -> tuple[str, int | None]:
+        """Return the device's name and the most bytes taken on it."""
+        name = self.ops.device_name()
         if self.ops.on_host:
-            return None
-        return int(self.ops.xp.get_default_memory_pool().total_bytes())
+            return name, None
+        return name, int(self.ops.xp.get_default_memory_pool().total_bytes())
 
     def close(self) -> None:
         """Give threads back."""

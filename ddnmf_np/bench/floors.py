@@ -46,9 +46,9 @@ class Floor(Timed):
         """Wait for the steps."""
         self.ops.synchronize()
 
-    def device_name(self) -> str:
-        """Return the device."""
-        return self.ops.device_name()
+    def device(self) -> tuple[str, int | None]:
+        """Return the device's name."""
+        return self.ops.device_name(), None
 
     def close(self) -> None:
         """Give threads back."""

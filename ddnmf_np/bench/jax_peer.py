@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from ddnmf_np.backends.ops import Array
-from ddnmf_np.bench.peer import Peer, Settings
+from ddnmf_np.bench.peer import Peer, Settings, joint_loss, mean_losses
 from ddnmf_np.bench.problem import LayerSpec, Problem
 from ddnmf_np.errors import BackendError
 
@@ -22,10 +22,10 @@ class JaxPeer(Peer):
     def __init__(self, problem: Problem, settings: Settings) -> None:
         platform = {"cuda": "gpu"}.get(settings.device, settings.device)
         try:
-            self.device = jax.devices(platform)[0]
+            self.place = jax.devices(platform)[0]
         except RuntimeError as error:
             raise BackendError(f"JAX finds no such device: {error}") from error
-        jax.config.update("jax_default_device", self.device)
+        jax.config.update("jax_default_device", self.place)
         jax.config.update("jax_default_matmul_precision", settings.matmul_precision)
         self.problem, self.config = problem, problem.config
         self.objective = problem.config.make_objective()
@@ -65,22 +65,12 @@ class JaxPeer(Peer):
         return self._train(state, clean, jnp.where(mask, clean / keep, 0.0))
 
     def _loss(self, weights: Any, x: Any, x_noisy: Any) -> tuple[Any, Any]:
-        """Return the loss to descend, and all terms."""
-        o, half = self.objective, self.problem.half
+        """Return the loss to descend, and all losses."""
         h = forward(self.problem.layers["supervisor"], weights, x)
         s = forward(self.problem.layers["student"], weights, x_noisy)
-        teacher = h if o.apposition_to_supervisor else jax.lax.stop_gradient(h)
-        distance = partial(squared_distance, reduction=o.reduction)
-        terms = [
-            distance(h[-1], x),
-            sum(map(distance, s[:half] + s[half + 2 :], teacher)),
-            distance(s[half - 1], s[half + 1]),
-        ]
-        loss = o.alpha_sym * terms[0] + o.beta_ap * terms[1] + o.gamma_nc * terms[2]
-        if o.student_reconstruction:
-            terms.append(distance(s[-1], x))
-            loss = loss + o.student_reconstruction * terms[3]
-        return loss, jnp.stack([loss, *terms])
+        distance = partial(squared_distance, reduction=self.objective.reduction)
+        losses = joint_loss(self.objective, h, s, x, distance, jax.lax.stop_gradient)
+        return losses[0], jnp.stack(losses)
 
     def reset(self) -> None:
         """Start new sums."""
@@ -99,9 +89,7 @@ class JaxPeer(Peer):
 
     def losses(self) -> dict[str, float]:
         """Return mean losses."""
-        names = ("loss_in", "loss_sym", "loss_ap", "loss_nc", "loss_rec")
-        means = (self.state[-1] / self.steps).tolist()
-        return dict(zip(names, means, strict=False))
+        return mean_losses(self.state[-1], self.steps)
 
     def start_epochs(self, x: Array) -> None:
         """Take the data."""
@@ -117,16 +105,12 @@ class JaxPeer(Peer):
             self.state = self.train_on(self.state, self.x, order, noise_key, count, start)
         self.synchronize()
 
-    def device_name(self) -> str:
-        """Return the device."""
-        return "CPU" if self.device.platform == "cpu" else str(self.device.device_kind)
-
-    def device_memory_bytes(self) -> int | None:
-        """Return the most memory taken on the device."""
-        if self.device.platform == "cpu":
-            return None
-        peak = (self.device.memory_stats() or {}).get("peak_bytes_in_use")
-        return None if peak is None else int(peak)
+    def device(self) -> tuple[str, int | None]:
+        """Return the device's name and the most bytes taken on it."""
+        if self.place.platform == "cpu":
+            return super().device()
+        peak = (self.place.memory_stats() or {}).get("peak_bytes_in_use")
+        return str(self.place.device_kind), None if peak is None else int(peak)
 
 
 def forward(specs: list[LayerSpec], weights: Any, h: Any) -> list[Any]:

@@ -120,25 +120,21 @@ class KerasPeer(Peer):
         """Train for an epoch."""
         self.model.fit(self.x, batch_size=self.config.batch_size, shuffle=True, verbose=0)
 
-    def device_name(self) -> str:
-        """Return the device."""
+    def device(self) -> tuple[str, int | None]:
+        """Return the device's name and the most bytes taken on it."""
         if not self.gpus:
-            return "CPU"
-        return str(tf.config.experimental.get_device_details(self.gpus[0]).get("device_name"))
-
-    def device_memory_bytes(self) -> int | None:
-        """Return the most memory taken on the device."""
-        if not self.gpus:
-            return None
-        return int(tf.config.experimental.get_memory_info("GPU:0")["peak"])
+            return super().device()
+        name = tf.config.experimental.get_device_details(self.gpus[0]).get("device_name")
+        return str(name), int(tf.config.experimental.get_memory_info("GPU:0")["peak"])
 
 
 def make_model(problem: Problem) -> Any:
     """Return both networks and all distances as one functional model, on the first weights."""
-    o, half = problem.config.make_objective(), problem.half
+    o = problem.config.make_objective()
     x, x_noisy = (keras.Input((problem.case.n_features,), name=n) for n in ("x", "x_noisy"))
     h = forward(problem.layers["supervisor"], problem.weights, x)
     s = forward(problem.layers["student"], problem.weights, x_noisy)
+    half = len(h) // 2  # the student's NMF module lies between its halves
     moved = h if o.apposition_to_supervisor else [keras.ops.stop_gradient(a) for a in h]
 
     def distance(loss: str, weight: float, a: Any, b: Any) -> Any:

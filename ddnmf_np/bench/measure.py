@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from ddnmf_np.bench.contestants import CONTESTANTS, FLOORS, NOT_INSTALLED
-from ddnmf_np.bench.options import Plan, Say
+from ddnmf_np.bench.options import Plan, Say, recorded
 from ddnmf_np.bench.problem import CASES, Case
 from ddnmf_np.bench.reference import (
     BenchmarkError,
@@ -67,9 +67,7 @@ def compare(
         or ``gap``, the reason why it has no result: it failed, or its losses differ from those of
         plain NumPy. The others are measured all the same.
     """
-    # A folder of this machine is nobody's business, and says nothing elsewhere.
-    shown = {name: value for name, value in asdict(plan).items() if name != "data_dir"}
-    results: Results = {"plan": shown, **surroundings(), "cases": {}}
+    results: Results = {"plan": recorded(plan), **surroundings(), "cases": {}}
     with tempfile.TemporaryDirectory(prefix="ddnmf-bench-") as folder:
         comparison = _Comparison(plan, Path(folder), run or in_own_process, say, save, results)
         comparison.steps()

@@ -6,7 +6,7 @@ import argparse
 import math
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -64,7 +64,7 @@ def make_parser(
 ) -> Parser:
     """Return a parser with ``--output`` and one flag for each `option` of a dataclass."""
     parser = Parser(module, description, epilog)
-    text = "where the results go (default: %(default)s)"
+    text = "folder of the results (default: %(default)s)"
     parser.add_argument("--output", type=Path, default=Path(output), metavar="FOLDER", help=text)
     for entry in fields(options):
         if entry.metadata:
@@ -79,6 +79,11 @@ def parse(parser: Parser, argv: Sequence[str] | None) -> tuple[dict[str, Any], P
     given = vars(parser.parse(argv))
     output = given.pop("output")
     return {name: tuple(v) if isinstance(v, list) else v for name, v in given.items()}, output
+
+
+def recorded(options: Any) -> dict[str, Any]:
+    """Return options as results keep them: without the data folder, a place on this machine."""
+    return {name: value for name, value in asdict(options).items() if name != "data_dir"}
 
 
 def say(text: str) -> None:

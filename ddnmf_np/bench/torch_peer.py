@@ -20,7 +20,7 @@ from torch.func import functional_call, grad
 from torch.nn import functional as F
 
 from ddnmf_np.backends.ops import Array
-from ddnmf_np.bench.peer import Peer, Settings
+from ddnmf_np.bench.peer import Peer, Settings, joint_loss, mean_losses
 from ddnmf_np.bench.problem import LayerSpec, Problem
 from ddnmf_np.config import Config
 from ddnmf_np.errors import BackendError
@@ -40,7 +40,7 @@ Step = Callable[[Any, Any], None]
 """Descends on a batch (clean, noisy) and adds its losses to sums."""
 
 
-class Network(nn.Module):  # type: ignore[misc]
+class TorchNetwork(nn.Module):  # type: ignore[misc]
     """Dense layers in a row; returns the output of each."""
 
     def __init__(self, specs: list[LayerSpec], weights: dict[str, Array]) -> None:
@@ -69,26 +69,15 @@ class Joint(nn.Module):  # type: ignore[misc]
 
     def __init__(self, problem: Problem) -> None:
         super().__init__()
-        self.objective, self.half = problem.config.make_objective(), problem.half
-        self.supervisor = Network(problem.layers["supervisor"], problem.weights)
-        self.student = Network(problem.layers["student"], problem.weights)
+        self.objective = problem.config.make_objective()
+        self.supervisor = TorchNetwork(problem.layers["supervisor"], problem.weights)
+        self.student = TorchNetwork(problem.layers["student"], problem.weights)
 
     def forward(self, x: Any, x_noisy: Any) -> tuple[Any, Any]:
-        """Return the loss to descend, and the unweighted terms without their gradients."""
-        o, half = self.objective, self.half
+        """Return the loss to descend, and all losses without their gradients."""
         h, s = self.supervisor(x), self.student(x_noisy)
-        teacher = h if o.apposition_to_supervisor else [a.detach() for a in h]
-        paired = s[:half] + s[half + 2 :]
-        terms = [
-            self.distance(h[-1], x),
-            sum(self.distance(a, b) for a, b in zip(paired, teacher, strict=True)),
-            self.distance(s[half - 1], s[half + 1]),
-        ]
-        loss = o.alpha_sym * terms[0] + o.beta_ap * terms[1] + o.gamma_nc * terms[2]
-        if o.student_reconstruction:
-            terms.append(self.distance(s[-1], x))
-            loss = loss + o.student_reconstruction * terms[3]
-        return loss, torch.stack([loss, *terms]).detach()
+        losses = joint_loss(self.objective, h, s, x, self.distance, torch.Tensor.detach)
+        return losses[0], torch.stack(losses).detach()
 
     def distance(self, a: Any, b: Any) -> Any:
         """Return the squared distance over samples, or over samples and features."""
@@ -213,19 +202,18 @@ class TorchPeer(Peer):
         torch.set_float32_matmul_precision(settings.matmul_precision)
         if settings.device == "cuda" and not torch.cuda.is_available():
             raise BackendError("PyTorch finds no CUDA device")
-        self.device, config = torch.device(settings.device), problem.config
+        self.place, config = torch.device(settings.device), problem.config
         self.mode = settings.mode
-        joint = Joint(problem).to(self.device)
+        joint = Joint(problem).to(self.place)
         terms = 5 if config.make_objective().student_reconstruction else 4
-        self.sums = torch.zeros(terms, device=self.device)
+        self.sums = torch.zeros(terms, device=self.place)
         self.train: Step
         if self.mode in WHOLE_STEP:
             step = WholeStep(joint, config, self.sums)
             self.train = torch.compile(step, mode=WHOLE_STEP[self.mode], dynamic=False)
         else:
-            self.train = Descent(joint, config, self.mode, self.sums)
-            if self.mode == "captured":
-                self.train = Captured(self.train)
+            descent = Descent(joint, config, self.mode, self.sums)
+            self.train = Captured(descent) if self.mode == "captured" else descent
         self.clean = [self._batch(x) for x in problem.clean]
         self.noisy = [self._batch(x) for x in problem.noisy]
         self.buffers: dict[int, tuple[Any, Any]] = {}
@@ -233,7 +221,7 @@ class TorchPeer(Peer):
 
     def _batch(self, x: Array) -> Any:
         """Return a batch on the device that a graph reads where it lies, as this engine's do."""
-        batch = torch.tensor(x, device=self.device)
+        batch = torch.tensor(x, device=self.place)
         return keep_address(batch) if self.mode in GRAPHS else batch
 
     def descend(self, x: Any, x_noisy: Any) -> None:
@@ -252,22 +240,20 @@ class TorchPeer(Peer):
 
     def synchronize(self) -> None:
         """Wait for the steps."""
-        if self.device.type == "cuda":
+        if self.place.type == "cuda":
             torch.cuda.synchronize()
 
     def losses(self) -> dict[str, float]:
         """Return mean losses."""
-        names = ("loss_in", "loss_sym", "loss_ap", "loss_nc", "loss_rec")
-        means = (self.sums / self.steps).tolist()
-        return dict(zip(names, means, strict=False))
+        return mean_losses(self.sums, self.steps)
 
     def start_epochs(self, x: Array) -> None:
         """Take the data."""
-        self.x = torch.tensor(x, device=self.device)
+        self.x = torch.tensor(x, device=self.place)
 
     def epoch(self) -> None:
         """Train for an epoch."""
-        order = torch.randperm(len(self.x), device=self.device)
+        order = torch.randperm(len(self.x), device=self.place)
         keep = 1.0 - self.config.noise_rate
         for index in order.split(self.config.batch_size):
             x, x_noisy = self._buffers(len(index))
@@ -285,7 +271,7 @@ class TorchPeer(Peer):
 
     def note(self) -> str | None:
         """Return that the compiler has left out CUDA graphs, or None."""
-        if self.mode not in GRAPHS or self.device.type != "cuda":
+        if self.mode not in GRAPHS or self.place.type != "cuda":
             return None
         if skipped := torch._dynamo.utils.counters["inductor"]["cudagraph_skips"]:
             return f"the compiler skipped {skipped} CUDA graphs"
@@ -297,10 +283,8 @@ class TorchPeer(Peer):
             return "the compiler recorded no CUDA graph"
         return None
 
-    def device_name(self) -> str:
-        """Return the device."""
-        return torch.cuda.get_device_name() if self.device.type == "cuda" else "CPU"
-
-    def device_memory_bytes(self) -> int | None:
-        """Return the most memory taken on the device."""
-        return torch.cuda.max_memory_reserved() if self.device.type == "cuda" else None
+    def device(self) -> tuple[str, int | None]:
+        """Return the device's name and the most bytes taken on it."""
+        if self.place.type == "cpu":
+            return super().device()
+        return torch.cuda.get_device_name(), torch.cuda.max_memory_reserved()

@@ -108,8 +108,7 @@ def measure(request: Request) -> dict[str, Any]:
         else:
             result |= time_steps(timed, plan)
         result["peak_memory_mib"] = peak_memory_mib()
-        result["device_memory_bytes"] = timed.device_memory_bytes()
-        result["device"] = timed.device_name()
+        result["device"], result["device_memory_bytes"] = timed.device()
         result["note"] = timed.note()
     finally:
         timed.close()

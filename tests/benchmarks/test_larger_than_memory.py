@@ -32,9 +32,10 @@ def test_stream_and_memory_do_the_same_number_of_steps(small_mnist, tmp_path, ca
     assert [path.name for path in output.iterdir()] == ["larger-than-memory.json"]
 
 
-def test_the_file_goes_when_a_worker_fails(small_mnist, tmp_path):
-    flags = ["--gigabytes", "0.002", "--widths", "0", "--output", str(tmp_path)]
+def test_the_file_goes_when_a_worker_fails(small_mnist, tmp_path, capfd):
+    flags = ["--gigabytes", "0.002", "--in-memory", "0.0001", "--output", str(tmp_path)]
     assert larger_than_memory.main(flags) == 1
+    assert "the worker 'memory' ended with code 4" in capfd.readouterr().err
     assert not list(tmp_path.iterdir())
 
 

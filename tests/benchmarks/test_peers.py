@@ -178,7 +178,7 @@ class TestTorch:
 
         peer = kind(odd_problem(), Settings(mode="whole-step-graphs"))
         assert peer.note() is None  # on a CPU there are no graphs
-        peer.device = torch.device("cuda")
+        peer.place = torch.device("cuda")
         counters = {"cudagraph_skips": 2}
         managers = {0: SimpleNamespace(roots={"step": ["graph"]})}
         monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
