@@ -16,7 +16,7 @@ MODES = {"plain": ("numpy", "off"), "fast": ("numpy", "on"), "cupy": ("cupy", "o
 
 
 class EnginePeer(Peer):
-    """Steps of `ddnmf_np.model.Model`, epochs of `ddnmf_np.training.Trainer`."""
+    """Steps of `ddnmf_np.model.Model` and epochs of `ddnmf_np.training.Trainer`."""
 
     def __init__(self, problem: Problem, settings: Settings) -> None:
         backend, fast = MODES[settings.mode]
@@ -38,12 +38,12 @@ class EnginePeer(Peer):
 
     @classmethod
     def load(cls, mode: str) -> None:
-        """Import Numba or CuPy, where the mode has it."""
+        """Import Numba or CuPy if the mode needs it."""
         backend, fast = MODES[mode]
         get_ops(backend, fast=fast)
 
     def reset(self) -> None:
-        """Start new sums."""
+        """Set the sums to zero."""
         self.steps = 0
         self.model.loss.reset()
 
@@ -76,5 +76,5 @@ class EnginePeer(Peer):
         return name, int(self.ops.xp.get_default_memory_pool().total_bytes())
 
     def close(self) -> None:
-        """Give threads back."""
+        """End the threads."""
         self.lanes.__exit__(None, None, None)

@@ -57,7 +57,7 @@ def _steps(rounds: list[Results]) -> dict[str, Any]:
     return {
         **summarise([r["step_seconds"] for r in rounds]),
         "import_seconds": median(r["import_seconds"] for r in rounds),
-        # The first visit may have to compile what the later ones find in a cache on disk.
+        # The first visit may compile what later visits find in a cache on disk.
         "first_step_seconds": rounds[0]["first_step_seconds"],
         "cached_first_step_seconds": min(r["first_step_seconds"] for r in rounds),
         "peak_memory_mib": max(peaks) if peaks else None,
@@ -68,7 +68,7 @@ def _steps(rounds: list[Results]) -> dict[str, Any]:
 
 def _epochs(rounds: list[Results]) -> dict[str, Any]:
     seconds = rounds[0]["epoch_seconds"]
-    # The first epoch may compile once more, for the short batch at its end.
+    # The first epoch may compile again, for the short batch at its end.
     settled = median(seconds[1:] or seconds)
     return {
         "epoch_seconds": settled,
@@ -89,7 +89,7 @@ def seconds_of(table: Results, name: str) -> float | None:
 
 
 def best_of(table: Results, wanted: Callable[[str], bool]) -> tuple[str, float] | None:
-    """Return name and median step time of the fastest contestant that is wanted, or None."""
+    """Return name and median step time of the fastest wanted contestant, or None."""
     times = {name: seconds_of(table, name) for name in table["contestants"] if wanted(name)}
     measured = [(name, seconds) for name, seconds in times.items() if seconds is not None]
     return min(measured, key=lambda pair: pair[1], default=None)
@@ -113,7 +113,7 @@ def adam_floor(table: Results) -> float | None:
 
 
 def verdicts(results: Results) -> list[Results]:
-    """Return the ratios that have a target, as far as they were measured."""
+    """Return the ratios that have a target and were measured."""
     found = _on_a_gpu(results) if results["plan"]["device"] == "cuda" else _on_a_cpu(results)
     for name, entry in results.get("late_epochs", {}).get("contestants", {}).items():
         # With fewer epochs, the last one is not a late one.

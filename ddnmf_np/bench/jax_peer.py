@@ -1,4 +1,4 @@
-"""JAX as a contestant: the complete step in one ``jit``, with donated buffers."""
+"""JAX as a contestant: the whole step in one ``jit``, with donated buffers."""
 
 from __future__ import annotations
 
@@ -33,10 +33,8 @@ class JaxPeer(Peer):
         weights = {name: jnp.array(block.T) for name, block in problem.weights.items()}
         zeros = jax.tree.map(jnp.zeros_like, weights)
         terms = 5 if self.objective.student_reconstruction else 4
-        self.state = (
-            weights, zeros, jax.tree.map(jnp.copy, zeros), jnp.zeros((), "int32"),
-            jnp.zeros(terms),
-        )  # fmt: skip
+        t, sums = jnp.zeros((), "int32"), jnp.zeros(terms)
+        self.state = (weights, zeros, jax.tree.map(jnp.copy, zeros), t, sums)
         self.steps = 0
         self.clean = [jnp.asarray(x) for x in problem.clean]
         self.noisy = [jnp.asarray(x) for x in problem.noisy]
@@ -73,7 +71,7 @@ class JaxPeer(Peer):
         return losses[0], jnp.stack(losses)
 
     def reset(self) -> None:
-        """Start new sums."""
+        """Set the sums to zero."""
         self.steps = 0
         *rest, sums = self.state
         self.state = (*rest, jnp.zeros_like(sums))

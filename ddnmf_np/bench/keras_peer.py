@@ -1,7 +1,7 @@
-"""Keras on TensorFlow as a contestant, written as the authors' demo is.
+"""Keras on TensorFlow as a contestant, written like the authors' demo.
 
-A functional model of both networks, distances between layers as layers that add a loss,
-``compile``, and ``fit`` for epochs. ``Settings.mode`` is ``jit`` (XLA) or empty.
+Both networks are one functional model, and each distance between layers is a layer that adds a
+loss. Epochs are those of ``fit``. ``Settings.mode`` is ``jit`` (XLA) or empty.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from ddnmf_np.errors import BackendError
 
 
 class Distance(keras.layers.Layer):  # type: ignore[misc]
-    """Adds a weighted squared distance to the loss, and keeps its mean as a metric."""
+    """Layer that adds a weighted squared distance to the loss and keeps its mean as a metric."""
 
     def __init__(self, loss: str, weight: float, reduction: str) -> None:
         super().__init__()
@@ -39,10 +39,11 @@ class Distance(keras.layers.Layer):  # type: ignore[misc]
 
 
 class Adam(keras.optimizers.Adam):  # type: ignore[misc]
-    """Keras's Adam, with epsilon beside the corrected root as in Kingma and Ba's algorithm 1.
+    """Keras's Adam, with epsilon added as in algorithm 1 of Kingma and Ba.
 
-    Keras adds it to the uncorrected one, which is another step where gradients are as small as
-    those of the mean over features. One number a step makes up for it.
+    They add epsilon to the bias-corrected root, Keras adds it to the uncorrected one. The steps
+    differ where gradients are as small as those of a mean over features. So we correct epsilon in
+    each step.
     """
 
     def __init__(self, lr: float, b1: float, b2: float, eps: float) -> None:
@@ -57,7 +58,7 @@ class Adam(keras.optimizers.Adam):  # type: ignore[misc]
 
 
 class KerasPeer(Peer):
-    """The model's own training step; Adam is Keras's."""
+    """Training step of the Keras model."""
 
     def __init__(self, problem: Problem, settings: Settings) -> None:
         tf.config.threading.set_intra_op_parallelism_threads(settings.threads)
@@ -89,7 +90,7 @@ class KerasPeer(Peer):
         )
 
     def reset(self) -> None:
-        """Start new sums."""
+        """Set the sums to zero."""
         self.model.reset_metrics()
 
     def step(self, batch: int) -> None:
@@ -129,7 +130,7 @@ class KerasPeer(Peer):
 
 
 def make_model(problem: Problem) -> Any:
-    """Return both networks and all distances as one functional model, on the first weights."""
+    """Return both networks, with their first weights, and all distances as one model."""
     o = problem.config.make_objective()
     x, x_noisy = (keras.Input((problem.case.n_features,), name=n) for n in ("x", "x_noisy"))
     h = forward(problem.layers["supervisor"], problem.weights, x)

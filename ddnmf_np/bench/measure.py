@@ -205,7 +205,7 @@ class _Table:
 
 def in_own_process(request: Request) -> Results:
     """Return a worker's answer; a worker that ends without an answer is a gap."""
-    command = [sys.executable, "-m", "ddnmf_np.bench.worker", json.dumps(asdict(request))]
+    command = [sys.executable, "-m", "ddnmf_np.bench.worker", json.dumps(request._asdict())]
     try:
         done = subprocess.run(
             command,

@@ -109,18 +109,8 @@ def joint_loss(
 ) -> list[Any]:
     """Return the loss to descend and its unweighted terms, in the arrays of any framework.
 
-    Parameters
-    ----------
-    objective : Objective
-        Weights and form of the loss.
-    h, s : list of array
-        Outputs of all layers of the supervisor and of the student.
-    x : array
-        Clean batch.
-    distance : callable
-        Squared distance of two arrays.
-    detach : callable
-        Stops the gradient of an array.
+    ``h`` and ``s`` are the outputs of all layers of the supervisor and of the student; ``detach``
+    stops the gradient of an array.
     """
     o, half = objective, len(h) // 2  # the student's NMF module lies between its halves
     teacher = h if o.apposition_to_supervisor else [detach(a) for a in h]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from textwrap import shorten
 
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -12,7 +13,7 @@ from matplotlib.figure import Figure
 
 from ddnmf_np.bench.contestants import CONTESTANTS
 from ddnmf_np.bench.digest import Results, adam_floor, best_peer, product_floor
-from ddnmf_np.evaluation.figures import DATA_COLOR, STUDENT_COLOR, SUPERVISOR_COLOR, WIDTH, save
+from ddnmf_np.evaluation.figures import STUDENT_COLOR, SUPERVISOR_COLOR, WIDTH, save
 from ddnmf_np.system.files import atomic_write_text, make_folder
 
 OURS_COLOR, PEER_COLOR = STUDENT_COLOR, "#9AB8CC"
@@ -61,8 +62,8 @@ def to_markdown(results: Results) -> str:
         parts += [title, _epoch_table(results["epochs"], head, _speed)]
     if "late_epochs" in results:
         head = "| | last epoch / second | each epoch, s |\n|---|---:|---|"
-        table = _epoch_table(results["late_epochs"], head, _slowdown)
-        parts += ["**late epochs** of this engine", table]
+        late = _epoch_table(results["late_epochs"], head, _slowdown)
+        parts += ["**late epochs** of this engine", late]
     if results["verdicts"]:
         parts += ["**targets**", targets(results["verdicts"])]
     return "\n\n".join(parts) + "\n"
@@ -86,7 +87,7 @@ def overview(results: Results) -> str:
 
 
 def conditions(results: Results) -> str:
-    """Return where and how the measurements were made."""
+    """Return a paragraph on machine, versions and method."""
     plan, found = results["plan"], results["environment"]
     devices = ", ".join(device["name"] for device in found["cuda"]["devices"])
     where = f"on {devices or 'no device'}, " if plan["device"] == "cuda" else ""
@@ -94,7 +95,7 @@ def conditions(results: Results) -> str:
         f"{place_of(results)}\n\n"
         f"Each contestant {where}with {plan['threads']} threads, float32 (matmul precision "
         f"{plan['matmul_precision']}), objective {plan['objective']}. Times of a step are medians "
-        f"over {plan['rounds']} rounds, each in a process of its own, with the quartiles of all "
+        f"over {plan['rounds']} rounds, each in a new process, with the quartiles of all "
         "blocks of steps and the range of the rounds' medians."
     )
 
@@ -206,7 +207,7 @@ def _shape(case: Results) -> str:
 
 
 def ms(seconds: float) -> str:
-    """Return milliseconds with three digits, and never as 1e+03."""
+    """Return milliseconds with three digits, never in the form 1e+03."""
     return f"{seconds * 1e3:.3g}" if seconds < 0.9995 else f"{seconds * 1e3:.0f}"
 
 
@@ -246,22 +247,19 @@ def draw(results: Results) -> Figure:
 
 def _bars(ax: Axes, entries: dict[str, Results], value_of: Callable[[Results], float]) -> None:
     """Draw one bar for each contestant, the first at the top."""
-    values = {n: value_of(e["summary"]) for n, e in entries.items() if e["gap"] is None}
-    top = max(values.values(), default=1.0)
-    for place, (name, entry) in enumerate(entries.items()):
-        if name in values:
-            value, color = values[name], OURS_COLOR if CONTESTANTS[name].ours else PEER_COLOR
-            shown = f"{value:.0f}" if value >= 100.0 else f"{value:.3g}"
-            ax.barh(place, value, color=color, height=0.7)
-            ax.text(value + 0.01 * top, place, shown, va="center", fontsize=7)
+    values, words = [], []
+    for entry in entries.values():
+        value = value_of(entry["summary"]) if entry["gap"] is None else 0.0
+        values.append(value)
+        if entry["gap"] is not None:
+            words.append(shorten(_reason(entry), 42, placeholder="..."))
         else:
-            why = _reason(entry)
-            why = why if len(why) <= 42 else why[:39] + "..."
-            box = {"facecolor": "w", "edgecolor": "none", "pad": 0.3}
-            ax.text(0.02 * top, place, why, va="center", fontsize=7, color=DATA_COLOR, bbox=box)
-    labels = [entry["label"] for entry in entries.values()]
-    ax.set_yticks(range(len(labels)), labels, fontsize=7)
-    ax.tick_params(axis="x", labelsize=7)
-    ax.set_ylim(len(labels) - 0.4, -0.6)
-    ax.set_xlim(0.0, 1.15 * top)
+            words.append(f"{value:.0f}" if value >= 100.0 else f"{value:.3g}")
+    colors = [OURS_COLOR if CONTESTANTS[name].ours else PEER_COLOR for name in entries]
+    bars = ax.barh([entry["label"] for entry in entries.values()], values, 0.7, color=colors)
+    for text in ax.bar_label(bars, words, padding=2, fontsize=7):
+        text.set_bbox({"facecolor": "w", "edgecolor": "none", "pad": 0.3})
+    ax.tick_params(labelsize=7)
+    ax.set_ylim(len(entries) - 0.4, -0.6)
+    ax.set_xlim(0.0, 1.15 * max(values, default=0.0) or 1.0)
     ax.spines[["top", "right"]].set_visible(False)

@@ -1,8 +1,12 @@
 """PyTorch as a contestant: eager, compiled, or recorded as CUDA graphs.
 
-``Settings.mode`` is ``eager``; ``captured`` (the eager step, recorded by hand as one CUDA graph); a
-mode of ``torch.compile`` for the losses (forward and backward); or ``whole-step``: forward,
-backward and Adam as one compiled function (``whole-step-graphs``: with CUDA graphs).
+``Settings.mode`` is one of these:
+
+* ``eager``;
+* ``captured``: the eager step, recorded by hand as one CUDA graph;
+* a mode of ``torch.compile``, which compiles the losses (forward and backward);
+* ``whole-step``: forward, backward and Adam as one compiled function (``whole-step-graphs``: with
+  CUDA graphs).
 
 ``derivations/gpu.md`` says what has run where.
 """
@@ -28,20 +32,20 @@ from ddnmf_np.errors import BackendError
 ACTIVATIONS = {"relu": torch.relu, "sigmoid": torch.sigmoid, "identity": lambda z: z}
 
 WHOLE_STEP = {"whole-step": "default", "whole-step-graphs": "reduce-overhead"}
-"""The modes that compile the whole step, and the mode of ``torch.compile`` for each."""
+"""Modes that compile the whole step, with the mode of ``torch.compile`` for each."""
 
 GRAPHS = ("reduce-overhead", "max-autotune", "whole-step-graphs")
-"""The modes in which the compiler is to replay CUDA graphs."""
+"""Modes in which the compiler should replay CUDA graphs."""
 
 WARM = 3
-"""Steps of a batch size before one is recorded: cuBLAS has taken its workspace by then."""
+"""Steps of a batch size before we record one: cuBLAS allocates its workspace in them."""
 
 Step = Callable[[Any, Any], None]
 """Descends on a batch (clean, noisy) and adds its losses to sums."""
 
 
 class TorchNetwork(nn.Module):  # type: ignore[misc]
-    """Dense layers in a row; returns the output of each."""
+    """Chain of dense layers that returns the output of each."""
 
     def __init__(self, specs: list[LayerSpec], weights: dict[str, Array]) -> None:
         super().__init__()
@@ -87,7 +91,7 @@ class Joint(nn.Module):  # type: ignore[misc]
 
 
 class Descent:
-    """The usual step: losses, ``backward()`` and fused Adam."""
+    """Usual step: losses, ``backward()`` and fused Adam."""
 
     def __init__(self, joint: Joint, config: Config, mode: str, sums: Any) -> None:
         self.optimizer = torch.optim.Adam(
@@ -113,7 +117,7 @@ class Descent:
 
 
 class WholeStep:
-    """The step as one function of tensors, with Adam written out."""
+    """Step as one function of tensors, with Adam written out."""
 
     def __init__(self, joint: Joint, config: Config, sums: Any) -> None:
         self.joint, self.config = joint, config
@@ -123,8 +127,8 @@ class WholeStep:
         )
         self.t = torch.zeros((), device=sums.device)
         self.sums = sums
-        # Inductor copies the inputs of a CUDA graph to memory of its own, unless they are marked.
-        # The graph would change the copies, so Inductor skips it if one that changes is not marked
+        # Inductor copies the inputs of a CUDA graph unless they are marked. The graph would change
+        # the copies, so Inductor skips it if an input that changes is not marked
         # (check_for_mutation in torch/_inductor/cudagraph_utils.py).
         blocks = (self.weights, self.m, self.v)
         for tensor in (self.t, self.sums, *(t for block in blocks for t in block.values())):
@@ -148,17 +152,17 @@ class WholeStep:
 
 
 class Captured:
-    """A step recorded as a CUDA graph, one for each batch's address, and replayed from then on.
+    """Step that is recorded as a CUDA graph for each batch's address, and then replayed.
 
     It follows "Whole-network capture" in PyTorch's notes on CUDA: warm up on a side stream, then
-    record forward, backward and Adam. The graphs share a pool of memory, because they are replayed
-    one after the other and none reads what another has left there.
+    record forward, backward and Adam. The graphs can share a pool of memory, because they are
+    replayed one after the other and none reads what another has left there.
     """
 
     def __init__(self, step: Step) -> None:
         self.step = step
         self.graphs: dict[tuple[int, int, int], Any] = {}
-        self.steps: Counter[int] = Counter()  # by batch size: each loads other kernels
+        self.steps: Counter[int] = Counter()  # by batch size: each size loads its kernels
         self.stream, self.pool = torch.cuda.Stream(), torch.cuda.graph_pool_handle()
 
     def __call__(self, x: Any, x_noisy: Any) -> None:
@@ -171,7 +175,7 @@ class Captured:
                 return
             graph = torch.cuda.CUDAGraph()
             with torch.cuda.graph(graph, pool=self.pool, stream=self.stream):
-                self.step(x, x_noisy)  # is recorded, and not done
+                self.step(x, x_noisy)  # is recorded, but not done
             self.graphs[key] = graph
         self.graphs[key].replay()
 
@@ -183,10 +187,10 @@ class Captured:
 
 
 def keep_address(tensor: Any) -> Any:
-    """Tell the compiler that a tensor stays where it is, and return it.
+    """Tell the compiler that a tensor keeps its address, and return the tensor.
 
-    A CUDA graph then works on the tensor itself and not on a copy. At another tensor's address it
-    is recorded once more (``guard=True`` would have the function compiled once more).
+    A CUDA graph then works on the tensor itself, not on a copy. For a tensor at another address it
+    is recorded again (``guard=True`` would compile the function again).
     """
     torch._dynamo.mark_static_address(tensor, guard=False)
     return tensor
@@ -220,7 +224,7 @@ class TorchPeer(Peer):
         self.steps, self.config = 0, config
 
     def _batch(self, x: Array) -> Any:
-        """Return a batch on the device that a graph reads where it lies, as this engine's do."""
+        """Return a batch on the device; a graph reads it in place, as this engine's graphs do."""
         batch = torch.tensor(x, device=self.place)
         return keep_address(batch) if self.mode in GRAPHS else batch
 
@@ -230,7 +234,7 @@ class TorchPeer(Peer):
         self.steps += 1
 
     def reset(self) -> None:
-        """Start new sums."""
+        """Set the sums to zero."""
         self.steps = 0
         self.sums.zero_()
 
@@ -263,21 +267,21 @@ class TorchPeer(Peer):
         self.synchronize()
 
     def _buffers(self, n: int) -> tuple[Any, Any]:
-        """Return where batches of n samples lie: a graph reads the same addresses every time."""
+        """Return the buffers for batches of n samples; graphs always read the same addresses."""
         if n not in self.buffers:
             zeros = np.zeros((n, self.x.shape[1]), "float32")
             self.buffers[n] = self._batch(zeros), self._batch(zeros)
         return self.buffers[n]
 
     def note(self) -> str | None:
-        """Return that the compiler has left out CUDA graphs, or None."""
+        """Return a warning if the compiler has left out CUDA graphs."""
         if self.mode not in GRAPHS or self.place.type != "cuda":
             return None
         if skipped := torch._dynamo.utils.counters["inductor"]["cudagraph_skips"]:
             return f"the compiler skipped {skipped} CUDA graphs"
-        from torch._inductor import cudagraph_trees  # which an eager contestant need not load
+        from torch._inductor import cudagraph_trees  # late: an eager contestant does not load it
 
-        # It does not count what it leaves out when it cuts a function into parts (2.13).
+        # The counter misses graphs that are left out because a function was split (2.13).
         manager = cudagraph_trees.get_manager(torch.cuda.current_device(), False)
         if manager is None or not any(manager.roots.values()):
             return "the compiler recorded no CUDA graph"

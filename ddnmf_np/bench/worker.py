@@ -12,10 +12,9 @@ import os
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ddnmf_np.bench.contestants import CHECKED_STEPS, CONTESTANTS, FLOORS, NOT_INSTALLED
 from ddnmf_np.system.memory import peak_memory_mib
@@ -30,20 +29,10 @@ OPTIONAL = {"numba", "cupy", "torch", "jax", "jaxlib", "keras", "tensorflow"}
 """Packages that need not be installed."""
 
 
-@dataclass(frozen=True)
-class Request:
-    """What to measure.
+class Request(NamedTuple):
+    """What to measure: a contestant or floor, the file of a `Problem`, the options of a `Plan`.
 
-    Parameters
-    ----------
-    contestant : str
-        Name of a contestant or a floor.
-    problem : str
-        File of the `Problem`.
-    plan : dict
-        Options of the comparison, see `ddnmf_np.bench.options.Plan`.
-    epochs : int
-        If not 0: time this many epochs instead of steps.
+    If ``epochs`` is not 0, the worker times so many epochs instead of steps.
     """
 
     contestant: str

@@ -56,7 +56,7 @@ def test_fits_find_the_exponents_that_are_there(name):
     ]
     for point in points:  # the fastest round counts
         point["seconds"][0] = 9.0 + point["seconds"][1]
-    found = {(f["quantity"], f["size"]): f for f in fits(points, base, sizes)}
+    found = {(f["quantity"], f["size"]): f for f in fits(points, name)}
     exponents = {key: round(f["exponent"], 6) for key, f in found.items()}
     assert exponents == {
         ("seconds", "n"): 1, ("seconds", "D"): 2, ("seconds", "depth"): 1, ("seconds", "batch"): 0,
@@ -110,7 +110,7 @@ def test_the_picture_has_a_panel_for_each_claim():
     results = {
         "options": {"sizes": "tiny", "rounds": 1, "threads": 1},
         "points": points,
-        "fits": fits(points, base, sizes),
+        "fits": fits(points, "tiny"),
         "backend": "numpy", "device": "CPU", "cpu": "x", "commit": None, "created": "2026-01-01",
         "environment": {"versions": {}, "cpus": {"usable": 1}, "platform": "y"},
     }  # fmt: skip
