@@ -43,38 +43,30 @@ class EnginePeer(Peer):
         get_ops(backend, fast=fast)
 
     def reset(self) -> None:
-        """Set the sums to zero."""
         self.steps = 0
         self.model.loss.reset()
 
     def step(self, batch: int) -> None:
-        """Do a step."""
         self.steps += 1
         self.model.step(self.clean[batch], self.noisy[batch])
 
     def synchronize(self) -> None:
-        """Wait for the steps."""
         self.ops.synchronize()
 
     def losses(self) -> dict[str, float]:
-        """Return mean losses."""
         return self.model.loss.values(self.steps * self.batch)
 
     def start_epochs(self, x: Array) -> None:
-        """Take the data."""
         self.trainer = Trainer(self.model, x)
 
     def epoch(self) -> None:
-        """Train for an epoch."""
         self.trainer.train(self.trainer.position.epoch + 1)
 
     def device(self) -> tuple[str, int | None]:
-        """Return the device's name and the most bytes taken on it."""
         name = self.ops.device_name()
         if self.ops.on_host:
             return name, None
         return name, int(self.ops.xp.get_default_memory_pool().total_bytes())
 
     def close(self) -> None:
-        """End the threads."""
         self.lanes.__exit__(None, None, None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import operator
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -35,12 +36,9 @@ class Floor(Timed):
         self.pool = ThreadPoolExecutor(workers) if workers > 1 else None
 
     def _run(self, tasks: list[Callable[[], None]]) -> None:
-        if self.pool is None:
-            for task in tasks:
-                task()
-        else:
-            for done in [self.pool.submit(task) for task in tasks]:
-                done.result()
+        run = map if self.pool is None else self.pool.map
+        for _ in run(operator.call, tasks):
+            pass
 
     def synchronize(self) -> None:
         """Wait for the steps."""

@@ -71,30 +71,24 @@ class JaxPeer(Peer):
         return losses[0], jnp.stack(losses)
 
     def reset(self) -> None:
-        """Set the sums to zero."""
         self.steps = 0
         *rest, sums = self.state
         self.state = (*rest, jnp.zeros_like(sums))
 
     def step(self, batch: int) -> None:
-        """Do a step."""
         self.state = self.train(self.state, self.clean[batch], self.noisy[batch])
         self.steps += 1
 
     def synchronize(self) -> None:
-        """Wait for the steps."""
         jax.block_until_ready(self.state)
 
     def losses(self) -> dict[str, float]:
-        """Return mean losses."""
         return mean_losses(self.state[-1], self.steps)
 
     def start_epochs(self, x: Array) -> None:
-        """Take the data."""
         self.x, self.key = jnp.asarray(x), jax.random.key(self.config.seed)
 
     def epoch(self) -> None:
-        """Train for an epoch."""
         self.key, order_key, noise_key = jax.random.split(self.key, 3)
         n, rows = len(self.x), self.config.batch_size
         order = jax.random.permutation(order_key, n)
@@ -104,7 +98,6 @@ class JaxPeer(Peer):
         self.synchronize()
 
     def device(self) -> tuple[str, int | None]:
-        """Return the device's name and the most bytes taken on it."""
         if self.place.platform == "cpu":
             return super().device()
         peak = (self.place.memory_stats() or {}).get("peak_bytes_in_use")

@@ -51,7 +51,6 @@ class Adam(keras.optimizers.Adam):  # type: ignore[misc]
         self.given = eps
 
     def apply(self, grads: Any, trainable_variables: Any = None) -> None:
-        """Do a step."""
         t = keras.ops.cast(self.iterations + 1, "float32")
         self.epsilon = self.given * keras.ops.sqrt(1.0 - self.beta_2**t)
         super().apply(grads, trainable_variables)
@@ -90,19 +89,15 @@ class KerasPeer(Peer):
         )
 
     def reset(self) -> None:
-        """Set the sums to zero."""
         self.model.reset_metrics()
 
     def step(self, batch: int) -> None:
-        """Do a step."""
         self.logs = self.train(*self.batches[batch])
 
     def synchronize(self) -> None:
-        """Wait for the steps."""
         self.logs["loss"].numpy()
 
     def losses(self) -> dict[str, float]:
-        """Return mean losses."""
         found = {metric.name: float(metric.result()) for metric in self.model.metrics}
         total = {"loss_in": found.pop("loss")}
         for name, value in found.items():
@@ -111,18 +106,15 @@ class KerasPeer(Peer):
         return total
 
     def start_epochs(self, x: Array) -> None:
-        """Take the data."""
         keep = 1.0 - self.config.noise_rate
         rng = np.random.default_rng(self.config.seed)
         noisy = np.where(rng.uniform(size=x.shape) < keep, x / keep, 0.0)
         self.x = (x, noisy.astype(x.dtype))
 
     def epoch(self) -> None:
-        """Train for an epoch."""
         self.model.fit(self.x, batch_size=self.config.batch_size, shuffle=True, verbose=0)
 
     def device(self) -> tuple[str, int | None]:
-        """Return the device's name and the most bytes taken on it."""
         if not self.gpus:
             return super().device()
         name = tf.config.experimental.get_device_details(self.gpus[0]).get("device_name")

@@ -108,7 +108,6 @@ class Descent:
         self.sums = sums
 
     def __call__(self, x: Any, x_noisy: Any) -> None:
-        """Do a step."""
         self.optimizer.zero_grad(set_to_none=True)
         loss, terms = self.joint(x, x_noisy)
         loss.backward()
@@ -138,7 +137,6 @@ class WholeStep:
         return functional_call(self.joint, weights, (x, x_noisy))
 
     def __call__(self, x: Any, x_noisy: Any) -> None:
-        """Do a step."""
         grads, terms = grad(self._loss, has_aux=True)(self.weights, x, x_noisy)
         c = self.config
         self.t.add_(1.0)
@@ -166,7 +164,6 @@ class Captured:
         self.stream, self.pool = torch.cuda.Stream(), torch.cuda.graph_pool_handle()
 
     def __call__(self, x: Any, x_noisy: Any) -> None:
-        """Do a step."""
         key = (x.data_ptr(), x_noisy.data_ptr(), len(x))
         if key not in self.graphs:
             if self.steps[len(x)] < WARM:
@@ -234,29 +231,23 @@ class TorchPeer(Peer):
         self.steps += 1
 
     def reset(self) -> None:
-        """Set the sums to zero."""
         self.steps = 0
         self.sums.zero_()
 
     def step(self, batch: int) -> None:
-        """Do a step."""
         self.descend(self.clean[batch], self.noisy[batch])
 
     def synchronize(self) -> None:
-        """Wait for the steps."""
         if self.place.type == "cuda":
             torch.cuda.synchronize()
 
     def losses(self) -> dict[str, float]:
-        """Return mean losses."""
         return mean_losses(self.sums, self.steps)
 
     def start_epochs(self, x: Array) -> None:
-        """Take the data."""
         self.x = torch.tensor(x, device=self.place)
 
     def epoch(self) -> None:
-        """Train for an epoch."""
         order = torch.randperm(len(self.x), device=self.place)
         keep = 1.0 - self.config.noise_rate
         for index in order.split(self.config.batch_size):
@@ -288,7 +279,6 @@ class TorchPeer(Peer):
         return None
 
     def device(self) -> tuple[str, int | None]:
-        """Return the device's name and the most bytes taken on it."""
         if self.place.type == "cpu":
             return super().device()
         return torch.cuda.get_device_name(), torch.cuda.max_memory_reserved()
