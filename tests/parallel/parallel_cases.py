@@ -13,7 +13,7 @@ import numpy as np
 
 from ddnmf_np.data.datasets import load
 from ddnmf_np.errors import DataError
-from ddnmf_np.parallel.communicator import N_CHANNELS, Communicator, Done
+from ddnmf_np.parallel.communicator import N_CHANNELS, Communicator, Request
 
 TIMEOUT = 120
 
@@ -67,7 +67,7 @@ class ThreadCommunicator(Communicator):
         return everyone
 
     def start_sum(self, array, channel):
-        return Done() if array.size == 0 else Later(self, array, channel)
+        return Request() if array.size == 0 else Later(self, array, channel)
 
     def broadcast(self, array):
         array[...] = self.exchange(array.copy(), N_CHANNELS)[0]

@@ -133,7 +133,7 @@ def test_other_values_on_one_rank_are_found():
 def test_another_shape_on_one_rank_is_found():
     x = draw(N)
     found = in_ranks(2, lambda r: survey_together(rows_of(x[: N - r.rank]), r))
-    assert "it has the shape (102, 13) in blocks of 8 rows, on rank 0 (103, 13)" in str(found[1])
+    assert "shape (102, 13) in blocks of 8 rows; on rank 0 (103, 13)" in str(found[1])
 
 
 @pytest.mark.parametrize("size", [2, 3])
