@@ -51,22 +51,25 @@ def summarise(rounds: Sequence[Sequence[float]]) -> dict[str, float]:
     }
 
 
-def _steps(rounds: list[Results]) -> dict[str, Any]:
-    peaks = [r["peak_memory_mib"] for r in rounds if r["peak_memory_mib"] is not None]
-    device = [r["device_memory_bytes"] for r in rounds if r["device_memory_bytes"] is not None]
+def _steps(rounds: list[Results]) -> Results:
+    device = _most(rounds, "device_memory_bytes")
     return {
         **summarise([r["step_seconds"] for r in rounds]),
         "import_seconds": median(r["import_seconds"] for r in rounds),
         # The first visit may compile what later visits find in a cache on disk.
         "first_step_seconds": rounds[0]["first_step_seconds"],
         "cached_first_step_seconds": min(r["first_step_seconds"] for r in rounds),
-        "peak_memory_mib": max(peaks) if peaks else None,
-        "device_memory_mib": max(device) / 2**20 if device else None,
+        "peak_memory_mib": _most(rounds, "peak_memory_mib"),
+        "device_memory_mib": None if device is None else device / 2**20,
         "note": _note(rounds),
     }
 
 
-def _epochs(rounds: list[Results]) -> dict[str, Any]:
+def _most(rounds: list[Results], name: str) -> float | None:
+    return max((r[name] for r in rounds if r[name] is not None), default=None)
+
+
+def _epochs(rounds: list[Results]) -> Results:
     seconds = rounds[0]["epoch_seconds"]
     # The first epoch may compile again, for the short batch at its end.
     settled = median(seconds[1:] or seconds)

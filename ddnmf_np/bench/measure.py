@@ -9,7 +9,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -90,14 +90,16 @@ def failures(results: Results) -> list[str]:
     ]
 
 
+@dataclass
 class _Comparison:
     """A comparison under way; the arguments are those of `compare`."""
 
-    def __init__(
-        self, plan: Plan, folder: Path, run: Run, say: Say, save: Save, results: Results
-    ) -> None:
-        self.plan, self.folder, self.results = plan, folder, results
-        self.run, self.say, self.save = run, say, save
+    plan: Plan
+    folder: Path
+    run: Run
+    say: Say
+    save: Save
+    results: Results
 
     def steps(self) -> None:
         """Measure the steps of all contestants and floors in all cases."""
@@ -111,13 +113,14 @@ class _Comparison:
             turn = number * max(1, len(names) // rounds) % len(names)
             for table in tables:
                 for name in names[turn:] + names[:turn]:
-                    self._visit(table, name, f"round {number + 1} of {rounds}")
+                    where = f"{table.name}, round {number + 1} of {rounds}"
+                    self._visit(table, name, where)
 
     def epochs(self) -> None:
         """Measure whole epochs of all contestants on real data."""
         if table := self._epoch_table("epochs", self.plan.contestants):
             for name in self.plan.contestants:
-                self._visit(table, name, "epochs", self.plan.epochs)
+                self._visit(table, name, table.name, self.plan.epochs)
 
     def late_epochs(self) -> None:
         """Measure late epochs of the fastest engine: no value may slow the arithmetic down."""
@@ -125,7 +128,7 @@ class _Comparison:
         if table := self._epoch_table("late_epochs", ()):
             # The fastest comes last in the list of all; if it cannot run, we take the one before.
             for name in sorted(ours, key=list(CONTESTANTS).index, reverse=True):
-                self._visit(table, name, "late epochs", self.plan.late_epochs)
+                self._visit(table, name, table.name, self.plan.late_epochs)
                 if table.row(name)["gap"] is None:
                     break
 
@@ -154,7 +157,7 @@ class _Comparison:
         gap: str | None = reply.get("gap")
         return gap
 
-    def _visit(self, table: _Table, name: str, when: str, epochs: int = 0) -> None:
+    def _visit(self, table: _Table, name: str, where: str, epochs: int = 0) -> None:
         """Ask a contestant once more, unless it could not answer before."""
         row = table.row(name)
         if row["gap"] not in (None, WAITING):
@@ -170,7 +173,7 @@ class _Comparison:
             text += f" ({time.perf_counter() - start:.0f} s)"
         else:
             text = f"no result: {row['gap']}"
-        self.say(f"{table.name}, {when}, {name}: {text}")
+        self.say(f"{where}, {name}: {text}")
         self.save(self.results)
 
 
