@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from operator import itemgetter
 from statistics import median
 from typing import Any
 
@@ -85,33 +86,32 @@ def _note(rounds: list[Results]) -> str | None:
     return next((r["note"] for r in rounds if r["note"]), None)
 
 
-def seconds_of(table: Results, name: str) -> float | None:
-    """Return the median step time of a contestant or floor; None for a gap."""
-    entry = (table["contestants"] | table["floors"]).get(name)
-    return None if entry is None or entry["gap"] is not None else entry["summary"]["median"]
+def medians(table: Results) -> dict[str, float]:
+    """Return the median step time of each contestant and floor that was measured."""
+    entries = table["contestants"] | table["floors"]
+    return {n: e["summary"]["median"] for n, e in entries.items() if e["gap"] is None}
 
 
-def best_of(table: Results, wanted: Callable[[str], bool]) -> tuple[str, float] | None:
-    """Return name and median step time of the fastest wanted contestant, or None."""
-    times = {name: seconds_of(table, name) for name in table["contestants"] if wanted(name)}
-    measured = [(name, seconds) for name, seconds in times.items() if seconds is not None]
-    return min(measured, key=lambda pair: pair[1], default=None)
+def fastest(table: Results, wanted: Callable[[str], bool]) -> tuple[str, float] | None:
+    """Return name and median step time of the fastest wanted contestant or floor, or None."""
+    times = [(name, seconds) for name, seconds in medians(table).items() if wanted(name)]
+    return min(times, key=itemgetter(1), default=None)
 
 
 def best_peer(table: Results) -> tuple[str, float] | None:
     """Return name and median step time of the fastest contestant that is not ours."""
-    return best_of(table, lambda name: not CONTESTANTS[name].ours)
+    return fastest(table, lambda name: name in CONTESTANTS and not CONTESTANTS[name].ours)
 
 
 def product_floor(table: Results) -> float | None:
     """Return the lower of the floors of the matrix products, in seconds."""
-    times = [seconds_of(table, name) for name in ("products", "products-two-threads")]
-    return min((t for t in times if t is not None), default=None)
+    found = fastest(table, lambda name: name.startswith("products"))
+    return found and found[1]
 
 
 def adam_floor(table: Results) -> float | None:
     """Return the seconds in which Adam's numbers can be read and written."""
-    copy = seconds_of(table, "copy")
+    copy = medians(table).get("copy")
     return None if copy is None else adam_seconds(copy)
 
 
@@ -133,7 +133,7 @@ def _verdict(what: str, ratio: float, target: float) -> Results:
 def _on_a_cpu(results: Results) -> list[Results]:
     found = []
     for case, table in results["cases"].items():
-        fast, plain = (seconds_of(table, name) for name in ("numpy+fast", "numpy"))
+        fast, plain = (medians(table).get(name) for name in ("numpy+fast", "numpy"))
         peer, floor = best_peer(table), product_floor(table)
         standard = case == "paper-128"
         if fast and peer:
@@ -150,8 +150,8 @@ def _on_a_cpu(results: Results) -> list[Results]:
 def _on_a_gpu(results: Results) -> list[Results]:
     found = []
     table = results["cases"].get("paper-128")
-    if table and (ours := seconds_of(table, "cupy")):
-        compiled = best_of(table, lambda name: name.startswith("torch-"))
+    if table and (ours := medians(table).get("cupy")):
+        compiled = fastest(table, lambda name: name.startswith("torch-"))
         if compiled:
             what = f"paper-128: cupy / best PyTorch, compiled or captured ({compiled[0]})"
             found.append(_verdict(what, ours / compiled[1], 0.9))

@@ -147,21 +147,20 @@ def work(arguments: Options, path: Path, worker: str) -> dict[str, Any]:
         trainer = Trainer(model, rows if worker == "stream" else rows.read(0, held))
         prepared = time.perf_counter() - started
         forget(path)
-        done, times, busy = 0, [time.perf_counter()], time.process_time()
+        times, busy = [time.perf_counter()], time.process_time()
 
         def on_step(trainer: Trainer) -> None:
-            nonlocal done
-            done += 1
-            if done % GROUP == 0:
-                times.append(time.perf_counter())
+            times.append(time.perf_counter())
+            done = len(times) - 1
             if done % (10 * GROUP) == 0:
-                spent, peak = time.perf_counter() - times[0], peak_memory_mib()
+                spent, peak = times[-1] - times[0], peak_memory_mib()
                 say(f"{worker}: {done} of {steps} steps, {spent:.0f} s, peak memory {peak} MiB")
             trainer.stop_requested = done == steps
 
         trainer.train(1000, on_step=on_step)
         seconds, busy = time.perf_counter() - times[0], time.process_time() - busy
-    rates = [GROUP * config.batch_size / (b - a) for a, b in pairwise(times)]
+    done = len(times) - 1
+    rates = [GROUP * config.batch_size / (b - a) for a, b in pairwise(times[::GROUP])]
     return {
         "steps": done,
         "samples": done * config.batch_size,

@@ -16,16 +16,8 @@ from ddnmf_np.engine.losses import Objective
 class Settings:
     """How a contestant computes.
 
-    Parameters
-    ----------
-    threads : int
-        Threads it may use.
-    device : {"cpu", "cuda"}
-        Device.
-    matmul_precision : {"highest", "high"}
-        ``high`` lets a device multiply float32 matrices with shorter mantissas (TF32).
-    mode : str
-        Way of working; each contestant has its own names.
+    ``matmul_precision="high"`` lets a device multiply float32 matrices with shorter mantissas
+    (TF32). ``mode`` is a way of working; each contestant has other names for its modes.
     """
 
     threads: int = 1

@@ -126,15 +126,7 @@ def check_agreement(
 def check_training(trained: dict[str, float], untrained: dict[str, float]) -> None:
     """Refuse a contestant that does not train in its epochs, which take another path than steps.
 
-    Parameters
-    ----------
-    trained, untrained : dict
-        Losses of one batch, after the epochs and with the first weights.
-
-    Raises
-    ------
-    BenchmarkError
-        If the supervisor's loss has not fallen below half.
+    Raise `BenchmarkError` if the supervisor's loss of a batch has not fallen below half.
     """
     if not trained["loss_sym"] < 0.5 * untrained["loss_sym"]:
         raise BenchmarkError(

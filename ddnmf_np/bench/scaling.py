@@ -33,8 +33,6 @@ from ddnmf_np.model import Model
 from ddnmf_np.training import Trainer
 
 RANK = 10
-
-
 Line = tuple[Array, Array]
 
 

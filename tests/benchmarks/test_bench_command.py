@@ -1,4 +1,4 @@
-"""``python -m ddnmf_np.bench``: what it writes, what it refuses, what it passes over."""
+"""Files, errors and gaps of ``python -m ddnmf_np.bench``."""
 
 import json
 import re
@@ -72,7 +72,7 @@ def test_a_real_run_of_the_engine(tmp_path, capsys):
 
 @pytest.fixture
 def tiny_cases(monkeypatch):
-    """The command on a network that the fake workers know, and on no other."""
+    """Let the case ``small`` be the network that the fake workers know."""
     monkeypatch.setitem(CASES, "small", ODD)
 
 
@@ -138,7 +138,7 @@ def test_a_run_that_is_stopped_leaves_the_rows_so_far(tmp_path, capsys, monkeypa
 
 
 def test_no_device_is_said_before_anything_is_measured(tmp_path, capsys, monkeypatch):
-    """As a script for a GPU asks, where there is none."""
+    """The flags are those of a script for a GPU, on a machine without one."""
     monkeypatch.setattr(
         ddnmf_np.bench.__main__,
         "load_cupy",

@@ -1,4 +1,4 @@
-"""The two commands that measure streaming: they run, say what they found, and clean up."""
+"""The two commands that measure streaming run, report their results, and clean up."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""What is timed: whole steps, waited for, with the threads that were asked for, and training."""
+"""The worker times whole steps, waits for them, sets threads, and checks that epochs train."""
 
 from types import SimpleNamespace
 
@@ -17,11 +17,11 @@ from ddnmf_np.config import Config
 
 
 def quiet(text):
-    """Take what is said, and say nothing."""
+    """Drop progress lines."""
 
 
 def test_every_block_of_steps_is_waited_for():
-    """Who answers before the work is done (JAX, a device) must not be timed by that."""
+    """JAX and devices return before the work is done; that time is not a step's."""
     done, waited = [], []
     timed = SimpleNamespace(step=done.append, synchronize=lambda: waited.append(len(done)))
     result = worker.time_steps(timed, {"warm_up": 3, "least_steps": 12, "seconds": 0.0})
@@ -80,7 +80,7 @@ def test_the_floor_computes_the_engine_s_products():
 
 
 def test_epochs_that_do_not_train_are_refused():
-    """Also if only the epochs are broken, and the steps right."""
+    """Epochs may be broken although the steps are right."""
     check_training({"loss_sym": 1.0}, {"loss_sym": 2.5})
     for trained in (2.5, 2.0, float("nan")):
         with pytest.raises(BenchmarkError, match="does not train"):

@@ -85,7 +85,7 @@ def test_memory_counts_parameters_and_not_the_data():
 
 
 def test_memory_on_a_device_leaves_out_what_the_backend_holds(monkeypatch):
-    """Such as cuBLAS's workspaces, 32 MiB for each stream, which hide how memory grows."""
+    """For example cuBLAS's workspaces, 32 MiB for each stream, hide how memory grows."""
     held, needed = 4 * 32 * 2**20, 12_345
     pool = SimpleNamespace(taken=held, total_bytes=lambda: pool.taken)
     pool.free_all_blocks = lambda: setattr(pool, "taken", held)
