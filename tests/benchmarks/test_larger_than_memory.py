@@ -48,3 +48,14 @@ def test_shuffling_measures_every_order(small_mnist, tmp_path):
     ]  # fmt: skip
     # 250 samples fit into one window: the same run.
     assert runs[0]["student"] == runs[1]["student"]
+
+
+@pytest.mark.parametrize(
+    ("command", "flags"),
+    [(larger_than_memory, ["--widths", "0"]), (larger_than_memory, ["--gigabytes", "-1"]),
+     (shuffling, ["--seeds", "0"]), (shuffling, ["--windows", "1", "x"])],
+)  # fmt: skip
+def test_a_bad_option_is_refused_before_anything_is_written(command, flags, tmp_path, capsys):
+    assert command.main([*flags, "--output", str(tmp_path / "out")]) == 2
+    assert f"error: argument {flags[0]}: " in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
