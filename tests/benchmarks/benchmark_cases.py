@@ -1,4 +1,4 @@
-"""Shared helpers of the benchmark tests."""
+"""Shared code of the benchmark tests."""
 
 from ddnmf_np.bench.contestants import FLOORS
 from ddnmf_np.bench.options import Plan
