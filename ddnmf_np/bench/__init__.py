@@ -1,4 +1,5 @@
-"""What `python -m ddnmf_np.bench` measures, and how; nothing else in the package needs it.
+"""Benchmarks of the engine: ``python -m ddnmf_np.bench`` and the modules that have a ``main``.
 
-Each framework is imported in its own file (``*_peer``) alone, by the process that measures it.
+Nothing else in the package imports them. Each framework is imported only in its ``*_peer`` file,
+by the process that measures it.
 """

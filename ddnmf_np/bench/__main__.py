@@ -1,22 +1,15 @@
-"""Measure this engine against other frameworks: ``python -m ddnmf_np.bench --help``.
-
-``python -m ddnmf_np.bench scaling`` measures how time and memory grow instead.
-"""
+"""Comparison with other frameworks, and growth of time and memory: ``python -m ddnmf_np.bench``."""
 
 from __future__ import annotations
 
-import argparse
-import math
 import sys
-from collections.abc import Callable, Sequence
-from pathlib import Path
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import replace
 
 from ddnmf_np.backends.select import load_cupy, why_not_cupy
-from ddnmf_np.backends.threads import usable_processors
 from ddnmf_np.bench.contestants import CONTESTANTS, available
+from ddnmf_np.bench.options import Plan, ScalingOptions, make_parser, parse, say
 from ddnmf_np.bench.problem import CASES
-from ddnmf_np.engine.losses import PRESETS
 from ddnmf_np.errors import UsageError
 from ddnmf_np.system.command import Parser, run_command
 from ddnmf_np.system.files import make_folder
@@ -44,137 +37,10 @@ most D units, and t epochs. We vary each of the four sizes, one at a time."""
 SCALING_EPILOG = "Exit codes: 0 done, 2 usage, 3 backend missing, 4 files, 130 interrupted."
 
 
-def make_parser() -> Parser:
-    """Return the parser of the comparison."""
-    parser = Parser("ddnmf_np.bench", DESCRIPTION, EPILOG)
-    add = parser.add_argument
-    add(
-        "--output",
-        type=Path,
-        default=Path("runs/bench"),
-        metavar="FOLDER",
-        help="where bench.json, bench.md and bench.png go (default: %(default)s)",
-    )
-    add(
-        "--cases",
-        nargs="+",
-        choices=tuple(CASES),
-        default=list(CASES),
-        help="networks and batch sizes (default: all)",
-    )
-    add(
-        "--contestants",
-        nargs="+",
-        choices=tuple(CONTESTANTS),
-        help="default: all that the device can have",
-    )
-    add(
-        "--device",
-        choices=("auto", "cpu", "cuda"),
-        default="auto",
-        help="auto: cuda where CuPy works (default: %(default)s)",
-    )
-    add(
-        "--threads",
-        type=_count(1),
-        default=min(2, usable_processors()),
-        metavar="N",
-        help="threads of each contestant; on cuda, compilers use all processors "
-        "(default: %(default)s)",
-    )
-    add("--objective", choices=tuple(PRESETS), default="paper", help="default: %(default)s")
-    add(
-        "--matmul-precision",
-        choices=("highest", "high"),
-        default="highest",
-        help="high: TF32 where the device has it (default: %(default)s)",
-    )
-    add(
-        "--rounds",
-        type=_count(1),
-        default=3,
-        metavar="N",
-        help="visits to each contestant (default: %(default)s)",
-    )
-    add(
-        "--seconds",
-        type=_seconds,
-        default=3.0,
-        metavar="X",
-        help="how long steps are timed in each visit (default: %(default)s)",
-    )
-    add(
-        "--least-steps",
-        type=_count(1),
-        default=20,
-        metavar="N",
-        help="the fewest steps timed in each visit (default: %(default)s)",
-    )
-    add(
-        "--epochs",
-        type=_count(0),
-        default=2,
-        metavar="N",
-        help="whole epochs of real data with each contestant (default: %(default)s)",
-    )
-    add(
-        "--late-epochs",
-        type=_count(0),
-        default=0,
-        metavar="N",
-        help="epochs of this engine alone, each timed; 3 or more (default: none)",
-    )
-    add(
-        "--dataset",
-        choices=("mnist", "fashion-mnist", "digits"),
-        default="mnist",
-        help="data of the epochs (default: %(default)s)",
-    )
-    add("--data-dir", metavar="FOLDER", help="where to look for the data first")
-    return parser  # fmt: skip
-
-
 def make_scaling_parser() -> Parser:
     """Return the parser of the subcommand."""
-    parser = Parser("ddnmf_np.bench scaling", SCALING, SCALING_EPILOG)
-    add = parser.add_argument
-    add(
-        "--output",
-        type=Path,
-        default=Path("runs/scaling"),
-        metavar="FOLDER",
-        help="where scaling.json, scaling.md and scaling.png go (default: %(default)s)",
-    )
-    add("--backend", choices=("numpy", "cupy"), default="numpy", help="default: %(default)s")
-    add("--fast", choices=("auto", "on", "off"), default="auto", help="Numba's loops on the CPU")
-    add(
-        "--threads",
-        type=_count(1),
-        default=min(2, usable_processors()),
-        metavar="N",
-        help="default: %(default)s",
-    )
-    add(
-        "--rounds",
-        type=_count(1),
-        default=5,
-        metavar="N",
-        help="visits to each point; the fastest counts (default: %(default)s)",
-    )
-    add(
-        "--seconds",
-        type=_seconds,
-        default=0.5,
-        metavar="X",
-        help="least time measured in each visit (default: %(default)s)",
-    )
-    add(
-        "--sizes",
-        choices=("full", "tiny"),
-        default="full",
-        help="tiny is for a quick look at whether it works (default: %(default)s)",
-    )
-    return parser  # fmt: skip
+    module = "ddnmf_np.bench scaling"
+    return make_parser(ScalingOptions, "runs/scaling", module, SCALING, SCALING_EPILOG)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -182,41 +48,40 @@ def main(argv: Sequence[str] | None = None) -> int:
     argv = sys.argv[1:] if argv is None else argv
     if argv[:1] == ["scaling"]:
         return run_command(
-            lambda: run_scaling(make_scaling_parser().parse(argv[1:])),
-            interrupted="interrupted; there are no new results",
+            lambda: run_scaling(argv[1:]), interrupted="interrupted; there are no new results"
         )
     return run_command(
-        lambda: run_comparison(make_parser().parse(argv)),
-        interrupted="interrupted; finished rows are kept",
+        lambda: run_comparison(argv), interrupted="interrupted; finished rows are kept"
     )
 
 
-def run_comparison(flags: argparse.Namespace) -> int:
+def run_comparison(argv: Sequence[str]) -> int:
     """Compare, write and print; raise `BenchmarkError` at the end if a contestant failed."""
+    parser = make_parser(Plan, "runs/bench", "ddnmf_np.bench", DESCRIPTION, EPILOG)
+    given, folder = parse(parser, argv)
+    if "cases" in given:
+        given["cases"] = tuple(CASES[name] for name in dict.fromkeys(given["cases"]))
+    plan = Plan(**given)
     # Late: matplotlib and scikit-learn take seconds, for which no usage error should wait.
     from ddnmf_np.bench import measure, tables
-    from ddnmf_np.bench.digest import Results, digest
+    from ddnmf_np.bench.digest import digest
     from ddnmf_np.bench.reference import BenchmarkError
 
-    def save(results: Results) -> str:
-        """Write the results so far and return the tables."""
-        return tables.write(digest(results), folder)
-
-    options: dict[str, Any] = vars(flags)
-    folder, device = options.pop("output"), options.pop("device")
+    device = plan.device
     if device == "cuda":
         load_cupy()  # or its error, with the remedy
     if device == "auto":
         device = "cpu" if why_not_cupy() else "cuda"
-    names = options.pop("contestants") or available(device)
+    names = tuple(dict.fromkeys(plan.contestants or available(device)))
     if odd := [name for name in names if device not in CONTESTANTS[name].devices]:
         raise UsageError(f"contestants {', '.join(odd)} do not run on {device}; leave them out")
-    cases = tuple(CASES[name] for name in dict.fromkeys(options.pop("cases")))
-    names = tuple(dict.fromkeys(names))
     make_folder(folder)
-    plan = measure.Plan(cases=cases, contestants=names, device=device, **options)
-    results = measure.compare(plan, say=say, save=save)
-    print(save(results))
+    results = measure.compare(
+        replace(plan, contestants=names, device=device),
+        say=say,
+        save=lambda results: tables.write(digest(results), folder),
+    )
+    print(tables.write(digest(results), folder))
     say(f"written: {', '.join(str(folder / f'bench.{kind}') for kind in ('json', 'md', 'png'))}")
     if failed := measure.failures(results):
         raise BenchmarkError(
@@ -225,40 +90,15 @@ def run_comparison(flags: argparse.Namespace) -> int:
     return 0
 
 
-def run_scaling(flags: argparse.Namespace) -> int:
+def run_scaling(argv: Sequence[str]) -> int:
     """Measure growth, write and print."""
+    given, folder = parse(make_scaling_parser(), argv)
     from ddnmf_np.bench import scaling  # late, as above
 
-    make_folder(flags.output)
-    options = scaling.Options(
-        flags.backend, flags.fast, flags.threads, flags.rounds, flags.seconds, flags.sizes
-    )
-    print(scaling.write(scaling.measure(options, say=say), flags.output))
-    kinds = ("json", "md", "png")
-    say(f"written: {', '.join(str(flags.output / f'scaling.{kind}') for kind in kinds)}")
+    make_folder(folder)
+    print(scaling.write(scaling.measure(ScalingOptions(**given), say=say), folder))
+    say(f"written: {', '.join(str(folder / f'scaling.{kind}') for kind in ('json', 'md', 'png'))}")
     return 0
-
-
-def say(text: str) -> None:
-    """Tell how far it is."""
-    print(text, file=sys.stderr, flush=True)
-
-
-def _count(least: int) -> Callable[[str], int]:
-    def whole_number(text: str) -> int:
-        value = int(text)
-        if value < least:
-            raise argparse.ArgumentTypeError(f"is {value}; expected a whole number >= {least}")
-        return value
-
-    return whole_number
-
-
-def _seconds(text: str) -> float:
-    value = float(text)
-    if not 0.0 <= value < math.inf:
-        raise argparse.ArgumentTypeError(f"is {text}; expected seconds, at least 0")
-    return value
 
 
 if __name__ == "__main__":

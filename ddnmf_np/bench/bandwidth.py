@@ -1,13 +1,11 @@
-"""What a step costs in numbers: ``mpiexec -n 2 python -m mpi4py -m ddnmf_np.bench.bandwidth``.
+"""Costs of communication: ``mpiexec -n 2 python -m mpi4py -m ddnmf_np.bench.bandwidth``.
 
-Prints, as JSON, what the model of ``derivations/16-scaling.md`` is fed with: the time of the sum
-of arrays over all ranks, how fast one rank multiplies matrices while the others do too, and how
-fast it reads and writes memory.
+Prints, as JSON, the input of the model in ``derivations/16-scaling.md``: the time of an all-reduce,
+and how fast each rank multiplies matrices and accesses memory while the others do the same.
 """
 
 from __future__ import annotations
 
-import json
 import statistics
 import sys
 import time
@@ -15,13 +13,11 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-# isort: split
 import numpy as np
-from threadpoolctl import threadpool_limits
 
 from ddnmf_np.backends.ops import Array
+from ddnmf_np.bench.ranks import print_result
 from ddnmf_np.parallel.communicator import LOSSES, SUPERVISOR, Communicator
-from ddnmf_np.parallel.launch import connect, together
 from ddnmf_np.system.command import run_command
 
 SIZES = (1, 1_000, 100_000, 1_000_000, 3_300_000)
@@ -32,16 +28,14 @@ REPEATS = 15
 
 def measure(ranks: Communicator) -> dict[str, Any]:
     """Return the measurements; all ranks take part, and the slowest counts."""
+    seconds = partial(median_seconds, ranks)
+    sums = {size: seconds(partial(_sum, ranks, np.zeros(size, np.float32))) for size in SIZES}
     rng = np.random.default_rng(ranks.rank)
-    sums = {}
-    for size in SIZES:
-        array = np.zeros(size, np.float32)
-        sums[size] = median_seconds(ranks, partial(_sum, ranks, array))
     batch, wide = (rng.standard_normal((128, n), np.float32) for n in (500, 2000))
     weights = rng.standard_normal((2000, 500), np.float32)
-    product = median_seconds(ranks, lambda: np.matmul(batch, weights.T, out=wide))
+    product = seconds(lambda: np.matmul(batch, weights.T, out=wide))
     source, target = np.ones(1 << 24, np.float32), np.ones(1 << 24, np.float32)
-    copy = median_seconds(ranks, lambda: np.copyto(target, source))
+    copy = seconds(lambda: np.copyto(target, source))
     return {
         "ranks": ranks.size,
         "by": ranks.name,
@@ -56,7 +50,7 @@ def _sum(ranks: Communicator, array: Array) -> None:
 
 
 def median_seconds(ranks: Communicator, work: Callable[[], object]) -> float:
-    """Return how long the slowest rank takes for some work that all begin at the same time."""
+    """Return the slowest rank's median time for work that all ranks begin at the same time."""
     times = []
     for _ in range(REPEATS + 2):
         ranks.start_sum(np.zeros(1), LOSSES).wait()
@@ -64,24 +58,11 @@ def median_seconds(ranks: Communicator, work: Callable[[], object]) -> float:
         work()
         times.append(time.perf_counter() - start)
     medians = np.zeros(ranks.size)
-    medians[ranks.rank] = statistics.median(times[2:])  # the first ones take memory
+    medians[ranks.rank] = statistics.median(times[2:])  # the first ones allocate memory
     ranks.start_sum(medians, LOSSES).wait()
     return float(medians.max())
 
 
-def main() -> int:
-    """Measure, and let rank 0 print it; return the exit code."""
-
-    def work(ranks: Communicator) -> int:
-        with threadpool_limits(1):
-            found = measure(ranks)
-        if ranks.rank == 0:
-            print(json.dumps(found, indent=2), flush=True)
-        return 0
-
-    return together(work, connect())
-
-
 if __name__ == "__main__":
     # Another rank may wait inside MPI, where Python's handler of SIGTERM would never run.
-    sys.exit(run_command(main, sigterm=False))
+    sys.exit(run_command(partial(print_result, measure), sigterm=False))

@@ -1,37 +1,32 @@
-"""Who is measured: names, files, and in which of its ways of working.
+"""Contestants and floors: names, files, and ways of working.
 
-Imports nothing, so that the process which measures an import time starts with it.
+This module imports nothing heavy, because the process that measures an import time starts with it.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 CHECKED_STEPS = 3
-"""Steps after which the losses of all contestants are compared once more."""
+"""Steps after which we compare the losses of all contestants once more."""
 
 NOT_INSTALLED = "not installed"
-"""How the reason of a gap begins that is no failure."""
+"""Beginning of the reason of a gap that is no failure."""
 
 
-@dataclass(frozen=True)
-class Contestant:
+class Contestant(NamedTuple):
     """One row of the table, or one floor.
 
-    Parameters
+    Attributes
     ----------
-    name : str
-        What options and results call it.
-    label : str
-        What table and plot call it.
+    name, label : str
+        Name in options and results; name in tables and pictures.
     module, kind : str
         File of this folder and class in it; only the process that measures imports it.
     mode : str
         ``Settings.mode``.
     devices : tuple of str
-        Where it can be measured.
-    ours : bool
-        Whether it is this package's engine.
+        Devices on which it can be measured.
     """
 
     name: str
@@ -40,59 +35,56 @@ class Contestant:
     kind: str
     mode: str = ""
     devices: tuple[str, ...] = ("cpu", "cuda")
-    ours: bool = False
 
+    @property
+    def ours(self) -> bool:
+        """Whether it is this package's engine."""
+        return self.kind == "EnginePeer"
+
+
+ENGINE, TORCH = ("ddnmf_peer", "EnginePeer"), ("torch_peer", "TorchPeer")
+KERAS, PRODUCTS = ("keras_peer", "KerasPeer"), ("floors", "ProductsFloor")
+CPU, CUDA = ("cpu",), ("cuda",)
 
 CONTESTANTS = {
     c.name: c
     for c in (
+        Contestant("numpy", "engine, NumPy", *ENGINE, "plain", CPU),
+        Contestant("numpy+fast", "engine, NumPy + fast", *ENGINE, "fast", CPU),
+        Contestant("cupy", "engine, CuPy", *ENGINE, "cupy", CUDA),
+        Contestant("torch", "PyTorch eager", *TORCH, "eager"),
+        Contestant("torch-compile", "PyTorch compile", *TORCH, "default"),
+        Contestant("torch-whole-step", "PyTorch compile, whole step", *TORCH, "whole-step"),
         Contestant(
-            "numpy", "engine, NumPy", "ddnmf_peer", "EnginePeer", "plain", ("cpu",), ours=True
+            "torch-graphs", "PyTorch compile, reduce-overhead", *TORCH, "reduce-overhead", CUDA
+        ),
+        Contestant("torch-autotune", "PyTorch compile, max-autotune", *TORCH, "max-autotune", CUDA),
+        Contestant(
+            "torch-captured", "PyTorch eager, whole step captured", *TORCH, "captured", CUDA
         ),
         Contestant(
-            "numpy+fast", "engine, NumPy + fast", "ddnmf_peer", "EnginePeer", "fast", ("cpu",),
-            ours=True,
-        ),
-        Contestant("cupy", "engine, CuPy", "ddnmf_peer", "EnginePeer", "cupy", ("cuda",), True),
-        Contestant("torch", "PyTorch eager", "torch_peer", "TorchPeer", "eager"),
-        Contestant("torch-compile", "PyTorch compile", "torch_peer", "TorchPeer", "default"),
-        Contestant(
-            "torch-whole-step", "PyTorch compile, whole step", "torch_peer", "TorchPeer",
-            "whole-step",
-        ),
-        Contestant(
-            "torch-graphs", "PyTorch compile, reduce-overhead", "torch_peer", "TorchPeer",
-            "reduce-overhead", ("cuda",),
-        ),
-        Contestant(
-            "torch-autotune", "PyTorch compile, max-autotune", "torch_peer", "TorchPeer",
-            "max-autotune", ("cuda",),
-        ),
-        Contestant(
-            "torch-captured", "PyTorch eager, whole step captured", "torch_peer", "TorchPeer",
-            "captured", ("cuda",),
-        ),
-        Contestant(
-            "torch-whole-graphs", "PyTorch compile, whole step, reduce-overhead", "torch_peer",
-            "TorchPeer", "whole-step-graphs", ("cuda",),
+            "torch-whole-graphs",
+            "PyTorch compile, whole step, reduce-overhead",
+            *TORCH,
+            "whole-step-graphs",
+            CUDA,
         ),
         Contestant("jax", "JAX jit", "jax_peer", "JaxPeer"),
-        Contestant("keras", "Keras (TensorFlow)", "keras_peer", "KerasPeer"),
-        Contestant("keras-jit", "Keras (TensorFlow, XLA)", "keras_peer", "KerasPeer", "jit"),
+        Contestant("keras", "Keras (TensorFlow)", *KERAS),
+        Contestant("keras-jit", "Keras (TensorFlow, XLA)", *KERAS, "jit"),
     )
-}  # fmt: skip
+}
 
 FLOORS = {
     c.name: c
     for c in (
-        Contestant("products", "matrix products", "floors", "ProductsFloor", "serial"),
+        Contestant("products", "matrix products", *PRODUCTS, "serial"),
         Contestant(
-            "products-two-threads", "matrix products, two threads", "floors", "ProductsFloor",
-            "two-threads", ("cpu",),
+            "products-two-threads", "matrix products, two threads", *PRODUCTS, "two-threads", CPU
         ),
         Contestant("copy", "copy", "floors", "CopyFloor"),
     )
-}  # fmt: skip
+}
 
 
 def available(device: str) -> list[str]:

@@ -13,7 +13,7 @@ MODES = {"plain": ("numpy", "off"), "fast": ("numpy", "on"), "cupy": ("cupy", "o
 
 
 class EnginePeer(Peer):
-    """Steps of `ddnmf_np.model.Model`, epochs of `ddnmf_np.training.Trainer`."""
+    """Steps of `ddnmf_np.model.Model` and epochs of `ddnmf_np.training.Trainer`."""
 
     def __init__(self, problem: Problem, settings: Settings) -> None:
         backend, fast = MODES[settings.mode]
@@ -34,46 +34,35 @@ class EnginePeer(Peer):
 
     @classmethod
     def load(cls, mode: str) -> None:
-        """Import Numba or CuPy, where the mode has it."""
+        """Import Numba or CuPy if the mode needs it."""
         backend, fast = MODES[mode]
         get_ops(backend, fast=fast)
 
     def reset(self) -> None:
-        """Start new sums."""
         self.steps = 0
         self.model.loss.reset()
 
     def step(self, batch: int) -> None:
-        """Do a step."""
         self.steps += 1
         self.model.step(self.clean[batch], self.noisy[batch])
 
     def synchronize(self) -> None:
-        """Wait for the steps."""
         self.ops.synchronize()
 
     def losses(self) -> dict[str, float]:
-        """Return mean losses."""
         return self.model.loss.values(self.steps * self.batch)
 
     def start_epochs(self, x: Array) -> None:
-        """Take the data."""
         self.trainer = self.config.make_trainer(self.model, x)
 
     def epoch(self) -> None:
-        """Train for an epoch."""
         self.trainer.train(self.trainer.position.epoch + 1)
 
-    def device_name(self) -> str:
-        """Return the device."""
-        return self.ops.device_name()
-
-    def device_memory_bytes(self) -> int | None:
-        """Return the most memory taken on the device."""
+    def device(self) -> tuple[str, int | None]:
+        name = self.ops.device_name()
         if self.ops.on_host:
-            return None
-        return int(self.ops.xp.get_default_memory_pool().total_bytes())
+            return name, None
+        return name, int(self.ops.xp.get_default_memory_pool().total_bytes())
 
     def close(self) -> None:
-        """Give threads back."""
         self.lanes.__exit__(None, None, None)

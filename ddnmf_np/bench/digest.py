@@ -1,30 +1,19 @@
-"""From raw answers to the numbers that are shown: medians, ratios, targets."""
+"""From raw answers to the numbers that we show: medians, ratios, targets."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from operator import itemgetter
 from statistics import median
-from typing import Any, NamedTuple
+from typing import Any
+
+import numpy as np
 
 from ddnmf_np.bench.contestants import CONTESTANTS
 from ddnmf_np.bench.floors import adam_seconds
-from ddnmf_np.bench.statistics import summarise
 
 Results = dict[str, Any]
 """What `ddnmf_np.bench.measure.compare` returns, or a part of it."""
-
-
-class Verdict(NamedTuple):
-    """A ratio and what it should be at most."""
-
-    what: str
-    ratio: float
-    target: float
-
-    @property
-    def met(self) -> bool:
-        """Whether the ratio is small enough."""
-        return self.ratio <= self.target
 
 
 def digest(results: Results) -> Results:
@@ -37,28 +26,53 @@ def digest(results: Results) -> Results:
         for entry in results.get(part, {}).get("contestants", {}).values():
             if entry["gap"] is None:
                 entry["summary"] = _epochs(entry["rounds"])
-    results["verdicts"] = [v._asdict() | {"met": v.met} for v in verdicts(results)]
+    results["verdicts"] = verdicts(results)
     return results
 
 
-def _steps(rounds: list[Results]) -> dict[str, Any]:
-    peaks = [r["peak_memory_mib"] for r in rounds if r["peak_memory_mib"] is not None]
-    device = [r["device_memory_bytes"] for r in rounds if r["device_memory_bytes"] is not None]
+def summarise(rounds: Sequence[Sequence[float]]) -> dict[str, float]:
+    """Summarise the times of several rounds, each of which has at least one time.
+
+    Returns
+    -------
+    dict
+        ``median``, ``q1`` and ``q3`` (quartiles) of all times together; ``low`` and ``high``, the
+        smallest and the largest median of a round; ``n``, the number of times.
+    """
+    times = np.concatenate(rounds)
+    medians = [float(np.median(times)) for times in rounds]
+    q1, middle, q3 = np.quantile(times, (0.25, 0.5, 0.75)).tolist()
+    return {
+        "median": middle,
+        "q1": q1,
+        "q3": q3,
+        "low": min(medians),
+        "high": max(medians),
+        "n": len(times),
+    }
+
+
+def _steps(rounds: list[Results]) -> Results:
+    device = _most(rounds, "device_memory_bytes")
     return {
         **summarise([r["step_seconds"] for r in rounds]),
         "import_seconds": median(r["import_seconds"] for r in rounds),
-        # The first visit may have to compile what the later ones find in a cache on disk.
+        # The first visit may compile what later visits find in a cache on disk.
         "first_step_seconds": rounds[0]["first_step_seconds"],
         "cached_first_step_seconds": min(r["first_step_seconds"] for r in rounds),
-        "peak_memory_mib": max(peaks) if peaks else None,
-        "device_memory_mib": max(device) / 2**20 if device else None,
+        "peak_memory_mib": _most(rounds, "peak_memory_mib"),
+        "device_memory_mib": None if device is None else device / 2**20,
         "note": _note(rounds),
     }
 
 
-def _epochs(rounds: list[Results]) -> dict[str, Any]:
+def _most(rounds: list[Results], name: str) -> float | None:
+    return max((r[name] for r in rounds if r[name] is not None), default=None)
+
+
+def _epochs(rounds: list[Results]) -> Results:
     seconds = rounds[0]["epoch_seconds"]
-    # The first epoch may compile once more, for the short batch at its end.
+    # The first epoch may compile again, for the short batch at its end.
     settled = median(seconds[1:] or seconds)
     return {
         "epoch_seconds": settled,
@@ -72,83 +86,80 @@ def _note(rounds: list[Results]) -> str | None:
     return next((r["note"] for r in rounds if r["note"]), None)
 
 
-def seconds_of(table: Results, name: str) -> float | None:
-    """Return the median step time of a contestant or floor; None for a gap."""
-    entry = (table["contestants"] | table["floors"]).get(name)
-    return None if entry is None or entry["gap"] is not None else entry["summary"]["median"]
+def medians(table: Results) -> dict[str, float]:
+    """Return the median step time of each contestant and floor that was measured."""
+    entries = table["contestants"] | table["floors"]
+    return {n: e["summary"]["median"] for n, e in entries.items() if e["gap"] is None}
 
 
-def best_of(table: Results, wanted: Callable[[str], bool]) -> tuple[str, float] | None:
-    """Return name and median step time of the fastest contestant that is wanted, or None."""
-    times = [
-        (seconds, name)
-        for name in table["contestants"]
-        if wanted(name) and (seconds := seconds_of(table, name)) is not None
-    ]
-    return (min(times)[1], min(times)[0]) if times else None
+def fastest(table: Results, wanted: Callable[[str], bool]) -> tuple[str, float] | None:
+    """Return name and median step time of the fastest wanted contestant or floor, or None."""
+    times = [(name, seconds) for name, seconds in medians(table).items() if wanted(name)]
+    return min(times, key=itemgetter(1), default=None)
 
 
 def best_peer(table: Results) -> tuple[str, float] | None:
     """Return name and median step time of the fastest contestant that is not ours."""
-    return best_of(table, lambda name: not CONTESTANTS[name].ours)
+    return fastest(table, lambda name: name in CONTESTANTS and not CONTESTANTS[name].ours)
 
 
 def product_floor(table: Results) -> float | None:
     """Return the lower of the floors of the matrix products, in seconds."""
-    names = ("products", "products-two-threads")
-    times = [t for t in (seconds_of(table, name) for name in names) if t is not None]
-    return min(times) if times else None
+    found = fastest(table, lambda name: name.startswith("products"))
+    return found and found[1]
 
 
 def adam_floor(table: Results) -> float | None:
-    """Return the time in which Adam's numbers can be moved, in seconds."""
-    copy = seconds_of(table, "copy")
+    """Return the seconds in which Adam's numbers can be read and written."""
+    copy = medians(table).get("copy")
     return None if copy is None else adam_seconds(copy)
 
 
-def verdicts(results: Results) -> list[Verdict]:
-    """Return the ratios that have a target, as far as they were measured."""
+def verdicts(results: Results) -> list[Results]:
+    """Return the ratios that have a target and were measured."""
     found = _on_a_gpu(results) if results["plan"]["device"] == "cuda" else _on_a_cpu(results)
-    late = results.get("late_epochs", {}).get("contestants", {})
-    for name, entry in late.items():
-        # Of fewer epochs the last is no late one.
-        if entry["gap"] is None and len(entry["rounds"][0]["epoch_seconds"]) > 2:
-            last = len(entry["rounds"][0]["epoch_seconds"])
+    for name, entry in results.get("late_epochs", {}).get("contestants", {}).items():
+        # With fewer epochs, the last one is not a late one.
+        if entry["gap"] is None and (last := len(entry["rounds"][0]["epoch_seconds"])) > 2:
             ratio = entry["summary"]["last_over_second"]
-            found.append(Verdict(f"{name}: epoch {last} / epoch 2", ratio, 1.05))
+            found.append(_verdict(f"{name}: epoch {last} / epoch 2", ratio, 1.05))
     return found
 
 
-def _on_a_cpu(results: Results) -> list[Verdict]:
+def _verdict(what: str, ratio: float, target: float) -> Results:
+    return {"what": what, "ratio": ratio, "target": target, "met": ratio <= target}
+
+
+def _on_a_cpu(results: Results) -> list[Results]:
     found = []
     for case, table in results["cases"].items():
-        fast, plain = (seconds_of(table, name) for name in ("numpy+fast", "numpy"))
+        fast, plain = (medians(table).get(name) for name in ("numpy+fast", "numpy"))
         peer, floor = best_peer(table), product_floor(table)
         standard = case == "paper-128"
         if fast and peer:
             what = f"{case}: numpy+fast / best peer ({peer[0]})"
-            found.append(Verdict(what, fast / peer[1], 0.85 if standard else 1.0))
+            found.append(_verdict(what, fast / peer[1], 0.85 if standard else 1.0))
         if standard and fast and floor:
-            found.append(Verdict(f"{case}: numpy+fast / lower product floor", fast / floor, 1.3))
+            found.append(_verdict(f"{case}: numpy+fast / lower product floor", fast / floor, 1.3))
         if standard and plain and peer:
             what = f"{case}: numpy / best peer ({peer[0]})"
-            found.append(Verdict(what, plain / peer[1], 1.3))
+            found.append(_verdict(what, plain / peer[1], 1.3))
     return found
 
 
-def _on_a_gpu(results: Results) -> list[Verdict]:
+def _on_a_gpu(results: Results) -> list[Results]:
     found = []
     table = results["cases"].get("paper-128")
-    if table and (ours := seconds_of(table, "cupy")):
-        compiled = best_of(table, lambda name: name.startswith("torch-"))
+    if table and (ours := medians(table).get("cupy")):
+        compiled = fastest(table, lambda name: name.startswith("torch-"))
         if compiled:
             what = f"paper-128: cupy / best PyTorch, compiled or captured ({compiled[0]})"
-            found.append(Verdict(what, ours / compiled[1], 0.9))
+            found.append(_verdict(what, ours / compiled[1], 0.9))
         floors = [floor for floor in (product_floor(table), adam_floor(table)) if floor]
         if floors:
-            found.append(Verdict("paper-128: cupy / larger floor", ours / max(floors), 1.5))
+            found.append(_verdict("paper-128: cupy / larger floor", ours / max(floors), 1.5))
     entry = results.get("epochs", {}).get("contestants", {}).get("cupy")
     if entry and entry["gap"] is None:
         seconds = 300 * entry["summary"]["epoch_seconds"]
-        found.append(Verdict("cupy: 300 epochs / 60 s", seconds / 60.0, 1.0))
+        found.append(_verdict("cupy: 300 epochs / 60 s", seconds / 60.0, 1.0))
     return found

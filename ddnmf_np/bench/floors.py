@@ -1,8 +1,9 @@
-"""What no implementation can be faster than: the matrix products alone, and moving the bytes."""
+"""Lower bounds for any implementation: the matrix products of a step, and a copy of its bytes."""
 
 from __future__ import annotations
 
 import itertools
+import operator
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -16,14 +17,14 @@ from ddnmf_np.bench.peer import Settings, Timed
 from ddnmf_np.bench.problem import Problem
 
 ADAM_FLOATS = 7
-"""Numbers that Adam moves for each parameter: p, g, m, v are read and p, m, v written."""
+"""Numbers that Adam moves for each parameter: it reads p, g, m, v and writes p, m, v."""
 
 WORTH_A_THREAD = 1 << 20
-"""Numbers to copy, from which on all threads do it."""
+"""Numbers from which on all threads copy."""
 
 
 class Floor(Timed):
-    """Shared by both floors: a backend, and threads that work side by side."""
+    """Base of the floors: a backend, and threads that work side by side."""
 
     def _start(self, settings: Settings, workers: int) -> None:
         self.ops: Ops = get_ops(
@@ -35,34 +36,31 @@ class Floor(Timed):
         self.pool = ThreadPoolExecutor(workers) if workers > 1 else None
 
     def _run(self, tasks: list[Callable[[], None]]) -> None:
-        if self.pool is None:
-            for task in tasks:
-                task()
-        else:
-            for done in [self.pool.submit(task) for task in tasks]:
-                done.result()
+        run = map if self.pool is None else self.pool.map
+        for _ in run(operator.call, tasks):
+            pass
 
     def synchronize(self) -> None:
         """Wait for the steps."""
         self.ops.synchronize()
 
-    def device_name(self) -> str:
-        """Return the device."""
-        return self.ops.device_name()
+    def device(self) -> tuple[str, int | None]:
+        """Return the device's name."""
+        return self.ops.device_name(), None
 
     def close(self) -> None:
-        """Give threads back."""
+        """End the threads."""
         if self.pool is not None:
             self.pool.shutdown()
         self.limit.restore_original_limits()
 
 
 class ProductsFloor(Floor):
-    """The matrix products of a step, in the shapes, layouts and order of the engine.
+    """Matrix products of a step, in the shapes, layouts and order of the engine.
 
-    ``Settings.mode`` is ``serial`` (one network after the other, all threads in the library) or
-    ``two-threads`` (the networks side by side, each with half of the library's threads). Unlike
-    in a step, neither waits for the other between its forward and its backward pass.
+    ``Settings.mode`` is ``serial`` (one network after the other, each with all threads of BLAS) or
+    ``two-threads`` (both networks at the same time, each with half of the threads). Unlike in a
+    step, no network waits for the other between its forward and its backward pass.
     """
 
     def __init__(self, problem: Problem, settings: Settings) -> None:
@@ -71,11 +69,10 @@ class ProductsFloor(Floor):
             _Chain(self.ops, [problem.weights[layer.W] for layer in layers], problem.clean[0])
             for layers in problem.layers.values()
         ]
-
         self.repeat = self.ops.recorder()
 
     def step(self, batch: int) -> None:
-        """Do a step; on a device as the engine does it, on its streams and as a graph."""
+        """Do a step; on a device, on the engine's streams and as a CUDA graph."""
         if self.ops.on_host:
             self._run([chain.run for chain in self.chains])
         else:
@@ -86,7 +83,7 @@ class ProductsFloor(Floor):
 
 
 class _Chain:
-    """A network of which only the products are left."""
+    """Matrix products of one network."""
 
     def __init__(self, ops: Ops, weights: list[Array], x: Array) -> None:
         self.ops = ops
@@ -104,22 +101,22 @@ class _Chain:
             matmul(self.h[k], W.T, out=self.h[k + 1])  # (n, in) @ (in, out) -> (n, out)
         for k in reversed(range(len(self.W))):
             delta = self.delta[k + 1]
-            self.ops.sum_outer(delta, self.h[k], out=self.dW[k])  # beside the rest on a device
-            if k > 0:  # nobody asks for the gradient of the data
+            self.ops.sum_outer(delta, self.h[k], out=self.dW[k])  # on a device: in parallel
+            if k > 0:  # nobody needs the gradient with respect to the data
                 matmul(delta, self.W[k], out=self.dx[k])  # (n, out) @ (out, in) -> (n, in)
 
 
 class CopyFloor(Floor):
-    """A copy of as much memory as Adam works on, to measure the bandwidth.
+    """Copy of as much memory as Adam works on, to measure the bandwidth.
 
-    Adam holds four numbers for each parameter; two arrays of twice as many numbers as there are
-    parameters are copied, one to the other, so that the caches hold the same share of them. A step
-    moves four numbers for each parameter (two read, two written).
+    Adam holds four numbers for each parameter. We copy an array of two numbers for each parameter
+    to another one, so that caches hold the same share of the memory as for Adam. A step moves four
+    numbers for each parameter (it reads two and writes two).
     """
 
     def __init__(self, problem: Problem, settings: Settings) -> None:
         size = 2 * problem.n_parameters()
-        # Few bytes are copied before a second thread has begun.
+        # A copy of few bytes is done before a second thread has begun.
         alone = settings.device == "cuda" or size < WORTH_A_THREAD
         workers = 1 if alone else settings.threads
         self._start(settings, workers)
@@ -137,5 +134,5 @@ class CopyFloor(Floor):
 
 
 def adam_seconds(copy_seconds: float) -> float:
-    """Return the least time of Adam's pass, from the time of a step of `CopyFloor`."""
+    """Return the least time of Adam's step, from the time of a step of `CopyFloor`."""
     return copy_seconds * ADAM_FLOATS / 4

@@ -1,4 +1,4 @@
-"""JAX as a contestant: the complete step in one ``jit``, with donated buffers."""
+"""JAX as a contestant: the whole step in one ``jit``, with donated buffers."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from ddnmf_np.backends.ops import Array
-from ddnmf_np.bench.peer import Peer, Settings
+from ddnmf_np.bench.peer import Peer, Settings, joint_loss, mean_losses
 from ddnmf_np.bench.problem import LayerSpec, Problem
 from ddnmf_np.errors import BackendError
 
@@ -22,10 +22,10 @@ class JaxPeer(Peer):
     def __init__(self, problem: Problem, settings: Settings) -> None:
         platform = {"cuda": "gpu"}.get(settings.device, settings.device)
         try:
-            self.device = jax.devices(platform)[0]
+            self.place = jax.devices(platform)[0]
         except RuntimeError as error:
             raise BackendError(f"JAX finds no such device: {error}") from error
-        jax.config.update("jax_default_device", self.device)
+        jax.config.update("jax_default_device", self.place)
         jax.config.update("jax_default_matmul_precision", settings.matmul_precision)
         self.problem, self.config = problem, problem.config
         self.objective = problem.config.objective
@@ -33,10 +33,8 @@ class JaxPeer(Peer):
         weights = {name: jnp.array(block.T) for name, block in problem.weights.items()}
         zeros = jax.tree.map(jnp.zeros_like, weights)
         terms = 5 if self.objective.student_reconstruction else 4
-        self.state = (
-            weights, zeros, jax.tree.map(jnp.copy, zeros), jnp.zeros((), "int32"),
-            jnp.zeros(terms),
-        )  # fmt: skip
+        t, sums = jnp.zeros((), "int32"), jnp.zeros(terms)
+        self.state = (weights, zeros, jax.tree.map(jnp.copy, zeros), t, sums)
         self.steps = 0
         self.clean = [jnp.asarray(x) for x in problem.clean]
         self.noisy = [jnp.asarray(x) for x in problem.noisy]
@@ -65,50 +63,32 @@ class JaxPeer(Peer):
         return self._train(state, clean, jnp.where(mask, clean / keep, 0.0))
 
     def _loss(self, weights: Any, x: Any, x_noisy: Any) -> tuple[Any, Any]:
-        """Return the loss to descend, and all terms."""
-        o, half = self.objective, self.problem.half
+        """Return the loss to descend, and all losses."""
         h = forward(self.problem.layers["supervisor"], weights, x)
         s = forward(self.problem.layers["student"], weights, x_noisy)
-        teacher = h if o.apposition_to_supervisor else jax.lax.stop_gradient(h)
-        distance = partial(squared_distance, reduction=o.reduction)
-        terms = [
-            distance(h[-1], x),
-            sum(map(distance, s[:half] + s[half + 2 :], teacher)),
-            distance(s[half - 1], s[half + 1]),
-        ]
-        loss = o.alpha_sym * terms[0] + o.beta_ap * terms[1] + o.gamma_nc * terms[2]
-        if o.student_reconstruction:
-            terms.append(distance(s[-1], x))
-            loss = loss + o.student_reconstruction * terms[3]
-        return loss, jnp.stack([loss, *terms])
+        distance = partial(squared_distance, reduction=self.objective.reduction)
+        losses = joint_loss(self.objective, h, s, x, distance, jax.lax.stop_gradient)
+        return losses[0], jnp.stack(losses)
 
     def reset(self) -> None:
-        """Start new sums."""
         self.steps = 0
         *rest, sums = self.state
         self.state = (*rest, jnp.zeros_like(sums))
 
     def step(self, batch: int) -> None:
-        """Do a step."""
         self.state = self.train(self.state, self.clean[batch], self.noisy[batch])
         self.steps += 1
 
     def synchronize(self) -> None:
-        """Wait for the steps."""
         jax.block_until_ready(self.state)
 
     def losses(self) -> dict[str, float]:
-        """Return mean losses."""
-        names = ("loss_in", "loss_sym", "loss_ap", "loss_nc", "loss_rec")
-        means = (self.state[-1] / self.steps).tolist()
-        return dict(zip(names, means, strict=False))
+        return mean_losses(self.state[-1], self.steps)
 
     def start_epochs(self, x: Array) -> None:
-        """Take the data."""
         self.x, self.key = jnp.asarray(x), jax.random.key(self.config.training.seed)
 
     def epoch(self) -> None:
-        """Train for an epoch."""
         self.key, order_key, noise_key = jax.random.split(self.key, 3)
         n, rows = len(self.x), self.config.training.batch_size
         order = jax.random.permutation(order_key, n)
@@ -117,16 +97,11 @@ class JaxPeer(Peer):
             self.state = self.train_on(self.state, self.x, order, noise_key, count, start)
         self.synchronize()
 
-    def device_name(self) -> str:
-        """Return the device."""
-        return "CPU" if self.device.platform == "cpu" else str(self.device.device_kind)
-
-    def device_memory_bytes(self) -> int | None:
-        """Return the most memory taken on the device."""
-        if self.device.platform == "cpu":
-            return None
-        peak = (self.device.memory_stats() or {}).get("peak_bytes_in_use")
-        return None if peak is None else int(peak)
+    def device(self) -> tuple[str, int | None]:
+        if self.place.platform == "cpu":
+            return super().device()
+        peak = (self.place.memory_stats() or {}).get("peak_bytes_in_use")
+        return str(self.place.device_kind), None if peak is None else int(peak)
 
 
 def forward(specs: list[LayerSpec], weights: Any, h: Any) -> list[Any]:

@@ -1,7 +1,7 @@
-"""Keras on TensorFlow as a contestant, written as the authors' demo is.
+"""Keras on TensorFlow as a contestant, written like the authors' demo.
 
-A functional model of both networks, distances between layers as layers that add a loss,
-``compile``, and ``fit`` for epochs. ``Settings.mode`` is ``jit`` (XLA) or empty.
+Both networks are one functional model, and each distance between layers is a layer that adds a
+loss. Epochs are those of ``fit``. ``Settings.mode`` is ``jit`` (XLA) or empty.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from ddnmf_np.errors import BackendError
 
 
 class Distance(keras.layers.Layer):  # type: ignore[misc]
-    """Adds a weighted squared distance to the loss, and keeps its mean as a metric."""
+    """Layer that adds a weighted squared distance to the loss and keeps its mean as a metric."""
 
     def __init__(self, loss: str, weight: float, reduction: str) -> None:
         super().__init__()
@@ -39,10 +39,11 @@ class Distance(keras.layers.Layer):  # type: ignore[misc]
 
 
 class Adam(keras.optimizers.Adam):  # type: ignore[misc]
-    """Keras's Adam, with epsilon beside the corrected root as in Kingma and Ba's algorithm 1.
+    """Keras's Adam, with epsilon added as in algorithm 1 of Kingma and Ba.
 
-    Keras adds it to the uncorrected one, which is another step where gradients are as small as
-    those of the mean over features. One number a step makes up for it.
+    They add epsilon to the bias-corrected root, Keras adds it to the uncorrected one. The steps
+    differ where gradients are as small as those of a mean over features. So we correct epsilon in
+    each step.
     """
 
     def __init__(self, lr: float, b1: float, b2: float, eps: float) -> None:
@@ -50,14 +51,13 @@ class Adam(keras.optimizers.Adam):  # type: ignore[misc]
         self.given = eps
 
     def apply(self, grads: Any, trainable_variables: Any = None) -> None:
-        """Do a step."""
         t = keras.ops.cast(self.iterations + 1, "float32")
         self.epsilon = self.given * keras.ops.sqrt(1.0 - self.beta_2**t)
         super().apply(grads, trainable_variables)
 
 
 class KerasPeer(Peer):
-    """The model's own training step; Adam is Keras's."""
+    """Training step of the Keras model."""
 
     def __init__(self, problem: Problem, settings: Settings) -> None:
         tf.config.threading.set_intra_op_parallelism_threads(settings.threads)
@@ -89,19 +89,15 @@ class KerasPeer(Peer):
         )
 
     def reset(self) -> None:
-        """Start new sums."""
         self.model.reset_metrics()
 
     def step(self, batch: int) -> None:
-        """Do a step."""
         self.logs = self.train(*self.batches[batch])
 
     def synchronize(self) -> None:
-        """Wait for the steps."""
         self.logs["loss"].numpy()
 
     def losses(self) -> dict[str, float]:
-        """Return mean losses."""
         found = {metric.name: float(metric.result()) for metric in self.model.metrics}
         total = {"loss_in": found.pop("loss")}
         for name, value in found.items():
@@ -110,35 +106,28 @@ class KerasPeer(Peer):
         return total
 
     def start_epochs(self, x: Array) -> None:
-        """Take the data."""
         keep = 1.0 - self.config.noise.rate
         rng = np.random.default_rng(self.config.training.seed)
         noisy = np.where(rng.uniform(size=x.shape) < keep, x / keep, 0.0)
         self.x = (x, noisy.astype(x.dtype))
 
     def epoch(self) -> None:
-        """Train for an epoch."""
         self.model.fit(self.x, batch_size=self.config.training.batch_size, shuffle=True, verbose=0)
 
-    def device_name(self) -> str:
-        """Return the device."""
+    def device(self) -> tuple[str, int | None]:
         if not self.gpus:
-            return "CPU"
-        return str(tf.config.experimental.get_device_details(self.gpus[0]).get("device_name"))
-
-    def device_memory_bytes(self) -> int | None:
-        """Return the most memory taken on the device."""
-        if not self.gpus:
-            return None
-        return int(tf.config.experimental.get_memory_info("GPU:0")["peak"])
+            return super().device()
+        name = tf.config.experimental.get_device_details(self.gpus[0]).get("device_name")
+        return str(name), int(tf.config.experimental.get_memory_info("GPU:0")["peak"])
 
 
 def make_model(problem: Problem) -> Any:
-    """Return both networks and all distances as one functional model, on the first weights."""
-    o, half = problem.config.objective, problem.half
+    """Return both networks, with their first weights, and all distances as one model."""
+    o = problem.config.objective
     x, x_noisy = (keras.Input((problem.case.n_features,), name=n) for n in ("x", "x_noisy"))
     h = forward(problem.layers["supervisor"], problem.weights, x)
     s = forward(problem.layers["student"], problem.weights, x_noisy)
+    half = len(h) // 2  # the student's NMF module lies between its halves
     moved = h if o.apposition_to_supervisor else [keras.ops.stop_gradient(a) for a in h]
 
     def distance(loss: str, weight: float, a: Any, b: Any) -> Any:

@@ -1,8 +1,8 @@
-"""Train on more samples than memory holds, against the same steps from memory.
+"""Training on more samples than memory holds, against the same steps from memory.
 
-``python -m ddnmf_np.bench.larger_than_memory --gigabytes 20`` writes a file of MNIST's
-images with noise on them, over and over; trains one epoch from it, and as many steps on a part of
-it that is held in memory; each in a process of its own; and removes the file.
+``python -m ddnmf_np.bench.larger_than_memory --gigabytes 20`` writes a file of MNIST's images,
+repeated with new noise. It trains one epoch from the file, and as many steps on a part of it that
+is in memory, each in a new process. At the end it removes the file.
 """
 
 from __future__ import annotations
@@ -15,20 +15,23 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from threadpoolctl import threadpool_limits
 
 from ddnmf_np.backends.select import get_ops
+from ddnmf_np.bench.options import make_parser, option, parse, recorded, say
 from ddnmf_np.bench.surroundings import surroundings
 from ddnmf_np.config import configure
 from ddnmf_np.data.datasets import load
 from ddnmf_np.data.streaming.rows import Rows
 from ddnmf_np.data.streaming.sources import NpyFile
 from ddnmf_np.errors import DDNMFError, UsageError
-from ddnmf_np.system.command import Parser, run_command
+from ddnmf_np.system.command import run_command
 from ddnmf_np.system.files import atomic_write_text, make_folder
 from ddnmf_np.system.memory import forget_peak, memory_mib, peak_memory_mib
 from ddnmf_np.training import Trainer
@@ -38,26 +41,77 @@ GROUP = 200
 """Steps that are timed together."""
 
 
-def make_parser() -> Parser:
-    """Return the parser."""
-    parser = Parser("ddnmf_np.bench.larger_than_memory", __doc__ or "")
-    add = parser.add_argument
-    add("--gigabytes", type=float, default=20.0, help="of samples on the disk (%(default)s)")
-    add("--in-memory", type=float, default=4.0, help="gigabytes held by the peer (%(default)s)")
-    add("--steps", type=int, help="fewer steps than an epoch has")
-    add("--widths", type=int, nargs="+", default=[64], help="default: 64")
-    add("--window", type=int, default=128, help="MiB of samples that are mixed (%(default)s)")
-    add("--threads", type=int, default=1, help="default: %(default)s")
-    add("--data-dir", help="where to look for MNIST first")
-    add("--output", type=Path, default=Path("runs/larger-than-memory"), metavar="FOLDER")
-    add("--worker", choices=("stream", "memory"), help=argparse.SUPPRESS)
-    return parser
+@dataclass(frozen=True)
+class Options:
+    """Options of the command."""
+
+    gigabytes: float = option(20.0, "gigabytes of samples on the disk", least=0)
+    in_memory: float = option(4.0, "gigabytes of samples in memory, for comparison", least=0)
+    steps: int = option(0, "fewer steps than an epoch has (default: an epoch)", least=0)
+    widths: tuple[int, ...] = option((64,), "units of each encoder layer")
+    window: int = option(128, "MiB of samples that are mixed")
+    threads: int = option(1, "threads of BLAS and of the engine")
+    data_dir: str | None = option(None, "where to look for MNIST first", metavar="FOLDER")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command and return its exit code."""
+    return run_command(lambda: _main(list(sys.argv[1:] if argv is None else argv)))
+
+
+def _main(argv: list[str]) -> int:
+    module = "ddnmf_np.bench.larger_than_memory"
+    parser = make_parser(Options, "runs/larger-than-memory", module, __doc__ or "")
+    parser.add_argument("--worker", choices=("stream", "memory"), help=argparse.SUPPRESS)
+    given, folder = parse(parser, argv)
+    worker = given.pop("worker")
+    options = Options(**given)
+    if worker:
+        print(json.dumps(work(options, folder / FILE, worker)))
+    else:
+        compare(options, folder, argv)
+    return 0
+
+
+def compare(options: Options, folder: Path, argv: list[str]) -> None:
+    """Write the file, run both workers, write ``larger-than-memory.json``, remove the file."""
+    images = load("mnist", data_dir=options.data_dir).x_train
+    n = int(options.gigabytes * 1e9) // (4 * images.shape[1])
+    if n < GROUP:
+        raise UsageError(f"gigabytes is {options.gigabytes}; give more")
+    make_folder(folder)
+    path = folder / FILE
+    found: dict[str, Any] = {"options": recorded(options)}
+    found |= {"samples": n, "bytes": n * 4 * images.shape[1]}
+    try:
+        started = time.perf_counter()
+        write(path, n, images)
+        found["write_seconds"] = time.perf_counter() - started
+        del images
+        for kind in ("memory", "stream"):
+            forget(path)
+            command = [sys.executable, "-m", "ddnmf_np.bench.larger_than_memory", *argv]
+            done = subprocess.run([*command, "--worker", kind], stdout=subprocess.PIPE, text=True)
+            if done.returncode:
+                raise DDNMFError(
+                    f"the worker {kind!r} ended with code {done.returncode}; see the message above"
+                )
+            found[kind] = json.loads(done.stdout)
+            print(kind, json.dumps(found[kind], indent=1), flush=True)
+    finally:
+        path.unlink(missing_ok=True)
+    stream, memory = found["stream"], found["memory"]
+    found["ratio"] = stream["samples_per_second"] / memory["samples_per_second"]
+    medians = [run["median_samples_per_second"] for run in (stream, memory)]
+    found["ratio_of_medians"] = medians[0] / medians[1] if all(medians) else None
+    if stream["mib_before_training"] is not None and stream["peak_mib"] is not None:
+        found["mib_above_model"] = stream["peak_mib"] - stream["mib_before_training"]
+    text = json.dumps(found | surroundings(), indent=1) + "\n"
+    atomic_write_text(folder / "larger-than-memory.json", text)
 
 
 def write(path: Path, n: int, images: Any) -> None:
-    """Write ``n`` samples in float32: MNIST's in their order, a tenth of noise added."""
-    import numpy as np  # late: after the kernels
-
+    """Write ``n`` samples in float32: 0.9 times MNIST's images in their order, plus noise."""
     rng = np.random.default_rng(0)
     with path.open("wb") as file:
         header = {"descr": "<f4", "fortran_order": False, "shape": (n, images.shape[1])}
@@ -70,15 +124,14 @@ def write(path: Path, n: int, images: Any) -> None:
 
 
 def forget(path: Path) -> None:
-    """Have the system let go of what it keeps of a file in memory, where it can be told."""
+    """Drop a file from the page cache, where the system can."""
     if hasattr(os, "posix_fadvise"):
         with path.open("rb") as file:
             os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
 
 
-def work(arguments: argparse.Namespace) -> dict[str, Any]:
-    """Train in this process; return what it took."""
-    path = arguments.output / FILE
+def work(arguments: Options, path: Path, worker: str) -> dict[str, Any]:
+    """Train in this process, from the file or from memory; return times and memory."""
     config = configure(widths=tuple(arguments.widths), epochs=1000, threads=arguments.threads)
     rows = Rows(NpyFile(path), "float32", window_mib=arguments.window)
     steps = arguments.steps or -(-len(rows) // config.training.batch_size)
@@ -90,32 +143,23 @@ def work(arguments: argparse.Namespace) -> dict[str, Any]:
         before = memory_mib()
         forget_peak()  # imports and preparation may have taken more than training does
         started = time.perf_counter()
-        trainer = config.make_trainer(
-            model, rows if arguments.worker == "stream" else rows.read(0, held)
-        )
+        trainer = config.make_trainer(model, rows if worker == "stream" else rows.read(0, held))
         prepared = time.perf_counter() - started
         forget(path)
-        times: list[float] = [time.perf_counter()]
-        done = 0
+        times, busy = [time.perf_counter()], time.process_time()
 
         def on_step(trainer: Trainer) -> None:
-            nonlocal done
-            done += 1
-            if done % GROUP == 0:
-                times.append(time.perf_counter())
+            times.append(time.perf_counter())
+            done = len(times) - 1
             if done % (10 * GROUP) == 0:
-                said = {"worker": arguments.worker, "steps": done, "peak_mib": peak_memory_mib()}
-                said |= {
-                    "seconds": time.perf_counter() - began,
-                    "processor_seconds": time.process_time() - busy,
-                }
-                print(json.dumps(said), file=sys.stderr, flush=True)
+                spent, peak = times[-1] - times[0], peak_memory_mib()
+                say(f"{worker}: {done} of {steps} steps, {spent:.0f} s, peak memory {peak} MiB")
             trainer.stop_requested = done == steps
 
-        began, busy = time.perf_counter(), time.process_time()
         trainer.train(1000, on_step=on_step)
-        seconds, busy = time.perf_counter() - began, time.process_time() - busy
-    rates = [GROUP * config.training.batch_size / (b - a) for a, b in pairwise(times)]
+        seconds, busy = time.perf_counter() - times[0], time.process_time() - busy
+    done = len(times) - 1
+    rates = [GROUP * config.training.batch_size / (b - a) for a, b in pairwise(times[::GROUP])]
     return {
         "steps": done,
         "samples": done * config.training.batch_size,
@@ -127,61 +171,6 @@ def work(arguments: argparse.Namespace) -> dict[str, Any]:
         "mib_before_training": before,
         "seconds_before_training": prepared,
     }
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command and return its exit code."""
-    argv = sys.argv[1:] if argv is None else argv
-    return run_command(lambda: _main(argv))
-
-
-def _main(argv: Sequence[str]) -> int:
-    arguments = make_parser().parse(argv)
-    if arguments.worker:
-        print(json.dumps(work(arguments)))
-        return 0
-    return compare(arguments, list(argv))
-
-
-def compare(arguments: argparse.Namespace, given: list[str]) -> int:
-    """Write the file, run both, write ``larger-than-memory.json`` and remove the file."""
-    images = load("mnist", data_dir=arguments.data_dir).x_train
-    n = int(arguments.gigabytes * 1e9) // (4 * images.shape[1])
-    if n < GROUP:
-        raise UsageError(f"gigabytes is {arguments.gigabytes}; give more")
-    make_folder(arguments.output)
-    path = arguments.output / FILE
-    names = ("gigabytes", "in_memory", "steps", "widths", "window", "threads")
-    found: dict[str, Any] = {"options": {name: getattr(arguments, name) for name in names}}
-    found |= {"samples": n, "bytes": n * 4 * images.shape[1]}
-    try:
-        started = time.perf_counter()
-        write(path, n, images)
-        found["write_seconds"] = time.perf_counter() - started
-        del images
-        for kind in ("memory", "stream"):
-            forget(path)
-            command = [sys.executable, "-m", "ddnmf_np.bench.larger_than_memory"]
-            done = subprocess.run(
-                [*command, *given, "--worker", kind], stdout=subprocess.PIPE, text=True
-            )
-            if done.returncode:
-                raise DDNMFError(f"the worker {kind!r} ended with {done.returncode}; see above")
-            found[kind] = json.loads(done.stdout)
-            print(kind, json.dumps(found[kind], indent=1), flush=True)
-    finally:
-        path.unlink(missing_ok=True)
-    stream, memory = found["stream"], found["memory"]
-    found["ratio"] = stream["samples_per_second"] / memory["samples_per_second"]
-    medians = [run["median_samples_per_second"] for run in (stream, memory)]
-    found["ratio_of_medians"] = medians[0] / medians[1] if all(medians) else None
-    if stream["mib_before_training"] is not None and stream["peak_mib"] is not None:
-        found["mib_above_model"] = stream["peak_mib"] - stream["mib_before_training"]
-    found |= surroundings()
-    atomic_write_text(
-        arguments.output / "larger-than-memory.json", json.dumps(found, indent=1) + "\n"
-    )
-    return 0
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The whole comparison: who is asked for what, when, and whether the answers agree."""
+"""The whole comparison: we ask every contestant in turn and check its answers."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from ddnmf_np.bench.contestants import CONTESTANTS, FLOORS, NOT_INSTALLED
+from ddnmf_np.bench.options import Plan, Say, recorded
 from ddnmf_np.bench.problem import CASES, Case
 from ddnmf_np.bench.reference import (
     BenchmarkError,
@@ -23,7 +24,6 @@ from ddnmf_np.bench.reference import (
     reference_losses,
 )
 from ddnmf_np.bench.surroundings import surroundings
-from ddnmf_np.bench.tables import Say
 from ddnmf_np.bench.worker import Request
 from ddnmf_np.config import configure
 from ddnmf_np.data.datasets import load
@@ -33,119 +33,53 @@ TIMEOUT_SECONDS = 1800
 """A contestant that takes longer is a gap; compilation with all tuning can take minutes."""
 
 WAITING = "not measured yet"
-"""The gap of a contestant that has not been visited."""
+"""Gap of a contestant that has not been visited."""
 
-Run = Callable[[Request], dict[str, Any]]
-"""Answers a request; `in_own_process` but in tests."""
+Results = dict[str, Any]
+Run = Callable[[Request], Results]
+"""Answers a request; `in_own_process` except in tests."""
 
-Save = Callable[[dict[str, Any]], object]
+Save = Callable[[Results], object]
 """Takes the results so far, after each visit."""
 
 
-@dataclass(frozen=True)
-class Plan:
-    """What to measure.
-
-    Parameters
-    ----------
-    cases : tuple of Case
-        Networks and batch sizes.
-    contestants : tuple of str
-        Names, in the order of the table.
-    device : {"cpu", "cuda"}
-        Where.
-    threads : int
-        Threads of each contestant; on a GPU its compiler may use all processors.
-    objective : {"paper", "demo"}
-        Which losses.
-    matmul_precision : {"highest", "high"}
-        See `ddnmf_np.bench.peer.Settings`.
-    rounds : int
-        Visits to each contestant.
-    seconds : float
-        How long steps are timed in each visit.
-    warm_up, least_steps : int
-        Steps before that, and the fewest steps timed.
-    epochs : int
-        Whole epochs on real data, 0 for none.
-    late_epochs : int
-        Epochs of the engine alone, for the time of late ones; 0 for none.
-    dataset, data_dir : str
-        Data of the epochs.
-    """
-
-    cases: tuple[Case, ...] = tuple(CASES.values())
-    contestants: tuple[str, ...] = ("numpy",)
-    device: str = "cpu"
-    threads: int = 1
-    objective: str = "paper"
-    matmul_precision: str = "highest"
-    rounds: int = 3
-    seconds: float = 3.0
-    warm_up: int = 10
-    least_steps: int = 20
-    epochs: int = 0
-    late_epochs: int = 0
-    dataset: str = "mnist"
-    data_dir: str | None = None
-
-
-@dataclass(frozen=True)
-class _Context:
-    """A comparison under way: the plan, where problems lie, and who is told what."""
-
-    plan: Plan
-    folder: Path
-    run: Run
-    say: Say
-    save: Callable[[], object]
-
-
 def compare(
-    plan: Plan, run: Run | None = None, say: Say = print, save: Save | None = None
-) -> dict[str, Any]:
-    """Measure everything that is asked for.
+    plan: Plan, run: Run | None = None, say: Say = print, save: Save = lambda results: None
+) -> Results:
+    """Measure everything that a plan asks for.
 
     Parameters
     ----------
     plan : Plan
-        What to measure.
+        What to measure; its device is not ``auto``.
     run : callable, optional
-        Who answers a request; a process of its own for each by default.
+        Answers a request; by default in a new process for each.
     say : callable
-        Takes lines that tell how far it is.
-    save : callable, optional
-        Takes the results so far after each visit, so that whoever is stopped keeps them.
+        Takes lines that report progress.
+    save : callable
+        Takes the results so far after each visit, so that an interrupted run keeps them.
 
     Returns
     -------
     dict
         Plain JSON types: ``plan``, what `surroundings` returns, ``cases`` by name and, if asked
-        for, ``epochs`` and ``late_epochs``. Each contestant has either ``rounds`` (the worker's
-        answers) or ``gap``, the reason why it has none: it failed, or it computes other losses
-        than plain NumPy. The others are measured all the same.
+        for, ``epochs`` and ``late_epochs``. Each contestant has ``rounds`` (the worker's answers)
+        or ``gap``, the reason why it has no result: it failed, or its losses differ from those of
+        plain NumPy. The others are measured all the same.
     """
-    # A folder of this machine is nobody's business, and says nothing elsewhere.
-    shown = {name: value for name, value in asdict(plan).items() if name != "data_dir"}
-    results: dict[str, Any] = {"plan": shown, **surroundings(), "cases": {}}
+    results: Results = {"plan": recorded(plan), **surroundings(), "cases": {}}
     with tempfile.TemporaryDirectory(prefix="ddnmf-bench-") as folder:
-        context = _Context(
-            plan,
-            Path(folder),
-            run or in_own_process,
-            say,
-            (lambda: save(results)) if save else (lambda: None),
-        )
-        _compare_steps(context, results)
+        comparison = _Comparison(plan, Path(folder), run or in_own_process, say, save, results)
+        comparison.steps()
         if plan.epochs:
-            _compare_epochs(context, results)
+            comparison.epochs()
         if plan.late_epochs:
-            _late_epochs(context, results)
+            comparison.late_epochs()
     return results
 
 
-def failures(results: dict[str, Any]) -> list[str]:
-    """Return who failed or differed, and in what; to be not installed is no failure."""
+def failures(results: Results) -> list[str]:
+    """Return the contestants that failed or differed; one that is not installed has not failed."""
     tables = results["cases"] | {k: results.get(k, {}) for k in ("epochs", "late_epochs")}
     return [
         f"{name} ({where})"
@@ -156,136 +90,66 @@ def failures(results: dict[str, Any]) -> list[str]:
     ]
 
 
-def _compare_steps(context: _Context, results: dict[str, Any]) -> None:
-    plan = context.plan
-    floors = [name for name, floor in FLOORS.items() if plan.device in floor.devices]
-    names = [*plan.contestants, *floors]
-    tables = [_Table(context, case, names) for case in plan.cases]
-    results["cases"] = {table.problem.case.name: table.content for table in tables}
-    for number in range(plan.rounds):
-        # Each round starts with another one, so that no one always comes after the same.
-        turn = number * max(1, len(names) // plan.rounds) % len(names)
-        for table in tables:
-            for name in names[turn:] + names[:turn]:
-                table.visit(name, f"round {number + 1} of {plan.rounds}")
+@dataclass
+class _Comparison:
+    """A comparison under way; the arguments are those of `compare`."""
 
+    plan: Plan
+    folder: Path
+    run: Run
+    say: Say
+    save: Save
+    results: Results
 
-def _compare_epochs(context: _Context, results: dict[str, Any]) -> None:
-    plan = context.plan
-    try:
-        table = _epoch_table(context, "epochs", plan.contestants)
-    except DataError as error:
-        context.say(f"epochs: {error}")
-        results["epochs"] = {"gap": str(error)}
-        return
-    results["epochs"] = table.content
-    for name in plan.contestants:
-        table.visit(name, "epochs", epochs=plan.epochs)
+    def steps(self) -> None:
+        """Measure the steps of all contestants and floors in all cases."""
+        rounds, device = self.plan.rounds, self.plan.device
+        floors = [name for name, floor in FLOORS.items() if device in floor.devices]
+        names = [*self.plan.contestants, *floors]
+        tables = [_Table(self.plan, self.folder, case, names) for case in self.plan.cases]
+        self.results["cases"] = {table.name: table.content for table in tables}
+        for number in range(rounds):
+            # Each round starts with another one, so that none always comes after the same.
+            turn = number * max(1, len(names) // rounds) % len(names)
+            for table in tables:
+                for name in names[turn:] + names[:turn]:
+                    where = f"{table.name}, round {number + 1} of {rounds}"
+                    self._visit(table, name, where)
 
+    def epochs(self) -> None:
+        """Measure whole epochs of all contestants on real data."""
+        if table := self._epoch_table("epochs", self.plan.contestants):
+            for name in self.plan.contestants:
+                self._visit(table, name, table.name, self.plan.epochs)
 
-def _late_epochs(context: _Context, results: dict[str, Any]) -> None:
-    """Measure what late epochs of the fastest engine take: no value may slow the arithmetic."""
-    plan = context.plan
-    try:
-        table = _epoch_table(context, "late epochs", ())
-    except DataError as error:
-        results["late_epochs"] = {"gap": str(error)}
-        return
-    results["late_epochs"] = table.content
-    # The fastest comes last in the list of all; where it cannot run, the one before it is asked.
-    for name in reversed(CONTESTANTS):
-        if CONTESTANTS[name].ours and name in plan.contestants:
-            table.visit(name, "late epochs", epochs=plan.late_epochs)
-            if table.entries[name]["gap"] is None:
-                break
+    def late_epochs(self) -> None:
+        """Measure late epochs of the fastest engine: no value may slow the arithmetic down."""
+        ours = [n for n in self.plan.contestants if CONTESTANTS[n].ours]
+        if table := self._epoch_table("late_epochs", ()):
+            # The fastest comes last in the list of all; if it cannot run, we take the one before.
+            for name in sorted(ours, key=list(CONTESTANTS).index, reverse=True):
+                self._visit(table, name, table.name, self.plan.late_epochs)
+                if table.row(name)["gap"] is None:
+                    break
 
+    def _epoch_table(self, part: str, names: Sequence[str]) -> _Table | None:
+        try:
+            x = load(self.plan.dataset, data_dir=self.plan.data_dir).x_train
+        except DataError as error:
+            self.say(f"{part}: {error}")
+            self.results[part] = {"gap": str(error)}
+            return None
+        name = f"{part.replace('_', ' ')} of {self.plan.dataset}"
+        case = CASES["paper-128"]._replace(name=name, n_features=x.shape[1])
+        table = _Table(self.plan, self.folder, case, names, x)
+        self.results[part] = table.content
+        return table
 
-def _epoch_table(context: _Context, what: str, names: Sequence[str]) -> _Table:
-    plan = context.plan
-    x = load(plan.dataset, data_dir=plan.data_dir).x_train
-    case = CASES["paper-128"]._replace(name=f"{what} of {plan.dataset}", n_features=x.shape[1])
-    return _Table(context, case, names, x)
-
-
-class _Table:
-    """The answers for one case.
-
-    Attributes
-    ----------
-    content : dict
-        Everything as plain JSON types, up to date after each visit.
-    entries : dict
-        Its contestants and floors by name.
-    """
-
-    def __init__(self, context: _Context, case: Case, names: Sequence[str], x: Any = None) -> None:
-        self.context = context
-        self.problem = make_problem(case, configure(objective=context.plan.objective), x)
-        self.path = context.folder / f"{case.name.replace(' ', '-')}.npz"
-        self.problem.save(self.path)
-        self.entries: dict[str, dict[str, Any]] = {}
-        self.content: dict[str, Any] = {
-            "shape": [case.n_features, *case.widths, case.rank],
-            "batch": case.batch,
-            "parameters": self.problem.n_parameters(),
-            "flop_per_step": self.problem.flop(),
-            "losses": reference_losses(self.problem),
-            "contestants": {},
-            "floors": {},
-        }
-        for name in names:
-            self._enter(name)
-
-    def _enter(self, name: str) -> None:
-        part, known = ("contestants", CONTESTANTS) if name in CONTESTANTS else ("floors", FLOORS)
-        entry = {"label": known[name].label, "gap": WAITING, "rounds": []}
-        self.entries[name] = self.content[part][name] = entry
-
-    def visit(self, name: str, when: str, epochs: int = 0) -> None:
-        """Ask a contestant once more, unless it could not answer before."""
-        if name not in self.entries:
-            self._enter(name)
-        entry, context = self.entries[name], self.context
-        if entry["gap"] not in (None, WAITING):
-            return
-        start = time.perf_counter()
-        reply = context.run(self._request(name, epochs))
-        entry["gap"] = self._why_not(reply)
-        where = f"{self.problem.case.name}, {when}, {name}"
-        if entry["gap"] is None:
-            entry["rounds"].append(reply)
-            times = sorted(reply["epoch_seconds" if epochs else "step_seconds"])
-            shown = times[len(times) // 2]
-            text = f"{shown:.2f} s an epoch" if epochs else f"{shown * 1e3:.3f} ms a step"
-            context.say(f"{where}: {text} ({time.perf_counter() - start:.0f} s)")
-        else:
-            context.say(f"{where}: no result: {entry['gap']}")
-        context.save()
-
-    def _request(self, name: str, epochs: int) -> Request:
-        plan = self.context.plan
-        return Request(
-            name,
-            str(self.path),
-            {
-                "threads": plan.threads,
-                "device": plan.device,
-                "matmul_precision": plan.matmul_precision,
-            },
-            plan.warm_up,
-            plan.least_steps,
-            plan.seconds,
-            epochs,
-            plan.dataset,
-            plan.data_dir,
-        )
-
-    def _why_not(self, reply: dict[str, Any]) -> str | None:
+    def _why_not(self, reply: Results, expected: list[dict[str, float]]) -> str | None:
         """Return why an answer is no result, or None if it is one."""
-        expected = self.content["losses"]
         try:
             if "losses" in reply:
-                check_agreement(reply["losses"], expected, self.context.plan.matmul_precision)
+                check_agreement(reply["losses"], expected, self.plan.matmul_precision)
             if "trained_losses" in reply:
                 check_training(reply["trained_losses"], expected[0])
         except BenchmarkError as error:
@@ -293,14 +157,62 @@ class _Table:
         gap: str | None = reply.get("gap")
         return gap
 
+    def _visit(self, table: _Table, name: str, where: str, epochs: int = 0) -> None:
+        """Ask a contestant once more, unless it could not answer before."""
+        row = table.row(name)
+        if row["gap"] not in (None, WAITING):
+            return
+        start = time.perf_counter()
+        reply = self.run(Request(name, str(table.path), asdict(self.plan), epochs))
+        row["gap"] = self._why_not(reply, table.content["losses"])
+        if row["gap"] is None:
+            row["rounds"].append(reply)
+            times = sorted(reply["epoch_seconds" if epochs else "step_seconds"])
+            middle = times[len(times) // 2]
+            text = f"{middle:.2f} s an epoch" if epochs else f"{middle * 1e3:.3f} ms a step"
+            text += f" ({time.perf_counter() - start:.0f} s)"
+        else:
+            text = f"no result: {row['gap']}"
+        self.say(f"{where}, {name}: {text}")
+        self.save(self.results)
 
-def in_own_process(request: Request) -> dict[str, Any]:
-    """Return a worker's answer; a worker that ends without one is a gap."""
-    command = [sys.executable, "-m", "ddnmf_np.bench.worker", json.dumps(asdict(request))]
+
+class _Table:
+    """The answers for one problem; ``content`` is up to date after each visit."""
+
+    def __init__(
+        self, plan: Plan, folder: Path, case: Case, names: Sequence[str], x: Any = None
+    ) -> None:
+        problem = make_problem(case, configure(objective=plan.objective), x)
+        self.name, self.path = case.name, folder / f"{case.name.replace(' ', '-')}.npz"
+        problem.save(self.path)
+        self.content: Results = {
+            "shape": [case.n_features, *case.widths, case.rank],
+            "batch": case.batch,
+            "parameters": problem.n_parameters(),
+            "flop_per_step": problem.flop(),
+            "losses": reference_losses(problem),
+            "contestants": {},
+            "floors": {},
+        }
+        for name in names:
+            self.row(name)
+
+    def row(self, name: str) -> Results:
+        """Return the row of a contestant or a floor; make it if there is none yet."""
+        part, known = ("contestants", CONTESTANTS) if name in CONTESTANTS else ("floors", FLOORS)
+        new = {"label": known[name].label, "gap": WAITING, "rounds": []}
+        row: Results = self.content[part].setdefault(name, new)
+        return row
+
+
+def in_own_process(request: Request) -> Results:
+    """Return a worker's answer; a worker that ends without an answer is a gap."""
+    command = [sys.executable, "-m", "ddnmf_np.bench.worker", json.dumps(request._asdict())]
     try:
         done = subprocess.run(
             command,
-            env=environment(request.settings),
+            env=environment(request.plan),
             capture_output=True,
             text=True,
             timeout=TIMEOUT_SECONDS,
@@ -309,26 +221,29 @@ def in_own_process(request: Request) -> dict[str, Any]:
         return {"gap": f"no answer within {TIMEOUT_SECONDS} s"}
     lines = done.stdout.splitlines()
     try:
-        reply: dict[str, Any] = json.loads(lines[-1])
+        reply: Results = json.loads(lines[-1])
     except (IndexError, ValueError):
         last = (done.stderr.strip().splitlines() or ["no message"])[-1]
         return {"gap": f"the process ended with code {done.returncode}: {last[:200]}"}
     return reply
 
 
-def environment(settings: dict[str, Any]) -> dict[str, str]:
-    """Return the environment of a worker: what must be set before a framework is loaded."""
-    threads = str(settings["threads"])
+def environment(plan: dict[str, Any]) -> dict[str, str]:
+    """Return a worker's environment: frameworks read these variables while they are loaded."""
+    threads = str(plan["threads"])
     variables = os.environ | {
         "OMP_NUM_THREADS": threads,
         "NUMBA_NUM_THREADS": threads,
-        # The worker must find this very package, also from a checkout that is not installed.
+        # The worker must find this very package, also in a checkout that is not installed.
         "PYTHONPATH": os.pathsep.join(
             filter(None, [str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH")])
         ),
     }
-    if settings["device"] == "cpu":
+    if plan["device"] == "cpu":
         variables["JAX_PLATFORMS"] = "cpu"
-    # Or JAX takes three quarters of the device's memory at once, needed or not.
-    variables["XLA_PYTHON_CLIENT_PREALLOCATE"] = "false"
-    return variables | {"KERAS_BACKEND": "tensorflow", "TF_CPP_MIN_LOG_LEVEL": "2"}
+    return variables | {
+        # Otherwise JAX takes three quarters of the device's memory at once, needed or not.
+        "XLA_PYTHON_CLIENT_PREALLOCATE": "false",
+        "KERAS_BACKEND": "tensorflow",
+        "TF_CPP_MIN_LOG_LEVEL": "2",
+    }

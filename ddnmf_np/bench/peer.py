@@ -1,28 +1,23 @@
-"""What a contestant must be able to do."""
+"""What the worker can measure: something whose steps can be timed, and an implementation."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from ddnmf_np.backends.ops import Array
 from ddnmf_np.bench.problem import Problem
+from ddnmf_np.engine.losses import Objective
 
 
 @dataclass(frozen=True)
 class Settings:
-    """How a contestant is to compute.
+    """How a contestant computes.
 
-    Parameters
-    ----------
-    threads : int
-        Threads it may use.
-    device : {"cpu", "cuda"}
-        Where.
-    matmul_precision : {"highest", "high"}
-        ``high`` lets a device multiply float32 matrices with shorter mantissas (TF32).
-    mode : str
-        Which of its own ways of working; each contestant has its own.
+    ``matmul_precision="high"`` lets a device multiply float32 matrices with shorter mantissas
+    (TF32). ``mode`` is a way of working; each contestant has other names for its modes.
     """
 
     threads: int = 1
@@ -32,7 +27,7 @@ class Settings:
 
 
 class Timed(ABC):
-    """Something whose steps can be timed, made for a problem.
+    """Something whose steps can be timed.
 
     Parameters
     ----------
@@ -57,31 +52,27 @@ class Timed(ABC):
     def synchronize(self) -> None:
         """Wait until all steps are done."""
 
-    def device_name(self) -> str:
-        """Return what does the arithmetic, in words."""
-        return "CPU"
-
-    def device_memory_bytes(self) -> int | None:
-        """Return the most memory taken on the device, or None where it has none of its own."""
-        return None
+    def device(self) -> tuple[str, int | None]:
+        """Return the device's name and the most bytes taken on it (None on the host)."""
+        return "CPU", None
 
     def note(self) -> str | None:
-        """Return what the reader must know about the steps done, or None."""
+        """Return a warning about the steps done, or None."""
         return None
 
     def close(self) -> None:  # noqa: B027
-        """Give back what is not given back by itself."""
+        """Free what Python does not free by itself."""
 
 
 class Peer(Timed):
-    """One implementation of the two networks, their losses and Adam.
+    """Implementation of the two networks, their losses and Adam.
 
     Its step also adds the losses of the batch to sums.
     """
 
     @abstractmethod
     def reset(self) -> None:
-        """Start new sums of the losses."""
+        """Set the sums of the losses to zero."""
 
     @abstractmethod
     def losses(self) -> dict[str, float]:
@@ -93,4 +84,41 @@ class Peer(Timed):
 
     @abstractmethod
     def epoch(self) -> None:
-        """Train for an epoch in an order of its own, with noise, and wait until it is done."""
+        """Train for an epoch in a new order, with noise, and wait until it is done."""
+
+
+LOSSES = ("loss_in", "loss_sym", "loss_ap", "loss_nc", "loss_rec")
+"""Names of what `joint_loss` returns."""
+
+
+def joint_loss(
+    objective: Objective,
+    h: list[Any],
+    s: list[Any],
+    x: Any,
+    distance: Callable[[Any, Any], Any],
+    detach: Callable[[Any], Any],
+) -> list[Any]:
+    """Return the loss to descend and its unweighted terms, in the arrays of any framework.
+
+    ``h`` and ``s`` are the outputs of all layers of the supervisor and of the student; ``detach``
+    stops the gradient of an array.
+    """
+    o, half = objective, len(h) // 2  # the student's NMF module lies between its halves
+    teacher = h if o.apposition_to_supervisor else [detach(a) for a in h]
+    terms = [
+        distance(h[-1], x),
+        sum(map(distance, s[:half] + s[half + 2 :], teacher)),
+        distance(s[half - 1], s[half + 1]),
+    ]
+    loss = o.alpha_sym * terms[0] + o.beta_ap * terms[1] + o.gamma_nc * terms[2]
+    if o.student_reconstruction:
+        terms.append(distance(s[-1], x))
+        loss = loss + o.student_reconstruction * terms[3]
+    return [loss, *terms]
+
+
+def mean_losses(sums: Any, steps: int) -> dict[str, float]:
+    """Return the losses by name from their sums, an array of any framework."""
+    means: Sequence[float] = (sums / steps).tolist()
+    return dict(zip(LOSSES, means, strict=False))

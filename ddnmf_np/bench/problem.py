@@ -1,7 +1,7 @@
-"""What every contestant computes: shapes, options, first weights and batches, in one file.
+"""The problem that every contestant solves: shapes, options, first weights and batches, in a file.
 
-The process that measures a contestant reads the file and builds no model of the engine, so that
-its memory is its own.
+The process that measures a contestant reads the file and builds no model of the engine, because
+we measure its memory.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from ddnmf_np.config import Config, configure
 from ddnmf_np.system.files import atomic_write
 
 BATCHES = 4
-"""Batches that a measurement goes round in: with one alone, whatever is dead for it stays dead."""
+"""Batches that a measurement repeats. With a single one, units that are dead for it stay dead."""
 
 
 class Case(NamedTuple):
@@ -40,7 +40,7 @@ CASES = {
         Case("small", 64, (32, 16), 4, 32),
     )
 }
-"""The shape of the paper at three batch sizes, and one where the overhead of each call rules."""
+"""The paper's network at three batch sizes, and a small one whose time is the calls' overhead."""
 
 
 class LayerSpec(NamedTuple):
@@ -53,20 +53,20 @@ class LayerSpec(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Problem:
-    """One case with all that must be the same for every contestant.
+    """One case with everything that must be the same for every contestant.
 
     Parameters
     ----------
     case : Case
         Shape and batch.
     config : Config
-        Objective, optimizer and its constants; the same precision, float32, for all.
+        Objective, optimizer and its constants.
     layers : dict
         The layers of each network by its name, from input to output.
     weights : dict
         First weights by block: W (out, in), b (out,).
-    clean, noisy : ndarray of shape (BATCHES, batch, n_features)
-        Batches, made up: zeros and uniform numbers, as in images.
+    clean, noisy : ndarray of shape (BATCHES, batch, n_features), float32
+        Batches.
     """
 
     case: Case
@@ -76,25 +76,16 @@ class Problem:
     clean: Array
     noisy: Array
 
-    @property
-    def half(self) -> int:
-        """Number of the encoder's layers; the student's NMF module comes after them."""
-        return len(self.layers["supervisor"]) // 2
-
     def n_parameters(self) -> int:
         """Return the number of weights and biases of both networks."""
         return sum(block.size for block in self.weights.values())
 
-    def products(self) -> list[list[tuple[int, int]]]:
-        """Return (fan_out, fan_in) of each layer, for each network."""
-        return [[self.weights[spec.W].shape for spec in specs] for specs in self.layers.values()]
-
     def flop(self) -> int:
         """Return the operations of a step's matrix products: three a layer, two in the first."""
         return sum(
-            2 * self.case.batch * fan_out * fan_in * (2 if number == 0 else 3)
-            for shapes in self.products()
-            for number, (fan_out, fan_in) in enumerate(shapes)
+            2 * self.case.batch * self.weights[spec.W].size * (2 if number == 0 else 3)
+            for specs in self.layers.values()
+            for number, spec in enumerate(specs)
         )
 
     def save(self, path: Path) -> None:

@@ -1,4 +1,4 @@
-"""How long a step takes: ``mpiexec -n 2 python -m mpi4py -m ddnmf_np.bench.ranks``.
+"""Time of a step by several ranks: ``mpiexec -n 2 python -m mpi4py -m ddnmf_np.bench.ranks``.
 
 Prints, as JSON, the milliseconds of a step of the paper's network on MNIST for several batch sizes;
 without ``mpiexec``, those of one process with two threads.
@@ -10,9 +10,10 @@ import json
 import statistics
 import sys
 import time
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
-# isort: split
 import numpy as np
 from threadpoolctl import threadpool_limits
 
@@ -30,28 +31,26 @@ BATCHES = {128: 60, 256: 40, 512: 20}
 EPOCHS = 3
 
 THREADS = 2
-"""Of the one process."""
+"""Threads of the one process."""
 
 
-def measure(ranks: Communicator, x: np.ndarray[Any, Any]) -> dict[str, Any]:
+def measure(x: np.ndarray[Any, Any], ranks: Communicator) -> dict[str, Any]:
     """Return median and quartiles of the milliseconds of a step, for each batch size."""
-    found: dict[str, Any] = {
-        "ranks": ranks.size,
-        "by": ranks.name,
-        "threads of each": THREADS if ranks.size == 1 else 1,
-        "milliseconds of a step (median, quartiles)": {},
-    }
+    steps_of: dict[int, list[float]] = {}
     for batch_size, steps in BATCHES.items():
         config = configure(batch_size=batch_size, epochs=1 + EPOCHS)
         rows = max(256, -(-batch_size // ranks.size))
         model = config.make_model(x.shape[1], get_ops("numpy"), rows)
         trainer = make_trainer(config, model, x[: steps * batch_size], ranks)
         trainer.train(1)
-        quartiles = statistics.quantiles(np.diff(_times(trainer)) * 1e3, n=4)
-        found["milliseconds of a step (median, quartiles)"][batch_size] = [
-            round(quartiles[number], 1) for number in (1, 0, 2)
-        ]
-    return found
+        low, middle, high = statistics.quantiles(np.diff(_times(trainer)) * 1e3, n=4)
+        steps_of[batch_size] = [round(value, 1) for value in (middle, low, high)]
+    return {
+        "ranks": ranks.size,
+        "by": ranks.name,
+        "threads of each": THREADS if ranks.size == 1 else 1,
+        "milliseconds of a step (median, quartiles)": steps_of,
+    }
 
 
 def _times(trainer: Trainer) -> list[float]:
@@ -60,18 +59,26 @@ def _times(trainer: Trainer) -> list[float]:
     return times
 
 
-def main() -> int:
-    """Measure, and let rank 0 print it; return the exit code."""
-    x = load("mnist").x_train[: max(size * steps for size, steps in BATCHES.items())]
+def print_result(measure: Callable[[Communicator], object], threads: int = 1) -> int:
+    """Measure in all ranks and print the result of rank 0 as JSON; return the exit code.
+
+    A single process has ``threads`` threads, each of several ranks has one.
+    """
 
     def work(ranks: Communicator) -> int:
-        with threadpool_limits(THREADS if ranks.size == 1 else 1):
-            found = measure(ranks, x)
+        with threadpool_limits(threads if ranks.size == 1 else 1):
+            found = measure(ranks)
         if ranks.rank == 0:
-            print(json.dumps(found), flush=True)
+            print(json.dumps(found, indent=2), flush=True)
         return 0
 
     return together(work, connect())
+
+
+def main() -> int:
+    """Run the command and return its exit code."""
+    x = load("mnist").x_train[: max(size * steps for size, steps in BATCHES.items())]
+    return print_result(partial(measure, x), THREADS)
 
 
 if __name__ == "__main__":

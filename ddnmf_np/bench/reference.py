@@ -1,4 +1,4 @@
-"""What is right: the problem as this package makes it, and the losses that all must agree with."""
+"""The problem as this package makes it, and the losses that every contestant must agree with."""
 
 from __future__ import annotations
 
@@ -14,23 +14,25 @@ from ddnmf_np.model import NETS
 RTOL = {"highest": 1e-4, "high": 1e-2}
 """Largest relative difference of any loss, before the first step and after each of the next.
 
-Before the first step it is one forward pass in float32 (3e-7 was met). Adam's first steps have the
-size ``lr`` whatever the size of a gradient, so rounding decides where parameters go whose gradient
-is nearly zero; these hardly change a loss (1e-5 was met: both objectives, paper's and small shape,
-all contestants on a CPU). A wrong gradient or step does: half the learning rate 2e-2, an apposition
-loss that moves the wrong network 5e-3 (4e-4 with the demo's weights), all on a small network after
-three steps. With shorter mantissas (``high``) only coarse mistakes can be told from rounding.
+Before the first step we compare one forward pass in float32 (we found 3e-7). Later, rounding
+decides where parameters go whose gradient is nearly zero, because Adam's first steps have the size
+``lr`` whatever the size of a gradient. Such parameters hardly change a loss (we found 1e-5: both
+objectives, paper's and small shape, all contestants on a CPU). A wrong gradient or step does: half
+the learning rate 2e-2, an apposition loss that moves the wrong network 5e-3 (4e-4 with the demo's
+weights), all on a small network after three steps. With shorter mantissas (``high``) only coarse
+mistakes differ from rounding.
 """
 
 
 class BenchmarkError(DDNMFError):
-    """A contestant computes something else than the others, so that its time means nothing."""
+    """A contestant computes something else than plain NumPy, so its time means nothing."""
 
 
 def make_problem(case: Case, config: Config, x: Array | None = None) -> Problem:
-    """Return a case with the weights that this package would start from, and its batches.
+    """Return a case with the weights that this package starts from, and its batches.
 
-    The batches are the first rows of ``x``, (n, n_features), or drawn if it is not given.
+    The batches are the first rows of ``x``, (n, n_features). Without ``x`` they are zeros and
+    uniform numbers, as in images.
     """
     config = of_case(case, config)
     model = config.make_model(case.n_features)
@@ -67,12 +69,9 @@ def of_case(case: Case, config: Config) -> Config:
 
 
 def reference_losses(problem: Problem) -> list[dict[str, float]]:
-    """Return the losses of the first steps, by plain NumPy: what all others must agree with.
+    """Return the losses of the first steps by plain NumPy.
 
-    Returns
-    -------
-    list of dict
-        Entry k holds the losses of batch k after k steps, k from 0 to `CHECKED_STEPS`.
+    Entry k holds the losses of batch k after k steps, for k from 0 to `CHECKED_STEPS`.
     """
     model = problem.config.make_model(problem.case.n_features)
     losses = []
@@ -88,19 +87,19 @@ def check_agreement(
     expected: list[dict[str, float]],
     matmul_precision: str = "highest",
 ) -> None:
-    """Refuse a contestant whose losses are others than those of plain NumPy.
+    """Refuse a contestant whose losses differ from those of plain NumPy.
 
     Parameters
     ----------
     found, expected : list of dict
         Losses of the first steps as `reference_losses` returns them.
     matmul_precision : {"highest", "high"}
-        That of the contestant; see `RTOL`.
+        Precision of the contestant; see `RTOL`.
 
     Raises
     ------
     BenchmarkError
-        With the first loss that differs, in which step, and by how much.
+        If a loss differs; the message has the loss, the step and the difference.
     """
     rtol = RTOL[matmul_precision]
     for step, (theirs, ours) in enumerate(zip(found, expected, strict=True)):
@@ -113,26 +112,18 @@ def check_agreement(
             if not abs(theirs[loss] - value) <= rtol * abs(value):
                 raise BenchmarkError(
                     f"computes something else: {loss} after {step} steps is "
-                    f"{theirs[loss]:.8g}, plain NumPy has {value:.8g}; a relative difference of "
-                    f"{abs(theirs[loss] / value - 1.0):.1e}, {rtol:g} is allowed"
+                    f"{theirs[loss]:.8g}, with plain NumPy {value:.8g}; the relative difference "
+                    f"is {abs(theirs[loss] / value - 1.0):.1e}, at most {rtol:g} is allowed"
                 )
 
 
 def check_training(trained: dict[str, float], untrained: dict[str, float]) -> None:
-    """Refuse a contestant whose epochs have not trained: another path than its steps.
+    """Refuse a contestant that does not train in its epochs, which take another path than steps.
 
-    Parameters
-    ----------
-    trained, untrained : dict
-        Losses of one batch, after the epochs and with the first weights.
-
-    Raises
-    ------
-    BenchmarkError
-        If the supervisor's reconstruction has not become better by half.
+    Raise `BenchmarkError` if the supervisor's loss of a batch has not fallen below half.
     """
     if not trained["loss_sym"] < 0.5 * untrained["loss_sym"]:
         raise BenchmarkError(
-            f"does not train in its epochs: loss_sym is {trained['loss_sym']:.4g} after them and "
-            f"was {untrained['loss_sym']:.4g} before"
+            f"does not train in its epochs: loss_sym was {untrained['loss_sym']:.4g} before and is "
+            f"{trained['loss_sym']:.4g} after them"
         )

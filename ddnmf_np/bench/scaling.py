@@ -1,41 +1,42 @@
-"""How time and memory of training grow, against section 3.3 of the paper.
+"""Growth of time and memory of training, against section 3.3 of the paper.
 
 With ``n`` samples, ``depth`` layers of at most ``D`` units, and ``t`` epochs the paper expects
-time ``O(t n depth D^2)`` and memory ``O(depth D^2)``. Each of the four sizes is varied on its own.
-All layers are equally wide, data included, so that each of the supervisor's ``depth`` layers and of
-the student's like ones is one D x D product; the NMF module in between is thin.
+time ``O(t n depth D^2)`` and memory ``O(depth D^2)``. We vary one size at a time. All layers and
+the data are equally wide, so that each layer is one D x D product; only the student's NMF module is
+thin.
 """
 
 from __future__ import annotations
 
 import gc
-import json
 import time
 import tracemalloc
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from numpy.typing import ArrayLike
+from scipy import stats
 from threadpoolctl import threadpool_limits
 
-from ddnmf_np.backends.ops import Ops
+from ddnmf_np.backends.ops import Array, Ops
 from ddnmf_np.backends.select import get_ops
-from ddnmf_np.bench.statistics import fit_power
+from ddnmf_np.bench.options import Say, ScalingOptions
 from ddnmf_np.bench.surroundings import surroundings
-from ddnmf_np.bench.tables import Say, place_of, row
+from ddnmf_np.bench.tables import place_of, table, write_files
 from ddnmf_np.config import configure
-from ddnmf_np.evaluation.figures import DATA_COLOR, STUDENT_COLOR, SUPERVISOR_COLOR, WIDTH, save
-from ddnmf_np.system.files import atomic_write_text, make_folder
+from ddnmf_np.evaluation.figures import DATA_COLOR, STUDENT_COLOR, SUPERVISOR_COLOR, WIDTH
 from ddnmf_np.training import Trainer
 
 RANK = 10
+Line = tuple[Array, Array]
 
 
 class Point(NamedTuple):
-    """A training run: ``n`` samples, ``D`` units a layer, ``depth`` layers and a batch size."""
+    """Training run: ``n`` samples, ``D`` units a layer, ``depth`` layers and a batch size."""
 
     n: int
     D: int
@@ -44,41 +45,15 @@ class Point(NamedTuple):
 
 
 class Claim(NamedTuple):
-    """Exponent that the paper expects; ``exact`` False where it is an upper bound."""
+    """Exponent that the paper expects; ``exact`` is False if it is an upper bound."""
 
     exponent: float
     exact: bool
     words: str
 
 
-@dataclass(frozen=True)
-class Options:
-    """How to measure.
-
-    Parameters
-    ----------
-    backend, fast : str
-        As in `ddnmf_np.config.Config`.
-    threads : int
-        As there.
-    rounds : int
-        Visits to each point; the fastest counts, since whatever else runs can only slow it.
-    seconds : float
-        Least time measured in each visit.
-    sizes : str
-        Which of `SIZES`.
-    """
-
-    backend: str = "numpy"
-    fast: str = "auto"
-    threads: int = 1
-    rounds: int = 5
-    seconds: float = 0.5
-    sizes: str = "full"
-
-
 BASE = {"full": Point(4096, 256, 6, 128), "tiny": Point(48, 16, 2, 8)}
-"""What the other three sizes are while one varies."""
+"""Sizes that stay fixed while one varies."""
 
 SIZES: dict[str, dict[str, tuple[int, ...]]] = {
     "full": {
@@ -89,7 +64,7 @@ SIZES: dict[str, dict[str, tuple[int, ...]]] = {
     },
     "tiny": {"n": (16, 32, 64), "D": (8, 16, 32), "depth": (2, 4, 8), "batch": (4, 8, 16)},
 }
-"""The values of each size."""
+"""Values of each size."""
 
 CLAIMS = {
     ("seconds", "n"): Claim(1.0, True, "linear"),
@@ -101,13 +76,13 @@ CLAIMS = {
     ("bytes", "depth"): Claim(1.0, True, "linear"),
     ("bytes", "batch"): Claim(1.0, False, "at most linear"),
 }
-"""What section 3.3 of the paper says of an epoch's seconds and of memory without the data.
+"""Claims of section 3.3 about the seconds of an epoch and about memory without the data.
 
-Of the batch it says nothing; what follows from its model is given here.
+The section does not mention the batch size; these claims follow from its model.
 """
 
 
-def measure(options: Options, say: Say = print) -> dict[str, Any]:
+def measure(options: ScalingOptions, say: Say = print) -> dict[str, Any]:
     """Measure all points and fit all exponents.
 
     Returns
@@ -124,7 +99,7 @@ def measure(options: Options, say: Say = print) -> dict[str, Any]:
     with threadpool_limits(options.threads):
         used = {point: memory(point, options, ops) for point in points}
         for number in range(options.rounds):
-            # In an order of its own each round: a drift of the machine is no slope then.
+            # The order changes every round, so that a drift of the machine is not a slope.
             for place in rng.permutation(len(points)):
                 point = points[place]
                 seconds[point].append(epoch_seconds(point, options, ops))
@@ -139,12 +114,12 @@ def measure(options: Options, say: Say = print) -> dict[str, Any]:
         "backend": ops.name,
         "device": ops.device_name(),
         "points": found,
-        "fits": fits(found, base, sizes),
+        "fits": fits(found, options.sizes),
     }
 
 
-def make_trainer(point: Point, options: Options, ops: Ops) -> Trainer:
-    """Return a point's training run on made-up data."""
+def make_trainer(point: Point, options: ScalingOptions, ops: Ops) -> Trainer:
+    """Return a point's training run on random data."""
     config = configure(
         widths=(point.D,) * (point.depth // 2),
         rank=RANK,
@@ -157,14 +132,14 @@ def make_trainer(point: Point, options: Options, ops: Ops) -> Trainer:
     return config.make_trainer(config.make_model(point.D, ops, point.batch), x, high=1.0)
 
 
-def epoch_seconds(point: Point, options: Options, ops: Ops) -> float:
+def epoch_seconds(point: Point, options: ScalingOptions, ops: Ops) -> float:
     """Return the mean seconds of whole epochs that take at least ``options.seconds``.
 
-    Data order, gathering of the batches and noise are part of it.
+    They include data order, gathering of the batches, and noise.
     """
     trainer = make_trainer(point, options, ops)
     with trainer.model.lanes:
-        trainer.train(1)  # compiles and touches all memory
+        trainer.train(1)  # compiles, and touches all memory
         done, start = 0, time.perf_counter()
         while (spent := time.perf_counter() - start) < options.seconds or done == 0:
             trainer.train(trainer.position.epoch + 1)  # reads the losses, so it waits
@@ -172,8 +147,8 @@ def epoch_seconds(point: Point, options: Options, ops: Ops) -> float:
     return spent / done
 
 
-def memory(point: Point, options: Options, ops: Ops) -> int:
-    """Return the bytes that an epoch needs at most, without data and the backend's workspaces."""
+def memory(point: Point, options: ScalingOptions, ops: Ops) -> int:
+    """Return the most bytes that an epoch needs, without data and the backend's workspaces."""
     trainer = make_trainer(point, options, ops)
     trainer.train(1)
     del trainer
@@ -189,7 +164,7 @@ def memory(point: Point, options: Options, ops: Ops) -> int:
     tracemalloc.start()
     try:
         trainer = make_trainer(point, options, ops)
-        # What making the data and the weights took for a moment is no part of training.
+        # Temporary arrays of the initialization are no part of training.
         tracemalloc.reset_peak()
         trainer.train(1)
         return int(tracemalloc.get_traced_memory()[1] - trainer.x.nbytes)
@@ -197,113 +172,116 @@ def memory(point: Point, options: Options, ops: Ops) -> int:
         tracemalloc.stop()
 
 
-def fits(
-    points: list[dict[str, Any]], base: Point, sizes: dict[str, tuple[int, ...]]
-) -> list[dict[str, Any]]:
-    """Return the exponent of each quantity in each size, beside the paper's."""
+def fits(points: list[dict[str, Any]], sizes: str) -> list[dict[str, Any]]:
+    """Return the exponent of each quantity in each size, with the paper's claim."""
     found = []
     for (quantity, size), claim in CLAIMS.items():
-        line = line_of(points, base, size, sizes[size])
-        values = [value_of(point, quantity) for point in line]
-        power = fit_power([point[size] for point in line], values)
-        # The last step of the largest sizes, where overhead counts least.
-        (x0, x1), (y0, y1) = (line[-2][size], line[-1][size]), values[-2:]
+        x, y = line_of(points, sizes, quantity, size)
         found.append(
             {
                 "quantity": quantity,
                 "size": size,
-                **power._asdict(),
-                "last": float(np.log(y1 / y0) / np.log(x1 / x0)),
+                **fit_power(x, y)._asdict(),
+                # Between the two largest sizes overhead matters least.
+                "last": float(np.log(y[-1] / y[-2]) / np.log(x[-1] / x[-2])),
                 "claim": claim._asdict(),
             }
         )
     return found
 
 
-def line_of(
-    points: list[dict[str, Any]], base: Point, size: str, values: tuple[int, ...]
-) -> list[dict[str, Any]]:
-    """Return the points along which one size varies."""
-    wanted = [base._replace(**{size: value}) for value in values]
-    by_point = {Point(p["n"], p["D"], p["depth"], p["batch"]): p for p in points}
-    return [by_point[point] for point in wanted]
+class Power(NamedTuple):
+    """``y = factor * x**exponent``, with the 95 % confidence interval of the exponent."""
+
+    exponent: float
+    low: float
+    high: float
+    factor: float
 
 
-def value_of(point: dict[str, Any], quantity: str) -> float:
-    """Return the bytes of a point, or the seconds of its fastest round."""
-    return float(min(point["seconds"]) if quantity == "seconds" else point["bytes"])
+def fit_power(x: ArrayLike, y: ArrayLike) -> Power:
+    """Fit a power law to at least three positive points by least squares on the logarithms.
+
+    The interval is that of Student's t with ``len(x) - 2`` degrees of freedom. It covers scatter
+    about the line; it does not tell whether the points follow a line.
+    """
+    fit = stats.linregress(np.log(x), np.log(y))
+    margin = float(stats.t.ppf(0.975, np.size(x) - 2) * fit.stderr)
+    exponent = float(fit.slope)
+    return Power(exponent, exponent - margin, exponent + margin, float(np.exp(fit.intercept)))
+
+
+def line_of(points: list[dict[str, Any]], sizes: str, quantity: str, size: str) -> Line:
+    """Return the values of one size, and the quantity at the points where only this size varies."""
+    of_point = {Point(p["n"], p["D"], p["depth"], p["batch"]): p[quantity] for p in points}
+    values = SIZES[sizes][size]
+    found = [of_point[BASE[sizes]._replace(**{size: value})] for value in values]
+    if quantity == "seconds":  # the fastest round counts
+        found = [min(rounds) for rounds in found]
+    return np.array(values, float), np.array(found, float)
 
 
 def write(results: dict[str, Any], folder: Path) -> str:
     """Write ``scaling.json``, ``scaling.md`` and ``scaling.png``; return the table."""
-    text = to_markdown(results)
-    make_folder(folder)
-    atomic_write_text(folder / "scaling.json", json.dumps(results, indent=1) + "\n")
-    atomic_write_text(folder / "scaling.md", text)
-    save(draw(results), folder / "scaling.png")
-    return text
+    return write_files("scaling", folder, results, to_markdown(results), draw(results))
 
 
 def to_markdown(results: dict[str, Any]) -> str:
     """Return the exponents as a table, with what was measured."""
     options = results["options"]
     base, sizes = BASE[options["sizes"]], SIZES[options["sizes"]]
-    lines = [
-        place_of(results),
-        "",
+    words = (
         f"Engine {results['backend']} on {results['device']}, {options['threads']} threads, "
         f"float32; the fastest of {options['rounds']} visits in changing order. While one size "
         f"varies the others are n = {base.n}, D = {base.D}, depth = {base.depth}, batch = "
         f"{base.batch}. Both networks train: 2 depth layers of D x D units, and the NMF module "
-        f"of rank {RANK}.",
-        "",
-        "| | grows with | exponent | 95 % interval | between the two largest | section 3.3 |",
-        "|---|---|---:|---:|---:|---|",
-    ]
+        f"of rank {RANK}."
+    )
+    head = (
+        "| | grows with | exponent | 95 % interval | between the two largest | section 3.3 |\n"
+        "|---|---|---:|---:|---:|---|"
+    )
     names = {"seconds": "time of an epoch", "bytes": "memory without the data"}
-    for fit in results["fits"]:
-        values = sizes[fit["size"]]
-        lines.append(
-            row(
-                [
-                    names[fit["quantity"]],
-                    f"{fit['size']}, {values[0]} to {values[-1]}",
-                    f"{fit['exponent']:.3f}",
-                    f"{fit['low']:.3f} to {fit['high']:.3f}",
-                    f"{fit['last']:.3f}",
-                    fit["claim"]["words"],
-                ]
-            )
-        )
-    return "\n".join(lines) + "\n"
+    lines = [
+        [
+            names[fit["quantity"]],
+            f"{fit['size']}, {sizes[fit['size']][0]} to {sizes[fit['size']][-1]}",
+            f"{fit['exponent']:.3f}",
+            f"{fit['low']:.3f} to {fit['high']:.3f}",
+            f"{fit['last']:.3f}",
+            fit["claim"]["words"],
+        ]
+        for fit in results["fits"]
+    ]
+    return f"{place_of(results)}\n\n{words}\n\n{table(head, lines)}\n"
 
 
 def draw(results: dict[str, Any]) -> Figure:
     """Draw time and memory against each size, with the fitted lines."""
-    options = results["options"]
-    base, sizes = BASE[options["sizes"]], SIZES[options["sizes"]]
+    sizes = results["options"]["sizes"]
     figure = Figure(figsize=(WIDTH, 4.6), dpi=120, layout="constrained")
     FigureCanvasAgg(figure)
-    axes = figure.subplots(2, len(sizes), sharey="row", squeeze=False)
-    labels = {"seconds": "seconds an epoch", "bytes": "MiB without the data"}
-    colors = {"seconds": STUDENT_COLOR, "bytes": SUPERVISOR_COLOR}
+    axes = figure.subplots(2, len(SIZES[sizes]), sharey="row", squeeze=False)
+    rows = {
+        "seconds": (0, "seconds an epoch", STUDENT_COLOR, 1.0),
+        "bytes": (1, "MiB without the data", SUPERVISOR_COLOR, 2.0**-20),
+    }
     for fit in results["fits"]:
-        quantity, size = fit["quantity"], fit["size"]
-        ax = axes[list(labels).index(quantity), list(sizes).index(size)]
-        line = line_of(results["points"], base, size, sizes[size])
-        unit = 1.0 if quantity == "seconds" else 2.0**-20
-        x = np.array([point[size] for point in line], dtype=float)
-        ax.loglog(x, [value_of(p, quantity) * unit for p in line], "o", color=colors[quantity],
-            markersize=4)  # fmt: skip
+        row, label, color, unit = rows[fit["quantity"]]
+        column = list(SIZES[sizes]).index(fit["size"])
+        ax = axes[row, column]
+        x, y = line_of(results["points"], sizes, fit["quantity"], fit["size"])
+        ax.loglog(x, y * unit, "o", color=color, markersize=4)
         ax.loglog(x, fit["factor"] * x ** fit["exponent"] * unit, color=DATA_COLOR, linewidth=1)
         ax.set_title(f"exponent {fit['exponent']:.2f}", fontsize=8)
+        ticks = x[:: max(1, len(x) // 3)]
         ax.set_xticks([], minor=True)
-        ax.set_xticks(x[:: max(1, len(x) // 3)], [f"{v:g}" for v in x[:: max(1, len(x) // 3)]])
+        ax.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
         ax.tick_params(labelsize=7)
         ax.spines[["top", "right"]].set_visible(False)
         ax.grid(which="major", color="0.92")
-        if quantity == "bytes":
-            ax.set_xlabel(size, fontsize=8)
-        if size == next(iter(sizes)):
-            ax.set_ylabel(labels[quantity], fontsize=8)
+        if row == 1:
+            ax.set_xlabel(fit["size"], fontsize=8)
+        if column == 0:
+            ax.set_ylabel(label, fontsize=8)
     return figure

@@ -1,44 +1,42 @@
-"""What mixing a window at a time costs in quality, against mixing all samples.
+"""Quality of training on samples that are mixed a window at a time, against a full shuffle.
 
 ``python -m ddnmf_np.bench.shuffling`` trains on MNIST as it comes and sorted by class.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 from collections.abc import Iterator, Sequence
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any
 
 from threadpoolctl import threadpool_limits
 
 from ddnmf_np.backends.select import get_ops
+from ddnmf_np.bench.options import make_parser, option, parse, recorded
 from ddnmf_np.bench.surroundings import surroundings
 from ddnmf_np.config import configure
 from ddnmf_np.data.datasets import load
 from ddnmf_np.data.streaming.rows import Rows
 from ddnmf_np.data.streaming.sources import stream
-from ddnmf_np.system.command import Parser, run_command
+from ddnmf_np.system.command import run_command
 from ddnmf_np.system.files import atomic_write_text, make_folder
 
 
-def make_parser() -> Parser:
-    """Return the parser."""
-    parser = Parser("ddnmf_np.bench.shuffling", __doc__ or "")
-    add = parser.add_argument
-    add("--epochs", type=int, default=4, help="default: %(default)s")
-    add("--seeds", type=int, default=5, help="default: %(default)s")
-    add("--widths", type=int, nargs="+", default=[64], help="default: 64")
-    add("--windows", type=int, nargs="+", default=[60, 15, 4, 1], help="in blocks of 1 MiB")
-    add("--data-dir", help="where to look for MNIST first")
-    add("--output", type=Path, default=Path("runs/shuffling"), metavar="FOLDER")
-    return parser
+@dataclass(frozen=True)
+class Options:
+    """Options of the command."""
+
+    epochs: int = option(4, "epochs of each run")
+    seeds: int = option(5, "runs of each kind, with seeds 0, 1, ...")
+    widths: tuple[int, ...] = option((64,), "units of each encoder layer")
+    windows: tuple[int, ...] = option((60, 15, 4, 1), "window sizes, in blocks of 1 MiB")
+    data_dir: str | None = option(None, "where to look for MNIST first", metavar="FOLDER")
 
 
-def measure(arguments: argparse.Namespace) -> Iterator[dict[str, Any]]:
-    """Yield for each run what it was and its errors on the test images."""
+def measure(arguments: Options) -> Iterator[dict[str, Any]]:
+    """Yield the description of each run with its errors on the test images."""
     data = load("mnist", data_dir=arguments.data_dir)
     assert data.x_test is not None
     assert data.y_train is not None
@@ -69,20 +67,21 @@ def measure(arguments: argparse.Namespace) -> Iterator[dict[str, Any]]:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code."""
-    return run_command(lambda: _shuffling(make_parser().parse(argv)))
+    return run_command(lambda: _shuffling(argv))
 
 
-def _shuffling(arguments: argparse.Namespace) -> int:
-    make_folder(arguments.output)
+def _shuffling(argv: Sequence[str] | None) -> int:
+    parser = make_parser(Options, "runs/shuffling", "ddnmf_np.bench.shuffling", __doc__ or "")
+    given, folder = parse(parser, argv)
+    options = Options(**given)
+    make_folder(folder)
     runs = []
     with threadpool_limits(1):
-        for found in measure(arguments):
+        for found in measure(options):
             runs.append(found)
             print(json.dumps(found), flush=True)
-    asked = {name: getattr(arguments, name) for name in ("epochs", "seeds", "widths", "windows")}
-    result = {"options": asked, "runs": runs}
-    path = arguments.output / "shuffling.json"
-    atomic_write_text(path, json.dumps(result | surroundings(), indent=1) + "\n")
+    result = {"options": recorded(options), "runs": runs} | surroundings()
+    atomic_write_text(folder / "shuffling.json", json.dumps(result, indent=1) + "\n")
     return 0
 
 

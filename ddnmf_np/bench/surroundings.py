@@ -1,8 +1,9 @@
-"""On what the measurements were made."""
+"""Machine, versions and commit of a measurement."""
 
 from __future__ import annotations
 
 import platform
+from contextlib import suppress
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -17,7 +18,10 @@ PEERS = ("torch", "jax", "jaxlib", "keras", "tensorflow", "tensorflow-cpu")
 def surroundings() -> dict[str, Any]:
     """Return date, commit, processor and what `ddnmf_np.runs.environment.environment` returns."""
     found = environment()
-    found["versions"] |= {name: _version(name) for name in PEERS}
+    for name in PEERS:
+        found["versions"][name] = None
+        with suppress(PackageNotFoundError):
+            found["versions"][name] = version(name)
     return {
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "commit": commit(),
@@ -28,16 +32,8 @@ def surroundings() -> dict[str, Any]:
 
 def cpu_model() -> str:
     """Return the processor's name as far as the system tells it."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text("utf-8", "replace").splitlines()  # Linux
-    except OSError:
-        lines = []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor() or platform.machine()
-
-
-def _version(package: str) -> str | None:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return None
+    with suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text("utf-8", "replace").splitlines():  # Linux
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()

@@ -1,8 +1,12 @@
 """PyTorch as a contestant: eager, compiled, or recorded as CUDA graphs.
 
-``Settings.mode`` is ``eager``; ``captured`` (the eager step, recorded by hand as one CUDA graph); a
-mode of ``torch.compile`` for the losses (forward and backward); or ``whole-step``: forward,
-backward and Adam as one compiled function (``whole-step-graphs``: with CUDA graphs).
+``Settings.mode`` is one of these:
+
+* ``eager``;
+* ``captured``: the eager step, recorded by hand as one CUDA graph;
+* a mode of ``torch.compile``, which compiles the losses (forward and backward);
+* ``whole-step``: forward, backward and Adam as one compiled function (``whole-step-graphs``: with
+  CUDA graphs).
 
 ``derivations/gpu.md`` says what has run where.
 """
@@ -20,7 +24,7 @@ from torch.func import functional_call, grad
 from torch.nn import functional as F
 
 from ddnmf_np.backends.ops import Array
-from ddnmf_np.bench.peer import Peer, Settings
+from ddnmf_np.bench.peer import Peer, Settings, joint_loss, mean_losses
 from ddnmf_np.bench.problem import LayerSpec, Problem
 from ddnmf_np.config import Config
 from ddnmf_np.errors import BackendError
@@ -28,20 +32,20 @@ from ddnmf_np.errors import BackendError
 ACTIVATIONS = {"relu": torch.relu, "sigmoid": torch.sigmoid, "identity": lambda z: z}
 
 WHOLE_STEP = {"whole-step": "default", "whole-step-graphs": "reduce-overhead"}
-"""The modes that compile the whole step, and the mode of ``torch.compile`` for each."""
+"""Modes that compile the whole step, with the mode of ``torch.compile`` for each."""
 
 GRAPHS = ("reduce-overhead", "max-autotune", "whole-step-graphs")
-"""The modes in which the compiler is to replay CUDA graphs."""
+"""Modes in which the compiler should replay CUDA graphs."""
 
 WARM = 3
-"""Steps of a batch size before one is recorded: cuBLAS has taken its workspace by then."""
+"""Steps of a batch size before we record one: cuBLAS allocates its workspace in them."""
 
 Step = Callable[[Any, Any], None]
 """Descends on a batch (clean, noisy) and adds its losses to sums."""
 
 
-class Network(nn.Module):  # type: ignore[misc]
-    """Dense layers in a row; returns the output of each."""
+class TorchNetwork(nn.Module):  # type: ignore[misc]
+    """Chain of dense layers that returns the output of each."""
 
     def __init__(self, specs: list[LayerSpec], weights: dict[str, Array]) -> None:
         super().__init__()
@@ -69,26 +73,15 @@ class Joint(nn.Module):  # type: ignore[misc]
 
     def __init__(self, problem: Problem) -> None:
         super().__init__()
-        self.objective, self.half = problem.config.objective, problem.half
-        self.supervisor = Network(problem.layers["supervisor"], problem.weights)
-        self.student = Network(problem.layers["student"], problem.weights)
+        self.objective = problem.config.objective
+        self.supervisor = TorchNetwork(problem.layers["supervisor"], problem.weights)
+        self.student = TorchNetwork(problem.layers["student"], problem.weights)
 
     def forward(self, x: Any, x_noisy: Any) -> tuple[Any, Any]:
-        """Return the loss to descend, and the unweighted terms without their gradients."""
-        o, half = self.objective, self.half
+        """Return the loss to descend, and all losses without their gradients."""
         h, s = self.supervisor(x), self.student(x_noisy)
-        teacher = h if o.apposition_to_supervisor else [a.detach() for a in h]
-        paired = s[:half] + s[half + 2 :]
-        terms = [
-            self.distance(h[-1], x),
-            sum(self.distance(a, b) for a, b in zip(paired, teacher, strict=True)),
-            self.distance(s[half - 1], s[half + 1]),
-        ]
-        loss = o.alpha_sym * terms[0] + o.beta_ap * terms[1] + o.gamma_nc * terms[2]
-        if o.student_reconstruction:
-            terms.append(self.distance(s[-1], x))
-            loss = loss + o.student_reconstruction * terms[3]
-        return loss, torch.stack([loss, *terms]).detach()
+        losses = joint_loss(self.objective, h, s, x, self.distance, torch.Tensor.detach)
+        return losses[0], torch.stack(losses).detach()
 
     def distance(self, a: Any, b: Any) -> Any:
         """Return the squared distance over samples, or over samples and features."""
@@ -98,7 +91,7 @@ class Joint(nn.Module):  # type: ignore[misc]
 
 
 class Descent:
-    """The usual step: losses, ``backward()`` and fused Adam."""
+    """Usual step: losses, ``backward()`` and fused Adam."""
 
     def __init__(self, joint: Joint, config: Config, mode: str, sums: Any) -> None:
         self.optimizer = torch.optim.Adam(
@@ -115,7 +108,6 @@ class Descent:
         self.sums = sums
 
     def __call__(self, x: Any, x_noisy: Any) -> None:
-        """Do a step."""
         self.optimizer.zero_grad(set_to_none=True)
         loss, terms = self.joint(x, x_noisy)
         loss.backward()
@@ -124,7 +116,7 @@ class Descent:
 
 
 class WholeStep:
-    """The step as one function of tensors, with Adam written out."""
+    """Step as one function of tensors, with Adam written out."""
 
     def __init__(self, joint: Joint, config: Config, sums: Any) -> None:
         self.joint, self.config = joint, config
@@ -134,8 +126,8 @@ class WholeStep:
         )
         self.t = torch.zeros((), device=sums.device)
         self.sums = sums
-        # Inductor copies the inputs of a CUDA graph to memory of its own, unless they are marked.
-        # The graph would change the copies, so Inductor skips it if one that changes is not marked
+        # Inductor copies the inputs of a CUDA graph unless they are marked. The graph would change
+        # the copies, so Inductor skips it if an input that changes is not marked
         # (check_for_mutation in torch/_inductor/cudagraph_utils.py).
         blocks = (self.weights, self.m, self.v)
         for tensor in (self.t, self.sums, *(t for block in blocks for t in block.values())):
@@ -145,7 +137,6 @@ class WholeStep:
         return functional_call(self.joint, weights, (x, x_noisy))
 
     def __call__(self, x: Any, x_noisy: Any) -> None:
-        """Do a step."""
         grads, terms = grad(self._loss, has_aux=True)(self.weights, x, x_noisy)
         c = self.config.optimizer
         self.t.add_(1.0)
@@ -159,21 +150,20 @@ class WholeStep:
 
 
 class Captured:
-    """A step recorded as a CUDA graph, one for each batch's address, and replayed from then on.
+    """Step that is recorded as a CUDA graph for each batch's address, and then replayed.
 
     It follows "Whole-network capture" in PyTorch's notes on CUDA: warm up on a side stream, then
-    record forward, backward and Adam. The graphs share a pool of memory, because they are replayed
-    one after the other and none reads what another has left there.
+    record forward, backward and Adam. The graphs can share a pool of memory, because they are
+    replayed one after the other and none reads what another has left there.
     """
 
     def __init__(self, step: Step) -> None:
         self.step = step
         self.graphs: dict[tuple[int, int, int], Any] = {}
-        self.steps: Counter[int] = Counter()  # by batch size: each loads other kernels
+        self.steps: Counter[int] = Counter()  # by batch size: each size loads its kernels
         self.stream, self.pool = torch.cuda.Stream(), torch.cuda.graph_pool_handle()
 
     def __call__(self, x: Any, x_noisy: Any) -> None:
-        """Do a step."""
         key = (x.data_ptr(), x_noisy.data_ptr(), len(x))
         if key not in self.graphs:
             if self.steps[len(x)] < WARM:
@@ -182,7 +172,7 @@ class Captured:
                 return
             graph = torch.cuda.CUDAGraph()
             with torch.cuda.graph(graph, pool=self.pool, stream=self.stream):
-                self.step(x, x_noisy)  # is recorded, and not done
+                self.step(x, x_noisy)  # is recorded, but not done
             self.graphs[key] = graph
         self.graphs[key].replay()
 
@@ -194,10 +184,10 @@ class Captured:
 
 
 def keep_address(tensor: Any) -> Any:
-    """Tell the compiler that a tensor stays where it is, and return it.
+    """Tell the compiler that a tensor keeps its address, and return the tensor.
 
-    A CUDA graph then works on the tensor itself and not on a copy. At another tensor's address it
-    is recorded once more (``guard=True`` would have the function compiled once more).
+    A CUDA graph then works on the tensor itself, not on a copy. For a tensor at another address it
+    is recorded again (``guard=True`` would compile the function again).
     """
     torch._dynamo.mark_static_address(tensor, guard=False)
     return tensor
@@ -213,27 +203,26 @@ class TorchPeer(Peer):
         torch.set_float32_matmul_precision(settings.matmul_precision)
         if settings.device == "cuda" and not torch.cuda.is_available():
             raise BackendError("PyTorch finds no CUDA device")
-        self.device, config = torch.device(settings.device), problem.config
+        self.place, config = torch.device(settings.device), problem.config
         self.mode = settings.mode
-        joint = Joint(problem).to(self.device)
+        joint = Joint(problem).to(self.place)
         terms = 5 if config.objective.student_reconstruction else 4
-        self.sums = torch.zeros(terms, device=self.device)
+        self.sums = torch.zeros(terms, device=self.place)
         self.train: Step
         if self.mode in WHOLE_STEP:
             step = WholeStep(joint, config, self.sums)
             self.train = torch.compile(step, mode=WHOLE_STEP[self.mode], dynamic=False)
         else:
-            self.train = Descent(joint, config, self.mode, self.sums)
-            if self.mode == "captured":
-                self.train = Captured(self.train)
+            descent = Descent(joint, config, self.mode, self.sums)
+            self.train = Captured(descent) if self.mode == "captured" else descent
         self.clean = [self._batch(x) for x in problem.clean]
         self.noisy = [self._batch(x) for x in problem.noisy]
         self.buffers: dict[int, tuple[Any, Any]] = {}
         self.steps, self.config = 0, config
 
     def _batch(self, x: Array) -> Any:
-        """Return a batch on the device that a graph reads where it lies, as this engine's do."""
-        batch = torch.tensor(x, device=self.device)
+        """Return a batch on the device; a graph reads it in place, as this engine's graphs do."""
+        batch = torch.tensor(x, device=self.place)
         return keep_address(batch) if self.mode in GRAPHS else batch
 
     def descend(self, x: Any, x_noisy: Any) -> None:
@@ -242,32 +231,24 @@ class TorchPeer(Peer):
         self.steps += 1
 
     def reset(self) -> None:
-        """Start new sums."""
         self.steps = 0
         self.sums.zero_()
 
     def step(self, batch: int) -> None:
-        """Do a step."""
         self.descend(self.clean[batch], self.noisy[batch])
 
     def synchronize(self) -> None:
-        """Wait for the steps."""
-        if self.device.type == "cuda":
+        if self.place.type == "cuda":
             torch.cuda.synchronize()
 
     def losses(self) -> dict[str, float]:
-        """Return mean losses."""
-        names = ("loss_in", "loss_sym", "loss_ap", "loss_nc", "loss_rec")
-        means = (self.sums / self.steps).tolist()
-        return dict(zip(names, means, strict=False))
+        return mean_losses(self.sums, self.steps)
 
     def start_epochs(self, x: Array) -> None:
-        """Take the data."""
-        self.x = torch.tensor(x, device=self.device)
+        self.x = torch.tensor(x, device=self.place)
 
     def epoch(self) -> None:
-        """Train for an epoch."""
-        order = torch.randperm(len(self.x), device=self.device)
+        order = torch.randperm(len(self.x), device=self.place)
         keep = 1.0 - self.config.noise.rate
         for index in order.split(self.config.training.batch_size):
             x, x_noisy = self._buffers(len(index))
@@ -277,30 +258,27 @@ class TorchPeer(Peer):
         self.synchronize()
 
     def _buffers(self, n: int) -> tuple[Any, Any]:
-        """Return where batches of n samples lie: a graph reads the same addresses every time."""
+        """Return the buffers for batches of n samples; graphs always read the same addresses."""
         if n not in self.buffers:
             zeros = np.zeros((n, self.x.shape[1]), "float32")
             self.buffers[n] = self._batch(zeros), self._batch(zeros)
         return self.buffers[n]
 
     def note(self) -> str | None:
-        """Return that the compiler has left out CUDA graphs, or None."""
-        if self.mode not in GRAPHS or self.device.type != "cuda":
+        """Return a warning if the compiler has left out CUDA graphs."""
+        if self.mode not in GRAPHS or self.place.type != "cuda":
             return None
         if skipped := torch._dynamo.utils.counters["inductor"]["cudagraph_skips"]:
             return f"the compiler skipped {skipped} CUDA graphs"
-        from torch._inductor import cudagraph_trees  # which an eager contestant need not load
+        from torch._inductor import cudagraph_trees  # late: an eager contestant does not load it
 
-        # It does not count what it leaves out when it cuts a function into parts (2.13).
+        # The counter misses graphs that are left out because a function was split (2.13).
         manager = cudagraph_trees.get_manager(torch.cuda.current_device(), False)
         if manager is None or not any(manager.roots.values()):
             return "the compiler recorded no CUDA graph"
         return None
 
-    def device_name(self) -> str:
-        """Return the device."""
-        return torch.cuda.get_device_name() if self.device.type == "cuda" else "CPU"
-
-    def device_memory_bytes(self) -> int | None:
-        """Return the most memory taken on the device."""
-        return torch.cuda.max_memory_reserved() if self.device.type == "cuda" else None
+    def device(self) -> tuple[str, int | None]:
+        if self.place.type == "cpu":
+            return super().device()
+        return torch.cuda.get_device_name(), torch.cuda.max_memory_reserved()

@@ -1,69 +1,48 @@
-"""One process, one measurement: ``python -m ddnmf_np.bench.worker REQUEST``.
+"""One measurement in one process: ``python -m ddnmf_np.bench.worker REQUEST``.
 
-The request is a JSON object (`Request`), the answer another one on the last line of standard
-output. A contestant that cannot run is an answer too: ``{"gap": why}``.
+The request is a `Request` as JSON. The answer is JSON on the last line of standard output;
+``{"gap": reason}`` if the contestant cannot run.
 """
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ddnmf_np.bench.contestants import CHECKED_STEPS, CONTESTANTS, FLOORS, NOT_INSTALLED
 from ddnmf_np.system.memory import peak_memory_mib
 
-if TYPE_CHECKING:  # what is imported before the clock starts would be nobody's
+if TYPE_CHECKING:  # a contestant's import time must include what it imports
     from ddnmf_np.bench.peer import Peer, Timed
 
 BLOCK_SECONDS = 0.05
 """Steps are timed in blocks of about this length; each ends with a wait for the device."""
 
 OPTIONAL = {"numba", "cupy", "torch", "jax", "jaxlib", "keras", "tensorflow"}
-"""What need not be installed."""
+"""Packages that need not be installed."""
 
 
-@dataclass(frozen=True)
-class Request:
-    """What to measure.
+class Request(NamedTuple):
+    """What to measure: a contestant or floor, the file of a `Problem`, the options of a `Plan`.
 
-    Parameters
-    ----------
-    contestant : str
-        Name of a contestant or a floor.
-    problem : str
-        File of the `Problem`.
-    settings : dict
-        `Settings` without the mode.
-    warm_up, least_steps : int
-        Steps before any is timed, and the fewest that are.
-    seconds : float
-        How long to time steps.
-    epochs : int
-        If not 0: time this many epochs instead of steps.
-    dataset, data_dir : str
-        What to train on, as `ddnmf_np.data.datasets.load` takes them.
+    If ``epochs`` is not 0, the worker times so many epochs instead of steps.
     """
 
     contestant: str
     problem: str
-    settings: dict[str, Any] = field(default_factory=dict)
-    warm_up: int = 10
-    least_steps: int = 20
-    seconds: float = 3.0
+    plan: dict[str, Any]
     epochs: int = 0
-    dataset: str = "mnist"
-    data_dir: str | None = None
 
 
 def answer(request: Request) -> dict[str, Any]:
-    """Return the measurement, or ``{"gap": why}`` if the contestant cannot run here."""
+    """Return the measurement, or ``{"gap": reason}`` if the contestant cannot run here."""
     try:
         return measure(request)
     except Exception as error:  # whatever a framework may raise
@@ -79,13 +58,13 @@ def measure(request: Request) -> dict[str, Any]:
         ``import_seconds``, ``build_seconds`` (networks and batches), ``first_step_seconds`` (with
         compilation), ``losses`` of the first steps, ``block_steps`` and ``step_seconds`` (of each
         block), ``peak_memory_mib``, ``import_memory_mib`` (before anything is built),
-        ``device_memory_bytes``, ``device``, ``note`` (what the reader must know, or None); with
-        epochs, ``epoch_seconds`` and ``samples`` in place of the steps, and ``trained_losses`` of
-        the first batch after them.
+        ``device_memory_bytes``, ``device``, ``note`` (a warning for the reader, or None). With
+        epochs, ``epoch_seconds`` and ``samples`` replace the steps, and ``trained_losses`` are
+        those of the first batch after the epochs.
     """
-    contestant = (CONTESTANTS | FLOORS)[request.contestant]
-    if request.settings["device"] == "cpu":  # on a GPU only compilers use many threads
-        pin(request.settings["threads"])
+    contestant, plan = (CONTESTANTS | FLOORS)[request.contestant], request.plan
+    if plan["device"] == "cpu":  # on a GPU only compilers use many threads
+        pin(plan["threads"])
     start = time.perf_counter()
     kind = getattr(import_module(f"ddnmf_np.bench.{contestant.module}"), contestant.kind)
     kind.load(contestant.mode)
@@ -95,7 +74,9 @@ def measure(request: Request) -> dict[str, Any]:
     from ddnmf_np.bench.problem import Problem
 
     problem = Problem.load(Path(request.problem))
-    settings = Settings(**request.settings, mode=contestant.mode)
+    settings = Settings(
+        plan["threads"], plan["device"], plan["matmul_precision"], mode=contestant.mode
+    )
     start = time.perf_counter()
     timed: Timed = kind(problem, settings)
     result["build_seconds"] = time.perf_counter() - start
@@ -109,15 +90,14 @@ def measure(request: Request) -> dict[str, Any]:
         if isinstance(timed, Peer):
             result["losses"] = first_losses(timed)
         if request.epochs and isinstance(timed, Peer):
-            result |= time_epochs(timed, request)
+            result |= time_epochs(timed, request.epochs, plan)
             timed.reset()
             timed.step(0)
             result["trained_losses"] = timed.losses()
         else:
-            result |= time_steps(timed, request)
+            result |= time_steps(timed, plan)
         result["peak_memory_mib"] = peak_memory_mib()
-        result["device_memory_bytes"] = timed.device_memory_bytes()
-        result["device"] = timed.device_name()
+        result["device"], result["device_memory_bytes"] = timed.device()
         result["note"] = timed.note()
     finally:
         timed.close()
@@ -125,7 +105,7 @@ def measure(request: Request) -> dict[str, Any]:
 
 
 def first_losses(peer: Peer) -> list[dict[str, float]]:
-    """Return the losses of the first steps, of which the first has been done."""
+    """Return the losses of the first steps; the peer has just done the first one."""
     losses = [peer.losses()]
     for batch in range(1, CHECKED_STEPS + 1):
         peer.reset()
@@ -135,39 +115,37 @@ def first_losses(peer: Peer) -> list[dict[str, float]]:
     return losses
 
 
-def time_steps(timed: Timed, request: Request) -> dict[str, Any]:
-    """Return the seconds of a step, block by block."""
+def time_steps(timed: Timed, plan: dict[str, Any]) -> dict[str, Any]:
+    """Return the seconds of a step in each block of steps."""
     from ddnmf_np.bench.problem import BATCHES
 
-    number = 0
+    batches = itertools.cycle(range(BATCHES))
 
     def block(steps: int) -> float:
-        nonlocal number
         start = time.perf_counter()
-        for number in range(number, number + steps):  # noqa: B020
-            timed.step(number % BATCHES)
+        for batch in itertools.islice(batches, steps):
+            timed.step(batch)
         timed.synchronize()
-        number += 1
         return time.perf_counter() - start
 
-    warm_up = max(1, request.warm_up)
+    warm_up = max(1, plan["warm_up"])
     block(warm_up)
-    # The second half of the warm-up tells how long a step takes once it is warm.
+    # A second block of the same length shows how long a warm step takes.
     steps = max(1, round(BLOCK_SECONDS / (block(warm_up) / warm_up)))
     seconds: list[float] = []
-    while sum(seconds) < request.seconds or len(seconds) * steps < request.least_steps:
+    while sum(seconds) < plan["seconds"] or len(seconds) * steps < plan["least_steps"]:
         seconds.append(block(steps))
     return {"block_steps": steps, "step_seconds": [s / steps for s in seconds]}
 
 
-def time_epochs(peer: Peer, request: Request) -> dict[str, Any]:
-    """Return the seconds of each epoch on real data, order and noise included."""
+def time_epochs(peer: Peer, epochs: int, plan: dict[str, Any]) -> dict[str, Any]:
+    """Return the seconds of each epoch on real data, with data order and noise."""
     from ddnmf_np.data.datasets import load
 
-    x = load(request.dataset, data_dir=request.data_dir).x_train
+    x = load(plan["dataset"], data_dir=plan["data_dir"]).x_train
     peer.start_epochs(x)
     seconds = []
-    for _ in range(request.epochs):
+    for _ in range(epochs):
         start = time.perf_counter()
         peer.epoch()
         seconds.append(time.perf_counter() - start)
@@ -177,7 +155,8 @@ def time_epochs(peer: Peer, request: Request) -> dict[str, Any]:
 def pin(threads: int) -> None:
     """Keep this process on as many processors as it has threads, where the system can.
 
-    JAX has no other way to be told; for the rest it makes the same of the same number.
+    JAX takes its number of threads from nothing else. We pin the others too, so that all have the
+    same processors.
     """
     if hasattr(os, "sched_setaffinity"):  # Linux
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:threads])

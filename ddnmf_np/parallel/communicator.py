@@ -1,54 +1,44 @@
-"""What the processes of one training tell each other, and the case of one process."""
+"""Communication between the ranks of one training, and the case of one process."""
 
 from __future__ import annotations
 
 import sys
 from abc import ABC, abstractmethod
-from typing import Any, Protocol
+from typing import Any
 
 from ddnmf_np.backends.ops import Array
 
 SUPERVISOR, STUDENT, LOSSES, STOP = range(4)
-"""Channels: sums of different channels do not wait for each other, whoever starts which first."""
+"""Channels of `Communicator.start_sum`. Ranks may start sums of different channels in any order."""
 
 N_CHANNELS = 4
 
 
-class Request(Protocol):
-    """A sum on its way."""
+class Request:
+    """Sum that is under way; in this base class, it is done."""
 
     def poll(self) -> None:
-        """Let it come on while there is something else to do; does not wait."""
+        """Let the sum make progress, without waiting for it."""
 
     def wait(self) -> None:
         """Return once the array holds the sum."""
 
 
-class Done:
-    """A request that is done."""
-
-    def poll(self) -> None:
-        """Do nothing."""
-
-    def wait(self) -> None:
-        """Do nothing."""
-
-
 class Communicator(ABC):
-    """The processes of one training, called ranks, as one of them sees them.
+    """Ranks (processes) of one training, as one of them sees them.
 
-    All ranks call the same methods in the same order; only different channels go as they like.
+    All ranks call the same methods in the same order, except for sums of different channels.
 
     Attributes
     ----------
     rank, size : int
-        Which one this is, from 0, and how many there are.
+        Number of this rank, from 0, and number of ranks.
     local_rank, local_size : int
-        The same among those on this machine.
+        The same among the ranks of this machine.
     name : str
-        Who carries the messages, for people.
+        Name of the library that carries the messages.
     from_several_threads : bool
-        Whether two threads may have a sum on its way at a time.
+        Whether two threads may have a sum under way at the same time.
     """
 
     rank: int
@@ -60,15 +50,15 @@ class Communicator(ABC):
 
     @abstractmethod
     def start_sum(self, array: Array, channel: int) -> Request:
-        """Begin to replace an array by its sum over all ranks, the same bits on each.
+        """Start an all-reduce in place: the sum over all ranks, bit-identical on each.
 
         Parameters
         ----------
         array : ndarray
-            Contiguous, of the same shape and dtype on all ranks; nobody's until the request is
-            done.
+            Contiguous, of the same shape and dtype on all ranks. Do not use it until the request
+            is done.
         channel : int
-            Below `N_CHANNELS`; one sum at a time in each.
+            Below `N_CHANNELS`; each channel has one sum at a time.
         """
 
     @abstractmethod
@@ -77,46 +67,41 @@ class Communicator(ABC):
 
     @abstractmethod
     def broadcast_object(self, value: Any) -> Any:
-        """Return what rank 0 gives: anything that JSON can say."""
+        """Return the value of rank 0, which JSON must be able to express."""
 
     @abstractmethod
     def rest(self) -> None:
-        """Return once all ranks have called it; sleeps meanwhile, and takes no processor."""
+        """Sleep until all ranks have called this method."""
 
     @abstractmethod
     def abort(self, code: int) -> None:
-        """End all ranks at once, with that exit code; does not return."""
+        """End all ranks at once with this exit code; does not return."""
 
     @abstractmethod
     def exchange_rows(self, rows: Array, counts: Array) -> Array:
-        """Send rows to each rank, and return those that all have sent here, by rank.
+        """Send rows to each rank (all-to-all), and return those sent here, ordered by rank.
 
         Parameters
         ----------
         rows : ndarray of shape (n, width)
-            First those for rank 0, and so on; on the host, of one dtype and width everywhere.
+            Rows for rank 0, then those for rank 1, and so on; on the host. All ranks have the same
+            dtype and width.
         counts : ndarray of shape (size,), int64
-            How many for each.
+            Number of rows for each rank.
         """
 
     def share(self, n: int) -> slice:
-        """Return which of ``n`` rows of a batch are this rank's: shares differ by one at most."""
+        """Return this rank's share of the ``n`` rows of a batch; shares differ by at most one."""
         return slice(n * self.rank // self.size, n * (self.rank + 1) // self.size)
 
     def share_of(self, offset: Array, n: Array) -> Array:
-        """Return the rank in whose share a row is: the inverse of `share`.
-
-        Parameters
-        ----------
-        offset, n : ndarray of int64
-            Of each row, its place in its batch and the rows of that batch.
-        """
+        """Return, for row ``offset`` of a batch of ``n`` rows, the rank whose share contains it."""
         rank: Array = ((offset + 1) * self.size - 1) // n
         return rank
 
 
 class SerialCommunicator(Communicator):
-    """One process, which has nobody to tell anything."""
+    """Single process."""
 
     rank = local_rank = 0
     size = local_size = 1
@@ -124,8 +109,8 @@ class SerialCommunicator(Communicator):
     from_several_threads = True
 
     def start_sum(self, array: Array, channel: int) -> Request:
-        """Return a request that is done: the sum is the array."""
-        return Done()
+        """Return a request that is done, because the array is the sum."""
+        return Request()
 
     def broadcast(self, array: Array) -> None:
         """Do nothing."""

@@ -1,8 +1,8 @@
-"""Batches of which each rank has its share; samples that are streamed are read by one rank each.
+"""Feed of each rank's share of every batch.
 
-The order of the samples is that of one process. Of each window a rank reads its part of the blocks
-and sends the rows on to those whose share of a batch they are in; ``derivations/16-scaling.md`` has
-what that costs.
+The order of the samples is that of one process. If samples are streamed, each rank reads a part of
+the blocks of each window, and sends every row to the rank whose share contains it.
+``derivations/16-scaling.md`` has the cost.
 """
 
 from __future__ import annotations
@@ -31,15 +31,15 @@ def make_shared_feed(
     Parameters
     ----------
     ranks : Communicator
-        Who shares.
+        Ranks that share the batches.
     x : ndarray or Rows
         The same samples on all ranks.
     noise : Corruption
         Noise of equation 2.
     batch_size : int
-        Samples of a batch, those of all ranks included.
+        Samples of a batch, over all ranks.
     **options
-        As for `ddnmf_np.data.feed.make_feed`.
+        Further arguments of `ddnmf_np.data.feed.make_feed`.
     """
     return make_feed(
         x,
@@ -55,23 +55,10 @@ def make_shared_feed(
 def read_together(
     ranks: Communicator, rows: Rows, batch_size: int, seed: int, epoch: int, skip: int
 ) -> Generator[Part, None, None]:
-    """Yield this rank's part of the windows of an epoch.
+    """Yield, for each window of an epoch, the samples in this rank's share of their batch.
 
-    Parameters
-    ----------
-    ranks : Communicator
-        Who reads.
-    rows : Rows
-        The same samples on all ranks.
-    batch_size : int
-        Of all ranks; the shares of a batch are those of `Communicator.share`.
-    seed, epoch, skip : int
-        As `Rows.mixed_windows`; ``skip`` is a multiple of ``batch_size``.
-
-    Yields
-    ------
-    Part
-        Of each window the samples in this rank's share of their batch.
+    ``seed``, ``epoch`` and ``skip`` are those of `Rows.mixed_windows`; ``skip`` is a multiple of
+    ``batch_size``, the number of samples of a batch over all ranks.
     """
     windows = rows.mixed_windows(seed, epoch, skip, reader=ranks.rank, readers=ranks.size)
     with closing(windows):
@@ -81,7 +68,7 @@ def read_together(
             of_batch = np.minimum(batch_size, len(rows) - batch * batch_size)
             share = ranks.share_of(offset, of_batch)
             sent, counts, place = deal(window, share, ranks)
-            del window  # what is sent is all that is needed of it
+            del window  # frees memory: we need only what is sent
             x = ranks.exchange_rows(sent, counts)
             del sent
             before = np.concatenate([[0], np.cumsum(share == ranks.rank)])
@@ -89,27 +76,27 @@ def read_together(
             del x
             skip += m
             yield part
-            del part  # before the next is waited for
+            del part  # frees memory before we wait for the next window
 
 
 def deal(window: Window, share: Array, ranks: Communicator) -> tuple[Array, Array, Array]:
-    """Return what to send of a window, and where what comes belongs.
+    """Return the rows to send of a window, and the order of the rows to receive.
 
     Parameters
     ----------
     window : Window
-        With the rows that this rank has read.
+        Window with the rows that this rank has read.
     share : ndarray of shape (m,), int64
-        Of each sample in turn, the rank in whose share it is.
+        For each sample in the order of the epoch, the rank whose share contains it.
     ranks : Communicator
-        Among whom to deal.
+        Ranks that exchange rows.
 
     Returns
     -------
     rows, counts
-        For `Communicator.exchange_rows`.
+        Arguments of `Communicator.exchange_rows`.
     place : ndarray of shape (n_mine,), int64
-        For each of this rank's samples in the order of the epoch, the row in what it receives.
+        For each of this rank's samples in the order of the epoch, its row among those received.
     """
     reader = np.searchsorted(window.bounds, window.place, side="right") - 1
     read_here = reader == ranks.rank
@@ -117,7 +104,7 @@ def deal(window: Window, share: Array, ranks: Communicator) -> tuple[Array, Arra
     parts = [place[read_here & (share == rank)] for rank in range(ranks.size)]
     rows = window.x[np.concatenate(parts)]
     counts = np.array([len(part) for part in parts], np.int64)
-    # They come by reader, each reader's in the order of the epoch.
+    # Rows arrive ordered by reader, and those of one reader in the order of the epoch.
     as_received = np.argsort(reader[share == ranks.rank], kind="stable")
     where = np.empty_like(as_received)
     where[as_received] = np.arange(len(where))
@@ -125,13 +112,15 @@ def deal(window: Window, share: Array, ranks: Communicator) -> tuple[Array, Arra
 
 
 def survey_together(rows: Rows, ranks: Communicator) -> None:
-    """Make the survey of some samples, each rank of its part of the blocks.
+    """Survey samples, each rank a part of the blocks.
+
+    Each rank also compares one block of the next rank's part with its own file. Differences in
+    other blocks are found when they are read.
 
     Raises
     ------
     DataError
-        As `Rows.survey`; or if the samples of this rank are not those of the others. Each looks at
-        a block of the next one's; the rest shows when it is read.
+        As `Rows.survey`, or if this rank has other samples than the other ranks.
     """
     here: list[Any] = [list(rows.shape), rows.block_rows]
     there = ranks.broadcast_object(here)
@@ -139,7 +128,7 @@ def survey_together(rows: Rows, ranks: Communicator) -> None:
         raise _other(
             rows,
             ranks,
-            f"it has the shape {rows.shape} in blocks of {rows.block_rows} rows, on rank 0 "
+            f"shape {rows.shape} in blocks of {rows.block_rows} rows; on rank 0 "
             f"{tuple(there[0])} in blocks of {there[1]}",
         )
     cuts = [rows.n_blocks * rank // ranks.size for rank in range(ranks.size + 1)]
@@ -155,11 +144,11 @@ def survey_together(rows: Rows, ranks: Communicator) -> None:
     rows.conclude(highest, int(found[:, 1].sum()), checksums.astype(np.uint32))
     number = cuts[(ranks.rank + 1) % ranks.size] % rows.n_blocks
     if not rows.is_as_surveyed(number):
-        raise _other(rows, ranks, f"its block {number} differs")
+        raise _other(rows, ranks, f"block {number} differs")
 
 
 def _other(rows: Rows, ranks: Communicator, how: str) -> DataError:
     return DataError(
-        f"dataset {rows.name}: on rank {ranks.rank} it is not what the others have ({how}); give "
+        f"dataset {rows.name}: rank {ranks.rank} has other data than the other ranks ({how}); give "
         "every machine the same file"
     )

@@ -1,4 +1,4 @@
-"""Who was started with whom; and one that fails ends all."""
+"""Finding the ranks that were started together, and ending all of them if one fails."""
 
 from __future__ import annotations
 
@@ -24,20 +24,20 @@ from ddnmf_np.system import command as shell
 from ddnmf_np.training import Trainer
 
 PATIENCE = 1.0
-"""Seconds that the others leave to rank 0 to say what is wrong: an error that all have, such as a
-wrong option, is said once."""
+"""Seconds that the other ranks wait before they report an error. If all ranks have the same error,
+such as a wrong option, rank 0 reports it first and ends all, so it is reported once."""
 
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "BLIS_NUM_THREADS")
-"""Variables that say how many threads BLAS may have."""
+"""Variables that set the number of threads of BLAS."""
 
 
 def connect() -> Communicator:
-    """Return the processes that were started with this one.
+    """Return the communicator of the processes that were started together.
 
     Raises
     ------
     BackendError
-        If there are some, and mpi4py cannot be used.
+        If there are several and mpi4py cannot be used.
     """
     if not started_by_mpi():
         return SerialCommunicator()
@@ -46,15 +46,10 @@ def connect() -> Communicator:
 
 
 def together(command: Callable[[Communicator], int], communicator: Communicator) -> int:
-    """Return the exit code of a command; if it is that of a failure, all ranks end with it.
+    """Run a command on all ranks and return its exit code; a failure ends all ranks with its code.
 
-    Parameters
-    ----------
-    command : callable
-        Takes the communicator, says on standard error what goes wrong, and returns an exit code.
-        Any exception that it lets through is a failure too.
-    communicator : Communicator
-        Who else does it.
+    The command takes the communicator, reports errors on standard error, and returns an exit code.
+    An exception is a failure too.
     """
     if communicator.size == 1:
         return command(communicator)
@@ -72,9 +67,9 @@ def together(command: Callable[[Communicator], int], communicator: Communicator)
 
 
 def get_ops_together(config: Config, communicator: Communicator) -> tuple[Ops, Communicator]:
-    """Return the operations that a configuration asks for, and who adds up their gradients.
+    """Return the operations that a configuration asks for, and the communicator for gradients.
 
-    With several ranks on GPUs each takes one of its own, and NCCL connects them.
+    Several ranks on GPUs take one GPU each, and NCCL connects them.
 
     Raises
     ------
@@ -84,7 +79,7 @@ def get_ops_together(config: Config, communicator: Communicator) -> tuple[Ops, C
     several = communicator.size > 1
     backend = config.execution.backend
     if several and backend != "numpy":
-        with suppress(BackendError):  # whether that is one, get_ops says
+        with suppress(BackendError):  # get_ops raises it if CuPy is needed
             take_device(find_cupy(), communicator.local_rank)
     ops = config.execution.get_ops()
     if several and (there := communicator.broadcast_object(ops.name)) != ops.name:
@@ -101,20 +96,20 @@ def get_ops_together(config: Config, communicator: Communicator) -> tuple[Ops, C
 def make_trainer(
     config: Config, model: Model, x: Any, ranks: Communicator, **options: Any
 ) -> Trainer:
-    """Return the trainer of this rank, which does its share of every batch.
+    """Return the trainer of this rank, which works on its share of every batch.
 
     Parameters
     ----------
     config : Config
         Options of the run.
     model : Model
-        Of this rank; rank 0's state is what all start from.
+        Model of this rank; all ranks start from the state of rank 0.
     x : array_like of shape (n, n_features) or Rows
         The same samples on all ranks.
     ranks : Communicator
-        Who trains together; of one process the trainer is the ordinary one.
+        Ranks that train together; with one process, the trainer is the ordinary one.
     **options
-        As for `Trainer`.
+        Further arguments of `Trainer`.
     """
     if ranks.size > 1:
         options |= {"feed": partial(make_shared_feed, ranks), "step": partial(SharedStep, ranks)}
@@ -122,7 +117,7 @@ def make_trainer(
 
 
 def complain(communicator: Communicator, text: str) -> None:
-    """Say on standard error what is wrong, and which rank says so."""
+    """Print an error on standard error, with the number of the rank."""
     if communicator.size > 1:
         if communicator.rank:
             time.sleep(PATIENCE)
@@ -131,6 +126,6 @@ def complain(communicator: Communicator, text: str) -> None:
 
 
 def threads_of_rank(threads: int | None, communicator: Communicator) -> int | None:
-    """Return how many threads a process takes: one of several takes one, unless told otherwise."""
+    """Return the threads of a process: with several ranks one, unless the user has set them."""
     told = threads is not None or any(os.environ.get(name) for name in THREADS)
     return threads if told or communicator.size == 1 else 1

@@ -1,4 +1,4 @@
-"""Ranks that MPI connects, through mpi4py."""
+"""Communication through MPI, by mpi4py."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from ddnmf_np.errors import BackendError
 from ddnmf_np.parallel.communicator import N_CHANNELS, Communicator, Request
 
 SIZES = ("PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "MPI_LOCALNRANKS")
-"""Variables by which launchers say how many processes they have started."""
+"""Variables in which launchers give the number of processes."""
 
 NAP = 0.01
-"""Seconds between two looks at whether the others have come, where nobody is in a hurry."""
+"""Seconds between two tests of whether the other ranks have arrived."""
 
-_make_room: Callable[[], object] = getattr(os, "sched_yield", lambda: time.sleep(0.0))
+_yield_processor: Callable[[], object] = getattr(os, "sched_yield", lambda: time.sleep(0.0))
 
 
 def started_by_mpi() -> bool:
-    """Return whether this process is one of several of an MPI launcher, or run by ``-m mpi4py``."""
+    """Return whether an MPI launcher started several processes, or ``-m mpi4py`` runs this one."""
     several = any(os.environ.get(name, "1") not in ("", "0", "1") for name in SIZES)
     return several or "mpi4py" in sys.modules
 
@@ -37,11 +37,11 @@ def load_mpi() -> Any:
     Raises
     ------
     BackendError
-        If it cannot be had; with the cause and the remedy.
+        If it cannot be imported; with the cause and the remedy.
     """
     try:
         from mpi4py import MPI
-    except (ImportError, RuntimeError) as error:  # the latter where it finds no MPI library
+    except (ImportError, RuntimeError) as error:  # RuntimeError: it finds no MPI library
         raise BackendError(
             "this process was started by an MPI launcher, but mpi4py cannot be used: "
             f"{type(error).__name__}: {error}. Remedy: pip install 'ddnmf-np[mpi]', and start "
@@ -51,19 +51,19 @@ def load_mpi() -> Any:
 
 
 class MpiCommunicator(Communicator):
-    """The processes of an MPI communicator.
+    """Ranks of an MPI communicator.
 
     Parameters
     ----------
     MPI : module
         ``mpi4py.MPI``.
     world : mpi4py communicator, optional
-        Whose processes; those of the launcher by default.
+        The ranks; by default all processes of the launcher.
 
     Notes
     -----
-    MPI goes on with a sum while one of its functions is called; whoever has other work meanwhile
-    should `poll` now and then.
+    A sum makes progress only while one of MPI's functions runs. Call `Request.poll` now and then
+    during other work.
     """
 
     def __init__(self, MPI: Any, world: Any = None) -> None:
@@ -78,7 +78,7 @@ class MpiCommunicator(Communicator):
         here.Free()
 
     def start_sum(self, array: Array, channel: int) -> Request:
-        """Begin a sum in place (``MPI_Iallreduce``)."""
+        """Start a sum in place (``MPI_Iallreduce``)."""
         return _MpiRequest(self._channels[channel].Iallreduce(self._mpi.IN_PLACE, array))
 
     def broadcast(self, array: Array) -> None:
@@ -86,7 +86,7 @@ class MpiCommunicator(Communicator):
         _MpiRequest(self._world.Ibcast(array)).wait()
 
     def broadcast_object(self, value: Any) -> Any:
-        """Return what rank 0 gives, sent as JSON: nothing is pickled."""
+        """Return the value of rank 0, sent as JSON (nothing is pickled)."""
         text = np.frombuffer(json.dumps(value).encode(), np.uint8)
         size = np.array([text.size], np.int64)
         self.broadcast(size)
@@ -101,11 +101,12 @@ class MpiCommunicator(Communicator):
         theirs = np.empty_like(counts)
         _MpiRequest(self._world.Ialltoall(counts, theirs)).wait()
         received = np.empty((theirs.sum(), rows.shape[1]), rows.dtype)
-        # Counts have 32 bits: of rows, not of bytes.
+        # MPI's counts have 32 bits, so we count rows instead of bytes.
         row = self._mpi.BYTE.Create_contiguous(rows.shape[1] * rows.itemsize).Commit()
         try:
             request = self._world.Ialltoallv(
-                [rows, (counts, _before(counts)), row], [received, (theirs, _before(theirs)), row]
+                [rows, (counts, np.cumsum(counts) - counts), row],
+                [received, (theirs, np.cumsum(theirs) - theirs), row],
             )
             _MpiRequest(request).wait()
         finally:
@@ -113,7 +114,7 @@ class MpiCommunicator(Communicator):
         return received
 
     def rest(self) -> None:
-        """Return once all ranks have called it (``MPI_Ibarrier``, asked for now and then)."""
+        """Sleep until all ranks have called this method (``MPI_Ibarrier``)."""
         request = self._world.Ibarrier()
         while not request.Test():
             time.sleep(NAP)
@@ -121,18 +122,12 @@ class MpiCommunicator(Communicator):
     def abort(self, code: int) -> None:
         """End all ranks (``MPI_Abort``)."""
         for stream in (sys.stdout, sys.stderr):
-            with suppress(Exception):  # closed, or on a full disk: the others must end all the same
+            with suppress(Exception):  # closed, or a full disk: the others must end all the same
                 stream.flush()
         self._mpi.COMM_WORLD.Abort(code)
 
 
-def _before(counts: Array) -> Array:
-    """Return how many come before each."""
-    before: Array = np.cumsum(counts) - counts
-    return before
-
-
-class _MpiRequest:
+class _MpiRequest(Request):
     def __init__(self, request: Any) -> None:
         self._request = request
 
@@ -140,6 +135,6 @@ class _MpiRequest:
         self._request.Test()
 
     def wait(self) -> None:
-        # MPI's own wait keeps the processor, which another rank or process may need.
+        # MPI's own wait keeps the processor busy, which another rank may need.
         while not self._request.Test():
-            _make_room()
+            _yield_processor()

@@ -1,6 +1,6 @@
-"""Ranks with a GPU each, whose gradients NCCL adds up; MPI carries the rest.
+"""Communication between ranks with one GPU each: NCCL adds up gradients, MPI does the rest.
 
-``derivations/gpu.md`` says what of it has run where.
+``derivations/gpu.md`` says what has run where.
 """
 
 from __future__ import annotations
@@ -14,17 +14,10 @@ from ddnmf_np.parallel.communicator import Communicator, Request
 
 
 def take_device(xp: Any, local_rank: int) -> None:
-    """Make this rank's GPU the current one; each rank of a machine has its own.
+    """Make the GPU of this rank the current device of CuPy (``xp``).
 
-    Call it before anything is allocated: a first allocation makes a context of some hundred MB on
-    whichever device is current. A rank without a GPU takes none, see `check_devices`.
-
-    Parameters
-    ----------
-    xp : module
-        CuPy.
-    local_rank : int
-        Which rank of this machine this is.
+    Call it before anything is allocated, because the first allocation creates a context of some
+    hundred MB on the current device. A rank without a GPU takes none, see `check_devices`.
     """
     if local_rank < xp.cuda.runtime.getDeviceCount():
         xp.cuda.Device(local_rank).use()
@@ -46,17 +39,17 @@ class NcclCommunicator(Communicator):
     Parameters
     ----------
     xp : module
-        CuPy; the current device is this rank's own.
+        CuPy; the current device is this rank's GPU.
     nccl : module
-        CuPy's way to NCCL, see `ddnmf_np.backends.select.load_nccl`.
+        CuPy's binding of NCCL, see `ddnmf_np.backends.select.load_nccl`.
     host : Communicator
-        The same ranks, for what is on the host, and to meet: rank 0's NCCL id is sent by it.
+        The same ranks, for arrays on the host. It also sends rank 0's NCCL id to all.
 
     Notes
     -----
-    Sums of the device go on a stream of their own, after what the current stream was asked for
-    so far. NCCL takes one order of sums for all ranks, whatever the channel; so two threads must
-    not both start them.
+    Sums run on a separate stream, after the work that is on the current stream so far. NCCL needs
+    the same order of sums on all ranks, whatever the channel, so two threads must not both start
+    sums.
     """
 
     from_several_threads = False
@@ -66,14 +59,14 @@ class NcclCommunicator(Communicator):
         self.rank, self.size = host.rank, host.size
         self.local_rank, self.local_size = host.local_rank, host.local_size
         self.name = f"NCCL {nccl.get_version()}, {host.name}"
-        # The id is bytes (since CuPy 14), which JSON cannot say; a list of numbers it can.
+        # The id is bytes (since CuPy 14), which JSON cannot express, but it can a list of numbers.
         ident = host.broadcast_object(list(nccl.get_unique_id()) if self.rank == 0 else None)
         self._comm = nccl.NcclCommunicator(self.size, bytes(ident), self.rank)
         self._stream = xp.cuda.Stream(non_blocking=True)
         self._types = {"float32": nccl.NCCL_FLOAT32, "float64": nccl.NCCL_FLOAT64}
 
     def start_sum(self, array: Array, channel: int) -> Request:
-        """Ask for a sum in place (``ncclAllReduce``); the host's arrays go the host's way."""
+        """Start a sum in place: ``ncclAllReduce`` on the device, MPI for arrays on the host."""
         if backend_of(array) == "numpy":
             return self._host.start_sum(array, channel)
         ready, done = (self._xp.cuda.Event(disable_timing=True) for _ in range(2))
@@ -88,7 +81,7 @@ class NcclCommunicator(Communicator):
         return _NcclRequest(self._xp, done)
 
     def broadcast(self, array: Array) -> None:
-        """Overwrite an array with that of rank 0, by way of the host: once a run."""
+        """Overwrite an array with that of rank 0, by way of the host (once in a run)."""
         if backend_of(array) == "numpy":
             self._host.broadcast(array)
             return
@@ -97,7 +90,7 @@ class NcclCommunicator(Communicator):
         array[...] = self._xp.asarray(copy)
 
     def broadcast_object(self, value: Any) -> Any:
-        """Return what rank 0 gives."""
+        """Return the value of rank 0."""
         return self._host.broadcast_object(value)
 
     def exchange_rows(self, rows: Array, counts: Array) -> Array:
@@ -105,7 +98,7 @@ class NcclCommunicator(Communicator):
         return self._host.exchange_rows(rows, counts)
 
     def rest(self) -> None:
-        """Return once all ranks have called it."""
+        """Sleep until all ranks have called this method."""
         self._host.rest()
 
     def abort(self, code: int) -> None:
@@ -113,13 +106,10 @@ class NcclCommunicator(Communicator):
         self._host.abort(code)
 
 
-class _NcclRequest:
+class _NcclRequest(Request):
     def __init__(self, xp: Any, done: Any) -> None:
         self._xp, self._done = xp, done
 
-    def poll(self) -> None:
-        """Do nothing: a device goes on by itself."""
-
     def wait(self) -> None:
-        """Let what the current stream is asked for next come after the sum; the host goes on."""
+        """Make later work on the current stream wait for the sum; the host does not wait."""
         self._xp.cuda.get_current_stream().wait_event(self._done)

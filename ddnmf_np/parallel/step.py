@@ -1,4 +1,4 @@
-"""One iteration of algorithm 1 by several ranks; ``derivations/16-scaling.md`` has the reasons."""
+"""One iteration of algorithm 1 by several ranks; ``derivations/16-scaling.md`` explains it."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ from ddnmf_np.training import Trainer
 
 
 class SharedStep:
-    """Steps of which each rank does its share of the samples.
+    """Step in which each rank works on its share of the batch.
 
-    Every loss is a mean over samples of something that depends on one sample alone, so that the
-    gradient of a batch is the sum of what its samples add to it: each rank takes the size of the
-    whole batch for N, and the sum over the ranks is the gradient of the whole batch.
+    Every loss is a mean over samples of a term that depends on one sample only. So if each rank
+    divides by the size N of the whole batch, the sum of the ranks' gradients is the gradient of the
+    whole batch.
 
     Parameters
     ----------
     communicator : Communicator
         The ranks.
     model : Model
-        This rank's replica. All replicas stay the same, bit for bit.
+        Replica of this rank. All replicas stay bit-identical.
     feed : Feed
-        This rank's share of the batches; of some batches it may be empty.
+        This rank's share of the batches; a share may be empty.
     """
 
     def __init__(self, communicator: Communicator, model: Model, feed: Feed) -> None:
@@ -39,42 +39,62 @@ class SharedStep:
         self._stops = np.zeros(1)
 
     def begin(self, trainer: Trainer) -> None:
-        """Put every rank where rank 0 is, which alone may have read a checkpoint."""
+        """Copy the position and state of rank 0 to all ranks: only rank 0 reads a checkpoint."""
         self._stop = False
         if self.communicator.rank == 0:
-            trainer.start()  # the others get the parameters
+            trainer.start()  # the others receive the parameters
         position, here = trainer.position, list(trainer.x.shape)
         state = [here, position.epoch, position.batch, trainer.history]
         there, *state = self.communicator.broadcast_object(state)
-        if there != here:  # other batches: ranks would wait for each other for ever
+        if there != here:  # with other numbers of batches, ranks would wait for each other for ever
             raise DataError(
                 f"x has shape {tuple(here)} on rank {self.communicator.rank} and {tuple(there)} "
                 "on rank 0; give all ranks the same samples"
             )
         position.epoch, position.batch, trainer.history = state
-        share_state(self.model, self.communicator)
+        model, broadcast = self.model, self.communicator.broadcast
+        model.optimizer.t = self.communicator.broadcast_object(model.optimizer.t)
+        for net in NETS:
+            arena = model.nets[net].arena
+            for flat in (arena.params, *arena.slots.values()):
+                broadcast(flat)
+        broadcast(model.loss.sums)
 
     def agreed_to_stop(self, asked: bool) -> bool:
         """Return whether any rank was asked to stop when the last step began.
 
-        Parameters
-        ----------
-        asked : bool
-            Whether this rank is asked now: the others will know after the next step.
+        If this rank is ``asked`` now, the others learn it in the next step.
         """
         return self._stop
 
     def check(self) -> None:
-        """Raise `DivergedError` on all ranks where replicas differ."""
-        check_replicas(self.model, self.communicator)
+        """Raise `DivergedError` on all ranks if one differs from rank 0 in any bit.
+
+        Otherwise replicas that drift apart would go on training different models, unnoticed. We
+        check before rank 0 saves a checkpoint.
+        """
+        model, communicator = self.model, self.communicator
+        host = [np.ascontiguousarray(model.ops.to_host(model.nets[n].arena.params)) for n in NETS]
+        here = [zlib.crc32(flat.data) for flat in host]
+        there = communicator.broadcast_object(here)
+        drifted = np.zeros(communicator.size)
+        drifted[communicator.rank] = here != there
+        communicator.start_sum(drifted, LOSSES).wait()
+        if drifted.any():
+            ranks = ", ".join(map(str, np.flatnonzero(drifted)))
+            raise DivergedError(
+                f"the parameters of rank {ranks} are no longer those of rank 0: a fault of "
+                "a machine or of its libraries. Continue from the last checkpoint with --resume, "
+                "without that machine"
+            )
 
     def __call__(self, index: Array, n: int, asked: bool) -> None:
-        """Do the step; ``loss.sums`` have what all ranks' samples add to them.
+        """Do the step, and add the losses of all ranks' samples to ``loss.sums``.
 
         Parameters
         ----------
         index : ndarray of shape (n_here,), int64
-            This rank's samples, as `Batch.choose` returns them; there may be none.
+            This rank's samples, as `Batch.choose` returns them; may be empty.
         n : int
             Samples of the whole batch.
         asked : bool
@@ -93,7 +113,7 @@ class SharedStep:
         self._stop = bool(self._stops[0])
 
     def _move(self, x: Array, x_noisy: Array, observed: Array | None = None, *, n: int) -> None:
-        """Measure the losses of this rank's samples, and move the parameters by all ranks'."""
+        """Measure the losses of this rank's samples; descend with the gradient of all ranks."""
         model = self.model
         if x.shape[0]:
             model.forward(x, x_noisy)
@@ -112,10 +132,10 @@ class SharedStep:
         model.project()
 
     def _in_turn(self, direct: Any) -> None:
-        """Send a network's gradient while the other one's is computed and its own parameters move.
+        """Hide communication behind computation.
 
-        The first sum is on its way during the second backward pass; the second one while the
-        first network's parameters move.
+        The sum of the student's gradients runs during the supervisor's backward pass, and the sum
+        of the supervisor's gradients during the student's update.
         """
         self._differentiate(STUDENT, direct)
         first = self._start(STUDENT)
@@ -127,7 +147,7 @@ class SharedStep:
         self._update(SUPERVISOR)
 
     def _descend(self, number: int, direct: Any) -> None:
-        """Do all of one network's, while another thread does the other one's."""
+        """Do backward pass, sum and update of one network; another thread does the other's."""
         self._differentiate(number, direct)
         self._start(number).wait()
         self._update(number)
@@ -135,7 +155,7 @@ class SharedStep:
     def _differentiate(
         self, number: int, direct: Any, poll: Callable[[], None] | None = None
     ) -> None:
-        """Compute one network's gradient: this rank's samples' part of it."""
+        """Compute this rank's part of one network's gradient."""
         net = self.model.nets[NETS[number]]
         if direct is None:
             net.arena.grads.fill(0.0)
@@ -146,41 +166,10 @@ class SharedStep:
         return self.communicator.start_sum(self.model.nets[NETS[number]].arena.grads, number)
 
     def _update(self, number: int, poll: Callable[[], None] | None = None) -> None:
-        """Move one network's parameters, layer by layer where there is something to look after."""
+        """Update one network's parameters; call ``poll`` after each layer."""
         if poll is None:
             self.model.optimizer.update(number)
             return
         for layer in self.model.nets[NETS[number]].layers:
             self.model.optimizer.update(number, layer.span)
             poll()
-
-
-def share_state(model: Model, communicator: Communicator) -> None:
-    """Give every rank the parameters, slots, losses and step number of rank 0."""
-    model.optimizer.t = communicator.broadcast_object(model.optimizer.t)
-    for net in NETS:
-        arena = model.nets[net].arena
-        for flat in (arena.params, *arena.slots.values()):
-            communicator.broadcast(flat)
-    communicator.broadcast(model.loss.sums)
-
-
-def check_replicas(model: Model, communicator: Communicator) -> None:
-    """Raise `DivergedError` on all ranks where one has other parameters than rank 0, bit for bit.
-
-    Replicas that drift apart would train on, each on a model of its own, and nobody would see it.
-    All know it before rank 0 saves what their gradients have made.
-    """
-    host = [np.ascontiguousarray(model.ops.to_host(model.nets[n].arena.params)) for n in NETS]
-    here = [zlib.crc32(flat.data) for flat in host]
-    there = communicator.broadcast_object(here)
-    drifted = np.zeros(communicator.size)
-    drifted[communicator.rank] = here != there
-    communicator.start_sum(drifted, LOSSES).wait()
-    if drifted.any():
-        ranks = ", ".join(map(str, np.flatnonzero(drifted)))
-        raise DivergedError(
-            f"the parameters of rank {ranks} are no longer those of rank 0: a fault of "
-            "a machine or of its libraries. Continue from the last checkpoint with --resume, "
-            "without that machine"
-        )

@@ -1,6 +1,7 @@
-"""What the tests of the benchmark share."""
+"""Shared code of the benchmark tests."""
 
 from ddnmf_np.bench.contestants import FLOORS
+from ddnmf_np.bench.options import Plan
 from ddnmf_np.bench.problem import Case
 from ddnmf_np.bench.reference import make_problem, reference_losses
 from ddnmf_np.config import configure
@@ -13,8 +14,13 @@ def odd_problem(objective="paper"):
     return make_problem(ODD, configure(objective=objective))
 
 
+def make_plan(**options):
+    """Return a plan for one thread of a CPU, and for no epochs unless asked for."""
+    return Plan(**{"device": "cpu", "threads": 1, "epochs": 0} | options)
+
+
 def reply(losses=None, seconds=0.01, **changes):
-    """Return what a worker would answer."""
+    """Return a worker's answer."""
     found = {
         "import_seconds": 0.5,
         "import_memory_mib": 20.0,
@@ -31,7 +37,7 @@ def reply(losses=None, seconds=0.01, **changes):
 
 
 class Workers:
-    """Stands for the processes: answers what it was given for a contestant."""
+    """Stand-in for the worker processes: returns the prepared answer of each contestant."""
 
     def __init__(self, objective="paper", **answers):
         self.right = reference_losses(odd_problem(objective))
@@ -49,7 +55,7 @@ class Workers:
 
 
 def wrong(losses, step, name, factor):
-    """Return losses of which one is off."""
+    """Return losses with one wrong value."""
     losses = [dict(entry) for entry in losses]
     losses[step][name] *= factor
     return losses

@@ -1,4 +1,4 @@
-"""No time is reported of a contestant that computes something else."""
+"""A contestant that computes something else gets no time."""
 
 from dataclasses import replace
 

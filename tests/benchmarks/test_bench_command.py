@@ -1,10 +1,10 @@
-"""``python -m ddnmf_np.bench``: what it writes, what it refuses, what it passes over."""
+"""Files, errors and gaps of ``python -m ddnmf_np.bench``."""
 
 import json
 import re
 
 import pytest
-from benchmark_cases import ODD, Workers, reply, wrong
+from benchmark_cases import ODD, Workers, make_plan, reply, wrong
 from matplotlib import image
 
 import ddnmf_np.bench.__main__
@@ -12,7 +12,7 @@ from ddnmf_np.bench import measure, worker
 from ddnmf_np.bench.__main__ import main
 from ddnmf_np.bench.contestants import available
 from ddnmf_np.bench.digest import digest
-from ddnmf_np.bench.measure import Plan, compare
+from ddnmf_np.bench.measure import compare
 from ddnmf_np.bench.problem import CASES
 from ddnmf_np.bench.reference import BenchmarkError
 from ddnmf_np.bench.tables import draw, to_markdown
@@ -72,7 +72,7 @@ def test_a_real_run_of_the_engine(tmp_path, capsys):
 
 @pytest.fixture
 def tiny_cases(monkeypatch):
-    """The command on a network that the fake workers know, and on no other."""
+    """Let the case ``small`` be the network that the fake workers know."""
     monkeypatch.setitem(CASES, "small", ODD)
 
 
@@ -138,7 +138,7 @@ def test_a_run_that_is_stopped_leaves_the_rows_so_far(tmp_path, capsys, monkeypa
 
 
 def test_no_device_is_said_before_anything_is_measured(tmp_path, capsys, monkeypatch):
-    """As a script for a GPU asks, where there is none."""
+    """The flags are those of a script for a GPU, on a machine without one."""
     monkeypatch.setattr(
         ddnmf_np.bench.__main__,
         "load_cupy",
@@ -156,7 +156,7 @@ def test_no_device_is_said_before_anything_is_measured(tmp_path, capsys, monkeyp
 def test_a_note_is_part_of_the_row():
     workers = Workers()
     workers.answers["jax"] = reply(workers.right, note="2 graphs | skipped")
-    plan = Plan(cases=(ODD,), contestants=("numpy", "jax"))
+    plan = make_plan(cases=(ODD,), contestants=("numpy", "jax"))
     text = to_markdown(digest(compare(plan, workers, quiet)))
     assert "| JAX jit (note: 2 graphs / skipped) | 20 |" in text
     assert "| engine, NumPy | 20 |" in text
@@ -203,7 +203,7 @@ def with_gaps():
     """Results in which two contestants could not run."""
     workers = Workers()
     workers.answers |= {name: {"gap": why} for name, why in GAPS.items()}
-    plan = Plan(cases=(ODD,), contestants=NAMES, rounds=2, epochs=3, dataset="digits")
+    plan = make_plan(cases=(ODD,), contestants=NAMES, rounds=2, epochs=3, dataset="digits")
     return digest(compare(plan, workers, quiet)), workers
 
 
@@ -232,7 +232,7 @@ def test_a_gap_is_labelled_in_table_and_picture(with_gaps):
 def test_nothing_but_gaps_can_be_shown():
     workers = Workers()
     workers.answers = {name: {"gap": "broken"} for name in NAMES}
-    results = digest(compare(Plan(cases=(ODD,), contestants=NAMES), workers, quiet))
+    results = digest(compare(make_plan(cases=(ODD,), contestants=NAMES), workers, quiet))
     assert "no result: broken" in to_markdown(results)
     draw(results)
 
@@ -242,7 +242,7 @@ def test_missing_data_are_a_gap(monkeypatch):
         raise DataError("mnist: not found")
 
     monkeypatch.setattr(measure, "load", load)
-    plan = Plan(cases=(ODD,), contestants=("numpy",), epochs=1, late_epochs=2)
+    plan = make_plan(cases=(ODD,), contestants=("numpy",), epochs=1, late_epochs=2)
     results = digest(compare(plan, Workers(), quiet))
     assert results["epochs"] == results["late_epochs"] == {"gap": "mnist: not found"}
     assert to_markdown(results).count("no result: mnist: not found") == 2
@@ -287,7 +287,9 @@ def test_a_process_that_dies_is_a_gap(monkeypatch, code, gap):
 
 def test_each_round_starts_with_another(with_gaps):
     workers = Workers()
-    compare(Plan(cases=(ODD,), contestants=("numpy", "jax", "keras"), rounds=3), workers, quiet)
+    compare(
+        make_plan(cases=(ODD,), contestants=("numpy", "jax", "keras"), rounds=3), workers, quiet
+    )
     rounds = [workers.asked[k : k + 6] for k in (0, 6, 12)]
     assert len({tuple(r) for r in rounds}) == 3
     assert len({frozenset(r) for r in rounds}) == 1
@@ -304,7 +306,7 @@ def test_ratios_and_targets():
     }
     case = ODD._replace(name="paper-128")
     results = digest(
-        compare(Plan(cases=(case,), contestants=tuple(workers.answers)), workers, quiet)
+        compare(make_plan(cases=(case,), contestants=tuple(workers.answers)), workers, quiet)
     )
     found = {v["what"]: (round(v["ratio"], 3), v["met"]) for v in results["verdicts"]}
     assert found == {
@@ -319,7 +321,7 @@ def test_ratios_and_targets():
 
 
 def test_epochs_are_summarised_without_the_first():
-    plan = Plan(cases=(), contestants=("numpy",), epochs=3, late_epochs=3, dataset="digits")
+    plan = make_plan(cases=(), contestants=("numpy",), epochs=3, late_epochs=3, dataset="digits")
     summary = {
         "epoch_seconds": 1.5,
         "samples_per_second": 50 / 1.5,

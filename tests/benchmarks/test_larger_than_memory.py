@@ -1,4 +1,4 @@
-"""The two commands that measure streaming: they run, say what they found, and clean up."""
+"""The two commands that measure streaming run, report their results, and clean up."""
 
 import json
 
@@ -32,9 +32,10 @@ def test_stream_and_memory_do_the_same_number_of_steps(small_mnist, tmp_path, ca
     assert [path.name for path in output.iterdir()] == ["larger-than-memory.json"]
 
 
-def test_the_file_goes_when_a_worker_fails(small_mnist, tmp_path):
-    flags = ["--gigabytes", "0.002", "--widths", "0", "--output", str(tmp_path)]
+def test_the_file_goes_when_a_worker_fails(small_mnist, tmp_path, capfd):
+    flags = ["--gigabytes", "0.002", "--in-memory", "0.0001", "--output", str(tmp_path)]
     assert larger_than_memory.main(flags) == 1
+    assert "the worker 'memory' ended with code 4" in capfd.readouterr().err
     assert not list(tmp_path.iterdir())
 
 
@@ -47,3 +48,14 @@ def test_shuffling_measures_every_order(small_mnist, tmp_path):
     ]  # fmt: skip
     # 250 samples fit into one window: the same run.
     assert runs[0]["student"] == runs[1]["student"]
+
+
+@pytest.mark.parametrize(
+    ("command", "flags"),
+    [(larger_than_memory, ["--widths", "0"]), (larger_than_memory, ["--gigabytes", "-1"]),
+     (shuffling, ["--seeds", "0"]), (shuffling, ["--windows", "1", "x"])],
+)  # fmt: skip
+def test_a_bad_option_is_refused_before_anything_is_written(command, flags, tmp_path, capsys):
+    assert command.main([*flags, "--output", str(tmp_path / "out")]) == 2
+    assert f"error: argument {flags[0]}: " in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())

@@ -1,15 +1,15 @@
-"""What is timed: whole steps, waited for, with the threads that were asked for, and training."""
+"""The worker times whole steps, waits for them, sets threads, and checks that epochs train."""
 
 from types import SimpleNamespace
 
 import pytest
-from benchmark_cases import ODD, Workers
+from benchmark_cases import ODD, Workers, make_plan
 from threadpoolctl import threadpool_info
 
 from ddnmf_np.bench import worker
 from ddnmf_np.bench.digest import digest
 from ddnmf_np.bench.floors import ProductsFloor
-from ddnmf_np.bench.measure import Plan, compare, environment, failures
+from ddnmf_np.bench.measure import compare, environment, failures
 from ddnmf_np.bench.peer import Settings
 from ddnmf_np.bench.reference import BenchmarkError, check_training, make_problem
 from ddnmf_np.bench.worker import Request
@@ -17,15 +17,14 @@ from ddnmf_np.config import configure
 
 
 def quiet(text):
-    """Take what is said, and say nothing."""
+    """Drop progress lines."""
 
 
 def test_every_block_of_steps_is_waited_for():
-    """Who answers before the work is done (JAX, a device) must not be timed by that."""
+    """JAX and devices return before the work is done; that time is not a step's."""
     done, waited = [], []
     timed = SimpleNamespace(step=done.append, synchronize=lambda: waited.append(len(done)))
-    request = Request("jax", "", warm_up=3, least_steps=12, seconds=0.0)
-    result = worker.time_steps(timed, request)
+    result = worker.time_steps(timed, {"warm_up": 3, "least_steps": 12, "seconds": 0.0})
     blocks = len(result["step_seconds"])
     assert len(waited) == 2 + blocks
     assert waited == [3, 6, *(6 + result["block_steps"] * (k + 1) for k in range(blocks))]
@@ -81,7 +80,7 @@ def test_the_floor_computes_the_engine_s_products():
 
 
 def test_epochs_that_do_not_train_are_refused():
-    """Also if only the epochs are broken, and the steps right."""
+    """Epochs may be broken although the steps are right."""
     check_training({"loss_sym": 1.0}, {"loss_sym": 2.5})
     for trained in (2.5, 2.0, float("nan")):
         with pytest.raises(BenchmarkError, match="does not train"):
@@ -93,7 +92,7 @@ def test_epochs_that_do_not_train_are_refused():
         found = answer(request)
         return found | {"trained_losses": workers.right[0]} if request.epochs else found
 
-    plan = Plan(cases=(), contestants=("numpy",), epochs=3, dataset="digits")
+    plan = make_plan(cases=(), contestants=("numpy",), epochs=3, dataset="digits")
     workers.right = [{"loss_sym": 1e9}]
     results = compare(plan, run, quiet)
     assert results["epochs"]["contestants"]["numpy"]["gap"].startswith("does not train")
@@ -102,7 +101,7 @@ def test_epochs_that_do_not_train_are_refused():
 
 def test_two_epochs_are_no_late_ones():
     workers = Workers()
-    plan = Plan(cases=(), contestants=("numpy",), late_epochs=2, dataset="digits")
+    plan = make_plan(cases=(), contestants=("numpy",), late_epochs=2, dataset="digits")
 
     def run(request):
         return workers(request) | {"epoch_seconds": [1.0, 1.0]}
@@ -114,7 +113,7 @@ def test_late_epochs_are_the_fastest_engine_s_that_runs():
     workers = Workers()
     workers.answers["numpy+fast"] = {"gap": "not installed: numba"}
     names = ("numpy+fast", "numpy", "jax")  # in the user's order
-    plan = Plan(cases=(), contestants=names, late_epochs=3, dataset="digits")
+    plan = make_plan(cases=(), contestants=names, late_epochs=3, dataset="digits")
     late = compare(plan, workers, quiet)["late_epochs"]["contestants"]
     assert late["numpy+fast"]["gap"] == "not installed: numba"
     assert late["numpy"]["rounds"]

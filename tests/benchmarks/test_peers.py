@@ -18,7 +18,7 @@ from ddnmf_np.bench.reference import check_agreement, reference_losses
 
 @pytest.fixture(autouse=True)
 def _denormals_are_numbers_again():
-    """PyTorch's peer flushes them in this very thread; other tests need them."""
+    """PyTorch's peer flushes denormals in this thread, but other tests need them."""
     yield
     if "torch" in sys.modules:
         sys.modules["torch"].set_flush_denormal(False)
@@ -61,7 +61,7 @@ def test_fast_engine(objective):
 
 @pytest.mark.filterwarnings("default")
 class TestTorch:
-    """Eager here; its compiler takes longer than all other tests together."""
+    """We test eager mode only: the compiler takes longer than all other tests together."""
 
     @pytest.fixture
     def kind(self):
@@ -126,7 +126,7 @@ class TestTorch:
         assert len(set(seen)) == 2  # full batches, and the short last one
 
     def test_a_captured_step_is_done_once_for_each_call(self, kind, monkeypatch):
-        """CUDA's own calls are stood in for; nothing asked for while it records is done."""
+        """Stand-ins replace CUDA's calls; they do no work while a graph is recorded."""
         import torch
 
         from ddnmf_np.bench.torch_peer import WARM, Captured
@@ -178,7 +178,7 @@ class TestTorch:
 
         peer = kind(odd_problem(), Settings(mode="whole-step-graphs"))
         assert peer.note() is None  # on a CPU there are no graphs
-        peer.device = torch.device("cuda")
+        peer.place = torch.device("cuda")
         counters = {"cudagraph_skips": 2}
         managers = {0: SimpleNamespace(roots={"step": ["graph"]})}
         monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)

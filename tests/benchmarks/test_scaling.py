@@ -9,10 +9,10 @@ from matplotlib import image
 from ddnmf_np.backends.select import get_ops
 from ddnmf_np.bench import scaling
 from ddnmf_np.bench.__main__ import main
+from ddnmf_np.bench.options import ScalingOptions
 from ddnmf_np.bench.scaling import (
     BASE,
     SIZES,
-    Options,
     Point,
     draw,
     fits,
@@ -56,7 +56,7 @@ def test_fits_find_the_exponents_that_are_there(name):
     ]
     for point in points:  # the fastest round counts
         point["seconds"][0] = 9.0 + point["seconds"][1]
-    found = {(f["quantity"], f["size"]): f for f in fits(points, base, sizes)}
+    found = {(f["quantity"], f["size"]): f for f in fits(points, name)}
     exponents = {key: round(f["exponent"], 6) for key, f in found.items()}
     assert exponents == {
         ("seconds", "n"): 1, ("seconds", "D"): 2, ("seconds", "depth"): 1, ("seconds", "batch"): 0,
@@ -66,7 +66,9 @@ def test_fits_find_the_exponents_that_are_there(name):
 
 
 def test_a_point_is_what_it_says():
-    trainer = make_trainer(Point(n=21, D=9, depth=4, batch=5), Options(), get_ops(fast="off"))
+    trainer = make_trainer(
+        Point(n=21, D=9, depth=4, batch=5), ScalingOptions(threads=1), get_ops(fast="off")
+    )
     assert trainer.model.supervisor.widths == [9] * 5
     assert trainer.model.student.depth == 6
     assert trainer.x.shape == (21, 9)
@@ -74,7 +76,7 @@ def test_a_point_is_what_it_says():
 
 
 def test_memory_counts_parameters_and_not_the_data():
-    ops, options = get_ops(fast="off"), Options()
+    ops, options = get_ops(fast="off"), ScalingOptions(threads=1)
     small, large = (memory(Point(n, 256, 2, 8), options, ops) for n in (64, 512))
     parameters = make_trainer(Point(64, 256, 2, 8), options, ops).model.n_parameters()
     # p, g, m and v of four bytes each, and the buffers
@@ -83,7 +85,7 @@ def test_memory_counts_parameters_and_not_the_data():
 
 
 def test_memory_on_a_device_leaves_out_what_the_backend_holds(monkeypatch):
-    """Such as cuBLAS's workspaces, 32 MiB for each stream, which hide how memory grows."""
+    """For example cuBLAS's workspaces, 32 MiB for each stream, hide how memory grows."""
     held, needed = 4 * 32 * 2**20, 12_345
     pool = SimpleNamespace(taken=held, total_bytes=lambda: pool.taken)
     pool.free_all_blocks = lambda: setattr(pool, "taken", held)
@@ -96,7 +98,7 @@ def test_memory_on_a_device_leaves_out_what_the_backend_holds(monkeypatch):
 
     ops = SimpleNamespace(on_host=False, xp=SimpleNamespace(get_default_memory_pool=lambda: pool))
     monkeypatch.setattr(scaling, "make_trainer", lambda *point: Trainer())
-    assert memory(BASE["tiny"], Options(), ops) == needed
+    assert memory(BASE["tiny"], ScalingOptions(threads=1), ops) == needed
 
 
 def test_the_picture_has_a_panel_for_each_claim():
@@ -108,7 +110,7 @@ def test_the_picture_has_a_panel_for_each_claim():
     results = {
         "options": {"sizes": "tiny", "rounds": 1, "threads": 1},
         "points": points,
-        "fits": fits(points, base, sizes),
+        "fits": fits(points, "tiny"),
         "backend": "numpy", "device": "CPU", "cpu": "x", "commit": None, "created": "2026-01-01",
         "environment": {"versions": {}, "cpus": {"usable": 1}, "platform": "y"},
     }  # fmt: skip

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from ddnmf_np.bench.statistics import fit_power, summarise
+from ddnmf_np.bench.digest import summarise
+from ddnmf_np.bench.scaling import fit_power
 
 
 def test_medians_and_quartiles():

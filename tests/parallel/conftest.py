@@ -1,4 +1,4 @@
-"""Lets these tests use the small models of the tests of training."""
+"""Import path to the small models of the training tests."""
 
 import sys
 from pathlib import Path

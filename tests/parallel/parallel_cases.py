@@ -13,13 +13,13 @@ import numpy as np
 
 from ddnmf_np.data.datasets import load
 from ddnmf_np.errors import DataError
-from ddnmf_np.parallel.communicator import N_CHANNELS, Communicator, Done
+from ddnmf_np.parallel.communicator import N_CHANNELS, Communicator, Request
 
 TIMEOUT = 120
 
 
 class Meeting:
-    """What threads that play ranks share: a place for each rank's array in each channel."""
+    """Memory that threads in the role of ranks share: a place per rank in each channel."""
 
     def __init__(self, size):
         self.size = size
@@ -32,7 +32,7 @@ class Meeting:
 
 
 class Later:
-    """A sum that is formed when it is waited for: whoever reads before does not see it."""
+    """Sum that is formed in `wait`, so a reader that does not wait sees the old values."""
 
     def __init__(self, communicator, array, channel):
         self.polls = 0
@@ -67,7 +67,7 @@ class ThreadCommunicator(Communicator):
         return everyone
 
     def start_sum(self, array, channel):
-        return Done() if array.size == 0 else Later(self, array, channel)
+        return Request() if array.size == 0 else Later(self, array, channel)
 
     def broadcast(self, array):
         array[...] = self.exchange(array.copy(), N_CHANNELS)[0]
@@ -87,7 +87,7 @@ class ThreadCommunicator(Communicator):
 
 
 def in_ranks(size, work, *, all_fail=False):
-    """Return what ``work(communicator)`` returns, or raises, in each of so many ranks."""
+    """Return the result or the exception of ``work(communicator)`` in each of ``size`` ranks."""
     meeting = Meeting(size)
 
     def one(rank):
@@ -114,7 +114,7 @@ SMALL = [
 
 
 def write_images(path, n):
-    """Write real images: MNIST's where they are, else scikit-learn's digits."""
+    """Write real images: MNIST if it is here, else scikit-learn's digits."""
     try:
         images = load("mnist", data_dir=os.environ.get("DDNMF_DATA")).x_train[:n]
     except DataError:
@@ -130,7 +130,7 @@ def mpiexec():
 
 
 def start(ranks, output, *flags, code="", launcher=True):
-    """Start the command line; ``code`` is executed first in each rank, which it knows as RANK."""
+    """Start the command line; each rank first executes ``code``, in which RANK is its number."""
     program = (
         "import sys\nfrom ddnmf_np.train import main\n"
         "from mpi4py import MPI\nRANK = MPI.COMM_WORLD.rank\n"

@@ -1,4 +1,4 @@
-"""The how-to page's sweep on a local Dask cluster gives what one process gives."""
+"""The how-to page's sweep on a local Dask cluster has the results of one process."""
 
 import re
 import subprocess

@@ -1,4 +1,4 @@
-"""Runs under mpiexec: the same weights, and what becomes of a run when one rank fails."""
+"""Runs under mpiexec: weights equal to one process, and failures of a rank."""
 
 import json
 import os
@@ -65,7 +65,7 @@ def images(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory, images):
-    """Return the checkpoint of two ranks that nothing happened to, and what they printed."""
+    """Return the folder of an undisturbed run of two ranks, and its printed output."""
     output = tmp_path_factory.mktemp("undisturbed") / "run"
     code, out, err = finish(2, output, *SMALL, "--dataset", images)
     assert code == 0, err
@@ -126,7 +126,7 @@ def test_rank_0_alone_prints_and_writes(undisturbed):
 
 
 def test_ranks_that_stream_take_their_shares_of_the_same_batches(tmp_path, images, undisturbed):
-    """One window holds all: then the order is that of memory, and so is every bit."""
+    """With a single window, order and every bit are those of training from memory."""
     code, _, err = finish(2, tmp_path / "run", *SMALL, "--dataset", images, "--stream")
     assert code == 0, err
     assert_same_arrays(arrays(tmp_path / "run"), arrays(undisturbed[0]))
@@ -179,7 +179,7 @@ def test_one_rank_is_asked_to_stop_and_another_number_goes_on(tmp_path, images, 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
 def test_launcher_is_ended(tmp_path, images, number):
-    """All ranks end with it, and the last checkpoint is good."""
+    """All ranks end too, and the last checkpoint is good."""
     output = tmp_path / "run"
     process = start(2, output, *SMALL, "--epochs", 10**6, "--dataset", images)
     for line in process.stderr:
@@ -250,7 +250,7 @@ def test_failure_ends_all_also_where_nobody_reads(tmp_path):
 
 
 def test_other_data_on_one_rank_leave_the_run_that_was_there(tmp_path, images):
-    """Nothing is replaced before all ranks have what they need."""
+    """Files are replaced only after all ranks have what they need."""
     output = tmp_path / "run"
     assert finish(2, output, *SMALL, "--epochs", 1, "--dataset", images)[0] == 0
     before = {path: path.read_bytes() for path in output.rglob("[!.]*.*")}

@@ -16,11 +16,11 @@ from ddnmf_np.parallel.launch import get_ops_together
 from ddnmf_np.parallel.nccl import NcclCommunicator
 
 IDENT = bytes([3, 255, 0]) + bytes(125)
-"""An id of NCCL, as CuPy gives it: 128 bytes."""
+"""An id of NCCL as CuPy returns it: 128 bytes."""
 
 
 class DeviceArray:
-    """An array of a device: NumPy's functions do not take it for one of theirs."""
+    """Stand-in for a device array, which NumPy's functions do not accept."""
 
     __module__ = "cupy"
 
@@ -34,7 +34,7 @@ class DeviceArray:
 
 
 class FakeCupy:
-    """Writes down, in order, what streams and NCCL are asked for."""
+    """Log of the calls to streams and NCCL, in order."""
 
     def __init__(self, devices=2):
         self.log = log = []
@@ -144,7 +144,7 @@ def rank_of(size, rank):
 
 @pytest.fixture
 def xp(monkeypatch):
-    """Two GPUs, on neither of which anything can be allocated."""
+    """Two GPUs without any memory to allocate."""
     xp = FakeCupy()
 
     def ones(*shape_and_dtype):

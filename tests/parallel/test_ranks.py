@@ -1,4 +1,4 @@
-"""What ranks do together, with threads for ranks: no MPI is needed here."""
+"""Training by several ranks, which are threads here: no MPI is needed."""
 
 import numpy as np
 import pytest
@@ -60,7 +60,7 @@ def test_with_missing_entries():
 
 
 def test_what_ranks_do_between_steps_disturbs_no_other():
-    """Each runs its replica on samples of its own, while another is in the next step."""
+    """Each rank uses its replica on other samples while another rank is in the next step."""
     alone, whole = train(make()), make()
     whole.train(1)
 
@@ -85,7 +85,7 @@ def test_what_ranks_do_between_steps_disturbs_no_other():
 
 @pytest.mark.parametrize("kind", ["masking", "gaussian", "salt-and-pepper"])
 def test_noise_is_that_of_one_process(kind):
-    """Bit by bit, row by row: what the ranks see are the parts of the one noisy batch."""
+    """The ranks see the parts of the same noisy batch, bit for bit."""
 
     def seen(communicator=None):
         trainer = make(communicator, noise_kind=kind, noise_redraw=True)
@@ -134,7 +134,7 @@ def test_one_that_is_asked_to_stop_stops_all_at_the_same_step():
 
 
 def test_all_begin_where_rank_0_is():
-    """Which alone has read the checkpoint."""
+    """Only rank 0 has read the checkpoint."""
     begun = make()
     begun.train(1)
     alone = train(make())
@@ -152,7 +152,7 @@ def test_all_begin_where_rank_0_is():
 
 
 def test_rank_0_saves_only_where_replicas_have_been_compared(tmp_path, monkeypatch):
-    """At the end of an epoch, however often a checkpoint is due."""
+    """It saves at the end of an epoch, however often a checkpoint is due."""
     saved = []
 
     def note(path, config, trainer, data_sha256):
@@ -171,7 +171,7 @@ def test_rank_0_saves_only_where_replicas_have_been_compared(tmp_path, monkeypat
 
 @pytest.mark.parametrize("asked", [False, True])
 def test_replica_that_drifts_is_found_before_anything_is_saved(asked):
-    """Also where somebody asked to stop, after which rank 0 saves."""
+    """This includes a run that was asked to stop, after which rank 0 saves."""
     saved = []
 
     def work(communicator):
@@ -214,7 +214,7 @@ def test_a_stop_is_over_when_training_goes_on():
 
 
 def test_a_rank_with_fewer_samples_is_found():
-    """It would have fewer batches, and the others wait for its next one."""
+    """It would have fewer batches, and the others would wait for its next one."""
     x = draw(dtype="float64")
     error = in_ranks(2, lambda c: train(make(c, x[: len(x) - 20 * c.rank])))[1]
     assert isinstance(error, DataError)

@@ -1,4 +1,4 @@
-"""Ranks that stream: each block is read by one of them, and all have the samples of one process."""
+"""Streaming by several ranks: one rank reads each block, and samples are those of one process."""
 
 from functools import partial
 
@@ -20,7 +20,7 @@ N = 103
 
 
 class Map:
-    """An array that is no array, and remembers which rows it was asked for."""
+    """Stand-in for an array that records the rows it was asked for."""
 
     def __init__(self, x):
         self.x, self.shape, self.dtype, self.asked = x, x.shape, x.dtype, []
@@ -41,7 +41,7 @@ def asked(rows):
 
 
 def batches(rows, read, epoch=1, skip=0):
-    """Return the samples of each whole batch that a rank is given."""
+    """Return a rank's samples of each whole batch."""
     found, index = [], []
     for part in read(rows, 10, 5, epoch, skip):
         assert part.before[-1] == len(part.place)
@@ -108,7 +108,7 @@ def test_nothing_but_missing_entries_is_found_by_all():
 
 
 def test_other_values_on_one_rank_are_found():
-    """Also those that no look at one block finds: when they are read."""
+    """Differences that the check of one block misses are found when they are read."""
     x = draw(N)
     other = x[::-1].copy()
     found = in_ranks(2, lambda r: survey_together(rows_of((x, other)[r.rank]), r), all_fail=True)
@@ -132,13 +132,13 @@ def test_other_values_on_one_rank_are_found():
 def test_another_shape_on_one_rank_is_found():
     x = draw(N)
     found = in_ranks(2, lambda r: survey_together(rows_of(x[: N - r.rank]), r))
-    assert "it has the shape (102, 13) in blocks of 8 rows, on rank 0 (103, 13)" in str(found[1])
+    assert "shape (102, 13) in blocks of 8 rows; on rank 0 (103, 13)" in str(found[1])
 
 
 @pytest.mark.parametrize("size", [2, 3])
 @pytest.mark.parametrize("missing", ["error", "nan"])
 def test_a_window_of_everything_trains_as_in_memory(size, missing):
-    """One window of everything has the order of memory; then every bit is the same."""
+    """With a single window the order is that of memory, so every bit is the same."""
     x = draw(N, dtype="float64")
     if missing == "nan":
         x[np.random.default_rng(0).random(x.shape) < 0.3] = np.nan
