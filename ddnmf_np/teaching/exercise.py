@@ -11,11 +11,6 @@ SEEDS = (0, 1, 2)
 """Seeds of the problems that each answer is tried on; their sizes differ."""
 
 
-def call(answer: Callable[..., Any], *arguments: Any) -> Any:
-    """Return ``answer(*arguments)``."""
-    return answer(*arguments)
-
-
 @dataclass(frozen=True)
 class Exercise:
     """A question whose answers `ddnmf_np.teaching.check` can judge.
@@ -56,7 +51,7 @@ class Exercise:
     problem: Callable[[int], tuple[Any, ...]] | None = None
     reference: Callable[..., Any] | None = None
     mistakes: Mapping[str, Callable[..., Any]] = field(default_factory=dict)
-    run: Callable[..., Any] = call
+    run: Callable[..., Any] = lambda answer, *arguments: answer(*arguments)
     judge: Callable[[Any], tuple[bool, str]] | None = None
     tolerance: float = 1e-9
 

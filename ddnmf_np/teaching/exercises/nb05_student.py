@@ -40,9 +40,6 @@ def _student(seed: int) -> tuple[list[Floats], list[Floats]]:
     return run_network(rng, n, (width, hidden, code, rank, code, hidden, width), base=3)
 
 
-# -- equations 5 and 6: two losses -------------------------------------------------------------
-
-
 def _pairs(h: Any, t: Any) -> list[tuple[Any, Any]]:
     return [(h[k], t[appositive(k, DEPTH)]) for k in range(1, DEPTH + 1)]
 
@@ -53,9 +50,6 @@ def _distance(a: Floats, b: Floats) -> float:
 
 def _losses(h: Any, t: Any) -> tuple[float, float]:
     return sum(_distance(a, b) for a, b in _pairs(h, t)), _distance(t[2], t[4])
-
-
-# -- the table of equation 10 ------------------------------------------------------------------
 
 
 def _direct_problem(seed: int) -> tuple[list[Floats], list[Floats], float, float]:
@@ -71,9 +65,6 @@ def _direct(h: Any, t: Any, beta: float, gamma: float) -> dict[str, Floats]:
     grad[2] += pull
     grad[4] -= pull
     return {f"Grad{layer}": value for layer, value in grad.items()}
-
-
-# -- equation 3 backwards ----------------------------------------------------------------------
 
 
 def _nmf_problem(seed: int) -> tuple[Floats, Floats, Floats, Floats, Floats, Floats]:
@@ -98,8 +89,6 @@ def _nmf(
     delta_H = (delta_hat @ W_rec) * (H * (1 - H) if sigmoid else 1.0)
     return delta_hat.T @ H, delta_H.T @ code, delta_H @ W_base
 
-
-# -- all of equation 10 ------------------------------------------------------------------------
 
 _LABELS = ("1", "2", "_base", "_rec", "5", "6")
 

@@ -21,9 +21,6 @@ def _noise_problem(seed: int) -> tuple[Floats, npt.NDArray[np.bool_], float]:
     return rng.uniform(0.1, 1.0, shape), rng.uniform(size=shape) >= rate, rate
 
 
-# -- equation 8, refined -----------------------------------------------------------------------
-
-
 def _adam_problem(seed: int) -> tuple[Any, ...]:
     rng = np.random.default_rng([seed, 13])
     size, t = (7, 5, 11)[seed], (1, 3, 40)[seed]
@@ -35,27 +32,18 @@ def _adam_problem(seed: int) -> tuple[Any, ...]:
 
 
 def _adam(
-    theta: Any,
-    g: Any,
-    m: Any,
-    v: Any,
-    t: int,
-    lr: float,
-    b1: float,
-    b2: float,
-    eps: float,
-    *,
-    corrected: bool = True,
-    inside: bool = False,
+    theta: Any, g: Any, m: Any, v: Any, t: float, lr: float, b1: float, b2: float, eps: float
 ) -> tuple[Floats, Floats, Floats]:
-    """Return a step of Adam, or one without its corrections, or with epsilon under the root."""
     m, v = b1 * m + (1 - b1) * g, b2 * v + (1 - b2) * g**2
-    m_hat, v_hat = (m / (1 - b1**t), v / (1 - b2**t)) if corrected else (m, v)
-    root = np.sqrt(v_hat + eps) if inside else np.sqrt(v_hat) + eps
-    return theta - lr * m_hat / root, m, v
+    m_hat, v_hat = m / (1 - b1**t), v / (1 - b2**t)
+    return theta - lr * m_hat / (np.sqrt(v_hat) + eps), m, v
 
 
-# -- algorithm 1 -------------------------------------------------------------------------------
+def _epsilon_under_the_root(theta: Any, g: Any, m: Any, v: Any, *rest: Any) -> tuple[Floats, ...]:
+    t, lr, b1, b2, eps = rest
+    _, m, v = _adam(theta, g, m, v, *rest)
+    return theta - lr * m / (1 - b1**t) / np.sqrt(v / (1 - b2**t) + eps), m, v
+
 
 _SHAPES = ((7, 11, 5, 3), (4, 9, 6, 2), (9, 8, 7, 5))
 """(n, D, code width, rank) of each problem."""
@@ -140,8 +128,10 @@ EXERCISES = (
         problem=_adam_problem,
         reference=_adam,
         mistakes={
-            "The corrections c1 and c2 are missing.": lambda *a: _adam(*a, corrected=False),
-            "eps is under the root; add it after the root.": lambda *a: _adam(*a, inside=True),
+            "The corrections c1 and c2 are missing.": lambda theta, g, m, v, t, *rest: _adam(
+                theta, g, m, v, np.inf, *rest
+            ),  # b^t is 0, so that c1 and c2 are 1
+            "eps is under the root; add it after the root.": _epsilon_under_the_root,
         },
     ),
     Exercise(

@@ -10,12 +10,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ddnmf_np.backends.ops import DirectGradient, Ops
 from ddnmf_np.teaching.exercise import Exercise
 
 Floats = npt.NDArray[np.float64]
-
-
-# -- arithmetic by hand ------------------------------------------------------------------------
 
 
 def _product_problem(seed: int) -> tuple[int, int, int, int]:
@@ -44,9 +42,6 @@ def _roofline(flop: float, moved: float, peak: float, bandwidth: float) -> tuple
     return max(computing, moving), "compute" if computing > moving else "memory"
 
 
-# -- in place ----------------------------------------------------------------------------------
-
-
 def _delta_problem(seed: int) -> tuple[Floats, Floats, Floats, float, Floats, Floats]:
     """Return arrays so large that `_run_in_place` can tell them from Python's small objects."""
     n, width = ((11, 20_000), (9, 25_000), (10, 30_000))[seed]
@@ -57,16 +52,9 @@ def _delta_problem(seed: int) -> tuple[Floats, Floats, Floats, float, Floats, Fl
     return h, dh, ref, (0.3, 0.7, 1.9)[seed], np.ones((n, width)), np.ones(width)
 
 
-def _run_in_place(
-    answer: Callable[..., object],
-    h: Floats,
-    dh: Floats,
-    ref: Floats,
-    c: float,
-    work: Floats,
-    db: Floats,
-) -> tuple[Floats, Floats, int]:
+def _run_in_place(answer: Callable[..., object], *arguments: Any) -> tuple[Floats, Floats, int]:
     """Run the answer on copies of what it overwrites; count the arrays that it makes."""
+    h, dh, ref, c, work, db = arguments
     new_dh, new_work, new_db = dh.copy(), work.copy(), db.copy()
     tracemalloc.start()  # NumPy reports the memory of its arrays to it
     try:
@@ -79,29 +67,14 @@ def _run_in_place(
     return new_dh, new_db, 0 if most < db.nbytes / 2 else math.ceil(most / dh.nbytes)
 
 
-def _delta(
-    h: Any,
-    dh: Any,
-    ref: Any,
-    c: float,
-    work: Any,
-    db: Any,
-    *,
-    slope: bool = True,
-    add: bool = False,
-) -> None:
-    """Overwrite dh and db, or leave out the slope, or add to db."""
-    np.subtract(h, ref, out=work)
-    np.multiply(work, c, out=work)
-    np.add(dh, work, out=dh)
-    if slope:
-        np.greater(h, 0.0, out=work)
-        np.multiply(dh, work, out=dh)
+def _delta(h: Any, dh: Any, ref: Any, c: float, work: Any, db: Any) -> None:
+    Ops().delta("relu", h, dh, [DirectGradient(ref, c)], work, db)
+
+
+def _added_to_db(h: Any, dh: Any, ref: Any, c: float, work: Any, db: Any) -> None:
+    _delta(h, dh, ref, c, work, None)
     np.sum(dh, axis=0, out=work[0])
-    np.add(work[0], db if add else 0.0, out=db)
-
-
-# -- what crosses ------------------------------------------------------------------------------
+    np.add(db, work[0], out=db)
 
 
 class DeviceArray(np.ndarray[Any, Any]):
@@ -231,11 +204,13 @@ EXERCISES = (
         reference=_delta,
         run=_run_in_place,
         mistakes={
-            "The slope f' of the ReLU is missing.": lambda *a: _delta(*a, slope=False),
+            "The slope f' of the ReLU is missing.": lambda h, dh, ref, c, work, db: Ops().delta(
+                "identity", h, dh, [DirectGradient(ref, c)], work, db
+            ),
             "The direct gradient c (h - ref) is missing.": lambda h, dh, ref, c, work, db: _delta(
                 h, dh, ref, 0.0, work, db
             ),
-            "You added to db; overwrite it.": lambda *a: _delta(*a, add=True),
+            "You added to db; overwrite it.": _added_to_db,
         },
     ),
     Exercise(
