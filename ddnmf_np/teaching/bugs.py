@@ -11,14 +11,13 @@ from itertools import pairwise
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from ddnmf_np.backends.ops import Array, DirectGradient
 from ddnmf_np.engine.gradcheck import gradcheck
 from ddnmf_np.engine.layers import Dense, glorot
 from ddnmf_np.engine.network import Network
+from ddnmf_np.teaching.exercise import Floats
 
-Floats = npt.NDArray[np.float64]
 Gradient = Array | None
 Direct = Sequence[DirectGradient]
 

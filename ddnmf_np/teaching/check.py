@@ -25,15 +25,7 @@ _WIDTH = 88
 
 @dataclass(frozen=True)
 class Result:
-    """The judgement of an answer.
-
-    Parameters
-    ----------
-    passed : bool
-        Whether the answer passed; also the truth value of the result.
-    text : str
-        The text that `check` has printed, before its lines were wrapped.
-    """
+    """The judgement of an answer: whether it passed, and the text that `check` has printed."""
 
     passed: bool
     text: str
@@ -105,7 +97,8 @@ def judge(exercise: Exercise, answer: Any) -> Result:
                 return _passed(exercise, [text]) if passed else _not_yet(exercise, "", [text])
             trials = list(_trials(exercise, answer))
     except _StoppedError as stop:
-        return _not_yet(exercise, stop.headline, stop.lines)
+        headline, *lines = stop.args
+        return _not_yet(exercise, headline, lines)
     except Exception as error:  # a judge met something in the answer that raised
         return _not_yet(exercise, "", _raised(error, answer))
     if all(verdict.kind == "empty" for trial in trials for verdict in trial.values()):
@@ -123,11 +116,7 @@ def judge(exercise: Exercise, answer: Any) -> Result:
 
 
 class _StoppedError(Exception):
-    """An answer that cannot be compared; the lines say why."""
-
-    def __init__(self, *lines: str, headline: str = "") -> None:
-        super().__init__()
-        self.lines, self.headline = lines, headline
+    """An answer that cannot be compared: the headline and the lines that say why."""
 
 
 def _trials(exercise: Exercise, answer: Any) -> Iterator[dict[str, Verdict]]:
@@ -138,15 +127,16 @@ def _trials(exercise: Exercise, answer: Any) -> Iterator[dict[str, Verdict]]:
         try:
             returned = exercise.run(answer, *given)
         except NotImplementedError:
-            raise _StoppedError(headline=", the function is empty") from None
+            raise _StoppedError(", the function is empty") from None
         except Exception as error:
-            raise _StoppedError(*_raised(error, answer, exercise)) from None
+            raise _StoppedError("", *_raised(error, answer, exercise)) from None
         if is_empty(returned):
-            raise _StoppedError(headline=f", the function returns {returned!r}")
+            raise _StoppedError(f", the function returns {returned!r}")
         if changed := _changed(exercise, given, mine):
             raise _StoppedError(
+                "",
                 f"Your function changes its input {changed}, but the caller still needs it. "
-                "Compute into a new array."
+                "Compute into a new array.",
             )
         yield _verdicts(exercise, _as_blocks(returned, exercise.blocks), mine)
 
@@ -194,9 +184,8 @@ def _as_blocks(value: Any, names: Sequence[str]) -> dict[str, Any]:
     if isinstance(value, Mapping):
         if missing := [name for name in names if name not in value]:
             there = ", ".join(map(str, value)) or "none"
-            raise _StoppedError(
-                f"Your function returned the keys {there}; these are missing: {', '.join(missing)}."
-            )
+            line = f"Your function returned the keys {there}; missing: {', '.join(missing)}."
+            raise _StoppedError("", line)
         return {name: value[name] for name in names}
     if len(names) == 1:
         single = isinstance(value, tuple) and len(value) == 1
@@ -204,10 +193,8 @@ def _as_blocks(value: Any, names: Sequence[str]) -> dict[str, Any]:
     several = isinstance(value, (tuple, list))
     if not several or len(value) != len(names):
         came = f"{len(value)} values" if several else article(value)
-        raise _StoppedError(
-            f"Your function returned {came}; it should return {len(names)} values: "
-            f"{', '.join(names)}."
-        )
+        due = f"{len(names)} values: {', '.join(names)}"
+        raise _StoppedError("", f"Your function returned {came}; it should return {due}.")
     return dict(zip(names, value, strict=True))
 
 

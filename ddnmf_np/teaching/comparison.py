@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-Floats = npt.NDArray[np.float64]
+from ddnmf_np.teaching.exercise import Floats
 
 
 @dataclass(frozen=True)

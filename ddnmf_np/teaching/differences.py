@@ -6,13 +6,11 @@ from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
-import numpy.typing as npt
 
 from ddnmf_np.backends.ops import Array, DirectGradient
 from ddnmf_np.engine.network import Network
 from ddnmf_np.engine.problems import relu_sides
-
-Floats = npt.NDArray[np.float64]
+from ddnmf_np.teaching.exercise import Floats
 
 
 class Slope:

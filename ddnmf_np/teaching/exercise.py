@@ -7,6 +7,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+
+Floats = npt.NDArray[np.float64]
+
 SEEDS = (0, 1, 2)
 """Seeds of the problems that each answer is tried on; their sizes differ."""
 

@@ -239,7 +239,7 @@ def test_changes_inside_a_list_of_arrays_are_seen():
         (np.zeros((2, 3)), "an array of shape (2, 3), not a function"),
         (lambda *_: np.zeros(3), "an array of shape (3,); it should return 3 values: dW, db, dx"),
         (lambda *_: (1, 2), "returned 2 values; it should return 3 values: dW, db, dx"),
-        (lambda *_: {"dW": 1, "dw": 2}, "returned the keys dW, dw; these are missing: db, dx"),
+        (lambda *_: {"dW": 1, "dw": 2}, "returned the keys dW, dw; missing: db, dx"),
     ],
 )
 def test_what_is_no_answer_is_said_to_be_none(answer, words):

@@ -5,13 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from ddnmf_np.evaluation.interpret import hoyer_sparsity
-from ddnmf_np.teaching.exercise import Exercise
+from ddnmf_np.teaching.exercise import Exercise, Floats
 from ddnmf_np.teaching.nmf import multiplicative_step
-
-Floats = npt.NDArray[np.float64]
 
 _SIZES = ((7, 5, 3), (4, 9, 2), (11, 6, 5))
 """(n, D, rank) of each problem."""

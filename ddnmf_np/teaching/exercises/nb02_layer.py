@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 
-from ddnmf_np.teaching.exercise import Exercise
+from ddnmf_np.teaching.exercise import Exercise, Floats
 
-Floats = npt.NDArray[np.float64]
 Gradients = tuple[Floats, Floats, Floats]
 
 _SIZES = ((7, 5, 3), (4, 6, 11), (9, 2, 13))

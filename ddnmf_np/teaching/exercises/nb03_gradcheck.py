@@ -5,15 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from ddnmf_np.engine.gradcheck import gradcheck
 from ddnmf_np.engine.layers import Dense
 from ddnmf_np.teaching.bugs import passes_all_ones_signal
-from ddnmf_np.teaching.exercise import SEEDS, Exercise
+from ddnmf_np.teaching.exercise import SEEDS, Exercise, Floats
 from ddnmf_np.teaching.exercises.nb02_layer import draw_relu, layer_gradients
-
-Floats = npt.NDArray[np.float64]
 
 
 def _loss_problem(seed: int) -> tuple[Any, Floats, Floats, float]:

@@ -7,12 +7,9 @@ from itertools import pairwise
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from ddnmf_np.teaching.exercise import Exercise
+from ddnmf_np.teaching.exercise import Exercise, Floats
 from ddnmf_np.teaching.exercises.nb02_layer import draw
-
-Floats = npt.NDArray[np.float64]
 
 _SHAPES = ((7, 11, 5, 3), (4, 6, 9, 2), (9, 8, 13, 5))
 """(n, D, hidden width, code width) of each problem."""

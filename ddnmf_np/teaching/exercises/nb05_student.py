@@ -5,13 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from ddnmf_np.engine.losses import appositive
-from ddnmf_np.teaching.exercise import Exercise
+from ddnmf_np.teaching.exercise import Exercise, Floats
 from ddnmf_np.teaching.exercises.nb04_supervisor import run_network
-
-Floats = npt.NDArray[np.float64]
 
 _SHAPES = ((7, 11, 6, 5, 3), (4, 9, 8, 6, 2), (9, 8, 13, 7, 5))
 """(n, D, hidden width, code width, rank) of each problem."""

@@ -10,9 +10,7 @@ import numpy.typing as npt
 
 from ddnmf_np.config import Config
 from ddnmf_np.model import Model
-from ddnmf_np.teaching.exercise import Exercise
-
-Floats = npt.NDArray[np.float64]
+from ddnmf_np.teaching.exercise import Exercise, Floats
 
 
 def _noise_problem(seed: int) -> tuple[Floats, npt.NDArray[np.bool_], float]:

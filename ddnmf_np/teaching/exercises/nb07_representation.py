@@ -9,9 +9,8 @@ import numpy.typing as npt
 
 from ddnmf_np.evaluation.interpret import Decoder, decode_parts, unit_effects
 from ddnmf_np.evaluation.metrics import assign_clusters, clustering_accuracy
-from ddnmf_np.teaching.exercise import Exercise
+from ddnmf_np.teaching.exercise import Exercise, Floats
 
-Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
 _SIZES = ((17, 3, 7), (23, 4, 5), (11, 2, 9))

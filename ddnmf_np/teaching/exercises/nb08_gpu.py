@@ -8,12 +8,9 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from ddnmf_np.backends.ops import DirectGradient, Ops
-from ddnmf_np.teaching.exercise import Exercise
-
-Floats = npt.NDArray[np.float64]
+from ddnmf_np.teaching.exercise import Exercise, Floats
 
 
 def _product_problem(seed: int) -> tuple[int, int, int, int]:
@@ -37,9 +34,11 @@ def _roofline_problem(seed: int) -> tuple[float, float, float, float]:
     ]
 
 
-def _roofline(flop: float, moved: float, peak: float, bandwidth: float) -> tuple[float, str]:
+def _roofline(
+    flop: float, moved: float, peak: float, bandwidth: float, *, decide: Any = max
+) -> tuple[float, str]:
     computing, moving = flop / peak, moved / bandwidth
-    return max(computing, moving), "compute" if computing > moving else "memory"
+    return decide([computing, moving]), "compute" if computing > moving else "memory"
 
 
 def _delta_problem(seed: int) -> tuple[Floats, Floats, Floats, float, Floats, Floats]:
@@ -175,16 +174,10 @@ EXERCISES = (
         reference=_roofline,
         mistakes={
             "Computing and moving overlap: take the longer time, not the sum.": (
-                lambda flop, moved, peak, bandwidth: (
-                    flop / peak + moved / bandwidth,
-                    _roofline(flop, moved, peak, bandwidth)[1],
-                )
+                lambda *a: _roofline(*a, decide=sum)
             ),
             "That is the shorter of the two times; take the longer one.": (
-                lambda flop, moved, peak, bandwidth: (
-                    min(flop / peak, moved / bandwidth),
-                    _roofline(flop, moved, peak, bandwidth)[1],
-                )
+                lambda *a: _roofline(*a, decide=min)
             ),
         },
     ),
