@@ -37,22 +37,7 @@ def read(source: Path) -> Any:
 
 
 def execute(notebook: Any, folder: Path, timeout_s: int = TIMEOUT_S) -> float:
-    """Execute a notebook in place and return the seconds that it took.
-
-    Parameters
-    ----------
-    notebook : NotebookNode
-        Receives the outputs.
-    folder : Path
-        Working directory.
-    timeout_s : int
-        Time limit for each cell.
-
-    Raises
-    ------
-    nbclient.exceptions.CellExecutionError
-        If a cell raises; the message shows the cell.
-    """
+    """Execute a notebook in place, in ``folder``; return its seconds, or raise if a cell raises."""
     nbclient = _needed("nbclient")
     start = time.perf_counter()
     nbclient.NotebookClient(

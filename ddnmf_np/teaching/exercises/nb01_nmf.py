@@ -91,7 +91,7 @@ EXERCISES = (
         ),
         blocks=("sparsity",),
         problem=_parts_problem,
-        reference=lambda parts: hoyer_sparsity(parts),
+        reference=hoyer_sparsity,
         mistakes={
             "Divide by sqrt(D) - 1.": lambda parts: (
                 hoyer_sparsity(parts) * (np.sqrt(parts.shape[1]) - 1.0)

@@ -49,10 +49,6 @@ def _losses(h: Any, t: Any) -> tuple[float, float]:
     return sum(_distance(a, b) for a, b in _pairs(h, t)), _distance(t[2], t[4])
 
 
-def _direct_problem(seed: int) -> tuple[list[Floats], list[Floats], float, float]:
-    return *_activations(seed), BETA[seed], GAMMA[seed]
-
-
 def _direct(h: Any, t: Any, beta: float, gamma: float) -> dict[str, Floats]:
     grad = {layer: np.zeros_like(t[layer]) for layer in range(1, DEPTH + 3)}
     for layer in range(1, DEPTH + 1):
@@ -154,7 +150,7 @@ EXERCISES = (
             "(2 gamma / n) (t[2] - t[4]); layer 4 gets its negative and layer 3 zeros."
         ),
         blocks=tuple(f"Grad{layer}" for layer in range(1, DEPTH + 3)),
-        problem=_direct_problem,
+        problem=lambda seed: (*_activations(seed), BETA[seed], GAMMA[seed]),
         reference=_direct,
         mistakes={
             "The gradient of L_nc is missing at layers 2 and 4.": lambda h, t, beta, gamma: _direct(

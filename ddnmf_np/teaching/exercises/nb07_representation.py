@@ -56,10 +56,6 @@ def _decoder(seed: int) -> tuple[Decoder, Floats]:
     return lambda codes: np.asarray(np.logaddexp(0.0, codes @ W.T + b)), H
 
 
-def _effects(decode: Decoder, H: Floats) -> Floats:
-    return np.asarray(unit_effects(decode, H))
-
-
 def _effects_between(decode: Any, H: Any, ends: tuple[float, float], middle: Any) -> Floats:
     """Return the effects between other quantiles, or around another code."""
     low, high = np.quantile(H, ends, axis=0)
@@ -69,11 +65,6 @@ def _effects_between(decode: Any, H: Any, ends: tuple[float, float], middle: Any
         up[k], down[k] = high[k], low[k]
         rows.append(decode(up[None])[0] - decode(down[None])[0])
     return np.array(rows)
-
-
-def _swap_problem(seed: int) -> tuple[Floats, Floats]:
-    H = _decoder(seed)[1]
-    return H[0], H[1]
 
 
 def _swap(H_a: Floats, H_b: Floats) -> Floats:
@@ -122,7 +113,7 @@ EXERCISES = (
         ),
         blocks=("effects",),
         problem=_decoder,
-        reference=_effects,
+        reference=unit_effects,
         mistakes={
             "You moved the unit between its extremes; use the 5 % and 95 % quantiles.": (
                 lambda decode, H: _effects_between(decode, H, (0.0, 1.0), np.median)
@@ -131,7 +122,7 @@ EXERCISES = (
                 lambda decode, H: _effects_between(decode, H, (0.05, 0.95), np.mean)
             ),
             "You subtracted high from low; subtract low from high.": (
-                lambda decode, H: -_effects(decode, H)
+                lambda decode, H: -unit_effects(decode, H)
             ),
         },
     ),
@@ -143,7 +134,7 @@ EXERCISES = (
         ),
         hint="start from np.tile(H_a, (rank, 1)) and write H_b on its diagonal.",
         blocks=("codes",),
-        problem=_swap_problem,
+        problem=lambda seed: tuple(_decoder(seed)[1][:2]),
         reference=_swap,
         mistakes={
             "That is H_b with one unit of H_a; swap the two.": lambda H_a, H_b: _swap(H_b, H_a),

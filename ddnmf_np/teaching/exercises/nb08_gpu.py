@@ -12,9 +12,15 @@ import numpy as np
 from ddnmf_np.backends.ops import DirectGradient, Ops
 from ddnmf_np.teaching.exercise import Exercise, Floats
 
+_PRODUCTS = ((128, 500, 2000, 4), (32, 784, 500, 4), (512, 64, 10, 8))
+"""(n, fan_in, fan_out, itemsize) of each problem."""
 
-def _product_problem(seed: int) -> tuple[int, int, int, int]:
-    return ((128, 500, 2000, 4), (32, 784, 500, 4), (512, 64, 10, 8))[seed]
+_MACHINES = (
+    (2.6e8, 5.3e6, 9e10, 1.1e10),
+    (8.6e7, 1.85e8, 1.5e13, 9e11),
+    (5e9, 1e8, 7e13, 3e12),
+)
+"""(flop, moved, peak, bandwidth) of each problem."""
 
 
 def _product(n: int, fan_in: int, fan_out: int, itemsize: int) -> tuple[float, float, float]:
@@ -26,12 +32,6 @@ def _product(n: int, fan_in: int, fan_out: int, itemsize: int) -> tuple[float, f
 def _half_the_flop(*sizes: int) -> tuple[float, float, float]:
     flop, moved, intensity = _product(*sizes)
     return flop / 2, moved, intensity / 2
-
-
-def _roofline_problem(seed: int) -> tuple[float, float, float, float]:
-    return ((2.6e8, 5.3e6, 9e10, 1.1e10), (8.6e7, 1.85e8, 1.5e13, 9e11), (5e9, 1e8, 7e13, 3e12))[
-        seed
-    ]
 
 
 def _roofline(
@@ -83,15 +83,16 @@ class DeviceArray(np.ndarray[Any, Any]):
 
     def __array_function__(self, function: Any, types: Any, inputs: Any, options: Any) -> Any:
         options = {name: _on_host(value) for name, value in options.items()}
-        result = function(*_on_host(inputs), **options)
-        return result.view(type(self)) if isinstance(result, np.ndarray) else self._wrap(result)
+        return self._wrap(function(*_on_host(inputs), **options))
 
     def __getitem__(self, place: Any) -> Any:
-        """Return a part, or a single entry, as an array that is still on the device."""
+        """Return a part or an entry as an array that is still on the device."""
         return self._wrap(super().__getitem__(place))
 
     def _wrap(self, result: Any) -> Any:
-        return np.asarray(result).view(type(self)) if isinstance(result, np.generic) else result
+        if isinstance(result, (np.ndarray, np.generic)):
+            return np.asarray(result).view(type(self))
+        return result
 
 
 def _on_host(value: Any) -> Any:
@@ -152,7 +153,7 @@ EXERCISES = (
             "the three matrices are (n, fan_in), (fan_out, fan_in), (n, fan_out)."
         ),
         blocks=("flop", "bytes", "intensity"),
-        problem=_product_problem,
+        problem=lambda seed: _PRODUCTS[seed],
         reference=_product,
         mistakes={
             "Count both multiplications and additions.": _half_the_flop,
@@ -170,7 +171,7 @@ EXERCISES = (
         ),
         hint="compare flop / peak with moved / bandwidth; the longer of the two decides.",
         blocks=("seconds", "bound"),
-        problem=_roofline_problem,
+        problem=lambda seed: _MACHINES[seed],
         reference=_roofline,
         mistakes={
             "Computing and moving overlap: take the longer time, not the sum.": (
