@@ -129,7 +129,7 @@ def _trials(exercise: Exercise, answer: Any) -> Iterator[dict[str, Verdict]]:
         except NotImplementedError:
             raise _StoppedError(", the function is empty") from None
         except Exception as error:
-            raise _StoppedError("", *_raised(error, answer, exercise)) from None
+            raise _StoppedError("", *_raised(error, answer)) from None
         if is_empty(returned):
             raise _StoppedError(f", the function returns {returned!r}")
         if changed := _changed(exercise, given, mine):
@@ -216,7 +216,7 @@ def _changed(exercise: Exercise, given: tuple[Any, ...], mine: tuple[Any, ...]) 
     return ""
 
 
-def _raised(error: Exception, answer: Any, exercise: Exercise | None = None) -> list[str]:
+def _raised(error: Exception, answer: Any) -> list[str]:
     """Say what was raised, and in which line of the student's code."""
     lines = [f"It raised {type(error).__name__}: {error}"]
     functions = [answer, *vars(answer).values()] if isinstance(answer, type) else [answer]
@@ -226,8 +226,6 @@ def _raised(error: Exception, answer: Any, exercise: Exercise | None = None) -> 
         number = frames[-1].lineno or 0
         code = (frames[-1].line or linecache.getline(frames[-1].filename, number)).strip()
         lines += [f"  in line {number}: {code}"] if code else []
-    elif exercise is not None and isinstance(error, TypeError):
-        lines.append(f"  We call it with {_signature(exercise)}.")
     return lines
 
 

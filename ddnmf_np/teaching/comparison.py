@@ -53,15 +53,16 @@ def compare(got: Any, want: Any, sizes: Iterable[int] = (), tolerance: float = 1
         return Verdict(False, "still empty", kind="empty")
     if isinstance(want, str):
         right = isinstance(got, str) and got.strip().lower() == want.lower()
-        return Verdict(True) if right else Verdict(False, f"wrong: {got!r}.")
+        return Verdict(True) if right else Verdict(False, f"wrong; it is {got!r}.")
     block, want = _as_array(got), np.asarray(want)
     if block is None:
         kind = f"an array of {got.dtype}" if isinstance(got, np.ndarray) else article(got)
-        return Verdict(False, f"wrong: {kind} is not an array of real numbers.")
+        return Verdict(False, f"wrong; {kind} is not an array of real numbers.")
     values, target = block.astype(np.float64), want.astype(np.float64)
     if block.shape != want.shape:
-        came = f"wrong shape {block.shape}" if block.shape else "wrong: it is a number"
-        text = f"{came}; it should be {want.shape or 'a number'}."
+        text = f"wrong shape {block.shape}; it should be {want.shape or 'a number'}."
+        if block.shape == ():
+            text = f"wrong; it is a number and should have shape {want.shape}."
         return Verdict(False, text, *_guess_shape(values, target, tolerance))
     error = relative_error(values, target)
     if want.dtype.kind == "f" and block.dtype == np.float32 and error <= 1e-4:
@@ -69,10 +70,11 @@ def compare(got: Any, want: Any, sizes: Iterable[int] = (), tolerance: float = 1
         return Verdict(False, _size_of(error), guess, "dtype")
     if error <= tolerance:
         return Verdict(True)
-    text = _size_of(error)
-    if want.shape == () and want.dtype.kind == "i":  # a count, which is small and exact
-        text = f"wrong number {values:g}; it should be {want}."
-    return Verdict(False, text, *_guess_values(values, target, sorted(set(sizes)), tolerance))
+    if want.shape == () and want.dtype.kind == "i":  # a count
+        return Verdict(False, f"wrong; it is {values:g} and should be {want}.")
+    return Verdict(
+        False, _size_of(error), *_guess_values(values, target, sorted(set(sizes)), tolerance)
+    )
 
 
 def is_empty(value: Any) -> bool:
@@ -103,7 +105,7 @@ def relative_error(got: Floats, want: Floats) -> float:
 
 def _size_of(error: float) -> str:
     size = "infinite" if np.isinf(error) else f"{error:.2g}"
-    return f"wrong values (relative error {size})."
+    return f"wrong (relative error {size})."
 
 
 def _as_array(value: Any) -> npt.NDArray[Any] | None:
@@ -117,6 +119,10 @@ def _as_array(value: Any) -> npt.NDArray[Any] | None:
 
 def _close(got: Floats, want: Floats, tolerance: float) -> bool:
     return got.shape == want.shape and relative_error(got, want) <= tolerance
+
+
+def _all(got: Floats) -> str:
+    return "Every entry" if got.ndim else "The number"
 
 
 def _guess_shape(got: Floats, want: Floats, tolerance: float) -> tuple[str, str]:
@@ -145,7 +151,7 @@ def _guess_values(got: Floats, want: Floats, sizes: list[int], tolerance: float)
     if bad:
         return f"{bad} of {got.size} entries are NaN or infinite.", "not finite"
     if not got.any():
-        return "Every entry is 0.", "zero"
+        return f"{_all(got)} is 0.", "zero"
     if found := _guess_factor(got, want, sizes, tolerance):
         return found
     if got.ndim == 2 and _close(got.T, want, tolerance):
@@ -169,24 +175,25 @@ def _guess_factor(
         return None
     if abs(factor - 1.0) < 1e-6:  # the error is small, but it is not a factor
         return None
+    whole = _all(got)
     known = [
-        (-1.0, "Every entry has the wrong sign.", "sign"),
-        (2.0, "Every entry is twice the right one: is there a 2 too many?", "twice"),
-        (0.5, "Every entry is half the right one: did you forget a 2?", "half"),
-        (-2.0, "Every entry is minus twice the right one.", "minus twice"),
-        (-0.5, "Every entry is minus half the right one.", "minus half"),
+        (-1.0, f"{whole} has the wrong sign.", "sign"),
+        (2.0, f"{whole} is twice the right one: is there a 2 too many?", "twice"),
+        (0.5, f"{whole} is half the right one: did you forget a 2?", "half"),
+        (-2.0, f"{whole} is minus twice the right one.", "minus twice"),
+        (-0.5, f"{whole} is minus half the right one.", "minus half"),
     ]
     for size in sizes:
         if size > 2:
             axis = f"the right one, and {size} is the length of an axis: did you"
             mean = f"take a mean instead of a sum, or divide by {size} once too often?"
             total = f"take a sum instead of a mean, or forget to divide by {size}?"
-            known.append((1.0 / size, f"Every entry is 1/{size} of {axis} {mean}", "mean"))
-            known.append((float(size), f"Every entry is {size} times {axis} {total}", "sum"))
+            known.append((1.0 / size, f"{whole} is 1/{size} of {axis} {mean}", "mean"))
+            known.append((float(size), f"{whole} is {size} times {axis} {total}", "sum"))
     for value, guess, kind in known:
         if abs(factor / value - 1.0) < 1e-6:
             return guess, kind
-    guess = f"Every entry is {factor:.6g} times the right one."
+    guess = f"{whole} is {factor:.6g} times the right one."
     return guess, guess
 
 

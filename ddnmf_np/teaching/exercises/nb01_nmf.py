@@ -54,7 +54,7 @@ EXERCISES = (
         problem=_problem,
         reference=lambda x, H, W: (H @ W.T - x) @ W,  # (n, D) @ (D, rank) -> (n, rank)
         mistakes={
-            "H is missing from the residual, which is H W^T - x.": lambda x, H, W: -x @ W,
+            "You forgot H in the residual, which is H W^T - x.": lambda x, H, W: -x @ W,
         },
     ),
     Exercise(
@@ -76,7 +76,7 @@ EXERCISES = (
                 multiplicative_step(x, H, W)[0],
                 multiplicative_step(x.T, W, H)[0],
             ),
-            "The quotient is upside down.": _upside_down,
+            "Your quotient is upside down.": _upside_down,
         },
     ),
     Exercise(
@@ -93,10 +93,10 @@ EXERCISES = (
         problem=_parts_problem,
         reference=hoyer_sparsity,
         mistakes={
-            "Divide by sqrt(D) - 1.": lambda parts: (
+            "You forgot to divide by sqrt(D) - 1.": lambda parts: (
                 hoyer_sparsity(parts) * (np.sqrt(parts.shape[1]) - 1.0)
             ),
-            "Take absolute values: entries of opposite sign cancel in the sum.": _signed_sparsity,
+            "You forgot the absolute values: entries of opposite sign cancel.": _signed_sparsity,
             "You computed the sparsity of the columns.": lambda parts: hoyer_sparsity(parts.T),
         },
     ),

@@ -57,7 +57,9 @@ EXERCISES = (
         mistakes={
             "The bias is missing.": lambda x, W, b: np.maximum(x @ W.T, 0.0),
             "The ReLU is missing.": lambda x, W, b: x @ W.T + b,
-            "Add the bias before the ReLU.": lambda x, W, b: np.maximum(x @ W.T, 0.0) + b,
+            "You added the bias after the ReLU; add it before.": lambda x, W, b: (
+                np.maximum(x @ W.T, 0.0) + b
+            ),
         },
     ),
     Exercise(

@@ -134,7 +134,7 @@ EXERCISES = (
                 _losses(h, t)[0] + _distance(h[0], t[0]),
                 _losses(h, t)[1],
             ),
-            "Divide by the number of samples.": lambda h, t: tuple(
+            "You forgot to divide by the number of samples.": lambda h, t: tuple(
                 value * len(h[0]) for value in _losses(h, t)
             ),
         },
@@ -153,13 +153,13 @@ EXERCISES = (
         problem=lambda seed: (*_activations(seed), BETA[seed], GAMMA[seed]),
         reference=_direct,
         mistakes={
-            "The gradient of L_nc is missing at layers 2 and 4.": lambda h, t, beta, gamma: _direct(
+            "The gradient of L_nc is missing here.": lambda h, t, beta, gamma: _direct(
                 h, t, beta, 0.0
             ),
             "The gradient of L_nc has the wrong sign here.": lambda h, t, beta, gamma: _direct(
                 h, t, beta, -gamma
             ),
-            "Divide by the number of samples.": lambda h, t, beta, gamma: _direct(
+            "You forgot to divide by the number of samples.": lambda h, t, beta, gamma: _direct(
                 h, t, beta * len(h[0]), gamma * len(h[0])
             ),
         },

@@ -109,7 +109,7 @@ EXERCISES = (
         problem=_noise_problem,
         reference=lambda x, keep, rate: x * keep / (1 - rate),
         mistakes={
-            "Divide by 1 - rate.": lambda x, keep, rate: x * keep,
+            "You forgot to divide by 1 - rate.": lambda x, keep, rate: x * keep,
             "You kept the entries that should go.": lambda x, keep, rate: x * ~keep / (1 - rate),
             "You divided by rate instead of 1 - rate.": lambda x, keep, rate: x * keep / rate,
         },

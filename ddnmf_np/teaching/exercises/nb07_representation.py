@@ -159,7 +159,7 @@ EXERCISES = (
                     / np.linalg.norm(H @ decode(np.eye(H.shape[1])), axis=1)
                 )
             ),
-            "Divide by the norm of the image.": lambda decode, H: (
+            "You forgot to divide by the norm of the image.": lambda decode, H: (
                 _gap(decode, H) * np.linalg.norm(decode(H), axis=1)
             ),
         },

@@ -156,7 +156,7 @@ EXERCISES = (
         problem=lambda seed: _PRODUCTS[seed],
         reference=_product,
         mistakes={
-            "Count both multiplications and additions.": _half_the_flop,
+            "You counted half of them; count multiplications and additions.": _half_the_flop,
             "You counted numbers; each has itemsize bytes.": lambda n, fan_in, fan_out, itemsize: (
                 _product(n, fan_in, fan_out, 1)
             ),
