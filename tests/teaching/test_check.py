@@ -95,6 +95,11 @@ def test_the_size_of_an_error_is_told():
     assert "relative error 0.25" in lines(result)["dW"]
 
 
+def test_an_error_beyond_rounding_is_wrong():
+    assert not check("dense-backward", spoiled(dW=lambda dW: dW * (1 + 1e-8))).passed
+    assert check("dense-backward", spoiled(dW=lambda dW: dW * (1 + 1e-12))).passed
+
+
 def test_a_mean_in_place_of_a_sum_is_recognised_by_the_length_of_the_batch():
     def mean(x, h, W, g):
         dW, db, dx = right(x, h, W, g)

@@ -287,7 +287,7 @@ function showWalk() {
   button.setAttribute("aria-pressed", String(walk.running));
 }
 
-/* -- what the state looks like ----------------------------------------------------------------- */
+/* -- showing the state ----------------------------------------------------------------------- */
 
 const valueScale = { low: 0, high: content.high };
 

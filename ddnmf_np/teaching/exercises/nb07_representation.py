@@ -1,4 +1,4 @@
-"""Exercises of notebook 7: what was learned."""
+"""Exercises of notebook 7: scores, and the meaning of the units."""
 
 from __future__ import annotations
 
