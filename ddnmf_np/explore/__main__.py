@@ -8,9 +8,10 @@ from collections.abc import Sequence
 from ddnmf_np.system.command import PageParser, run_command
 
 EPILOG = """\
-The page is one file: it needs no server and no network, and you can give it away. Move the base
-units H of a test image and watch how the student's decoder changes the image; see the part of each
-unit and a map of the codes. If the run's data cannot be found, the page says so and has no samples.
+The page is one file: it needs no server and no network, and you can give it away. Drag the sliders
+of a test image's code H and watch how the student's decoder changes the image. The page also shows
+the part of each base unit and a map of the codes. If the data of the run cannot be found, the page
+says so and shows only parts and sliders.
 Exit codes: 0 done, 2 usage, 4 data or files, 130 interrupted."""
 
 
@@ -18,14 +19,14 @@ def make_parser() -> PageParser:
     """Return the parser of the command line."""
     parser = PageParser(
         "ddnmf_np.explore",
-        "Make one web page in which a trained model can be explored.",
+        "Make a web page that lets you explore a trained model.",
         EPILOG,
         page="explorer.html",
     )
     parser.add_argument(
         "--data-dir",
         metavar="FOLDER",
-        help="where to look for the data of the run first (default: where the run found them)",
+        help="where to look first for the data of the run (default: where the run found them)",
     )
     return parser
 
@@ -37,13 +38,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _explore(argv: Sequence[str] | None) -> int:
     flags = make_parser().parse(argv)
-    # Late: matplotlib and scikit-learn take seconds, for which no usage error should wait.
+    # Imported late, because matplotlib and scikit-learn take seconds and usage errors need neither.
     from ddnmf_np.explore.content import gather, open_run
     from ddnmf_np.explore.page import render
     from ddnmf_np.system.files import atomic_write_text, make_folder
 
     checkpoint = open_run(flags.run)
-    make_folder(flags.output.parent)  # before the work, which takes half a minute for MNIST
+    make_folder(flags.output.parent)  # before half a minute of work (MNIST)
     text = render(gather(checkpoint, flags.data_dir, say))
     atomic_write_text(flags.output, text)
     print(f"{flags.output} ({len(text.encode('utf-8')) / 1e6:.1f} MB): open it in a browser")
@@ -51,7 +52,7 @@ def _explore(argv: Sequence[str] | None) -> int:
 
 
 def say(text: str) -> None:
-    """Tell what is going on, apart from the result."""
+    """Print progress to stderr."""
     print(text, file=sys.stderr, flush=True)
 
 

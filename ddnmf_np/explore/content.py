@@ -1,4 +1,4 @@
-"""What a page shows, gathered from a checkpoint and, where they can be had, its data."""
+"""The content of a page, gathered from a checkpoint and its data."""
 
 from __future__ import annotations
 
@@ -22,26 +22,27 @@ from ddnmf_np.evaluation.maps import embed
 from ddnmf_np.evaluation.metrics import assign_clusters
 from ddnmf_np.explore.packing import pack_bytes, pack_columns, pack_weights, packed_size
 from ddnmf_np.model import Model
+from ddnmf_np.report.results import check_holds_run
 from ddnmf_np.runs.checkpoint import Checkpoint, load_checkpoint
 from ddnmf_np.runs.folder import RunFolder
 from ddnmf_np.runs.scoring import NAMES_OF_MAPS, held_out, n_clusters
 
 MOST_SAMPLES = 2000
-"""On the map; a run that asks for fewer (``embedding_samples``) gets fewer."""
+"""Largest number of samples on the map; ``embedding_samples`` of the run may lower it."""
 
 MOST_PIXELS = 2_000_000
-"""Bytes of samples in a page: 2000 images of 28 x 28 fit, of larger ones fewer are taken."""
+"""Largest number of pixels in a page: 2000 images of 28 x 28 fit, but fewer of larger images."""
 
 FEWEST_SAMPLES = 60
-"""Not fewer for the sake of `MOST_PIXELS`."""
+"""Number of samples that a page has even if they exceed `MOST_PIXELS`."""
 
 STRIP = 60
-"""Samples to choose from without the map."""
+"""Number of samples in the strip above the map."""
 
 LARGEST = 64_000_000
-"""Characters of weights that a browser still opens without trouble; some 24 million weights."""
+"""Largest size of the weights in characters, for the browser's sake; some 24 million weights."""
 
-_SMALLEST_SIDE = 8  # as in `ddnmf_np.data.datasets`: a table of 9 or 16 columns is no image
+_SMALLEST_SIDE = 8  # as in `ddnmf_np.data.datasets`: a table of 9 or 16 columns is not an image
 _NICER_NAMES = {"mnist": "MNIST", "fashion-mnist": "Fashion-MNIST", "digits": "Digits"}
 
 Say = Callable[[str], None]
@@ -49,14 +50,14 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Content:
-    """All that is put into a page.
+    """The content of a page.
 
     Attributes
     ----------
     title : str
-        Name of the data set, as it is: whoever writes it into HTML escapes it.
+        Name of the data set, not escaped.
     head : dict
-        Everything but arrays, in plain JSON types.
+        Everything except arrays, in plain JSON types.
     blocks : dict of str to str
         Packed arrays by name (see `ddnmf_np.explore.packing`).
     """
@@ -72,52 +73,45 @@ def open_run(path: str | Path) -> Checkpoint:
     Raises
     ------
     UsageError
-        If there is no such folder, or it holds no run.
+        If there is no such folder, or it contains no run.
     CheckpointError
         If the run has no checkpoint yet, or one that is corrupt or of another version.
     """
     folder = RunFolder(path)
-    remedy = "give the folder that python -m ddnmf_np.train --output FOLDER has written"
-    if not folder.path.is_dir():
-        what = "is a file" if folder.path.exists() else "there is no such folder"
-        raise UsageError(f"run folder {folder.path}: {what}; {remedy}")
-    if not folder.checkpoint.exists() and not folder.config.exists():
-        raise UsageError(
-            f"run folder {folder.path}: holds no run (neither {folder.checkpoint.name} nor "
-            f"{folder.config.name}); {remedy}"
-        )
+    check_holds_run(folder)
     return load_checkpoint(folder.checkpoint)
 
 
 def gather(checkpoint: Checkpoint, data_dir: str | None, say: Say) -> Content:
-    """Gather what the page of a run shows.
+    """Gather the content of a run's page.
 
     Parameters
     ----------
     checkpoint : Checkpoint
-        Of a run at any epoch.
+        Checkpoint of the run, at any epoch.
     data_dir : str, optional
-        Folder in which to look for the data first; else where the run had them.
+        Folder in which to look for the data first; by default, where the run found them.
     say : callable
-        Told what is going on, and what is amiss, in a line each.
+        Function that prints a line of progress or a warning.
 
     Returns
     -------
     Content
-        Without samples if the data cannot be had or are not those of the run.
+        The content, without samples if the run's data are not found.
 
     Raises
     ------
     CheckpointError
-        Blocks of another architecture, or with values that are not finite.
+        If blocks belong to another architecture, or contain NaN or infinity.
     DataError
-        A decoder that is too large for a page.
+        If the decoder is too large for a page.
     """
     config = checkpoint.config
     model = checkpoint.restore_model()
     if not model.all_finite():
         raise CheckpointError(
-            f"{checkpoint.path}: holds values that are not finite; train again with a smaller --lr"
+            f"{checkpoint.path}: contains values that are not finite; train again with a smaller "
+            "--lr"
         )
     blocks: dict[str, str] = {}
     notes: list[str] = []
@@ -159,14 +153,13 @@ def gather(checkpoint: Checkpoint, data_dir: str | None, say: Say) -> Content:
 
 
 def _decoder(model: Model, blocks: dict[str, str]) -> list[dict[str, Any]]:
-    """Pack the student's layers above H; return what JavaScript has to know of each."""
+    """Pack the student's layers above H; return their descriptions for JavaScript."""
     layers = model.student.layers[model.depth // 2 + 1 :]
     weights = sum(layer.W.size for layer in layers)
     if packed_size(2 * weights) > LARGEST:
         raise DataError(
             f"the decoder has {weights:,} weights, {packed_size(2 * weights) / 1e6:.0f} MB of "
-            f"text; browsers have trouble with more than {LARGEST / 1e6:.0f} MB. Train a narrower "
-            "network (--widths)"
+            f"text, but a page can hold {LARGEST / 1e6:.0f} MB; train a narrower network (--widths)"
         )
     described = []
     for layer in layers:
@@ -187,35 +180,35 @@ def _decoder(model: Model, blocks: dict[str, str]) -> list[dict[str, Any]]:
 def _data(
     checkpoint: Checkpoint, data_dir: str | None, notes: list[str], say: Say
 ) -> Dataset | None:
-    """Return the data of the run, or None and a note why not.
+    """Return the data of the run, or None with a note that says why.
 
-    What an error says is for who runs the command: it may name folders, and a page is given away.
+    Error messages go to the terminal, not into the page, because they may name private folders.
     """
     config = checkpoint.config
-    without = "There are no samples in this page, only parts and sliders: "
+    without = "This page shows only parts and sliders, no samples: "
     try:
         dataset = _load_forgivingly(config, data_dir, notes, say)
     except (DataError, UsageError) as error:
-        notes.append(f"{without}the data set was not found when this page was made.")
+        notes.append(f"{without}the data of the run were not found when this page was made.")
         say(f"warning: no samples in the page: {error}")
         return None
     found, expected = fingerprint(dataset.x_train), checkpoint.meta["data_sha256"]
     if found != expected:
         notes.append(
-            f"{without}the data set that was found under this name when this page was made is "
-            "not the one that the model was trained on."
+            f"{without}the data set found under this name when this page was made was not the "
+            "one that the model was trained on."
         )
         say(
             f"warning: no samples in the page: {dataset.source} is not what the run was trained "
-            f"on (SHA-256 {expected[:12]}..., now {found[:12]}...); give those data with "
-            "--data-dir"
+            f"on (SHA-256 {expected[:12]}..., now {found[:12]}...); give the folder of the run's "
+            "data with --data-dir"
         )
         return None
     return dataset
 
 
 def _load_forgivingly(config: Config, data_dir: str | None, notes: list[str], say: Say) -> Dataset:
-    """Return the data, without labels and with a note if those are what cannot be read."""
+    """Return the data; if only the labels cannot be read, go on without them and note it."""
     try:
         return _load(config, data_dir, config.data.labels)
     except (DataError, UsageError) as error:
@@ -229,7 +222,7 @@ def _load_forgivingly(config: Config, data_dir: str | None, notes: list[str], sa
 
 def _load(config: Config, data_dir: str | None, labels: str | None) -> Dataset:
     def place(path: str) -> str:
-        """Return the file of that name in the given folder, if there is one."""
+        """Return the file of the same name in `data_dir`, if there is one."""
         moved = Path(data_dir, Path(path).name) if data_dir else Path(path)
         return str(moved) if moved.exists() else path
 
@@ -253,7 +246,7 @@ def _samples(
     notes: list[str],
     say: Say,
 ) -> tuple[dict[str, Any], npt.NDArray[Any]] | None:
-    """Pack some samples, their codes and their places on the map; return those and all codes."""
+    """Pack samples, their codes and their places on the map; return their description and H."""
     if dataset is None:
         return None
     split, x, y = held_out(dataset)
@@ -283,7 +276,7 @@ def _samples(
         "strip": strip.tolist(),
         "H": {"low": low, "high": top},
         "points": {"low": left, "high": right},
-        # `embed` gives so few samples their principal components in either case.
+        # `embed` always uses principal components for so few samples.
         "map": NAMES_OF_MAPS["pca" if len(rows) < 10 else method],
         "classes": [str(name) for name in classes],
         "labels": None if y is None else np.searchsorted(classes, y[rows]).tolist(),
@@ -294,7 +287,7 @@ def _samples(
 
 
 def _in_unit_square(points: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """Return points moved to the middle of [0, 1]^2; both axes keep the same scale."""
+    """Move points to the middle of [0, 1]^2, with the same scale for both axes."""
     low, high = points.min(axis=0), points.max(axis=0)  # (2,)
     inner: npt.NDArray[Any] = (points - (low + high) / 2) / (max(high - low) or 1.0) + 0.5
     return inner.clip(0.0, 1.0)
@@ -309,7 +302,7 @@ class _Grouping:
 def _clusters(
     H: npt.NDArray[Any], config: Config, dataset: Dataset, notes: list[str], say: Say
 ) -> _Grouping | None:
-    """Cluster the codes as the run's pictures show them, or note why not."""
+    """Cluster the codes as in the run's pictures, or note that it failed."""
     y = held_out(dataset)[2]
     how = config.evaluation
     method = next((m for m in how.clusterers if m != "kmeans"), how.clusterers[0])
@@ -336,7 +329,7 @@ def _clusters(
 
 
 def _matched_colors(y: npt.NDArray[Any], labels: npt.NDArray[Any], k: int) -> list[int]:
-    """Return for each cluster the colour of its class, and the next free one for those without."""
+    """Give each cluster the colour of its class, or the next free colour if it has none."""
     classes = np.unique(y).tolist()
     mapping = assign_clusters(y, labels).mapping
     found = {int(c): classes.index(name) for c, name in mapping.items()}
@@ -345,7 +338,7 @@ def _matched_colors(y: npt.NDArray[Any], labels: npt.NDArray[Any], k: int) -> li
 
 
 def _units(config: Config, H: npt.NDArray[Any] | None) -> dict[str, Any]:
-    """Return where each base unit can go, and where it is in real samples."""
+    """Return the range of the base units' sliders, and the units' quantiles over the samples."""
     activation = config.model.base_activation
     bounded = activation in ("sigmoid", "tanh")
     low, high = -1.0 if activation == "tanh" else 0.0, 1.0
@@ -353,7 +346,7 @@ def _units(config: Config, H: npt.NDArray[Any] | None) -> dict[str, Any]:
         return {"low": low, "high": high, "quantiles": None, "dead": None}
     quantiles = np.quantile(H.astype(np.float64), [0.05, 0.5, 0.95], axis=0)  # (3, rank)
     return {
-        # A unit at 1 is what the gallery shows, so a slider must be able to go there.
+        # The slider must reach 1, because the gallery shows each unit at 1.
         "low": low if bounded else min(low, float(H.min())),
         "high": high if bounded else max(high, float(H.max())),
         "quantiles": quantiles.tolist(),
@@ -362,7 +355,7 @@ def _units(config: Config, H: npt.NDArray[Any] | None) -> dict[str, Any]:
 
 
 def _image_shape(n_features: int, config: Config, dataset: Dataset | None) -> Sequence[int] | None:
-    """Return height and width of a sample, or None if it is no image."""
+    """Return height and width of a sample, or None if it is not an image."""
     side = math.isqrt(n_features)
     squares = (side, side) if side >= _SMALLEST_SIDE and side * side == n_features else None
     shape = config.data.image_shape or (dataset.image_shape if dataset else squares)

@@ -1,6 +1,6 @@
-"""Arrays as text for a page: few bytes a number, in base64, little-endian on every machine.
+"""Arrays as short text for a page: base64, little-endian on every machine.
 
-JavaScript reads them again in ``assets/network.js``.
+``assets/network.js`` reads them.
 """
 
 from __future__ import annotations
@@ -23,28 +23,27 @@ _LEVELS = 2**16 - 1
 def pack_weights(block: Floats) -> tuple[str, float]:
     """Pack a block of parameters as float16, with a scale that keeps all of them in range.
 
-    float16 has 11 bits for the number but only 5 for its exponent: above 65504 it is infinite,
-    below 6e-5 it loses bits. A block that is multiplied so that its largest entry is just below
-    2^15 can neither overflow nor waste that range: every entry larger than the largest / 2^29
-    keeps all 11 bits, a relative error of at most 2^-11. The factor is a power of two, so that
-    the multiplication itself rounds nothing.
+    float16 overflows above 65504 and loses bits below 6e-5. We therefore scale the block so that
+    its largest entry is just below 2^15. Every entry larger than the largest / 2^29 then keeps all
+    11 bits, a relative error of at most 2^-11. The scale is a power of two, so scaling rounds
+    nothing.
 
     Parameters
     ----------
     block : ndarray
-        Finite; read in C order.
+        Finite values; read in C order.
 
     Returns
     -------
     text : str
         Base64 of the float16 values, little-endian.
     scale : float
-        What to multiply them by; 1 for a block of zeros.
+        Factor that restores the values; 1 for a block of zeros.
     """
     exponent = 0
     if peak := float(np.abs(block).max(initial=0.0)):
         exponent = math.frexp(peak)[1] - _TOP  # peak < 2^(exponent + 15)
-    # As float64 and with ldexp: 2^-exponent alone may be beyond what the block's type holds.
+    # In float64, because 2^-exponent may overflow the block's own type.
     scaled = np.ldexp(block.astype(np.float64), -exponent)
     return _text(scaled.astype("<f2")), math.ldexp(1.0, exponent)
 
@@ -55,7 +54,7 @@ def pack_columns(values: Floats) -> tuple[str, list[float], list[float]]:
     Parameters
     ----------
     values : ndarray of shape (n, k)
-        Finite.
+        Finite values.
 
     Returns
     -------
@@ -72,19 +71,19 @@ def pack_columns(values: Floats) -> tuple[str, list[float], list[float]]:
 
 
 def pack_bytes(values: Floats, high: float) -> str:
-    """Pack values of [0, high] as one byte each, and what lies outside as the nearest of these.
+    """Pack values as one byte each, clipped to [0, high].
 
     Returns
     -------
     str
-        Base64 of the bytes; 255 stands for `high`.
+        Base64 of the bytes; 255 means `high`.
     """
     levels = np.rint(values / high * 255.0).clip(0.0, 255.0)
     return _text(levels.astype(np.uint8))
 
 
 def packed_size(n_bytes: int) -> int:
-    """Return how many characters so many bytes take."""
+    """Return the number of base64 characters for `n_bytes` bytes."""
     return 4 * math.ceil(n_bytes / 3)
 
 

@@ -1,4 +1,4 @@
-"""One HTML file that holds everything it needs and asks nobody for anything."""
+"""The HTML file, which contains everything it needs and makes no request."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from string import Template
 from ddnmf_np.explore.content import Content
 
 SCRIPTS = ("network.js", "pictures.js", "map.js", "explorer.js")
-"""In the order in which they are read."""
+"""Scripts in the order in which the page runs them."""
 
 
 def asset(name: str) -> str:
@@ -23,27 +23,26 @@ def asset(name: str) -> str:
 def render(content: Content) -> str:
     """Return the page.
 
-    Names from outside are escaped where they stand in HTML, and cannot end the element where they
-    stand in JSON; the scripts put text into the page as text alone. What is still run is only what
-    is written in ``assets``: the page's policy names the hash of its script and of its style, and
-    allows no request at all.
+    Names from outside cannot inject code: we escape them in HTML and in JSON, and the scripts
+    insert text only as text. The page's policy allows only its own script and style, by their
+    hashes, and no request.
 
     Parameters
     ----------
     content : Content
-        What the page shows.
+        Content of the page.
 
     Returns
     -------
     str
-        HTML, in UTF-8 when written.
+        HTML, to be written in UTF-8.
     """
     style, script = asset("style.css"), "\n".join(asset(name) for name in SCRIPTS)
     policy = (
         f"default-src 'none'; script-src {_hash(script)}; style-src {_hash(style)}; "
         "img-src data:; base-uri 'none'; form-action 'none'"
     )
-    # In a script element only "<" could end it or begin a comment.
+    # Inside a script element, "<" could end the element or begin a comment.
     head = json.dumps(content.head, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c")
     blocks = "\n".join(
         f'<script type="text/plain" id="block-{html.escape(name)}">{text}</script>'

@@ -1,4 +1,4 @@
-"""One page about a run, its results and its machine: ``report.html``.
+"""The report of a run: one page, ``report.html``, with its results and its machine.
 
-``results`` reads the folder of a run, ``assets/report.html`` says it, and ``page`` joins the two.
+``results`` reads the folder of a run, and ``page`` fills the template ``assets/report.html``.
 """

@@ -1,4 +1,4 @@
-"""Write the report of a run again: ``python -m ddnmf_np.report --help``."""
+"""Rewrite the report of a run: ``python -m ddnmf_np.report --help``."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from ddnmf_np.system.command import PageParser, run_command
 
 EPILOG = """\
-ddnmf_np.train writes the report of each run. Use this command for a run that an older version
-made, or that was killed. The page is one file and needs no network; print it from a browser. It
-shows what is in the folder: we need no data and compute nothing again.
+ddnmf_np.train writes the report of each run. Use this command for a run that was killed, or that an
+older version made. The page is one file and needs no network; you can print it from a browser. It
+shows the files of the run folder: it needs no data and computes nothing again.
 Exit codes: 0 done, 2 usage, 4 data or files, 130 interrupted."""
 
 
@@ -18,7 +18,7 @@ def make_parser() -> PageParser:
     """Return the parser of the command line."""
     return PageParser(
         "ddnmf_np.report",
-        "Write one page with options, losses, pictures, scores and machine of a run.",
+        "Write one page with the options, losses, pictures, scores and machine of a run.",
         EPILOG,
         page="report.html",
     )
@@ -31,7 +31,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _report(argv: Sequence[str] | None) -> int:
     flags = make_parser().parse(argv)
-    # Late: matplotlib and scikit-learn take seconds, for which no usage error should wait.
+    # Imported late, because matplotlib and scikit-learn take seconds and usage errors need neither.
     from ddnmf_np.report.page import make_report
     from ddnmf_np.runs.folder import RunFolder
     from ddnmf_np.system.files import atomic_write_text, make_folder

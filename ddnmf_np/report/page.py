@@ -1,4 +1,4 @@
-"""One HTML file that holds everything it needs and asks nobody for anything."""
+"""The HTML file, which contains everything it needs and makes no request."""
 
 from __future__ import annotations
 
@@ -19,35 +19,34 @@ from ddnmf_np.runs.scoring import NAMES_OF_MAPS
 from ddnmf_np.system.files import atomic_write_text
 
 PLACES = ("dataset", "data_dir", "labels")
-"""Options that may be paths: a page is given away, and the name alone says enough."""
+"""Options that may be paths. The page shows only their last part, because people share pages."""
 
 
 def write_report(folder: RunFolder) -> None:
-    """Write ``report.html`` into the folder of a run; raises as `make_report`."""
+    """Write ``report.html`` into the folder of a run; raise as `make_report`."""
     atomic_write_text(folder.report, make_report(folder, linked_from=folder.report))
 
 
 def make_report(folder: RunFolder, *, linked_from: Path) -> str:
-    """Return the report of a run, finished or not, from the files in its folder alone.
+    """Return the report of a run, finished or not, from the files in its folder.
 
     Parameters
     ----------
     folder : RunFolder
-        Of the run.
+        Folder of the run.
     linked_from : Path
-        Where the page will be. If that is not the folder, its files are named but not linked: the
-        links would not survive a move of either.
+        File that the page will be written to. Outside the folder, the page does not link the files
+        of the run, because the links would break if either moves.
 
     Returns
     -------
     str
-        The page: HTML, in UTF-8 when written. Its policy allows its own style and pictures, and
-        nothing else.
+        HTML, to be written in UTF-8. Its policy allows only its own style and pictures.
 
     Raises
     ------
     UsageError
-        If the folder holds no run.
+        If the folder contains no run.
     DataError
         If a file of the run is damaged or of another version.
     """
@@ -56,7 +55,7 @@ def make_report(folder: RunFolder, *, linked_from: Path) -> str:
 
 
 def render(results: Results, *, linked: bool = True) -> str:
-    """Return the page; `linked` says whether it is beside the files that it names."""
+    """Return the page; `linked` says whether it lies in the folder of the run."""
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("ddnmf_np.report", "assets"),
         autoescape=True,
@@ -85,16 +84,16 @@ def render(results: Results, *, linked: bool = True) -> str:
         digest=base64_text(hashlib.sha256(style.encode("utf-8")).digest()),
         version=ddnmf_np.__version__,
     )
-    return page.lstrip()  # definitions at the head of the template leave empty lines
+    return page.lstrip()  # the definitions at the head of the template leave empty lines
 
 
 def base64_text(data: bytes) -> str:
-    """Return bytes as a page can hold them."""
+    """Return bytes in base64."""
     return base64.b64encode(data).decode("ascii")
 
 
 def png_size(png: bytes) -> tuple[int, int]:
-    """Return width and height of a picture."""
+    """Return width and height of a PNG file."""
     width, height = struct.unpack(">II", png[16:24])
     return width, height
 
@@ -111,7 +110,7 @@ def setting(value: object, name: str) -> str:
 
 
 def number(value: object, digits: int = 4) -> str:
-    """Return a number in so many digits; other values as they are, None as "not recorded"."""
+    """Return a number with `digits` digits, None as "not recorded", other values unchanged."""
     if value is None:
         return "not recorded"
     if isinstance(value, bool) or not isinstance(value, (int, float)):
@@ -120,14 +119,12 @@ def number(value: object, digits: int = 4) -> str:
 
 
 def numbers(values: object) -> list[float]:
-    """Return a list of finite numbers, or an empty one if it is none."""
-    values = values if isinstance(values, list) else []
-    good = [
-        value
-        for value in values
-        if isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
-    ]
-    return good if len(good) == len(values) else []
+    """Return `values` if it is a list of finite numbers, else an empty list."""
+
+    def is_finite(value: object) -> bool:
+        return type(value) in (int, float) and math.isfinite(value)  # type: ignore[arg-type]
+
+    return values if isinstance(values, list) and all(map(is_finite, values)) else []
 
 
 def duration(seconds: object) -> str:

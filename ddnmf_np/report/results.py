@@ -1,4 +1,4 @@
-"""What a run has left in its folder, as far as it has come."""
+"""The results in the folder of a run, finished or not."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ddnmf_np.runs.folder import RunFolder
 from ddnmf_np.system import json_text
 
 FIGURES = ("losses", "reconstructions", "parts", "effects", "clusters", "embedding")
-"""Pictures that a run may have, in the order of the page; others are not of a run."""
+"""Names of a run's pictures, in the order of the page."""
 
 _PNG = b"\x89PNG\r\n\x1a\n"
 _PNG_END = b"IEND\xaeB`\x82"
@@ -21,22 +21,22 @@ _PNG_END = b"IEND\xaeB`\x82"
 
 @dataclass(frozen=True, eq=False)
 class Results:
-    """A run, finished or not.
+    """The results of a run, finished or not.
 
     Parameters
     ----------
     config : Config
-        Its options, with the preset's values written out.
+        Options, with the values of the preset.
     history : list of dict
-        A record for each epoch done.
+        One record for each finished epoch.
     summary : dict
         Content of ``summary.json``; empty before the run is finished.
     pictures : dict of str to bytes
         PNG files by name, in the order of `FIGURES`.
     files : dict of str to int
-        Size of each file of the run that is there, by its path within the folder.
+        Size of each file of the run, by its path within the folder.
     notes : list of str
-        What is missing or damaged.
+        Sentences about missing or damaged files.
     """
 
     config: Config
@@ -47,39 +47,43 @@ class Results:
     notes: list[str] = field(default_factory=list)
 
     def get(self, *path: str) -> Any:
-        """Return an entry of the summary, or None; other versions have fewer or others."""
+        """Return an entry of the summary, or None if it is missing, as in other versions."""
         found: Any = self.summary
         for name in path:
             found = found.get(name) if isinstance(found, dict) else None
         return found
 
 
-def read_results(folder: RunFolder) -> Results:
-    """Return what is in the folder of a run.
-
-    Raises
-    ------
-    UsageError
-        If there is no such folder, or it holds no run.
-    DataError
-        If a file of the run is damaged, or its options are those of another version.
-    CheckpointError
-        If the run has left nothing but its options.
-    """
+def check_holds_run(folder: RunFolder) -> None:
+    """Raise a `UsageError` if there is no such folder, or it contains no run."""
     remedy = "give the folder that python -m ddnmf_np.train --output FOLDER has written"
     if not folder.path.is_dir():
         what = "is a file" if folder.path.exists() else "there is no such folder"
         raise UsageError(f"run folder {folder.path}: {what}; {remedy}")
-    results = [folder.metrics, folder.checkpoint, folder.summary]
     if not folder.config.exists() and not folder.checkpoint.exists():
         raise UsageError(
-            f"run folder {folder.path}: holds no run (neither {folder.checkpoint.name} nor "
+            f"run folder {folder.path}: contains no run (neither {folder.checkpoint.name} nor "
             f"{folder.config.name}); {remedy}"
         )
-    if not any(path.exists() for path in results):
+
+
+def read_results(folder: RunFolder) -> Results:
+    """Read the folder of a run.
+
+    Raises
+    ------
+    UsageError
+        If there is no such folder, or it contains no run.
+    DataError
+        If a file of the run is damaged, or its options belong to another version.
+    CheckpointError
+        If the run has written nothing but its options.
+    """
+    check_holds_run(folder)
+    if not any(path.exists() for path in (folder.metrics, folder.checkpoint, folder.summary)):
         raise CheckpointError(
             f"{folder.checkpoint}: there is no checkpoint, nor {folder.metrics.name} nor "
-            f"{folder.summary.name}; train a model first (with --overwrite, if a run was begun "
+            f"{folder.summary.name}; train a model first (with --overwrite, if a run was started "
             "there)"
         )
     notes: list[str] = []
@@ -92,7 +96,7 @@ def read_results(folder: RunFolder) -> Results:
 
 
 def _read_config(folder: RunFolder, summary: dict[str, Any]) -> Config:
-    """Return the options, from the checkpoint where they are nowhere else."""
+    """Return the options from ``config.toml``, or from the checkpoint if that file is missing."""
     if not folder.config.exists():
         return load_checkpoint(folder.checkpoint).config
     try:
@@ -111,7 +115,7 @@ def _read_config(folder: RunFolder, summary: dict[str, Any]) -> Config:
 def _read_history(folder: RunFolder, notes: list[str]) -> list[dict[str, Any]]:
     if not folder.metrics.is_file():
         if not folder.checkpoint.exists():
-            notes.append("The losses of the epochs are missing: there is no metrics file.")
+            notes.append("The losses of the epochs are missing, because there is no metrics file.")
             return []
         return list(load_checkpoint(folder.checkpoint).meta["history"])
     lines = folder.metrics.read_text("utf-8", errors="replace").splitlines()
@@ -120,17 +124,17 @@ def _read_history(folder: RunFolder, notes: list[str]) -> list[dict[str, Any]]:
         try:
             record = json_text.parse(line, finite=False)  # a loss may be NaN
             if not isinstance(record, dict):
-                raise ValueError("no record of an epoch")
+                raise ValueError("expected an object")
             for name, value in record.items():
                 if name.startswith("loss_") and not isinstance(value, int | float | None):
-                    raise ValueError(f"{name} is {value!r}, and no number")
+                    raise ValueError(f"{name} is {value!r}; expected a number")
         except ValueError as error:
-            if number == len(lines):  # a line that was cut off while it was written
+            if number == len(lines):  # the process was killed while writing it
                 notes.append(f"The last line of {folder.metrics.name} is cut off; it is left out.")
                 break
             raise DataError(
-                f"{folder.metrics}: line {number} is damaged ({error}); continue the run with "
-                "python -m ddnmf_np.train --resume, which writes it again"
+                f"{folder.metrics}: line {number} is damaged ({error}); python -m ddnmf_np.train "
+                "--resume continues the run and rewrites the file"
             ) from error
         history.append(record)
     return history
@@ -145,8 +149,8 @@ def _read_summary(folder: RunFolder) -> dict[str, Any]:
             raise ValueError("expected an object")
     except ValueError as error:
         raise DataError(
-            f"{folder.summary}: is damaged ({error}); score the run again with python -m "
-            "ddnmf_np.train --resume"
+            f"{folder.summary}: is damaged ({error}); python -m ddnmf_np.train --resume scores the "
+            "run again"
         ) from error
     return summary
 
@@ -161,12 +165,12 @@ def _read_pictures(folder: RunFolder, notes: list[str]) -> dict[str, bytes]:
         if data.startswith(_PNG) and data[12:16] == b"IHDR" and data.endswith(_PNG_END):
             pictures[name] = data
         else:
-            notes.append(f"{folder.figures.name}/{name} is no picture; it is left out.")
+            notes.append(f"{folder.figures.name}/{name} is not a PNG file; it is left out.")
     return pictures
 
 
 def _files(folder: RunFolder) -> dict[str, int]:
-    """Return the size of each file of the run by its path within the folder."""
+    """Return the size of each file of the run, by its path within the folder."""
     figures = [folder.figures / f"{stem}.png" for stem in FIGURES]
     paths = [folder.config, folder.metrics, folder.summary, folder.checkpoint, folder.explorer]
     return {

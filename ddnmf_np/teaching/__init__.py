@@ -1,14 +1,14 @@
-"""Exercises with answers that are checked, real images, and pictures for the notebooks.
+"""Exercises with checked answers, real images, and pictures for the notebooks.
 
-``check("dense-backward", answer)`` says which block of an answer is wrong and by how much;
-``images(n)`` returns real images, wherever the notebook runs.
+``check("dense-backward", answer)`` says which block of an answer is wrong and by how much.
+``images(n)`` returns real images without a download.
 
-How a notebook in ``notebooks/`` is written, so that the tests can take its cells one by one:
+The tests run the cells of the notebooks one by one, so each notebook follows these rules:
 
-* its first code cell holds imports alone;
-* a cell tagged ``exercise`` holds one empty answer and its ``check``, and a later cell tagged
-  ``solution`` and ``hide-cell`` holds one right answer and the same ``check``. Both need nothing
-  but the first code cell; no other cell needs them;
+* its first code cell contains only imports;
+* a cell tagged ``exercise`` contains one empty answer and its ``check``. A later cell tagged
+  ``solution`` and ``hide-cell`` contains a right answer and the same ``check``. Both need only the
+  first code cell, and no other cell needs them;
 * ``python -m ddnmf_np.teaching.refresh notebooks/02*.py`` runs the ``.py`` and writes the
   ``.ipynb`` beside it.
 """

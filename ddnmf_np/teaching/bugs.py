@@ -1,32 +1,31 @@
-"""Wrong backward passes, and checks that let them pass: for notebook 3.
+"""Wrong backward passes, and gradient checks that accept some of them, for notebook 3.
 
-The layers are right but for one line each. The checks are those one meets in courses and blogs;
-`ddnmf_np.gradcheck` is what they are compared with.
+Each layer has one wrong line. The first three checks are common in courses and blogs; we compare
+them with `ddnmf_np.gradcheck`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from ddnmf_np.backends.ops import Array, DirectGradient
 from ddnmf_np.engine.gradcheck import gradcheck
 from ddnmf_np.engine.layers import Dense, glorot
 from ddnmf_np.engine.network import Network
+from ddnmf_np.teaching.exercise import Floats
 
-Floats = npt.NDArray[np.float64]
+Gradient = Array | None
+Direct = Sequence[DirectGradient]
 
 
 class ForgetsSlope(Dense):
-    """Takes ``g`` for ``delta``: f' is missing."""
+    """A layer that takes ``g`` for ``delta``: f' is missing."""
 
-    def backward(
-        self, g: Array | None = None, direct: Sequence[DirectGradient] = ()
-    ) -> Array | None:
+    def backward(self, g: Gradient = None, direct: Direct = ()) -> Gradient:
         """Run backward as if the activation were the identity."""
         activation, self.activation = self.activation, "identity"
         dx = super().backward(g, direct)
@@ -35,22 +34,18 @@ class ForgetsSlope(Dense):
 
 
 class ForgetsSignal(Dense):
-    """Takes ``f'`` for ``delta``: the signal from above is missing."""
+    """A layer that takes ``f'`` for ``delta``: the gradient from above is missing."""
 
-    def backward(
-        self, g: Array | None = None, direct: Sequence[DirectGradient] = ()
-    ) -> Array | None:
-        """Run backward as if every signal were 1."""
+    def backward(self, g: Gradient = None, direct: Direct = ()) -> Gradient:
+        """Run backward as if the gradient from above were 1 everywhere."""
         self.dh.fill(1.0)
         return super().backward()
 
 
 class AveragesBias(Dense):
-    """Averages ``db`` over the batch, though 1/N is in the signal already."""
+    """A layer that averages ``db`` over the batch, though the gradient contains 1/N already."""
 
-    def backward(
-        self, g: Array | None = None, direct: Sequence[DirectGradient] = ()
-    ) -> Array | None:
+    def backward(self, g: Gradient = None, direct: Direct = ()) -> Gradient:
         """Run backward, then divide ``db``."""
         dx = super().backward(g, direct)
         if self.db is not None and self.x is not None:
@@ -59,23 +54,19 @@ class AveragesBias(Dense):
 
 
 class ForgetsDirectGradients(Dense):
-    """Ignores the direct gradients at its output, but for those of the last layer."""
+    """A layer that ignores the direct gradients at its output unless it is the last one."""
 
     last = False
 
-    def backward(
-        self, g: Array | None = None, direct: Sequence[DirectGradient] = ()
-    ) -> Array | None:
-        """Run backward with what comes from above alone."""
+    def backward(self, g: Gradient = None, direct: Direct = ()) -> Gradient:
+        """Run backward with only the gradient from above."""
         return super().backward(g, direct if self.last else ())
 
 
 class SwapsRows(Dense):
-    """Returns ``dW`` with its rows in reverse order."""
+    """A layer that returns ``dW`` with its rows in reverse order."""
 
-    def backward(
-        self, g: Array | None = None, direct: Sequence[DirectGradient] = ()
-    ) -> Array | None:
+    def backward(self, g: Gradient = None, direct: Direct = ()) -> Gradient:
         """Run backward, then turn ``dW`` upside down."""
         dx = super().backward(g, direct)
         self.dW[...] = self.dW[::-1].copy()
@@ -83,11 +74,9 @@ class SwapsRows(Dense):
 
 
 class HalvesSignal(Dense):
-    """Passes half of the signal on to the layer below."""
+    """A layer that passes only half of the gradient on to the layer below."""
 
-    def backward(
-        self, g: Array | None = None, direct: Sequence[DirectGradient] = ()
-    ) -> Array | None:
+    def backward(self, g: Gradient = None, direct: Direct = ()) -> Gradient:
         """Run backward, then halve ``dx``."""
         dx = super().backward(g, direct)
         if dx is not None:
@@ -104,11 +93,11 @@ BUGS: dict[str, type[Dense]] = {
     "rows of dW reversed": SwapsRows,
     "half the signal passed on": HalvesSignal,
 }
-"""Layer classes by what is wrong with them."""
+"""Layer classes by their bugs."""
 
 
 def make_network(layer: type[Dense], widths: Sequence[int], rows: int, seed: int = 0) -> Network:
-    """Return a float64 network of sigmoid layers of one class."""
+    """Return a float64 network of sigmoid layers of the given class."""
     layers = [layer(a, b, "sigmoid") for a, b in pairwise(widths)]
     if isinstance(layers[-1], ForgetsDirectGradients):
         layers[-1].last = True
@@ -118,9 +107,9 @@ def make_network(layer: type[Dense], widths: Sequence[int], rows: int, seed: int
 
 
 def passes_all_ones_signal(layer: type[Dense], x: Floats, entries: int = 20) -> bool:
-    """Check the loss ``h.sum()``, whose signal is 1 everywhere, on one layer, entry by entry."""
+    """Check the loss ``h.sum()``, whose gradient is 1 everywhere, on one layer, entry by entry."""
     network = make_network(layer, (x.shape[1], 12), len(x))
-    goal = network.forward(x) - 1.0  # the direct gradient 1 (h - goal) is a signal of ones
+    goal = network.forward(x) - 1.0  # the direct gradient 1 (h - goal) is all ones
 
     def loss() -> float:
         return float(network.forward(x).sum())
@@ -130,7 +119,7 @@ def passes_all_ones_signal(layer: type[Dense], x: Floats, entries: int = 20) -> 
 
 
 def passes_absolute_tolerance(layer: type[Dense], x: Floats, entries: int = 20) -> bool:
-    """Check a mean squared error entry by entry: right if no difference is above 1e-4."""
+    """Check a mean squared error entry by entry; accept differences up to 1e-4."""
     network, goal = make_network(layer, (x.shape[1], 12, x.shape[1]), len(x)), x
     direct = {2: [DirectGradient(goal, 2.0 / goal.size)]}
 
@@ -142,7 +131,7 @@ def passes_absolute_tolerance(layer: type[Dense], x: Floats, entries: int = 20) 
 
 
 def passes_all_ones_direction(layer: type[Dense], x: Floats, tolerance: float = 1e-6) -> bool:
-    """Check each block along the direction of ones: only the sum of a gradient is looked at."""
+    """Check each block along the all-ones direction, which sees only the sum of a gradient."""
     rng = np.random.default_rng(0)
     network = make_network(layer, (x.shape[1], 12, 7), len(x))
     goal = rng.normal(size=(len(x), 7))
@@ -162,40 +151,39 @@ def passes_all_ones_direction(layer: type[Dense], x: Floats, tolerance: float = 
 
 
 def passes_gradcheck(layer: type[Dense], x: Floats) -> bool:
-    """Check with `ddnmf_np.gradcheck`: random signs, a random target at every layer."""
+    """Check with `ddnmf_np.gradcheck`: random signs, and a random target at each layer."""
     network = make_network(layer, (x.shape[1], 12, 7), len(x))
     return gradcheck(network, x, verbose=False).ok
 
 
-CHECKS: dict[str, Any] = {
+CHECKS: dict[str, Callable[[type[Dense], Floats], bool]] = {
     "all-ones signal": passes_all_ones_signal,
     "absolute tolerance": passes_absolute_tolerance,
     "all-ones direction": passes_all_ones_direction,
     "gradcheck": passes_gradcheck,
 }
-"""Checks by name, each from a layer class and samples to whether it is content."""
+"""Checks by name. Each takes a layer class and samples and returns whether it accepts the class."""
 
 
 def _entry_errors(
     network: Network, x: Floats, direct: Any, loss: Any, entries: int
 ) -> tuple[Floats, Floats]:
-    """Return the errors of some entries of each block, and the largest slope of their block."""
+    """Return the errors of some entries of each block, and the largest slope in their block."""
     rng = np.random.default_rng(0)
     network.forward(x)
     network.backward(direct)
     gradients = network.arena.grads.copy()
-    errors, sizes = [], []
+    params, errors, sizes = network.arena.params, [], []
     for span in network.arena.spans.values():
         chosen = rng.choice(np.arange(span.start, span.stop), min(entries, span.stop - span.start))
         slopes = []
         for place in chosen:
-            saved = network.arena.params[place]
-            ends = []
-            for step in (1e-5, -1e-5):
-                network.arena.params[place] = saved + step
-                ends.append(loss())
-            network.arena.params[place] = saved
-            slopes.append((ends[0] - ends[1]) / 2e-5)
+            saved = params[place]
+            params[place] = saved + 1e-5
+            above = loss()
+            params[place] = saved - 1e-5
+            slopes.append((above - loss()) / 2e-5)
+            params[place] = saved
             errors.append(abs(float(gradients[place]) - slopes[-1]))
         sizes += [max(map(abs, slopes))] * len(slopes)
     return np.array(errors), np.array(sizes)

@@ -1,4 +1,4 @@
-"""How good is a difference quotient? Its error against the step, for notebook 3."""
+"""Errors of difference quotients at different steps, for notebook 3."""
 
 from __future__ import annotations
 
@@ -6,17 +6,15 @@ from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
-import numpy.typing as npt
 
 from ddnmf_np.backends.ops import Array, DirectGradient
 from ddnmf_np.engine.network import Network
 from ddnmf_np.engine.problems import relu_sides
-
-Floats = npt.NDArray[np.float64]
+from ddnmf_np.teaching.exercise import Floats
 
 
 class Slope:
-    """The loss ``||h(L) - goal||^2`` of a network along one random direction of its parameters.
+    """The loss ``||h(L) - goal||^2`` of a network along one direction of its parameters.
 
     Parameters
     ----------
@@ -25,14 +23,14 @@ class Slope:
     x : ndarray of shape (n, D)
         Samples.
     seed : int
-        Of the goal and of the direction, whose entries are +1 and -1.
+        Seed of the goal and of the direction ``u``, whose entries are +1 and -1.
 
     Attributes
     ----------
     exact : float
-        ``<g, u>``: the slope that backward gives, in float64.
+        ``<g, u>``, the slope from the gradient ``g`` that backward computes in float64.
     norm : float
-        Length of the gradient ``g``.
+        Length of ``g``.
     """
 
     def __init__(self, network: Network, x: Array, seed: int = 0) -> None:
@@ -50,11 +48,11 @@ class Slope:
         self.norm = float(np.linalg.norm(twin.arena.grads))
 
     def loss(self, step: float, dtype: str = "float64") -> float:
-        """Return the loss ``step`` away along the direction, computed in a precision."""
+        """Return the loss at ``step`` along the direction, computed in the given dtype."""
         return self._at(step, dtype)[0]
 
     def crossings(self, step: float) -> int:
-        """Return how many ReLU outputs change sides between ``-step`` and ``+step``."""
+        """Return how many ReLU outputs switch on or off between ``-step`` and ``+step``."""
         low, high = self._at(-step, "float64")[1], self._at(step, "float64")[1]
         return int((low != high).sum())
 
@@ -67,10 +65,8 @@ class Slope:
         """Return the error of the difference quotient at each step, relative to ``norm``."""
         found = []
         for step in steps:
-            if kind == "central":
-                slope = (self.loss(step, dtype) - self.loss(-step, dtype)) / (2.0 * step)
-            else:
-                slope = (self.loss(step, dtype) - self.loss(0.0, dtype)) / step
+            back = -step if kind == "central" else 0.0
+            slope = (self.loss(step, dtype) - self.loss(back, dtype)) / (step - back)
             found.append(abs(slope - self.exact) / self.norm)
         return np.array(found)
 

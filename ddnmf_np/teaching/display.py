@@ -1,4 +1,4 @@
-"""Pictures and sources, shown in a notebook: small files, labelled, made without pyplot."""
+"""Small labelled pictures, and sources of the package, for notebooks."""
 
 from __future__ import annotations
 
@@ -23,21 +23,21 @@ from ddnmf_np.errors import DataError
 from ddnmf_np.evaluation.figures import WIDTH
 
 DPI = 100
-"""Of pictures in notebooks: 720 pixels across, the width of a cell."""
+"""Resolution of pictures in notebooks: 720 pixels across, the width of a cell."""
 
 COLORS = ("#E69F00", "#56B4E9", "#F0E442")
-"""For what is neither a network nor a loss term; Okabe and Ito's, as all others."""
+"""Colours of Okabe and Ito for lines that are neither a network nor a loss."""
 
 
 def show(figure: Figure, alt: str) -> None:
-    """Show a figure as PNG in the notebook that calls.
+    """Show a figure in the notebook as PNG.
 
     Parameters
     ----------
     figure : Figure
         From `new_figure`, or from a function of `ddnmf_np.evaluation.figures`.
     alt : str
-        What is to be seen, for those who cannot see it.
+        Description of the picture for readers who cannot see it.
     """
     stream = io.BytesIO()
     figure.savefig(stream, format="png", dpi=DPI)
@@ -50,25 +50,19 @@ def show(figure: Figure, alt: str) -> None:
 
 
 def new_figure(height: float, width: float = WIDTH) -> Figure:
-    """Return an empty figure of so many inches that arranges its own contents."""
+    """Return an empty figure of the given size in inches that arranges its own contents."""
     figure = Figure(figsize=(width, height), dpi=DPI, layout="constrained")
     FigureCanvasAgg(figure)
     return figure
 
 
 def show_source(thing: Any) -> None:
-    """Show the lines of the package that compute something, with their place.
-
-    Parameters
-    ----------
-    thing : function or class
-        Of this package; its docstring is left out.
-    """
+    """Show the source of a function or class of this package, without its docstring."""
     import_module("IPython.display").display_markdown(source_text(thing), raw=True)
 
 
 def source_text(thing: Any) -> str:
-    """Return the source of something as Markdown, headed by its place in the package."""
+    """Return the source of a function or class as Markdown, headed by its file and line."""
     lines, start = inspect.getsourcelines(thing)
     home = Path(ddnmf_np.__file__).parents[1]
     place = Path(inspect.getsourcefile(thing) or "").resolve().relative_to(home).as_posix()
@@ -95,29 +89,24 @@ def image_rows(
     signed: bool = False,
     titles: Sequence[str] = (),
 ) -> Figure:
-    """Draw rows of images, one row for each name.
+    """Draw rows of images on one scale for each row; return a figure for `show`.
 
     Parameters
     ----------
     rows : dict of str to array_like of shape (k, D)
-        Images by what they are; every row has as many.
+        Images by their name in the figure; k is the same for every row.
     shape : tuple of two ints
         Height and width of an image.
     signed : bool
-        Whether values of both signs are meant: then red is above 0, blue below, white is 0, and a
-        row has one scale. Otherwise black is 0 (or less) and white the largest value of the row.
+        If true, red is above 0, blue below and white 0. Otherwise black is 0 (or less) and white
+        the largest value of the row.
     titles : sequence of str
-        Over each column.
-
-    Returns
-    -------
-    Figure
-        For `show`.
+        Titles of the columns.
     """
     arrays = {name: np.asarray(values) for name, values in rows.items()}
     counts = {len(values) for values in arrays.values()}
     if len(counts) != 1:
-        raise DataError(f"rows have {sorted(counts)} images; give each row as many")
+        raise DataError(f"rows have {sorted(counts)} images; give each row the same number")
     (columns,) = counts
     tile = (WIDTH - 1.2) / columns
     figure = new_figure(len(arrays) * tile * shape[0] / shape[1] + (0.35 if titles else 0.1))
@@ -143,23 +132,18 @@ def matrices(
     signed: bool = False,
     columns: int = 4,
 ) -> Figure:
-    """Draw matrices side by side, each on a scale of its own with a colour bar.
+    """Draw matrices, each with its own colour bar; return a figure for `show`.
 
     Parameters
     ----------
     panels : dict of str to array_like of shape (rows, columns)
         Matrices by title.
     xlabel, ylabel : str
-        What columns and rows are.
+        Meaning of the columns and of the rows.
     signed : bool
-        Red above 0, blue below, white at 0; otherwise dark is low and bright is high.
+        If true, red is above 0, blue below and white 0. Otherwise dark is low and bright is high.
     columns : int
-        Panels side by side.
-
-    Returns
-    -------
-    Figure
-        For `show`.
+        Number of panels side by side.
     """
     lines = -(-len(panels) // columns)
     figure = new_figure(2.3 * lines + 0.2)

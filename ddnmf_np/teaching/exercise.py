@@ -1,71 +1,52 @@
-"""What an exercise is: problems, a reference, and the mistakes one usually makes."""
+"""What an exercise is: problems, a right answer, and mistakes that we recognise."""
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
-from ddnmf_np.errors import UsageError
+import numpy as np
+import numpy.typing as npt
+
+Floats = npt.NDArray[np.float64]
 
 SEEDS = (0, 1, 2)
-"""Problems that an answer is tried on; their sizes differ."""
-
-
-def call(answer: Callable[..., Any], *arguments: Any) -> Any:
-    """Return ``answer(*arguments)``."""
-    return answer(*arguments)
-
-
-@dataclass(frozen=True)
-class Mistake:
-    """A way to be wrong that the checker knows.
-
-    Parameters
-    ----------
-    guess : str
-        A sentence that tells the student what seems to have happened.
-    answer : callable
-        The wrong computation, with the arguments and the blocks of the reference.
-    """
-
-    guess: str
-    answer: Callable[..., Any]
+"""Seeds of the problems that each answer is tried on; their sizes differ."""
 
 
 @dataclass(frozen=True)
 class Exercise:
     """A question whose answers `ddnmf_np.teaching.check` can judge.
 
-    Two kinds: with ``problem`` and ``reference`` the answer is a function (or what ``run`` can
-    use, such as a class); with ``judge`` there is no one right answer.
+    If one answer is right, it is a function, and ``problem`` and ``reference`` are given. If many
+    are right, ``judge`` is given.
 
     Parameters
     ----------
     name : str
-        What ``check`` is called with; lower case and hyphens.
+        Name for ``check``, in lower case with hyphens.
     task : str
-        What to give, with shapes, such as "a function that returns dW (out, in)"; a sentence whose
-        beginning is "Asked for:".
+        What the answer should be, with shapes, such as "a function that returns dW (out, in)".
     hint : str
-        Where to look, shown beside a wrong answer.
+        Advice that is shown with a wrong answer.
     blocks : sequence of str
-        Names of what the reference returns: one for a single value, several for a tuple or for
-        a mapping with these keys.
+        Names of the returned values. The answer returns a single value, or a tuple or a mapping
+        with these keys.
     problem : callable, optional
-        From a seed to the arguments of the reference, a tuple; float64, small, with sizes that are
-        all different and depend on the seed.
+        ``problem(seed)`` returns the arguments of the answer as a tuple: small float64 arrays
+        whose sizes all differ and depend on the seed.
     reference : callable, optional
-        The right answer. It calls the engine where the engine has it.
-    mistakes : sequence of Mistake
-        Wrong answers to recognise.
+        The right answer.
+    mistakes : mapping of str to callable
+        Wrong answers that we recognise, by the sentence that the student reads.
     run : callable
-        ``run(answer, *arguments)`` returns the blocks; by default it calls the answer.
+        ``run(answer, *arguments)`` returns the blocks; by default, it calls the answer.
     judge : callable, optional
         ``judge(answer)`` returns ``(passed, text)``.
     tolerance : float
-        Largest accepted error relative to the largest entry of the block.
+        Largest accepted error, relative to the largest entry of the block.
     """
 
     name: str
@@ -74,27 +55,15 @@ class Exercise:
     blocks: Sequence[str] = ("result",)
     problem: Callable[[int], tuple[Any, ...]] | None = None
     reference: Callable[..., Any] | None = None
-    mistakes: Sequence[Mistake] = ()
-    run: Callable[..., Any] = call
+    mistakes: Mapping[str, Callable[..., Any]] = field(default_factory=dict)
+    run: Callable[..., Any] = lambda answer, *arguments: answer(*arguments)
     judge: Callable[[Any], tuple[bool, str]] | None = None
     tolerance: float = 1e-9
 
-    def __post_init__(self) -> None:
-        if not (self.reference is None) == (self.problem is None) != (self.judge is None):
-            raise UsageError(
-                f"exercise {self.name!r}: give either a problem and a reference, or a judge"
-            )
-        if isinstance(self.blocks, str) or not self.blocks:
-            raise UsageError(f"exercise {self.name!r}: blocks is {self.blocks!r}; give a list")
-
-    @property
-    def wants_function(self) -> bool:
-        """Whether the answer is to be called."""
-        return self.problem is not None
-
     @property
     def arguments(self) -> tuple[str, ...]:
-        """Return the names of what the answer is called with."""
+        """Return the names of the answer's arguments."""
         if self.reference is None:
             return ()
-        return tuple(inspect.signature(self.reference).parameters)
+        parameters = inspect.signature(self.reference).parameters.values()
+        return tuple(p.name for p in parameters if p.kind is not p.KEYWORD_ONLY)

@@ -22,7 +22,7 @@ class Images(NamedTuple):
     x : ndarray of shape (n, D), float32
         Pixels in [0, 1].
     labels : ndarray of shape (n,), int64
-        What each image shows; for looking at results, never for training.
+        Class of each image; for looking at results, never for training.
     shape : tuple of two ints
         Height and width; their product is D.
     """
@@ -35,33 +35,32 @@ class Images(NamedTuple):
 def images(
     n: int | None = None, name: str = "mnist", split: Literal["train", "test"] = "train"
 ) -> Images:
-    """Return the first images of a set that is on this computer.
+    """Return the first images of a data set that is on this computer.
 
-    The files of MNIST and Fashion-MNIST are looked for in the folder that ``DDNMF_DATA`` names, in
-    the user's cache and in Debian's folder for data packages. Where they are not found,
-    scikit-learn's 8 x 8 digits take their place, and a printed sentence says so: nothing is
-    downloaded.
+    We look for MNIST and Fashion-MNIST in the folder ``DDNMF_DATA``, in the user's cache and in
+    Debian's folder for data packages, and never download them. If they are missing, you get
+    scikit-learn's 8 x 8 digits, and a printed sentence says so.
 
     Parameters
     ----------
     n : int, optional
-        How many, from the first; all of them if not given, or if there are fewer.
+        Number of images; all if not given, or if there are fewer.
     name : {"mnist", "fashion-mnist", "digits"}
-        Which set.
+        Data set.
     split : {"train", "test"}
-        Which part of it.
+        Part of the data set.
 
     Returns
     -------
     Images
-        ``x, labels, shape``, in memory of the caller's own.
+        ``x, labels, shape``; new arrays, which you may change.
 
     Raises
     ------
     UsageError
-        If an argument cannot be used.
+        If an argument is not allowed.
     DataError
-        If files are there but are not those of the set.
+        If the files are there but are not those of the data set.
     """
     if name not in NAMES:
         raise UsageError(f"name is {name!r}; choose one of {', '.join(NAMES)}")
@@ -73,11 +72,11 @@ def images(
     if found != name:
         print(
             f"{name} is not on this computer: these are scikit-learn's 8 x 8 digits instead. "
-            f"(To fetch it once: from ddnmf_np.data.datasets import load; load({name!r}))"
+            f"(To download it once: from ddnmf_np.data.datasets import load; load({name!r}))"
         )
     data = _load(found)
     x, y = (data.x_train, data.y_train) if split == "train" else (data.x_test, data.y_test)
-    # The named sets have all four arrays, and their samples are images.
+    # The named sets have labels and both splits, and their samples are images.
     assert x is not None
     assert y is not None
     assert data.image_shape is not None
@@ -90,7 +89,7 @@ def _load(name: str) -> Dataset:
 
 
 def _on_disk(name: str) -> bool:
-    """Return whether `load` would find the set without a download."""
+    """Return whether `load` finds the data set without a download."""
     root = os.environ.get("DDNMF_DATA")
     folders = [Path(root).expanduser() / name, Path(root).expanduser()] if root else []
     folders += [cache_folder(name), DEBIAN_FOLDER / name]

@@ -1,4 +1,4 @@
-"""Classical NMF, as Lee and Seung (1999, 2001) wrote it, with samples as rows."""
+"""Classical NMF of Lee and Seung (1999, 2001), with samples as rows."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ Array = npt.NDArray[Any]
 
 
 def start(x: Array, rank: int, seed: int) -> tuple[Array, Array]:
-    """Return random positive ``H`` (n, rank) and ``W`` (D, rank) of the right magnitude."""
+    """Return random positive ``H`` (n, rank) and ``W`` (D, rank) on the scale of x."""
     rng = np.random.default_rng(seed)
     scale = float(np.sqrt(x.mean() / rank))
     H = scale * rng.uniform(0.5, 1.5, (x.shape[0], rank))
@@ -20,25 +20,25 @@ def start(x: Array, rank: int, seed: int) -> tuple[Array, Array]:
 
 
 def multiplicative_step(x: Array, H: Array, W: Array) -> tuple[Array, Array]:
-    """Return ``H`` and ``W`` after one update each; ``||x - H W^T||`` does not rise.
+    """Return ``H`` and ``W`` after one update each; ``||x - H W^T||`` never increases.
 
     Parameters
     ----------
     x : ndarray of shape (n, D)
         Non-negative samples.
     H : ndarray of shape (n, rank)
-        Codes, positive.
+        Positive codes.
     W : ndarray of shape (D, rank)
-        Parts, positive; a column each.
+        Positive parts, one per column.
 
     Returns
     -------
     H : ndarray of shape (n, rank)
-        A new array.
+        New codes.
     W : ndarray of shape (D, rank)
-        A new array.
+        New parts.
     """
-    tiny = np.finfo(x.dtype).tiny  # 0 / 0 is to be 0: a pixel that is black in every image
+    tiny = np.finfo(x.dtype).tiny  # makes 0 / 0 zero, for a pixel that is black in every image
     H = H * (x @ W) / np.maximum(H @ (W.T @ W), tiny)  # (n, rank)
     W = W * (x.T @ H) / np.maximum(W @ (H.T @ H), tiny)  # (D, rank)
     return H, W

@@ -1,7 +1,7 @@
 """Execute notebooks and write them with their outputs: ``python -m ddnmf_np.teaching.refresh``.
 
-The ``.py`` of a pair is what people edit; this writes the ``.ipynb`` beside it. The same source
-gives the same file but for what the cells print: cells are numbered, and no time is recorded.
+People edit the ``.py`` of a pair; this command executes it and writes the ``.ipynb`` beside it. We
+number the cells and record no time, so that two runs differ only in what the cells print.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from ddnmf_np.system.command import Parser, run_command
 from ddnmf_np.system.files import atomic_write_text
 
 LARGEST = 300_000
-"""Bytes that a notebook may have with its outputs."""
+"""Largest size of a notebook with its outputs, in bytes."""
 
 TIMEOUT_S = 600
-"""For one cell, on the slowest machine."""
+"""Time limit for one cell, on the slowest machine."""
 
 
 def read(source: Path) -> Any:
-    """Return the notebook that a ``.py`` in jupytext's percent format stands for."""
+    """Read a ``.py`` in jupytext's percent format as a notebook."""
     jupytext = _needed("jupytext")
     notebook = jupytext.read(source, fmt="py:percent")
     for number, cell in enumerate(notebook.cells, start=1):
@@ -37,22 +37,7 @@ def read(source: Path) -> Any:
 
 
 def execute(notebook: Any, folder: Path, timeout_s: int = TIMEOUT_S) -> float:
-    """Execute a notebook in place and return the seconds that it took.
-
-    Parameters
-    ----------
-    notebook : NotebookNode
-        Gets its outputs.
-    folder : Path
-        Where it runs.
-    timeout_s : int
-        For each cell.
-
-    Raises
-    ------
-    nbclient.exceptions.CellExecutionError
-        If a cell raises; its text shows the cell.
-    """
+    """Execute a notebook in place, in ``folder``; return its seconds, or raise if a cell raises."""
     nbclient = _needed("nbclient")
     start = time.perf_counter()
     nbclient.NotebookClient(
@@ -66,27 +51,13 @@ def execute(notebook: Any, folder: Path, timeout_s: int = TIMEOUT_S) -> float:
     return time.perf_counter() - start
 
 
-def to_text(notebook: Any) -> str:
-    """Return the notebook as the text of its file."""
-    text: str = _needed("nbformat").writes(notebook)
-    return text + "\n"
-
-
 def refresh(source: Path) -> tuple[float, int]:
-    """Execute the notebook of one ``.py`` and write its ``.ipynb``.
-
-    Returns
-    -------
-    seconds : float
-        How long it ran.
-    size : int
-        Bytes of the file.
-    """
+    """Execute a ``.py`` and write its ``.ipynb``; return its seconds and its size in bytes."""
     if source.suffix != ".py" or not source.is_file():
         raise DataError(f"{source}: is not the .py of a notebook; give one of notebooks/*.py")
     notebook = read(source)
     seconds = execute(notebook, source.parent)
-    text = to_text(notebook)
+    text = _needed("nbformat").writes(notebook) + "\n"
     atomic_write_text(source.with_suffix(".ipynb"), text)
     return seconds, len(text.encode("utf-8"))
 
@@ -101,15 +72,16 @@ def _refresh(argv: Sequence[str] | None) -> int:
     parser.add_argument("sources", nargs="+", type=Path, help="notebooks/*.py")
     sources = parser.parse(argv).sources
     os.environ.setdefault("PYDEVD_DISABLE_FILE_VALIDATION", "1")
-    failed = 0
+    code = 0
     for source in sources:
         seconds, size = refresh(source)
-        large = size > LARGEST
-        failed += large
-        print(
-            f"{source.stem}: {seconds:.1f} s, {size / 1000:.0f} kB{' TOO LARGE' if large else ''}"
-        )
-    return 1 if failed else 0
+        print(f"{source.stem}: {seconds:.1f} s, {size / 1000:.0f} kB")
+        if size > LARGEST:
+            print(
+                f"{source.stem}: larger than {LARGEST / 1000:.0f} kB; show less, or fewer pictures"
+            )
+            code = 1
+    return code
 
 
 def _needed(module: str) -> Any:

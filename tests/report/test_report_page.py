@@ -54,15 +54,15 @@ def write(capsys, *arguments):
 def test_scores_with_their_range_and_method(whole_run):
     text = Page(page_of(whole_run)).text
     assert "k-means 0.625 (0.438 to 0.688) 0.375" in text
-    assert "Gaussian mixture, full a covariance matrix for each cluster" in text
+    assert "Gaussian mixture, full one covariance matrix per cluster" in text
     assert "15 samples of the test split" in text
-    assert "Labels are used for these scores alone" in text
+    assert "Labels are used only for these scores" in text
 
 
 def test_measures_are_those_of_the_summary(whole_run):
     text = Page(page_of(whole_run)).text
     for words in (
-        "student 16-11-7-3-7-11-16", "parameters 1,234", "a sample 1 of 3", "learns 2 %",
+        "student 16-11-7-3-7-11-16", "parameters 1,234", "for all samples 1 of 3", "learns 2 %",
         "single one 0.75",
         "error of the student, noisy input mean squared difference per entry from the clean "
         "samples 0.04",
@@ -216,7 +216,7 @@ def test_unfinished_run_says_how_far_it_is(tmp_path):
 def test_run_that_was_not_scored(tmp_path):
     folder = make_run(tmp_path, figures=None)
     folder.summary.unlink()
-    assert "are done, but not scored" in page_of(folder)
+    assert "are done, but it has not been scored" in page_of(folder)
 
 
 def test_run_before_its_first_epoch(tmp_path):
@@ -241,7 +241,7 @@ def test_picture_that_is_none(tmp_path, share, whole_run):
     whole = (whole_run.figures / "parts.png").read_bytes()
     (folder.figures / "parts.png").write_bytes(whole[: int(share * len(whole))])
     text = page_of(folder)
-    assert "figures/parts.png is no picture" in text
+    assert "figures/parts.png is not a PNG file" in text
 
 
 def test_scores_without_the_losses_are_shown(tmp_path):
@@ -390,7 +390,7 @@ def leave_options_alone(folder):
         (damage_options_of_no_version, ["If another version of ddnmf_np wrote them"]),
         (damage_summary, ["summary.json: is damaged", "--resume"]),
         (damage_metrics, ["metrics.jsonl: line 1 is damaged", "--resume"]),
-        (spoil_a_loss, ["metrics.jsonl: line 1 is damaged", "is 'a', and no number"]),
+        (spoil_a_loss, ["metrics.jsonl: line 1 is damaged", "is 'a'; expected a number"]),
         (leave_options_alone, ["there is no checkpoint", "train a model first"]),
     ],
 )

@@ -130,7 +130,7 @@ def test_rows_of_images_have_an_image_for_each_entry(digits):
     assert [axes.get_title() for axes in figure.axes[:3]] == ["x", "y", "z"]
     assert [axes.get_ylabel() for axes in figure.axes[::3]] == ["a", "b"]
     np.testing.assert_array_equal(figure.axes[4].images[0].get_array(), digits[4].reshape(8, 8))
-    with pytest.raises(DataError, match="give each row as many"):
+    with pytest.raises(DataError, match="give each row the same number"):
         image_rows({"a": digits[:3], "b": digits[:2]}, (8, 8))
 
 

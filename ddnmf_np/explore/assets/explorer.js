@@ -1,19 +1,19 @@
 "use strict";
 
-/* The page: one state, and one function, redraw(), that shows it.
+/* The page has one state, and one function, redraw(), that shows it.
  *
  *     sample   the chosen sample, or null
- *     start    its code; "unmoved" means H = start
- *     H        the code as the sliders have it
+ *     start    the code of the sample; "unmoved" means H = start
+ *     H        the code that the sliders show
  *     unit     the selected base unit
  *
- * All text goes into the page as text (textContent), never as HTML.
+ * Text enters the page only as text (textContent), never as HTML.
  */
 
-/* Whatever goes wrong is said on the page, not in a console that nobody reads. */
+/* Show errors on the page, because nobody reads the console. */
 window.addEventListener("error", (event) => {
   byId("notes").hidden = false;
-  byId("notes").append(make("li", `This page has met an error: ${event.message}`));
+  byId("notes").append(make("li", `This page has met an error: ${event.message}. Please reload it.`));
 });
 
 const content = JSON.parse(document.getElementById("content").textContent);
@@ -40,7 +40,7 @@ function byId(id) {
   return document.getElementById(id);
 }
 
-/* Return a new element with a text and attributes. */
+/* Return a new element with text and attributes. */
 function make(tag, text = "", attributes = {}) {
   const element = document.createElement(tag);
   element.textContent = text;
@@ -61,7 +61,7 @@ function codeOf(sample) {
   return codes.slice(sample * rank, (sample + 1) * rank);
 }
 
-/* Return what is known of a sample in words. */
+/* Describe a sample in words. */
 function nameOf(sample) {
   const words = [`no. ${samples.index[sample]}`];
   if (samples.labels) words.push(`label ${samples.classes[samples.labels[sample]]}`);
@@ -69,7 +69,7 @@ function nameOf(sample) {
   return words.join(", ");
 }
 
-/* Return the sample whose code is nearest to H, and how far it is. */
+/* Return the sample whose code is nearest to H, and its distance. */
 function nearestTo(H) {
   let best = 0;
   let least = Infinity;
@@ -81,7 +81,7 @@ function nearestTo(H) {
   return [best, Math.sqrt(least)];
 }
 
-/* Make a sample's code the unmoved one. */
+/* Set the sliders to a sample's code. */
 function load(sample, tell = true) {
   stopWalk();
   state.sample = sample;
@@ -95,14 +95,14 @@ function load(sample, tell = true) {
   requestRedraw();
 }
 
-/* Tell it to those who hear the page. */
+/* Announce a text to screen readers. */
 function say(text) {
   byId("live").textContent = text;
 }
 
 /* -- lists of tiles: the strip of samples and the gallery of parts ---------------------------- */
 
-/* A list of which one tile is selected; Tab reaches that one, arrows go to the others. */
+/* A list with one selected tile: Tab reaches that tile, arrows go to the others. */
 class Tiles {
   constructor(list, count, { onSelect, onEnter }) {
     this.list = list;
@@ -133,7 +133,7 @@ class Tiles {
     });
   }
 
-  /* Return the tile that a key leads to from another, or null. */
+  /* Return the tile that a key leads to, or null. */
   target(key, from) {
     const last = this.tiles.length - 1;
     const top = this.tiles[0].offsetTop;
@@ -159,7 +159,7 @@ class Tiles {
   }
 }
 
-/* Scroll a list, and only it, so that one of its elements can be seen. */
+/* Scroll a list, but not the page, so that one of its elements is visible. */
 function reveal(list, element) {
   const [outer, inner] = [list.getBoundingClientRect(), element.getBoundingClientRect()];
   if (inner.left < outer.left) list.scrollLeft -= outer.left - inner.left + 8;
@@ -179,7 +179,7 @@ const gallery = new Tiles(byId("gallery"), rank, {
 
 /* -- sliders ---------------------------------------------------------------------------------- */
 
-/* Where a value is between the ends of a slider, as a share. */
+/* Return the place of a value on its slider, from 0 to 1. */
 function share(value) {
   return Math.min(Math.max((value - units.low) / (units.high - units.low), 0), 1);
 }
@@ -227,9 +227,9 @@ function selectUnit(k) {
   showWalk();
 }
 
-/* -- walk: one unit to and fro ---------------------------------------------------------------- */
+/* -- walk: move one unit to and fro ---------------------------------------------------------------- */
 
-const PERIOD = 4000; // milliseconds there and back
+const PERIOD = 4000; // milliseconds to go there and back
 const walk = { running: false, began: 0, phase: 0, step: 1 };
 
 byId("walk").addEventListener("click", () => {
@@ -241,7 +241,7 @@ byId("reset").addEventListener("click", () => {
   stopWalk();
   state.H = state.start.slice();
   changeScale = 0;
-  say("All units are where they were.");
+  say("All units are back at their start.");
   requestRedraw();
 });
 document.addEventListener("keydown", (event) => {
@@ -249,7 +249,7 @@ document.addEventListener("keydown", (event) => {
 });
 still.addEventListener("change", () => stopWalk());
 
-/* From where the unit is, on a sine between the ends of its slider. */
+/* Move the unit along a sine between the ends of its slider, from its current place. */
 function startWalk() {
   Object.assign(walk, { running: true, began: performance.now() });
   walk.phase = Math.asin(2 * share(state.H[state.unit]) - 1);
@@ -265,7 +265,7 @@ function walkOn(now) {
   requestAnimationFrame(walkOn);
 }
 
-/* For those who prefer no motion: an eighth of the way with each press, back at the ends. */
+/* For those who prefer no motion: move an eighth of the way per press, and turn at the ends. */
 function stepOnce() {
   const stride = (units.high - units.low) / 8;
   const value = state.H[state.unit];
@@ -287,12 +287,12 @@ function showWalk() {
   button.setAttribute("aria-pressed", String(walk.running));
 }
 
-/* -- what the state looks like ----------------------------------------------------------------- */
+/* -- showing the state ----------------------------------------------------------------------- */
 
 const valueScale = { low: 0, high: content.high };
 
-/* The scale of the change grows with it, in steps, and only until the next sample or reset: a
- * scale that followed every change would hide how large it is. */
+/* The scale of the change grows in steps until the next sample or reset. If it followed every
+ * change, you could not see how large the change is. */
 const CHANGE_SCALES = [0.1, 0.25, 0.5, 1].map((part) => part * content.high);
 let changeScale = 0;
 
@@ -327,7 +327,7 @@ function redraw() {
   if (samples) showSamples();
   sliders.forEach(({ input, tick, output }, k) => {
     const value = state.H[k];
-    // A slider that is being dragged keeps its own value.
+    // Leave the slider alone while it is dragged.
     if (Math.abs(input.valueAsNumber - value) > 1e-6) input.value = value;
     input.setAttribute("aria-valuetext", `${short(value)}, unmoved ${short(state.start[k])}`);
     output.textContent = short(value);
@@ -355,7 +355,7 @@ function showLegend(scale) {
   byId("more").textContent = shape ? high : "";
 }
 
-let shown = { clean: null, nearest: null }; // samples whose pictures are drawn already
+let shown = { clean: null, nearest: null }; // samples whose pictures are already drawn
 
 function showSamples() {
   const [near, distance] = nearestTo(state.H);
@@ -367,14 +367,14 @@ function showSamples() {
     byId(`${figure}-detail`).textContent = nameOf(sample);
   }
   byId("nearest-detail").textContent =
-    near === state.sample ? "the sample itself" : `${nameOf(near)}; ${short(distance)} away in H`;
+    near === state.sample ? "the sample itself" : `${nameOf(near)}; distance in H ${short(distance)}`;
   if (map && (map.nearest !== near || map.drawn !== state.sample)) {
     Object.assign(map, { nearest: near, drawn: state.sample });
     map.drawMarks();
   }
 }
 
-/* The pictures in words. */
+/* Describe the pictures in words. */
 function describe(change) {
   const moved = [...state.H.keys()].filter((k) => state.H[k] !== state.start[k]);
   const size = Math.sqrt(change.reduce((sum, value) => sum + value * value, 0) / change.length);
@@ -388,23 +388,23 @@ function describe(change) {
 
 function showTiming() {
   byId("timing").textContent =
-    `The decoder runs in this page: ${decoder.products.toLocaleString("en")} products; ` +
-    `the last redraw took ${timings.redraw.toFixed(1)} ms.`;
+    `The decoder runs in this page. It computes ${decoder.products.toLocaleString("en")} products ` +
+    `for an image; the last redraw took ${timings.redraw.toFixed(1)} ms.`;
 }
 
 /* -- parts ------------------------------------------------------------------------------------- */
 
 const PARTS_HINT = {
   alone:
-    "Each unit alone: decode(e\u2096), that unit at 1 and all others at 0. In plain NMF this is " +
-    "the unit's part, and parts add up; the layers above are not linear, so here they need not, " +
-    "and no sample need be near e\u2096.",
+    "Decoded alone: decode(e\u2096), with this unit at 1 and all others at 0. In plain NMF this is " +
+    "the unit's part, and an image is a sum of parts. Here the layers above H are not linear, so " +
+    "the parts need not add up, and real samples may be far from e\u2096.",
   effect:
-    "What changes when one unit goes from its 5th to its 95th percentile over the samples and " +
-    "all others stay at their medians: the same question, asked where the samples are.",
+    "Change of the output as one unit moves from its 5th to its 95th percentile over the samples, " +
+    "with all others at their medians. These codes are close to real samples.",
 };
 
-/* Return the decoded unit k, as decode_parts and unit_effects in ddnmf_np/evaluation/interpret.py. */
+/* Return the part of unit k, as decode_parts or unit_effects in ddnmf_np/evaluation/interpret.py. */
 function part(k, reading) {
   const H = new Float32Array(rank);
   if (reading === "alone") {
@@ -421,7 +421,7 @@ function part(k, reading) {
 
 let parts = { reading: "", values: [] };
 
-/* Decode all units, a few at a time where there are many, so that the page answers meanwhile. */
+/* Decode all units, a few at a time, so that the page stays responsive. */
 function showParts(reading) {
   parts = { reading, values: [] };
   const own = parts;
@@ -432,17 +432,17 @@ function showParts(reading) {
     while (own.values.length < rank && performance.now() < until) {
       own.values.push(part(own.values.length, reading));
     }
-    if (own !== parts) return; // another reading was asked for meanwhile
+    if (own !== parts) return; // the reader has chosen the other reading meanwhile
     if (own.values.length < rank) setTimeout(some);
     else paintParts();
   })();
 }
 
-/* Draw the parts on one scale, so that weak ones look weak. A few bright pixels would make all the
- * others dark: the scale ends where one value in 200 is beyond it. */
+/* Draw the parts on one scale, so that weak parts look weak. A few bright pixels would make all
+ * others dark, so we clip the largest of every 200 values. */
 function paintParts() {
   if (parts.values.length < rank) return;
-  // Some values are enough to find that end.
+  // A sample of the values is enough to find the end of the scale.
   const every = Math.ceil((rank * content.features) / 1e6);
   const some = parts.values.flatMap((values) => Array.from(values.filter((_, i) => i % every === 0)));
   const signed = some.some((value) => value < 0);
@@ -514,15 +514,15 @@ function groupingHint(by) {
   if (by === "labels") return `Coloured by label. ${unseen}`;
   if (by !== "clusters") return "";
   const { method, sizes, scores } = samples.clustering;
-  const words = [`Coloured by cluster: ${sizes.length} found in H by ${method}.`];
+  const words = [`Coloured by cluster: ${method} found ${sizes.length} clusters in H.`];
   if (samples.labels) {
     const found = Object.entries(scores).map(([name, value]) => {
       return `${name.toUpperCase()} ${value.toFixed(2)}`;
     });
     words.push(
       unseen,
-      `Only now do they serve: a cluster has the colour of the label it matches best, and scores ` +
-        `${found.join(", ")}.`,
+      `We use them only here: each cluster has the colour of the label it is matched to, and the ` +
+        `clustering scores ${found.join(", ")}.`,
     );
   }
   return words.join(" ");
@@ -530,7 +530,7 @@ function groupingHint(by) {
 
 /* -- the page as a whole ------------------------------------------------------------------------ */
 
-/* Everything that is drawn with colours of the theme. */
+/* Redraw everything that has colours of the theme. */
 function redrawAll() {
   legendShown = "";
   shown = { clean: null, nearest: null };
@@ -549,7 +549,7 @@ function setTheme(name) {
 
 function setUpTheme() {
   const dark = window.matchMedia("(prefers-color-scheme: dark)");
-  let chosen = null; // by the button; until then the system's wish counts
+  let chosen = null; // set by the button; until then we follow the system
   const wished = () => chosen ?? (dark.matches ? "dark" : "light");
   const apply = (name) => {
     setTheme(name);
@@ -570,13 +570,13 @@ function setUpTheme() {
 
 const F_NAMES = { identity: "", relu: "ReLU", sigmoid: "\u03c3", tanh: "tanh", softplus: "softplus" };
 
-/* Titles, equations and notes: all that depends on the run but not on the state. */
+/* Set titles, equations and notes, which depend on the run but not on the state. */
 function setUpTexts() {
   const { facts, base, layers } = content;
   const epochs = `${facts.epochs} ${facts.epochs === 1 ? "epoch" : "epochs"}`;
   byId("facts").textContent =
     `The student after ${epochs}, objective ${facts.objective}. ` +
-    "The layers in orange run in this page.";
+    "The orange layers run in this page.";
   facts.widths.forEach((width, number) => {
     const half = facts.depth / 2;
     const item = make("li", String(width));
@@ -591,11 +591,12 @@ function setUpTexts() {
   byId("base-f").textContent = F_NAMES[base.activation];
   byId("recovery-f").textContent = F_NAMES[layers[0].activation];
   if (!base.bias) byId("base-bias").remove();
+  const kind = shape ? "image" : "sample";
   byId("code-hint").textContent =
     `${rank} base units. ` +
     (samples
-      ? "The mark: where the sample has it. The thick stretch: nine tenths of all samples."
-      : "The page has no samples: all units begin in the middle.");
+      ? `Drag a slider. The tick is this ${kind}'s own value; the grey band covers 90 % of all ${kind}s.`
+      : "Drag a slider. This page has no samples, so all units start in the middle.");
   byId("notes").hidden = content.notes.length === 0;
   byId("notes").append(...content.notes.map((text) => make("li", text)));
   byId("reading").hidden = units.quantiles === null;
@@ -615,11 +616,11 @@ function setUpSampleTexts() {
   const kind = split === "test" ? "test" : "training";
   byId("choose-title").textContent = `Choose a ${kind} ${shape ? "image" : "sample"}`;
   byId("choose-hint").textContent =
-    `${samples.strip.length} of ${total.toLocaleString("en")}, drawn without a look at any label`;
+    `${samples.strip.length} of ${total.toLocaleString("en")}, chosen without using labels`;
   byId("map-hint").textContent =
     `${index.length} samples by their codes H, laid out by ${samples.map}` +
-    (samples.map === "t-SNE" ? " (neighbours mean something, axes and gaps do not). " : ". ") +
-    "The orange ring follows the sample whose code is nearest to the sliders.";
+    (samples.map === "t-SNE" ? ". Neighbours mean something; axes and large distances do not. " : ". ") +
+    "The orange ring marks the sample whose code is nearest to the sliders.";
   strip.tiles.forEach((tile, k) => tile.setAttribute("aria-label", nameOf(samples.strip[k])));
   const kinds = [
     ["by-cluster", samples.clusters],
@@ -642,7 +643,7 @@ function setUp() {
   if (samples) load(samples.strip[0], false);
   redrawAll();
   showParts("alone");
-  // Bars are drawn with the pixels that there are.
+  // Bars depend on the number of pixels of their canvas.
   if (!shape) new ResizeObserver(redrawAll).observe(byId("main"));
   requestAnimationFrame(() => {
     timings.open = performance.now();

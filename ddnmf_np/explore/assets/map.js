@@ -1,11 +1,10 @@
 "use strict";
 
-/* The map of samples: points in the plane, coloured by group, with a cursor that the pointer or the
- * arrow keys move. It knows nothing of the model; whoever makes it is told what was chosen. */
+/* The map of samples: points in the plane, coloured by group. The pointer or the arrow keys move a
+ * cursor. The map does not know the model; it calls onChoose with the chosen sample. */
 
-/* Colours of the package's pictures (ddnmf_np/evaluation/plots.py: Paul Tol's "muted" scheme), and
- * the same hues made bright enough for a dark page. An eleventh group has the first colour again,
- * with the next marker. */
+/* Colours of the package's pictures (Paul Tol's "muted" scheme), and brighter ones of the same hues
+ * for a dark page. The eleventh group has the first colour again, with the next marker. */
 const GROUP_COLORS = {
   light: [
     "#332288", "#88ccee", "#44aa99", "#117733", "#999933",
@@ -18,7 +17,7 @@ const GROUP_COLORS = {
 };
 const MARKERS = 4; // circle, square, diamond, triangle
 
-/* Add a marker to the path of a context: number 0 to MARKERS - 1, at x, y, of radius r. */
+/* Add marker number 0 to MARKERS - 1 to the path of a context, at x, y, with radius r. */
 function tracePath(context, marker, x, y, r) {
   if (marker === 0) {
     context.moveTo(x + r, y);
@@ -34,7 +33,7 @@ function tracePath(context, marker, x, y, r) {
   context.closePath();
 }
 
-/* Return colour and marker of a group. */
+/* Return the colour and the marker of a group. */
 function styleOf(color) {
   const colors = GROUP_COLORS[theme()];
   return {
@@ -44,15 +43,15 @@ function styleOf(color) {
 }
 
 class SampleMap {
-  /* points: x, y of each sample, in [0, 1], y upwards. onCursor(sample or null, x, y) is told
-   * where the cursor is, in pixels of the canvas; onChoose(sample) what was clicked. */
+  /* points: x, y of each sample, in [0, 1], y upwards. The map calls onCursor(sample or null, x, y)
+   * when the cursor moves, in pixels of the canvas, and onChoose(sample) on a click or Enter. */
   constructor(canvas, points, { onCursor, onChoose }) {
     Object.assign(this, { canvas, points, onCursor, onChoose });
     this.count = points.length / 2;
     this.cursor = null;
     this.current = null; // the sample that is loaded
     this.nearest = null; // the sample whose code is nearest to the sliders
-    this.ground = document.createElement("canvas"); // all points; drawn anew only when they change
+    this.ground = document.createElement("canvas"); // all points; redrawn only when they change
     new ResizeObserver(() => this.redraw()).observe(canvas);
     canvas.addEventListener("pointermove", (event) => this.point(this.under(event)));
     canvas.addEventListener("pointerleave", () => this.point(null));
@@ -67,7 +66,7 @@ class SampleMap {
     canvas.addEventListener("keydown", (event) => this.key(event));
   }
 
-  /* groups: null, or for each sample the number of its group; colors and names by that number. */
+  /* groups: the number of each sample's group, or null; colors and names are indexed by it. */
   color(groups, colors, names) {
     Object.assign(this, { groups, colors, names });
     this.redraw();
@@ -89,7 +88,7 @@ class SampleMap {
     this.drawMarks();
   }
 
-  /* Where a sample is on the canvas. */
+  /* Return the place of a sample on the canvas. */
   place(sample) {
     const margin = 12;
     const side = Math.min(this.width, this.height) - 2 * margin;
@@ -123,7 +122,7 @@ class SampleMap {
     }
   }
 
-  /* Write the name of each group where its points are densest, so that colour is not all. */
+  /* Write the name of each group where its points are densest, for those who see no colours. */
   drawNames(context) {
     context.font = "bold 15px system-ui, sans-serif";
     context.textAlign = "center";
@@ -140,8 +139,8 @@ class SampleMap {
     });
   }
 
-  /* Return the point of a group whose closest third of the group is the closest: the mean of a
-   * group in two pieces would lie between them, on another group. */
+  /* Return the point of a group that has a third of the group nearest to it. The mean would be
+   * wrong: for a group in two pieces it lies between them, perhaps on another group. */
   densest(group) {
     let places = [];
     for (let sample = 0; sample < this.count; sample++) {
@@ -159,7 +158,7 @@ class SampleMap {
     return best;
   }
 
-  /* The points as they are, and rings around three of them. */
+  /* Draw the points, and rings around three of them. */
   drawMarks() {
     const context = this.canvas.getContext("2d");
     const ratio = this.canvas.width / Math.max(this.width, 1);
@@ -183,7 +182,7 @@ class SampleMap {
     ring(this.cursor, 7, css("focus"), 2);
   }
 
-  /* Return the sample under the pointer: the nearest one, if it is near. */
+  /* Return the sample nearest to the pointer, or null if none is near. */
   under(event) {
     const box = this.canvas.getBoundingClientRect();
     const [x, y] = [event.clientX - box.left, event.clientY - box.top];
@@ -210,8 +209,8 @@ class SampleMap {
     this.onChoose(sample);
   }
 
-  /* Arrows go to the nearest point on that side, PageUp and PageDown through all samples in order,
-   * so that none is out of reach, Enter and space load. */
+  /* Arrows go to the nearest point on that side. PageUp and PageDown go through all samples in
+   * order, so that every sample can be reached. Enter and space load. */
   key(event) {
     const from = this.cursor ?? this.current ?? 0;
     const arrows = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
@@ -232,7 +231,7 @@ class SampleMap {
       const [u, v] = this.place(sample);
       const along = (u - x) * dx + (v - y) * dy;
       const across = Math.abs((u - x) * dy) + Math.abs((v - y) * dx);
-      // Within a quarter of the plane, and rather straight ahead than near.
+      // Only points within 45 degrees of the direction; prefer straight ahead to near.
       if (along > 0.5 && across <= along && along + 2 * across < least) {
         [best, least] = [sample, along + 2 * across];
       }

@@ -6,15 +6,15 @@
  *
  *     code_hat = f(W_rec H),
  *
- * and the decoder's layers turn that into an image, each by equation (1),
+ * and the decoder's layers turn the code into an image, each by equation (1),
  *
  *     h = f(W x + b).
  *
- * Both are the same loop, written once below (Layer.forward). Everything else in this file only
- * unpacks the numbers that ddnmf_np/explore/packing.py has packed.
+ * Layer.forward below computes both. The rest of this file unpacks the numbers that
+ * ddnmf_np/explore/packing.py has packed.
  */
 
-/* The functions f: as ddnmf_np/backends/ops.py computes them. */
+/* The functions f, as in ddnmf_np/backends/ops.py. */
 const ACTIVATIONS = {
   identity: (z) => z,
   relu: (z) => Math.max(z, 0),
@@ -24,14 +24,14 @@ const ACTIVATIONS = {
   softplus: (z) => Math.max(z, 0) + Math.log1p(Math.exp(-Math.abs(z))),
 };
 
-/* One layer, h = f(W x + b): W is (outputs, inputs), row after row; b may be null. */
+/* One layer, h = f(W x + b). W is (outputs, inputs), row by row; b may be null. */
 class Layer {
   constructor(inputs, outputs, activation, W, b) {
     Object.assign(this, { inputs, outputs, activation, W, b });
     this.h = new Float32Array(outputs);
   }
 
-  /* Return h, which the next call overwrites. Sums are kept in double precision. */
+  /* Return h, which the next call overwrites. Sums are computed in double precision. */
   forward(x) {
     const { inputs, outputs, W, b, h } = this;
     const f = ACTIVATIONS[this.activation];
@@ -52,7 +52,7 @@ class Decoder {
     this.products = layers.reduce((sum, layer) => sum + layer.W.length, 0);
   }
 
-  /* Return the data that a code H stands for, in an array of its own. */
+  /* Decode H; return a new array. */
   decode(H) {
     return this.layers.reduce((x, layer) => layer.forward(x), H).slice();
   }
@@ -60,7 +60,7 @@ class Decoder {
 
 /* -- unpacking ------------------------------------------------------------------------------- */
 
-/* Return the bytes of a block; its text is then let go, so that it is in memory once. */
+/* Return the bytes of a block and remove its text, so that memory holds the block only once. */
 function takeBytes(name) {
   const element = document.getElementById("block-" + name);
   const text = atob(element.textContent);
@@ -70,7 +70,7 @@ function takeBytes(name) {
   return bytes;
 }
 
-/* Return the whole numbers of 16 bits in a block (little-endian, whatever this machine is). */
+/* Return the 16-bit integers of a block, which are little-endian on every machine. */
 function takeWords(name) {
   const bytes = takeBytes(name);
   const words = new Uint16Array(bytes.length / 2);
@@ -88,8 +88,8 @@ const HALF = Float32Array.from({ length: 65536 }, (_, bits) => {
   return sign * (1 + fraction / 1024) * 2 ** (exponent - 15);
 });
 
-/* Return a block of weights. Their largest was scaled to just below 2^15, so that none overflows
- * and small ones keep their bits; `scale`, a power of two, undoes that without rounding. */
+/* Return a block of weights. They were scaled so that the largest is just below 2^15: none
+ * overflows, and small ones keep their bits. `scale`, a power of two, undoes that exactly. */
 function takeWeights({ block, scale }) {
   const words = takeWords(block);
   const weights = new Float32Array(words.length);
@@ -97,7 +97,7 @@ function takeWeights({ block, scale }) {
   return weights;
 }
 
-/* Return a matrix whose columns were packed as levels between their smallest and largest entry. */
+/* Return a matrix. Each column was packed as levels between its smallest and largest entry. */
 function takeColumns(name, { low, high }) {
   const levels = takeWords(name);
   const columns = low.length;
@@ -105,7 +105,7 @@ function takeColumns(name, { low, high }) {
   return Float32Array.from(levels, (level, i) => low[i % columns] + level * steps[i % columns]);
 }
 
-/* Build the decoder from what the page says about its layers. */
+/* Build the decoder from the layers that the page describes. */
 function takeDecoder(layers) {
   return new Decoder(
     layers.map(

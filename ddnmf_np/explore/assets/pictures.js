@@ -1,14 +1,14 @@
 "use strict";
 
-/* Pictures of samples on a canvas: pixels where a sample is an image, bars where it is not.
+/* Pictures of samples on a canvas: pixels if a sample is an image, otherwise bars.
  *
- * A scale says which values are shown, {low, high}, and whether zero is in the middle (`signed`,
- * for changes). Values outside of it get the colour of its end.
+ * A scale {low, high, signed} gives the range of values; `signed` puts zero in the middle, for
+ * changes. Values outside of the range get the colour of its nearest end.
  */
 
-/* A change is blue where there is less and red where there is more. matplotlib's RdBu_r, white at
- * zero, as in the figures of the package; on a dark page dark at zero, bright at the ends. Both can
- * be read with each of the common colour vision deficiencies. */
+/* Blue means less and red means more. On a light page we use matplotlib's RdBu_r, white at zero, as
+ * in the figures of the package; on a dark page, colours that are dark at zero and bright at the
+ * ends. Both are readable with the common colour vision deficiencies. */
 const CHANGE_COLORS = {
   light: [
     "053061", "2166ac", "4393c3", "92c5de", "d1e5f0", "f7f7f7",
@@ -17,7 +17,7 @@ const CHANGE_COLORS = {
   dark: ["b9e0ff", "6db4f0", "2f7fc4", "20466e", "1b1e25", "6b2f23", "c4482b", "f0805a", "ffc9ad"],
 };
 
-/* Return 256 colours, [red, green, blue], that go evenly through the given ones. */
+/* Return 256 colours [red, green, blue], interpolated between the given ones. */
 function ramp(hexes) {
   const stops = hexes.map((hex) => [0, 2, 4].map((at) => parseInt(hex.slice(at, at + 2), 16)));
   return Array.from({ length: 256 }, (_, level) => {
@@ -33,7 +33,7 @@ const RAMPS = {
   dark: ramp(CHANGE_COLORS.dark),
 };
 
-/* Return the 256 colours of a scale in the present theme. */
+/* Return the 256 colours of a scale in the current theme. */
 function colorsOf(scale) {
   return scale.signed ? RAMPS[theme()] : RAMPS.values;
 }
@@ -47,13 +47,13 @@ function css(name) {
   return getComputedStyle(document.documentElement).getPropertyValue("--" + name).trim();
 }
 
-/* Draw a sample: `shape` is [height, width] of an image, or null for other data. */
+/* Draw a sample; `shape` is [height, width] of an image, or null for other data. */
 function paint(canvas, values, shape, scale) {
   if (shape) paintImage(canvas, values, shape, scale);
   else paintBars(canvas, values, scale);
 }
 
-/* One pixel of the canvas for each of the image; style.css enlarges them without smoothing. */
+/* Draw one canvas pixel for each pixel of the image; style.css enlarges them without smoothing. */
 function paintImage(canvas, values, [height, width], { low, high, ...scale }) {
   if (canvas.width !== width || canvas.height !== height) Object.assign(canvas, { width, height });
   const context = canvas.getContext("2d");
@@ -70,7 +70,7 @@ function paintImage(canvas, values, [height, width], { low, high, ...scale }) {
   context.putImageData(image, 0, 0);
 }
 
-/* A bar for each feature, from zero up or down. Where there are more features than pixels, a
+/* Draw a bar for each feature, up or down from zero. If there are more features than pixels, each
  * column of pixels shows the largest of its features, so that no peak is lost. */
 function paintBars(canvas, values, { low, high, signed }) {
   const ratio = window.devicePixelRatio || 1;
@@ -108,7 +108,7 @@ function paintLegend(canvas, scale) {
   paintImage(canvas, values, [1, 256], { ...scale, low: 0, high: 255 });
 }
 
-/* A number in few characters. */
+/* Return a number in few characters. */
 function short(value) {
   if (value === 0) return "0";
   const size = Math.abs(value);

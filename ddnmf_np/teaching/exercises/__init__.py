@@ -8,7 +8,6 @@ from __future__ import annotations
 from functools import cache
 from importlib import import_module
 
-from ddnmf_np.errors import UsageError
 from ddnmf_np.teaching.exercise import Exercise
 
 MODULES = (
@@ -26,11 +25,5 @@ MODULES = (
 @cache
 def all_exercises() -> dict[str, Exercise]:
     """Return every exercise by its name, in the order of the notebooks."""
-    found: dict[str, Exercise] = {}
-    for module in MODULES:
-        name = f"{__name__}.{module}"
-        for exercise in import_module(name).EXERCISES:
-            if exercise.name in found:
-                raise UsageError(f"{name}: there is already an exercise {exercise.name!r}")
-            found[exercise.name] = exercise
-    return found
+    modules = [import_module(f"{__name__}.{module}") for module in MODULES]
+    return {exercise.name: exercise for module in modules for exercise in module.EXERCISES}

@@ -5,13 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from ddnmf_np.evaluation.interpret import hoyer_sparsity
-from ddnmf_np.teaching.exercise import Exercise, Mistake
+from ddnmf_np.teaching.exercise import Exercise, Floats
 from ddnmf_np.teaching.nmf import multiplicative_step
-
-Floats = npt.NDArray[np.float64]
 
 _SIZES = ((7, 5, 3), (4, 9, 2), (11, 6, 5))
 """(n, D, rank) of each problem."""
@@ -24,20 +21,11 @@ def _problem(seed: int) -> tuple[Floats, Floats, Floats]:
     return x, H, W
 
 
-def _gradient(x: Floats, H: Floats, W: Floats) -> Floats:
-    return (H @ W.T - x) @ W  # (n, D) @ (D, rank) -> (n, rank)
-
-
 def _parts_problem(seed: int) -> tuple[Floats]:
     shape = _SIZES[seed][:2]
     rng = np.random.default_rng([seed, 3])
     sizes = rng.uniform(size=shape) * (rng.uniform(size=shape) < 0.7) + 0.01
     return (sizes * rng.choice((-1.0, 1.0), shape),)  # components of PCA have both signs
-
-
-def _old_H(x: Any, H: Any, W: Any) -> tuple[Floats, Floats]:
-    new = H * (x @ W) / (H @ (W.T @ W))
-    return new, W * (x.T @ H) / (W @ (H.T @ H))
 
 
 def _upside_down(x: Any, H: Any, W: Any) -> tuple[Floats, Floats]:
@@ -54,39 +42,42 @@ def _signed_sparsity(parts: Floats) -> Floats:
 EXERCISES = (
     Exercise(
         name="nmf-gradient",
-        task="a function that returns the gradient of 1/2 ||x - H W^T||^2 by H, shape (n, rank).",
+        task=(
+            "a function that returns the gradient of 1/2 ||x - H W^T||^2 with respect to H, "
+            "shape (n, rank)."
+        ),
         hint=(
             "write R = H W^T - x. H_ik enters the entries R_ij of row i, each with the factor "
-            "W_jk; add them up over j, and see which matrix product that is."
+            "W_jk. Add them up over j: which matrix product is that?"
         ),
         blocks=("dH",),
         problem=_problem,
-        reference=_gradient,
-        mistakes=(
-            Mistake(
-                "The codes are missing from the residual: it is H W^T - x, not -x.",
-                lambda x, H, W: -x @ W,
-            ),
-        ),
+        reference=lambda x, H, W: (H @ W.T - x) @ W,  # (n, D) @ (D, rank) -> (n, rank)
+        mistakes={
+            "You forgot H in the residual, which is H W^T - x.": lambda x, H, W: -x @ W,
+        },
     ),
     Exercise(
         name="nmf-step",
         task=(
-            "a function that returns H (n, rank) after its update, and then W (D, rank) after its "
-            "own, which uses the new H."
+            "a function that updates H first and then W, with the new H, and returns both: H "
+            "(n, rank) and W (D, rank)."
         ),
         hint=(
-            "each update multiplies by the negative part of the gradient over the positive part, "
-            "entry by entry. For W the parts are x.T @ H and W @ (H.T @ H)."
+            "each update multiplies, entry by entry, by the negative part of the gradient divided "
+            "by the positive part. For W the parts are x.T @ H and W @ (H.T @ H)."
         ),
         blocks=("H", "W"),
         problem=_problem,
         reference=multiplicative_step,
         tolerance=1e-6,  # a small number in the divisor, against zeros, is right
-        mistakes=(
-            Mistake("W was updated with the old H; take the new one.", _old_H),
-            Mistake("The quotient is upside down.", _upside_down),
-        ),
+        mistakes={
+            "You updated W with the old H; use the new one.": lambda x, H, W: (
+                multiplicative_step(x, H, W)[0],
+                multiplicative_step(x.T, W, H)[0],
+            ),
+            "Your quotient is upside down.": _upside_down,
+        },
     ),
     Exercise(
         name="hoyer-sparsity",
@@ -95,25 +86,18 @@ EXERCISES = (
             "(rank,): (sqrt(D) - ||w||_1 / ||w||_2) / (sqrt(D) - 1)."
         ),
         hint=(
-            "||w||_1 is the sum of absolute values, ||w||_2 the root of the sum of squares, both "
-            "along axis 1. A row with one entry has sparsity 1, a constant row 0."
+            "||w||_1 is the sum of the absolute values and ||w||_2 the root of the sum of squares, "
+            "both along axis 1. A row with one entry has sparsity 1, a constant row 0."
         ),
         blocks=("sparsity",),
         problem=_parts_problem,
-        reference=lambda parts: hoyer_sparsity(parts),
-        mistakes=(
-            Mistake(
-                "The division by sqrt(D) - 1 is missing.",
-                lambda parts: hoyer_sparsity(parts) * (np.sqrt(parts.shape[1]) - 1.0),
+        reference=hoyer_sparsity,
+        mistakes={
+            "You forgot to divide by sqrt(D) - 1.": lambda parts: (
+                hoyer_sparsity(parts) * (np.sqrt(parts.shape[1]) - 1.0)
             ),
-            Mistake(
-                "The absolute values are missing: entries of both signs cancel in the sum.",
-                _signed_sparsity,
-            ),
-            Mistake(
-                "That is the sparsity of the columns.",
-                lambda parts: hoyer_sparsity(parts.T),
-            ),
-        ),
+            "You forgot the absolute values: entries of opposite sign cancel.": _signed_sparsity,
+            "You computed the sparsity of the columns.": lambda parts: hoyer_sparsity(parts.T),
+        },
     ),
 )

@@ -8,40 +8,17 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ddnmf_np.backends.ops import Ops, adam_scales
-from ddnmf_np.data.noise import Corruption, Noise
-from ddnmf_np.engine.descent import GradientDescent
 from ddnmf_np.model import Architecture, Model
-from ddnmf_np.teaching.exercise import Exercise, Mistake
-
-Floats = npt.NDArray[np.float64]
-
-
-# -- equation 2 --------------------------------------------------------------------------------
-
-
-def _mask(x: Floats, rate: float) -> Floats:
-    out = np.empty_like(x)
-    Corruption(Noise("masking", rate), seed=3).apply(x, np.arange(len(x)), 0, out)
-    return out
+from ddnmf_np.teaching.exercise import Exercise, Floats
 
 
 def _noise_problem(seed: int) -> tuple[Floats, npt.NDArray[np.bool_], float]:
     shape, rate = ((7, 11), (5, 9), (8, 6))[seed], (0.2, 0.5, 0.35)[seed]
-    x = np.random.default_rng([seed, 12]).uniform(0.1, 1.0, shape)
-    return x, _mask(np.ones(shape), rate) > 0, rate
+    rng = np.random.default_rng([seed, 12])
+    return rng.uniform(0.1, 1.0, shape), rng.uniform(size=shape) >= rate, rate
 
 
-def _noise(x: Floats, keep: npt.NDArray[np.bool_], rate: float) -> Floats:
-    return _mask(x, rate)
-
-
-# -- equation 8, refined -----------------------------------------------------------------------
-
-
-def _adam_problem(
-    seed: int,
-) -> tuple[Floats, Floats, Floats, Floats, int, float, float, float, float]:
+def _adam_problem(seed: int) -> tuple[Any, ...]:
     rng = np.random.default_rng([seed, 13])
     size, t = (7, 5, 11)[seed], (1, 3, 40)[seed]
     theta, g, m = rng.normal(size=(3, size))
@@ -52,33 +29,18 @@ def _adam_problem(
 
 
 def _adam(
-    theta: Floats,
-    g: Floats,
-    m: Floats,
-    v: Floats,
-    t: int,
-    lr: float,
-    b1: float,
-    b2: float,
-    eps: float,
+    theta: Any, g: Any, m: Any, v: Any, t: float, lr: float, b1: float, b2: float, eps: float
 ) -> tuple[Floats, Floats, Floats]:
-    theta, m, v = theta.copy(), m.copy(), v.copy()
-    Ops().adam(theta, g, m, v, adam_scales(t, lr, b1, b2, eps), b1, b2, np.empty_like(theta))
-    return theta, m, v
-
-
-def _adam_variant(*arguments: Any, corrected: bool, inside: bool) -> tuple[Floats, Floats, Floats]:
-    """Return Adam without its corrections, or with epsilon under the root."""
-    theta, g, m, v, t, lr, b1, b2, eps = arguments
     m, v = b1 * m + (1 - b1) * g, b2 * v + (1 - b2) * g**2
-    m_hat, v_hat = (m / (1 - b1**t), v / (1 - b2**t)) if corrected else (m, v)
-    root = np.sqrt(v_hat + eps) if inside else np.sqrt(v_hat) + eps
-    return theta - lr * m_hat / root, m, v
+    m_hat, v_hat = m / (1 - b1**t), v / (1 - b2**t)
+    return theta - lr * m_hat / (np.sqrt(v_hat) + eps), m, v
 
 
-# -- algorithm 1 -------------------------------------------------------------------------------
+def _epsilon_under_the_root(theta: Any, g: Any, m: Any, v: Any, *rest: Any) -> tuple[Floats, ...]:
+    t, lr, b1, b2, eps = rest
+    _, m, v = _adam(theta, g, m, v, *rest)
+    return theta - lr * m / (1 - b1**t) / np.sqrt(v / (1 - b2**t) + eps), m, v
 
-Step = Callable[[Model, Floats, Floats, float], object]
 
 _SHAPES = ((7, 11, 5, 3), (4, 9, 6, 2), (9, 8, 7, 5))
 """(n, D, code width, rank) of each problem."""
@@ -99,7 +61,10 @@ def _step_problem(seed: int) -> tuple[Model, Floats, Floats, float]:
     return model, x, x_noisy, (0.05, 0.01, 0.02)[seed]
 
 
-def _do_step(answer: Step, model: Model, x: Floats, x_noisy: Floats, lr: float) -> dict[str, Any]:
+def _run_step(
+    answer: Callable[..., object], model: Model, x: Floats, x_noisy: Floats, lr: float
+) -> dict[str, Any]:
+    """Return the parameters after the answer has moved them in place."""
     arenas = [net.arena.params for net in model.nets.values()]
     before = {name: block.copy() for name, block in model.state().items()}
     answer(model, x, x_noisy, lr)
@@ -110,89 +75,68 @@ def _do_step(answer: Step, model: Model, x: Floats, x_noisy: Floats, lr: float) 
         net.arena.params is not old for net, old in zip(model.nets.values(), arenas, strict=True)
     ):
         raise ValueError(
-            "arena.params is a new array; the layers still have the old one. Change it in place: -="
+            "arena.params is a new array, but the layers still use the old one. Change it in "
+            "place: -="
         )
     return {name: after[name].copy() for name in _BLOCKS}
 
 
-def _step(model: Model, x: Floats, x_noisy: Floats, lr: float) -> dict[str, Any]:
-    return _do_step(_algorithm_1, model, x, x_noisy, lr)
-
-
-def _algorithm_1(model: Model, x: Floats, x_noisy: Floats, lr: float) -> None:
+def _algorithm_1(model: Model, x: Any, x_noisy: Any, lr: float, *, target: Any = None) -> None:
+    """Take the step, or one with another target or, if lr is negative, uphill."""
     model.forward(x, x_noisy)
-    model.backward(x)
-    GradientDescent([net.arena for net in model.nets.values()], lr).step()
+    model.backward(x if target is None else target)
+    for net in model.nets.values():
+        net.arena.params -= lr * net.arena.grads
 
 
 def _one_after_the_other(model: Model, x: Floats, x_noisy: Floats, lr: float) -> None:
     for net in model.nets.values():
         model.forward(x, x_noisy)
         model.backward(x)
-        GradientDescent([net.arena], lr).step()
-
-
-def _noisy_target(model: Model, x: Floats, x_noisy: Floats, lr: float) -> None:
-    model.forward(x, x_noisy)
-    model.backward(x_noisy)
-    GradientDescent([net.arena for net in model.nets.values()], lr).step()
-
-
-def _uphill(model: Model, x: Floats, x_noisy: Floats, lr: float) -> None:
-    model.forward(x, x_noisy)
-    model.backward(x)
-    for net in model.nets.values():
-        net.arena.params += lr * net.arena.grads
+        net.arena.params -= lr * net.arena.grads
 
 
 EXERCISES = (
     Exercise(
         name="masking-noise",
         task=(
-            "a function that returns x_noisy (n, D): entries where keep is False are 0, the "
-            "others are divided by 1 - rate, so that the mean of an entry stays what it was."
+            "a function that returns x_noisy (n, D): entries where keep is False are 0, and the "
+            "others are divided by 1 - rate, so that the expected value of an entry stays the same."
         ),
         hint="keep is an array of True and False, which multiply as 1 and 0 (equation 2).",
         blocks=("x_noisy",),
         problem=_noise_problem,
-        reference=_noise,
-        mistakes=(
-            Mistake("The division by 1 - rate is missing.", lambda x, keep, rate: x * keep),
-            Mistake(
-                "Those are the entries that should go.",
-                lambda x, keep, rate: x * ~keep / (1 - rate),
-            ),
-            Mistake("The kept entries are divided by rate.", lambda x, keep, rate: x * keep / rate),
-        ),
+        reference=lambda x, keep, rate: x * keep / (1 - rate),
+        mistakes={
+            "You forgot to divide by 1 - rate.": lambda x, keep, rate: x * keep,
+            "You kept the entries that should go.": lambda x, keep, rate: x * ~keep / (1 - rate),
+            "You divided by rate instead of 1 - rate.": lambda x, keep, rate: x * keep / rate,
+        },
     ),
     Exercise(
         name="adam-step",
         task=(
-            "a function that returns theta, m and v after step t of Adam, in arrays of their own: "
+            "a function that returns theta, m and v after step t of Adam, as new arrays: "
             "m = b1 m + (1 - b1) g, v = b2 v + (1 - b2) g^2, and theta moves by "
             "-lr (m / c1) / (sqrt(v / c2) + eps) with c1 = 1 - b1^t and c2 = 1 - b2^t."
         ),
-        hint="the corrections c1 and c2 go into the step, not into the m and v that are returned.",
+        hint="use the corrections c1 and c2 in the step, not in the m and v that you return.",
         blocks=("theta", "m", "v"),
         problem=_adam_problem,
         reference=_adam,
-        mistakes=(
-            Mistake(
-                "The corrections c1 and c2 are missing.",
-                lambda *a: _adam_variant(*a, corrected=False, inside=False),
-            ),
-            Mistake(
-                "eps is under the root; it stands beside it.",
-                lambda *a: _adam_variant(*a, corrected=True, inside=True),
-            ),
-        ),
+        mistakes={
+            "The corrections c1 and c2 are missing.": lambda theta, g, m, v, t, *rest: _adam(
+                theta, g, m, v, np.inf, *rest
+            ),  # b^t is 0, so that c1 and c2 are 1
+            "eps is under the root; add it after the root.": _epsilon_under_the_root,
+        },
     ),
     Exercise(
         name="algorithm-1-step",
         task=(
-            "a function that does one step of algorithm 1 with plain gradient descent (equation 8) "
-            "on both networks of the model, in place. Each network is a model.nets[name] with its "
-            "arena.params and arena.grads, flat arrays."
+            "a function that takes one step of algorithm 1 with plain gradient descent (equation "
+            "8) on both networks of the model, in place. Each network model.nets[name] has the "
+            "flat arrays arena.params and arena.grads."
         ),
         hint=(
             "model.forward(x, x_noisy), then model.backward(x), then arena.params -= lr * "
@@ -200,26 +144,20 @@ EXERCISES = (
         ),
         blocks=_BLOCKS,
         problem=_step_problem,
-        reference=_step,
-        run=_do_step,
-        mistakes=(
-            Mistake(
-                "The supervisor had moved before the student's gradient was computed: both "
-                "gradients come first, then both steps.",
-                lambda *a: _do_step(_one_after_the_other, *a),
+        reference=_algorithm_1,
+        run=_run_step,
+        mistakes={
+            "The supervisor moved before you computed the student's gradient. Compute both "
+            "gradients first, then take both steps.": _one_after_the_other,
+            "The supervisor should reconstruct the clean x: pass x to backward.": (
+                lambda model, x, x_noisy, lr: _algorithm_1(model, x, x_noisy, lr, target=x_noisy)
             ),
-            Mistake(
-                "The supervisor is to reconstruct the clean x: that is what backward takes.",
-                lambda *a: _do_step(_noisy_target, *a),
+            "The student should see x_noisy, not x.": lambda model, x, x_noisy, lr: _algorithm_1(
+                model, x, x, lr
             ),
-            Mistake(
-                "The student is to see the noisy batch.",
-                lambda model, x, x_noisy, lr: _do_step(_algorithm_1, model, x, x, lr),
+            "Your step goes uphill; subtract lr times the gradient.": (
+                lambda model, x, x_noisy, lr: _algorithm_1(model, x, x_noisy, -lr)
             ),
-            Mistake(
-                "That goes uphill.",
-                lambda *a: _do_step(_uphill, *a),
-            ),
-        ),
+        },
     ),
 )

@@ -1,4 +1,4 @@
-"""Exercises of notebook 7: what was learned."""
+"""Exercises of notebook 7: scores, and the meaning of the units."""
 
 from __future__ import annotations
 
@@ -9,24 +9,20 @@ import numpy.typing as npt
 
 from ddnmf_np.evaluation.interpret import Decoder, decode_parts, unit_effects
 from ddnmf_np.evaluation.metrics import assign_clusters, clustering_accuracy
-from ddnmf_np.teaching.exercise import Exercise, Mistake
+from ddnmf_np.teaching.exercise import Exercise, Floats
 
-Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
 _SIZES = ((17, 3, 7), (23, 4, 5), (11, 2, 9))
 """(n, rank, D) of each problem."""
-
-
-# -- scores ------------------------------------------------------------------------------------
-
 
 _CONFUSIONS = (
     ((0, 10, 9), (0, 9, 1), (6, 0, 2)),
     ((0, 12, 11, 0), (2, 11, 2, 0), (6, 0, 0, 2), (3, 0, 0, 4)),
     ((0, 6, 5), (1, 5, 0), (3, 0, 2)),
 )
-"""Classes by clusters. Matched best, greedily, by rows and by columns, each scores otherwise."""
+"""Counts of classes by clusters. The best matching scores differently from the greedy one, and
+from the largest entries of the rows or of the columns."""
 
 
 def _clusters_problem(seed: int) -> tuple[Ints, Ints]:
@@ -46,20 +42,13 @@ def _greedy(y: Any, clusters: Any) -> float:
     return right / float(total)
 
 
-def _accuracy(y: Ints, clusters: Ints) -> float:
-    return clustering_accuracy(y, clusters)
-
-
 def _purity(y: Any, clusters: Any) -> float:
     counts = assign_clusters(y, clusters).matrix
     return float(counts.max(axis=0).sum() / counts.sum())
 
 
-# -- units -------------------------------------------------------------------------------------
-
-
 def _decoder(seed: int) -> tuple[Decoder, Floats]:
-    """Return a decoder that is not linear, and codes."""
+    """Return a nonlinear decoder, and codes."""
     n, rank, width = _SIZES[seed]
     rng = np.random.default_rng([seed, 16])
     W, b = rng.normal(size=(width, rank)), rng.normal(size=width)
@@ -67,30 +56,19 @@ def _decoder(seed: int) -> tuple[Decoder, Floats]:
     return lambda codes: np.asarray(np.logaddexp(0.0, codes @ W.T + b)), H
 
 
-def _effects(decode: Decoder, H: Floats) -> Floats:
-    return np.asarray(unit_effects(decode, H))
-
-
 def _effects_between(decode: Any, H: Any, ends: tuple[float, float], middle: Any) -> Floats:
-    """Return the effects between other quantiles, or around another centre."""
+    """Return the effects between other quantiles, or around another code."""
     low, high = np.quantile(H, ends, axis=0)
     rows = []
     for k in range(H.shape[1]):
-        up, down = middle(H), middle(H)
+        up, down = middle(H, axis=0), middle(H, axis=0)
         up[k], down[k] = high[k], low[k]
         rows.append(decode(up[None])[0] - decode(down[None])[0])
     return np.array(rows)
 
 
-def _swap_problem(seed: int) -> tuple[Floats, Floats]:
-    H = _decoder(seed)[1]
-    return H[0], H[1]
-
-
 def _swap(H_a: Floats, H_b: Floats) -> Floats:
-    swapped = np.tile(H_a, (len(H_a), 1))
-    np.fill_diagonal(swapped, H_b)
-    return swapped
+    return np.where(np.eye(len(H_a)) == 1, H_b, H_a)
 
 
 def _gap(decode: Decoder, H: Floats) -> Floats:
@@ -105,36 +83,29 @@ EXERCISES = (
         task=(
             "a function that returns ACC, a number: the share of samples whose cluster is matched "
             "to their class, under the best one-to-one matching. Classes and clusters are "
-            "numbered from 0, as many of the one as of the other."
+            "numbered from 0, and there are equally many of both."
         ),
         hint=(
             "count the samples of each class in each cluster; then try every matching with "
-            "itertools.permutations, or ask scipy.optimize.linear_sum_assignment."
+            "itertools.permutations, or use scipy.optimize.linear_sum_assignment."
         ),
         blocks=("acc",),
         problem=_clusters_problem,
-        reference=_accuracy,
-        mistakes=(
-            Mistake(
-                "The numbers are compared as they are; the name of a cluster means nothing.",
-                lambda y, clusters: np.mean(y == clusters),
-            ),
-            Mistake(
-                "That is the purity: two clusters may not both claim one class.",
-                _purity,
-            ),
-            Mistake(
-                "The largest entry first is not the best matching: it may cost two others.",
-                _greedy,
-            ),
-        ),
+        reference=lambda y, clusters: clustering_accuracy(y, clusters),
+        mistakes={
+            "You compared the numbers of classes and clusters, but a cluster's number means "
+            "nothing.": lambda y, clusters: np.mean(y == clusters),
+            "That is the purity: in a matching, two clusters cannot share a class.": _purity,
+            "Taking the largest entry first does not give the best matching.": _greedy,
+        },
     ),
     Exercise(
         name="unit-effects",
         task=(
             "a function that returns the effect of each unit, shape (rank, D): row k is "
             "decode(median code with unit k at its 95 % quantile) minus decode(the same with unit "
-            "k at its 5 % quantile). decode takes (any number, rank) and returns (as many, D)."
+            "k at its 5 % quantile). decode takes codes (any number, rank) and returns as many "
+            "images, (the same number, D)."
         ),
         hint=(
             "np.quantile(H, [0.05, 0.5, 0.95], axis=0) gives low, median and high of every unit; "
@@ -142,42 +113,32 @@ EXERCISES = (
         ),
         blocks=("effects",),
         problem=_decoder,
-        reference=_effects,
-        mistakes=(
-            Mistake(
-                "Those are the extremes (quantiles 0 and 1); one odd sample decides them.",
-                lambda decode, H: _effects_between(
-                    decode, H, (0.0, 1.0), lambda codes: np.median(codes, axis=0)
-                ),
+        reference=unit_effects,
+        mistakes={
+            "You moved the unit between its extremes; use the 5 % and 95 % quantiles.": (
+                lambda decode, H: _effects_between(decode, H, (0.0, 1.0), np.median)
             ),
-            Mistake(
-                "The other units are at their mean; they should be at their median.",
-                lambda decode, H: _effects_between(
-                    decode, H, (0.05, 0.95), lambda codes: codes.mean(axis=0)
-                ),
+            "You left the other units at their mean; use their median.": (
+                lambda decode, H: _effects_between(decode, H, (0.05, 0.95), np.mean)
             ),
-            Mistake(
-                "The difference is taken the wrong way round: high minus low.",
-                lambda decode, H: -_effects(decode, H),
+            "You subtracted high from low; subtract low from high.": (
+                lambda decode, H: -unit_effects(decode, H)
             ),
-        ),
+        },
     ),
     Exercise(
         name="swap-units",
         task=(
-            "a function that returns codes of shape (rank, rank): row k is H_a with unit k, and "
-            "that one alone, taken from H_b."
+            "a function that returns codes of shape (rank, rank): row k is H_a, with only unit k "
+            "taken from H_b."
         ),
         hint="start from np.tile(H_a, (rank, 1)) and write H_b on its diagonal.",
         blocks=("codes",),
-        problem=_swap_problem,
+        problem=lambda seed: tuple(_decoder(seed)[1][:2]),
         reference=_swap,
-        mistakes=(
-            Mistake(
-                "That is H_b with one unit of H_a; asked for is the other way round.",
-                lambda H_a, H_b: _swap(H_b, H_a),
-            ),
-        ),
+        mistakes={
+            "That is H_b with one unit of H_a; swap the two.": lambda H_a, H_b: _swap(H_b, H_a),
+        },
     ),
     Exercise(
         name="additivity-gap",
@@ -186,23 +147,21 @@ EXERCISES = (
             "from the sum of its parts: ||decode(H) - H @ parts|| / ||decode(H)||, shape (n,). "
             "Row k of parts (rank, D) is the decoded unit vector k."
         ),
-        hint="parts = decode(np.eye(rank)); norms go along axis 1, one for each sample.",
+        hint="parts = decode(np.eye(rank)); take norms along axis 1, one for each sample.",
         blocks=("gap",),
         problem=_decoder,
         reference=_gap,
-        mistakes=(
-            Mistake(
-                "The difference is divided by the norm of the sum, not by that of the image.",
+        mistakes={
+            "You divided by the norm of the sum; divide by the norm of the image.": (
                 lambda decode, H: (
                     _gap(decode, H)
                     * np.linalg.norm(decode(H), axis=1)
                     / np.linalg.norm(H @ decode(np.eye(H.shape[1])), axis=1)
-                ),
+                )
             ),
-            Mistake(
-                "The division by the norm of the image is missing.",
-                lambda decode, H: _gap(decode, H) * np.linalg.norm(decode(H), axis=1),
+            "You forgot to divide by the norm of the image.": lambda decode, H: (
+                _gap(decode, H) * np.linalg.norm(decode(H), axis=1)
             ),
-        ),
+        },
     ),
 )
