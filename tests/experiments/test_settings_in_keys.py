@@ -1,4 +1,4 @@
-"""Settings of clusterings and maps are part of a record's key; the committed keys stay."""
+"""Settings of clusterings and maps are part of a record's key, and committed keys are current."""
 
 import json
 import shlex
@@ -9,8 +9,9 @@ import pytest
 from ddnmf_np.evaluation import clustering, embedding
 from ddnmf_np.experiments import baselines
 from ddnmf_np.experiments.__main__ import make_settings, parse
-from ddnmf_np.experiments.baselines import DataInfo, Representation, Source
+from ddnmf_np.experiments.baselines import DataInfo, Representation
 from ddnmf_np.experiments.campaign import plan
+from ddnmf_np.experiments.settings import Source
 
 ROOT = Path(__file__).parents[2]
 INFO = DataInfo(Source("mnist", "digits"), "hash", 100, 50, 784, 10)
