@@ -16,13 +16,10 @@ from ddnmf_np.experiments.settings import (
     OPTIONS,
     RESULTS,
     Settings,
-    Source,
     flag_of,
     parse_seeds,
 )
 from ddnmf_np.system.command import Parser, run_command
-
-DATASETS = ("mnist", "fashion-mnist")
 
 FAILED = 1
 """Exit code of a campaign in which runs failed, or whose folder has records that we cannot use."""
@@ -65,14 +62,6 @@ def make_parser() -> Parser:
         flag, default = f"--{name.replace('_', '-')}", argparse.SUPPRESS
         parser.add_argument(flag, default=default, **flag_of(name))
     parser.add_argument(
-        "--datasets",
-        nargs="+",
-        choices=DATASETS,
-        default=DATASETS,
-        metavar="NAME",
-        help=f"data sets; tables 1 and 2 are about one each (default: {' '.join(DATASETS)})",
-    )
-    parser.add_argument(
         "--output",
         type=Path,
         default=Path("runs") / "experiments",
@@ -87,7 +76,6 @@ def make_parser() -> Parser:
         metavar="FILE",
         help="Markdown files whose marked places get the tables, see below",
     )
-    parser.add_argument("--data-dir", metavar="FOLDER", help="where to look for the images first")
     return parser
 
 
@@ -120,16 +108,8 @@ def make_settings(
     given = {name: tuple(v) if isinstance(v, list) else v for name, v in given.items()}
     if "seeds" in given:
         given["seeds"] = parse_seeds(given["seeds"])
-    return Settings(
-        **given,
-        results=parse_results(flags.results),
-        sources=tuple(
-            Source(name, (places or {}).get(name, name), flags.data_dir)
-            for name in DATASETS
-            if name in flags.datasets
-        ),
-        options=options or {},
-    )
+    results = parse_results(flags.results)
+    return Settings(results=results, places=places or {}, options=options or {}, **given)
 
 
 def main(

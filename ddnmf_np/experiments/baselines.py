@@ -18,7 +18,7 @@ from __future__ import annotations
 import hashlib
 import time
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any, cast
 
@@ -26,6 +26,7 @@ import numpy as np
 import numpy.typing as npt
 from sklearn.decomposition import NMF, PCA
 from sklearn.exceptions import ConvergenceWarning
+from tqdm import tqdm
 
 from ddnmf_np.backends.ops import Ops
 from ddnmf_np.backends.select import get_ops
@@ -264,30 +265,15 @@ class Codes:
     weights: Floats | None = None
 
 
-def compute(
-    spec: Representation,
-    *,
-    weights: Floats | None = None,
-    tick: Callable[[str], None] | None = None,
-) -> Codes:
-    """Compute a representation.
-
-    Parameters
-    ----------
-    spec : Representation
-        The codes, with the backend and threads in their configuration.
-    weights : ndarray, optional
-        Weights of the network that the representation continues from.
-    tick : callable, optional
-        Called with a line of text after each epoch.
-    """
+def compute(spec: Representation, weights: Floats | None = None) -> Codes:
+    """Compute a representation; `weights` are those of the network that it continues from."""
     data = spec.data.source.load()
     x_train = training_images(data, spec.data.n_train)
     x_test = cast(Floats, data.x_test)
     if spec.model == "raw":
         return Codes({"clean": x_test}, {})
     if spec.config is not None:
-        return _train(spec, x_train, x_test, data.image_shape, tick)
+        return _train(spec, x_train, x_test, data.image_shape)
     if spec.parent is not None:
         network = _network(spec.parent, x_train.shape[1])
         assert isinstance(network, Autoencoder)
@@ -317,22 +303,16 @@ def _network(spec: Representation, n_features: int) -> Model | Autoencoder:
 
 
 def _train(
-    spec: Representation,
-    x_train: Floats,
-    x_test: Floats,
-    image_shape: tuple[int, int] | None,
-    tick: Callable[[str], None] | None,
+    spec: Representation, x_train: Floats, x_test: Floats, image_shape: tuple[int, int] | None
 ) -> Codes:
     config = cast(Config, spec.config)
     network = _network(spec, x_train.shape[1])
     # An auto-encoder has everything that the trainer needs of a model.
     trainer = Trainer(cast(Model, network), x_train, image_shape=image_shape)
-
-    def on_epoch(trainer: Trainer) -> None:
-        if tick is not None:
-            tick(f"epoch {trainer.position.epoch} of {config.epochs}")
-
-    trainer.train(config.epochs, on_epoch=on_epoch)
+    # Short runs show no bar, and a log of a long run gets one line in half a minute.
+    quiet: Any = {"delay": 30, "mininterval": 30, "maxinterval": 30, "leave": False}
+    with tqdm(total=config.epochs, desc=spec.label, unit="epoch", **quiet) as bar:
+        trainer.train(config.epochs, on_epoch=lambda _: bar.update())
     images = {"clean": x_test}
     if spec.noise_rate:
         images["noisy"] = noisy_copy(trainer, x_test)

@@ -7,7 +7,6 @@ that was killed continues where it stopped, and more seeds add to the fewer.
 
 from __future__ import annotations
 
-import math
 import os
 import sys
 import threading
@@ -16,6 +15,7 @@ import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field, replace
+from datetime import timedelta
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -37,7 +37,7 @@ from ddnmf_np.experiments.networks import (
     NETWORKS,
     NOISE_MODELS,
 )
-from ddnmf_np.experiments.records import RecordError, Store, pack_labels, versions
+from ddnmf_np.experiments.records import Store, pack_labels, versions
 from ddnmf_np.experiments.settings import DATASETS, MAPPED, Need, Settings
 from ddnmf_np.runs.environment import environment
 from ddnmf_np.system.files import locked
@@ -50,9 +50,6 @@ MAP_SECONDS = {"tsne": 70.0, "umap": 15.0}
 
 MAP_SAMPLES = 2000
 """Test images on a map of figure 2."""
-
-BEAT = 30.0
-"""Least seconds between two lines about a network that trains."""
 
 
 # -- what to do ---------------------------------------------------------------------------
@@ -103,15 +100,11 @@ class Unit:
 
 @dataclass
 class Outcome:
-    """End of a unit: the seconds it took, the error if it failed, and where the error arose.
-
-    Errors of this package explain themselves and have no trace.
-    """
+    """End of a unit: the seconds that it took, and the error if it failed."""
 
     unit: Unit
     seconds: float = 0.0
     error: str | None = None
-    trace: str | None = None
 
 
 def plan(settings: Settings, infos: Mapping[str, DataInfo]) -> list[Unit]:
@@ -233,19 +226,18 @@ def _run(settings: Settings, store: Store, say: Callable[[str], None]) -> list[s
         f"{len(units)} representations, {len(units) - len(left)} of them complete; "
         f"{settings.jobs} at a time, records in {store.path}"
     )
-    ended: list[Outcome] = []
+    began, done, total, ended = time.monotonic(), 0.0, sum(unit.work for unit in left), 0
     for stage in stages(left):
         for outcome in execute(stage, store.folder, settings.jobs):
-            ended.append(outcome)
-            if outcome.trace:
-                print(outcome.trace, file=sys.stderr, flush=True)
-            label, state = outcome.unit.spec.label, "done"
-            if outcome.error is not None:
+            label, state, ended = outcome.unit.spec.label, "done", ended + 1
+            if outcome.error is None:
+                done += outcome.unit.work
+            else:  # it ended early, so its time tells nothing about the others
+                total -= outcome.unit.work
                 failures.append(f"{label}: {outcome.error}")
                 state = f"failed: {outcome.error}"
-            remaining = time_left(left, ended, settings.jobs)
-            count = f"[{len(ended)}/{len(left)}]"
-            say(f"{count}  {label}  {outcome.seconds:.0f} s  {state}{remaining}")
+            state += time_left(time.monotonic() - began, done, total)
+            say(f"[{ended}/{len(left)}]  {label}  {outcome.seconds:.0f} s  {state}")
     return failures
 
 
@@ -304,7 +296,8 @@ def run_unit(unit: Unit, folder: Path) -> Outcome:
     except DDNMFError as error:
         outcome.error = str(error)
     except Exception as error:
-        outcome.error, outcome.trace = _short(error), traceback.format_exc()
+        outcome.error = _short(error)
+        traceback.print_exc()  # errors of this package explain themselves, others do not
     outcome.seconds = time.perf_counter() - began
     return outcome
 
@@ -349,22 +342,10 @@ def work_off(unit: Unit, store: Store) -> None:
 
 
 def get_codes(spec: Representation, store: Store) -> dict[str, Floats]:
-    """Return codes of the clean and, after a training with noise, of the noisy test images.
-
-    We compute codes that are not stored or cannot be read.
-    """
+    """Return the codes of the clean and, after a training with noise, of the noisy test images."""
     if spec.model == "raw":
         return baselines.compute(spec).arrays
-    return stored(spec, store, "arrays") or make_codes(spec, store).arrays
-
-
-def stored(spec: Representation, store: Store, entry: str) -> dict[str, Floats] | None:
-    """Return the arrays that an entry of the record of codes names, if they can be read."""
-    try:
-        return store.read_arrays(store.find(spec.name), entry)
-    except RecordError as error:
-        print(f"note: {error}. It is computed again now", file=sys.stderr, flush=True)
-        return None
+    return store.read_arrays(spec.name, "arrays") or make_codes(spec, store).arrays
 
 
 def make_codes(spec: Representation, store: Store) -> Codes:
@@ -372,9 +353,9 @@ def make_codes(spec: Representation, store: Store) -> Codes:
     store.check_room()
     began, weights = time.perf_counter(), None
     if spec.parent is not None:
-        found = stored(spec.parent, store, "weights")
-        weights = make_codes(spec.parent, store).weights if found is None else found["params"]
-    made = baselines.compute(spec, weights=weights, tick=beat(spec.label))
+        found = store.read_arrays(spec.parent.name, "weights")
+        weights = found["params"] if found else make_codes(spec.parent, store).weights
+    made = baselines.compute(spec, weights=weights)
     content = {
         **spec.common,
         "backend": None,
@@ -391,39 +372,10 @@ def make_codes(spec: Representation, store: Store) -> Codes:
     return made
 
 
-# -- progress -----------------------------------------------------------------------------
-
-
-def beat(label: str) -> Callable[[str], None]:
-    """Return a function that prints a line on standard error, at most once in `BEAT` seconds."""
-    last = time.monotonic()
-
-    def tick(text: str) -> None:
-        nonlocal last
-        if time.monotonic() - last >= BEAT:
-            last = time.monotonic()
-            print(f"  {label}: {text}", file=sys.stderr, flush=True)
-
-    return tick
-
-
-def time_left(units: Sequence[Unit], ended: Sequence[Outcome], jobs: int) -> str:
-    """Return the time left in words; empty at the end and before the first unit is done."""
-    done = [outcome for outcome in ended if outcome.error is None]  # failed units end early
-    known = sum(outcome.unit.work for outcome in done)
-    if len(ended) == len(units) or not known:
-        return ""
-    left = sum(unit.work for unit in units) - sum(outcome.unit.work for outcome in ended)
-    seconds = left * sum(outcome.seconds for outcome in done) / known / jobs
-    return f"; about {duration(seconds)} left"
-
-
-def duration(seconds: float) -> str:
-    """Return a time in a suitable unit: ``40 s``, ``12 min``, ``3 h 05 min``."""
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    minutes = math.ceil(seconds / 60)
-    return f"{minutes} min" if minutes < 100 else f"{minutes // 60} h {minutes % 60:02d} min"
+def time_left(elapsed: float, done: float, total: float) -> str:
+    """Return the time left, in proportion to the work that is done, as text."""
+    seconds = round(elapsed * (total - done) / done) if done else 0
+    return f"; about {timedelta(seconds=seconds)} left" if seconds else ""
 
 
 def _short(error: Exception) -> str:

@@ -306,26 +306,16 @@ class Store:
             np.savez(stream, allow_pickle=False, **arrays)
         return file
 
-    def read_arrays(self, record: Record | None, entry: str) -> dict[str, Any] | None:
-        """Return the arrays that an entry of a record names, or None if there are none.
-
-        Raises
-        ------
-        RecordError
-            If the file exists and cannot be read.
-        """
-        file = None if record is None else record.get(entry)
-        if file is None or not (self.codes / file).is_file():
+    def read_arrays(self, name: Name, entry: str) -> dict[str, Any] | None:
+        """Return the arrays that an entry of a record names, or None if we cannot read them."""
+        file = (self.find(name) or {}).get(entry)
+        if file is None:
             return None
-        path = self.codes / file
         try:
-            with NpzArchive(path) as archive:
+            with NpzArchive(self.codes / file) as archive:
                 return {key: archive.read(key) for key in archive.keys}
-        except (DataError, OSError) as error:
-            raise RecordError(
-                f"{path}: cannot be read ({type(error).__name__}: {error}); delete it, and the "
-                "next run of the same command computes it again"
-            ) from error
+        except (DataError, OSError):  # removed or damaged
+            return None
 
 
 @cache

@@ -22,6 +22,9 @@ RESULTS = ("table1", "table2", "table3", "figure2", "figure3")
 EVERYTHING = (*RESULTS, *STUDIES)
 """All results of a campaign."""
 
+SOURCES = ("mnist", "fashion-mnist")
+"""Names of all data sets."""
+
 DATASETS = {"table1": ("mnist",), "table2": ("fashion-mnist",)}
 """Data sets of a result; the other results use both."""
 
@@ -46,11 +49,11 @@ def option(
     choices: Sequence[str] | None = None,
     least: int = 1,
     most: int | None = None,
+    metavar: str = "NAME",
 ) -> T:
     """Declare an option with a flag. A whole number beyond `most` must be a typing error."""
-    declared: T = field(
-        default=default, metadata={"help": text, "choices": choices, "limits": (least, most)}
-    )
+    about = {"help": text, "choices": choices, "limits": (least, most), "metavar": metavar}
+    declared: T = field(default=default, metadata=about)
     return declared
 
 
@@ -80,8 +83,8 @@ class Settings:
     ----------
     results : tuple of str
         Tables, figures and studies, from `EVERYTHING`.
-    sources : tuple of Source
-        The data sets.
+    places : mapping of str to str
+        Other places of data sets, by name; for tests.
     options : mapping
         Options of all networks; they override the networks' own.
 
@@ -126,10 +129,13 @@ class Settings:
     threads: int | None = option(
         None, "threads of each run (default: the processors, divided among the runs)", most=1024
     )
-    sources: tuple[Source, ...] = (
-        Source("mnist", "mnist"),
-        Source("fashion-mnist", "fashion-mnist"),
+    datasets: tuple[str, ...] = option(
+        SOURCES, "data sets; tables 1 and 2 are about one each", choices=SOURCES
     )
+    data_dir: str | None = option(
+        None, "folder in which to look for the images first", metavar="FOLDER"
+    )
+    places: Mapping[str, str] = field(default_factory=dict)
     options: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -158,10 +164,9 @@ class Settings:
             raise UsageError(f"noise_rates is {self.noise_rates}; expected numbers in (0, 1)")
         if self.results and not any(map(self.sources_of, self.results)):
             needed = [f"{result} needs {DATASETS[result][0]}" for result in self.results]
-            chosen = ", ".join(source.name for source in self.sources)
             raise UsageError(
-                f"datasets is {chosen}, but {', '.join(needed)}; add that data set, or choose "
-                "another table"
+                f"datasets is {', '.join(self.datasets)}, but {', '.join(needed)}; add that data "
+                "set, or choose another table"
             )
         if self.variants is not None and not studies:
             raise UsageError(
@@ -185,6 +190,12 @@ class Settings:
         own = {"epochs": self.epochs, "backend": self.backend, "threads": threads}
         return {**self.options, "seed": seed, **own}
 
+    @property
+    def sources(self) -> list[Source]:
+        """The data sets."""
+        names = (name for name in SOURCES if name in self.datasets)
+        return [Source(name, self.places.get(name, name), self.data_dir) for name in names]
+
     def sources_of(self, result: str) -> list[Source]:
         """Return the data sets of a table or figure."""
         names = DATASETS.get(result)
@@ -203,7 +214,7 @@ OPTIONS = {f.name: f for f in fields(Settings) if f.metadata}
 
 
 def flag_of(name: str) -> dict[str, Any]:
-    """Return an option's arguments for argparse; its annotation says how many values of a kind."""
+    """Return the arguments of an option for argparse; its annotation has the kind and number."""
     option, joint = OPTIONS[name], "," if name == "seeds" else " "
     annotation, default, text = str(option.type), option.default, option.metadata["help"]
     if isinstance(default, tuple):
@@ -214,12 +225,12 @@ def flag_of(name: str) -> dict[str, Any]:
     kind = next(kind for kind in (int, float, str) if kind.__name__ in annotation)
     flag |= {"type": kind, "choices": option.metadata["choices"]}
     if flag["choices"] is None or annotation.startswith("tuple"):
-        flag["metavar"] = {int: "N", float: "X", str: "NAME"}[kind]
+        flag["metavar"] = {int: "N", float: "X"}.get(kind, option.metadata["metavar"])
     return flag | ({"nargs": "+"} if annotation.startswith("tuple") else {})
 
 
 def parse_seeds(text: str) -> tuple[int, ...]:
-    """Return the seeds: ``"3"`` is 0, 1, 2, and ``"3,5"`` or ``"3,"`` are those themselves."""
+    """Return the seeds: ``"3"`` means 0, 1, 2; ``"3,5"`` and ``"3,"`` are lists of seeds."""
     try:
         numbers = [int(part) for part in text.split(",") if part.strip()]
         if "," in text:

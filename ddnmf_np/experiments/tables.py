@@ -55,11 +55,7 @@ QUANTITIES = {
     "error": "error", "scale": "code scale", "dead": "dead units",
 }  # fmt: skip
 """Columns of `codes_of` in the table of a study, with their titles."""
-CODE_MODELS = tuple(
-    model
-    for model in TABLE_MODELS
-    if model in NETWORKS and (NETWORKS[model].kind == "ddnmf" or NETWORKS[model].bottleneck)
-)
+CODE_MODELS = tuple(m for m in TABLE_MODELS if m in NETWORKS and NETWORKS[m].bottleneck)
 """Models of tables 1 and 2 whose codes are the few units of a trained network."""
 NOTHING = "-"
 """Cell without a record, or for a network without this quantity."""
@@ -133,8 +129,8 @@ class Budget:
     def __str__(self) -> str:
         trained = []
         if self.epochs is not None:
-            of = "" if self.epochs >= DEMO_EPOCHS else f" (the authors' demo: {DEMO_EPOCHS})"
-            trained.append(f"networks trained for {self.epochs} epochs{of}")
+            demo = "" if self.epochs >= DEMO_EPOCHS else f" (the authors' demo: {DEMO_EPOCHS})"
+            trained.append(f"networks trained for {self.epochs} epochs{demo}")
         images = [] if self.samples is None else [f"{self.samples:,} training images"]
         return ", ".join([*trained, *images, f"best of {self.starts} starts by objective"])
 
@@ -207,7 +203,7 @@ def codes_of(records: Iterable[Record]) -> pd.DataFrame:
     return pd.DataFrame(lines, columns=[*place, *QUANTITIES, "units"])
 
 
-def of(frame: pd.DataFrame, dataset: str, models: Collection[str]) -> pd.DataFrame:
+def lines_of(frame: pd.DataFrame, dataset: str, models: Collection[str]) -> pd.DataFrame:
     """Return the lines of some models on a data set."""
     return frame[(frame["dataset"] == dataset) & frame["model"].isin([*models])]
 
@@ -265,7 +261,7 @@ def table_budgets(frame: pd.DataFrame, dataset: str) -> list[Budget]:
     Table 3 leaves rows of tables 1 and 2 too: DDNMF at one of its rates. We leave out a budget
     with no other rows, if another budget of the same length has them.
     """
-    frame = of(frame, dataset, TABLE_MODELS)
+    frame = lines_of(frame, dataset, TABLE_MODELS)
     found = budgets(frame)
     rates = {model: table_noise(model) for model in TABLE_MODELS}
     of_table = (frame["images"] == "clean") & (frame["noise_rate"] == frame["model"].map(rates))
@@ -309,18 +305,18 @@ def render(name: str, records: Sequence[Record], *, short: bool = False) -> str:
     parts: list[str] = []
     if name in TABLES:
         found = table_budgets(frame, TABLES[name])
-        rows = of(frame, TABLES[name], TABLE_MODELS)
+        rows = lines_of(frame, TABLES[name], TABLE_MODELS)
         for budget in found:
             parts += _scores_table(name, collect(rows, budget), budget)[: 3 if short else None]
         if parts and not short:
             shown = {(budget.epochs, budget.samples) for budget in found}
             codes = codes_of(r for r in records if (r["epochs"], r["samples"]) in shown)
-            parts += [CODES_NOTE, code_table(codes, dataset=TABLES[name])]
+            parts += [CODES_NOTE, code_table(codes, TABLES[name])]
             parts += [STABILITY_NOTE, stability_table(frame, TABLES[name])]
     else:
         models = STUDIES[name].variants if name in STUDIES else NOISE_MODELS
         for dataset in DATASET_TITLES:
-            rows = of(frame, dataset, models)
+            rows = lines_of(frame, dataset, models)
             for budget in budgets(rows):
                 scores = collect(rows, budget)
                 if name in STUDIES:
@@ -452,18 +448,13 @@ def _claims_table(asked: Iterable[Claim], scores: Scores, title: Callable[[Row],
     return f"{note}\n\n{markdown(header, lines)}"
 
 
-def code_table(
-    codes: pd.DataFrame, models: Collection[str] = CODE_MODELS, dataset: str = "mnist"
-) -> str:
-    """Return dead units and code scale of each network, see `CODES_NOTE`; empty without records.
-
-    The lines are in the order of the models; each names its epochs and training images.
-    """
+def code_table(codes: pd.DataFrame, dataset: str) -> str:
+    """Return dead units and code scale of each network, see `CODES_NOTE`; empty without records."""
     place = ["model", "epochs", "samples"]
-    codes = of(codes, dataset, models)
+    codes = lines_of(codes, dataset, CODE_MODELS)
     codes = codes[codes["noise_rate"] == codes["model"].map(table_noise)]
     codes = codes.drop_duplicates([*place, "seed"], keep="last").sort_values("seed")
-    codes = codes.assign(model=pd.Categorical(codes["model"], list(models)))
+    codes = codes.assign(model=pd.Categorical(codes["model"], list(CODE_MODELS)))
     lines = []
     for (model, epochs, samples), seeds in codes.groupby(place, observed=True):
         cells = [TITLES[model], str(epochs), f"{samples:,}", str(len(seeds))]
@@ -489,7 +480,7 @@ def stability_table(frame: pd.DataFrame, dataset: str) -> str:
     The table has a line for each representation and budget, and a column for each clusterer in the
     records; the text is empty without records.
     """
-    of_data = of(frame, dataset, TABLE_MODELS)
+    of_data = lines_of(frame, dataset, TABLE_MODELS)
     methods = [method for method in METHODS if method in set(of_data["method"])]
     lines = []
     for budget in table_budgets(frame, dataset):

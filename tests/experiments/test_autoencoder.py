@@ -1,4 +1,4 @@
-"""Auto-encoders of section 4.2: shapes, gradients, and training by the one trainer."""
+"""Auto-encoders of section 4.2: shapes, gradients, and training with the model's trainer."""
 
 from dataclasses import replace
 
@@ -9,6 +9,7 @@ from ddnmf_np import gradcheck
 from ddnmf_np.backends.ops import DirectGradient
 from ddnmf_np.config import Config
 from ddnmf_np.data.affine import LIMITS
+from ddnmf_np.engine.problems import Problem, leave_kinks, relu_sides
 from ddnmf_np.errors import DivergedError
 from ddnmf_np.experiments.autoencoder import Autoencoder, ReconstructionLoss
 from ddnmf_np.experiments.baselines import make_config
@@ -22,6 +23,31 @@ SMALL = {"widths": (11, 7), "rank": 3, "batch_size": 10}
 def build(model, n_features=13, **options):
     config = make_config(model, SMALL | options)
     return Autoencoder(n_features, config, bottleneck=NETWORKS[model].bottleneck)
+
+
+class Checked:
+    """An auto-encoder in float64 with the interface of the gradient checker."""
+
+    def __init__(self, ae):
+        self.ae = ae
+
+    def gradient_problems(self, x=None, x_noisy=None, seed=0, observed=None):
+        rng = np.random.default_rng(seed)
+        clean = rng.uniform(size=(5, self.ae.n_features))
+        noisy = clean * (rng.uniform(size=clean.shape) >= 0.1)
+        stack, loss = self.ae.stack, self.ae.loss
+        leave_kinks(stack, rng)
+
+        def gradient():
+            stack.forward(noisy)
+            stack.backward(loss.direct_gradients(clean))
+
+        def value():
+            return float(((stack.forward(noisy) - clean) ** 2).sum() / (5 * loss.divisor))
+
+        arena = stack.arena
+        blocks = {name: (arena.param(name), arena.grad(name)) for name in arena.shapes}
+        return [Problem("ae", self.ae.ops, blocks, value, gradient, lambda: relu_sides(stack))]
 
 
 AUTOENCODERS = [name for name, network in NETWORKS.items() if network.kind == "autoencoder"]
@@ -57,19 +83,20 @@ def test_activations_are_mirrored_as_in_the_model():
 @pytest.mark.parametrize("name", AUTOENCODERS)
 @pytest.mark.parametrize("reduction", ["sum", "mean"])
 def test_gradients_pass_the_checker(name, reduction):
-    report = gradcheck(build(name, reduction=reduction), verbose=False)
+    ae = build(name, reduction=reduction, dtype="float64")
+    report = gradcheck(Checked(ae), verbose=False)
     assert report.ok, report
     assert len(report.results) == 2 * build(name).stack.depth
 
 
 def test_checker_sees_a_wrong_factor(monkeypatch):
-    """The test of the test."""
+    """A wrong derivative must fail, or the checks above prove nothing."""
 
     def halved(self, x, measure=False):
         return {self.stack.depth: [DirectGradient(x, 1.0 / (x.shape[0] * self.divisor))]}
 
     monkeypatch.setattr(ReconstructionLoss, "direct_gradients", halved)
-    assert not gradcheck(build("ae1"), verbose=False).ok
+    assert not gradcheck(Checked(build("ae1", dtype="float64")), verbose=False).ok
 
 
 @pytest.mark.parametrize("name", AUTOENCODERS)
@@ -92,8 +119,9 @@ def test_trainer_lowers_the_loss_it_reports(name):
 def test_noise_is_in_the_input_and_not_in_the_target(monkeypatch):
     x = np.random.default_rng(0).random((20, 13)).astype("float32") + 0.1
     seen = []
-    monkeypatch.setattr(Autoencoder, "step", lambda self, a, b: seen.append((a.copy(), b.copy())))
+    monkeypatch.setattr(Autoencoder, "iterate", lambda _, *both: seen.append(np.stack(both)))
     Trainer(build("ae1-denoising", noise_rate=0.5), x).train(1)
+    assert len(seen) == 2
     for clean, noisy in seen:
         assert (clean > 0).all()
         assert 0.2 < (noisy == 0).mean() < 0.8

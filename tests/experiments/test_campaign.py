@@ -1,4 +1,4 @@
-"""Campaigns: nothing is done twice, a failure does not stop the rest, errors are clear."""
+"""Campaigns: no run is repeated, a failure does not stop the others, errors are clear."""
 
 import itertools
 import json
@@ -19,7 +19,7 @@ from experiments_cases import FLAGS, OPTIONS, PLACES, Deadly, command, drop, rec
 from ddnmf_np.errors import UsageError
 from ddnmf_np.experiments import baselines, campaign, figures
 from ddnmf_np.experiments.__main__ import main, parse_results
-from ddnmf_np.experiments.campaign import Outcome, Unit, duration, time_left
+from ddnmf_np.experiments.campaign import Unit, time_left
 from ddnmf_np.experiments.networks import MAPPED_MODELS, NETWORKS
 from ddnmf_np.experiments.records import ROOM, Store
 from ddnmf_np.experiments.settings import EVERYTHING, RESULTS, Settings, Source, parse_seeds
@@ -31,7 +31,7 @@ TRAINED = ("ae1", "ae2", "ae-linear", "ddnmf-paper", "ddnmf-demo", "ddnmf-stable
 
 @pytest.fixture
 def computed(monkeypatch):
-    """The labels of the representations that are computed, in their order."""
+    """Labels of the computed representations, in their order."""
     labels = []
     compute = baselines.compute
 
@@ -107,7 +107,7 @@ def test_more_seeds_add_to_the_fewer(finished, tmp_path, computed):
 
 
 def test_a_campaign_that_was_killed_goes_on_where_it_was(tmp_path, monkeypatch, computed):
-    """Between two runs; all in all each is done once."""
+    """The kill comes between two runs; in total each run is done once."""
     counting = baselines.compute
 
     def killed(spec, **kwargs):
@@ -485,7 +485,7 @@ def test_a_process_that_dies_fails_its_own_run_alone(tmp_path, capsys):
     source = Source("mnist", "digits")
     settings = Settings(
         results=("table1",), seeds=(0,), epochs=1, starts=1, samples=200, jobs=2,
-        sources=(source,), options=OPTIONS,
+        datasets=("mnist",), places=PLACES, options=OPTIONS,
     )  # fmt: skip
     units = campaign.plan(settings, {"mnist": baselines.inspect(source, 200)})[:3]
     doomed = replace(units[1].spec.data, source=Deadly("mnist", "digits"))
@@ -502,7 +502,7 @@ def test_a_process_that_dies_fails_its_own_run_alone(tmp_path, capsys):
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGKILL")
 def test_killed_at_any_moment_and_restarted_it_ends_where_it_would_have_ended(tmp_path):
-    """Whatever was finished at a kill stays as it was, to the byte: it is not done again."""
+    """A run that was finished before the kill keeps its record, byte for byte."""
     code = (
         "import sys; from ddnmf_np.experiments.__main__ import main; "
         f"sys.exit(main(sys.argv[1:], places={PLACES!r}, options={OPTIONS!r}))"
@@ -547,7 +547,7 @@ def test_killed_at_any_moment_and_restarted_it_ends_where_it_would_have_ended(tm
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGKILL")
 def test_workers_end_with_a_campaign_that_is_killed(tmp_path):
-    """Else they go on for hours, beside the next campaign in the folder."""
+    """Otherwise they work for hours, at the same time as the next campaign in the folder."""
     code = """
 import os, sys, time
 from pathlib import Path
@@ -576,7 +576,7 @@ Parallel(2)(delayed(work)(n, os.getpid()) for n in range(2))
 
 
 def alive(process):
-    """Return whether there is such a process, which is not just waiting to be buried."""
+    """Return whether a process exists and is not a zombie."""
     try:
         os.kill(process, 0)
         return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
@@ -603,20 +603,19 @@ def test_what_a_killed_campaign_was_writing_goes(tmp_path):
 
 
 def test_time_that_is_left_is_in_proportion_to_the_work():
-    settings = Settings(results=("table1",), options=OPTIONS)
-    info = baselines.DataInfo(settings.sources[0], "hash", 60_000, 10_000, 784, 10)
-    units = [
-        Unit(campaign.represent(settings, info, "ae-linear", seed), starts=1) for seed in range(4)
-    ]
-    ended = []
-    assert time_left(units, ended, jobs=2) == ""
-    ended.append(Outcome(units[0], seconds=100.0))
-    assert time_left(units, ended, jobs=2) == "; about 3 min left"
-    ended.append(Outcome(units[1], seconds=1.0, error="no"))
-    assert time_left(units, ended, jobs=2) == "; about 2 min left"
-    ended += [Outcome(unit, seconds=100.0) for unit in units[2:]]
-    assert time_left(units, ended, jobs=2) == ""
+    assert time_left(100.0, 1.0, 4.0) == "; about 0:05:00 left"
+    assert time_left(7200.0, 30.0, 75.0) == "; about 3:00:00 left"
+    assert time_left(100.0, 0.0, 4.0) == ""  # before the first unit is done
+    assert time_left(100.0, 4.0, 4.0 + 1e-12) == ""
 
 
-def test_durations_are_in_a_unit_that_suits():
-    assert [duration(s) for s in (40, 120, 7500)] == ["40 s", "2 min", "2 h 05 min"]
+def test_work_orders_the_units_and_grows_with_the_schedule():
+    def work(model, **more):
+        settings = Settings(results=("table1",), **({"epochs": 5} | more))
+        info = baselines.DataInfo(settings.sources[0], "hash", 60_000, 10_000, 784, 10)
+        unit = Unit(campaign.represent(settings, info, model, 0), starts=1)
+        return unit.work
+
+    order = ["raw", "nmf", "ae2-nmf", "ae1", "ddnmf-demo"]
+    assert sorted(order, key=work) == order
+    assert work("ae1", epochs=50) == pytest.approx(10 * work("ae1"), rel=0.1)

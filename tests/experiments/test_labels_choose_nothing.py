@@ -1,4 +1,4 @@
-"""Other labels change the scores of a campaign, and nothing that is computed or chosen."""
+"""Other labels change the scores of a campaign, but no code, clustering or choice."""
 
 import json
 from dataclasses import replace

@@ -27,7 +27,7 @@ USERS = {
     "tsne": {"gmm-full-tsne", "map"},
     "pca": {"gmm-spherical", "gmm-full", "gmm-full-tsne"},
 }
-"""Whose keys depend on a group; the codes are images, which are wide."""
+"""Clusterers and maps whose keys depend on a group; the codes are images, which are wide."""
 
 
 def keys():
@@ -60,7 +60,7 @@ def test_a_setting_that_is_new_is_in_the_key(monkeypatch):
 
 
 def test_committed_records_are_those_that_the_commands_of_the_page_ask_for():
-    """If not, the commands that made them would compute them all again."""
+    """Otherwise the commands of the page would compute all records again."""
     text = (ROOT / "derivations" / "experiments.md").read_text("utf-8")
     block = text.split("The commands, ")[1].split("```")[1]
     lines = block.replace("\\\n", " ").strip().splitlines()

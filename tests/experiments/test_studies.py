@@ -1,4 +1,4 @@
-"""Studies: one change at a time, a table that labels have no part in, no training done twice."""
+"""Studies: one change at a time, a table without labels, no network trained twice."""
 
 import json
 import random
@@ -39,7 +39,7 @@ def changes(model, preset):
 
 @pytest.fixture
 def computed(monkeypatch):
-    """The labels of the representations that are computed, in their order."""
+    """Labels of the computed representations, in their order."""
     labels = []
     compute = baselines.compute
 
