@@ -9,8 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from ddnmf_np.errors import UsageError
-from ddnmf_np.experiments.baselines import Source
-from ddnmf_np.experiments.campaign import run
 from ddnmf_np.experiments.networks import STUDIES
 from ddnmf_np.experiments.records import Store
 from ddnmf_np.experiments.settings import (
@@ -23,19 +21,17 @@ from ddnmf_np.experiments.settings import (
 )
 from ddnmf_np.system.command import Parser, run_command
 
-DATASETS = ("mnist", "fashion-mnist")
-
 FAILED = 1
-"""Exit code of a campaign that came to its end, with failures or records of no use."""
+"""Exit code of a campaign in which runs failed, or whose folder has records that we cannot use."""
 
 EPILOG = """\
-Each run leaves a record in OUTPUT/records.jsonl, named by its configuration, and is not repeated: a
-campaign that was stopped goes on when you give the same command again, and more seeds add to the
-fewer. Tables (Markdown) and figures are made from the records alone; `report` makes them again.
+Each run leaves a record in OUTPUT/records.jsonl, named by its configuration, and is not repeated.
+To continue a campaign that was stopped, give the same command again; more seeds add to the fewer.
+Tables (Markdown) and figures are made from the records only; `report` makes them again.
 
-A study compares variants of networks: what the differences between paper and demo do (ablation),
-the weights of the losses (weights), candidates for a better recipe (recipe), what each part of the
-preset stable does (ingredients). `all` leaves them out.
+A study compares variants of networks: each difference between paper and demo (ablation), the
+weights of the losses (weights), candidates for a better recipe (recipe), each part of the preset
+stable (ingredients). `all` does not include the studies.
 
 --into FILE fills the places of a Markdown file between the lines
   <!-- experiments table1 -->
@@ -48,7 +44,7 @@ Exit codes: 0 done, 1 some runs failed (the others are done), 2 usage, 3 backend
 
 
 def make_parser() -> Parser:
-    """Return the parser of the command line; `OPTIONS` have a flag each."""
+    """Return the parser of the command line, with a flag for each of `OPTIONS`."""
     parser = Parser(
         "ddnmf_np.experiments",
         "Compute the tables and figures of the paper's section 4 from raw data.",
@@ -58,27 +54,19 @@ def make_parser() -> Parser:
         "results",
         nargs="*",
         metavar="RESULT",
-        help=f"{', '.join(RESULTS)}; all of these; studies: {', '.join(STUDIES)}; or alone: report "
-        "(tables and figures from the records there are)",
+        help=f"{', '.join(RESULTS)}; all (all of these); studies: {', '.join(STUDIES)}; or only "
+        "report (tables and figures from existing records)",
     )
     for name in OPTIONS:
-        # Without the flag, `Settings` has the default.
+        # Without the flag, `Settings` uses the default.
         flag, default = f"--{name.replace('_', '-')}", argparse.SUPPRESS
         parser.add_argument(flag, default=default, **flag_of(name))
-    parser.add_argument(
-        "--datasets",
-        nargs="+",
-        choices=DATASETS,
-        default=DATASETS,
-        metavar="NAME",
-        help=f"data sets; tables 1 and 2 are about one each (default: {' '.join(DATASETS)})",
-    )
     parser.add_argument(
         "--output",
         type=Path,
         default=Path("runs") / "experiments",
         metavar="FOLDER",
-        help="records, tables and figures (default: runs/experiments)",
+        help="folder of the records, tables and figures (default: runs/experiments)",
     )
     parser.add_argument(
         "--into",
@@ -88,21 +76,20 @@ def make_parser() -> Parser:
         metavar="FILE",
         help="Markdown files whose marked places get the tables, see below",
     )
-    parser.add_argument("--data-dir", metavar="FOLDER", help="where to look for the images first")
     return parser
 
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
-    """Return the arguments; raises `UsageError` for those that cannot be used."""
+    """Return the arguments; raises `UsageError` if they cannot be used."""
     flags = make_parser().parse(argv)
     if not flags.results:
         names = ", ".join([*EVERYTHING, "all"])
-        raise UsageError(f"say what to compute: {names}, or report; see --help")
+        raise UsageError(f"no result is named; name one or more of {names}, or report; see --help")
     return flags
 
 
 def parse_results(words: Sequence[str]) -> tuple[str, ...]:
-    """Return the results that are named; everything for ``report``."""
+    """Return the results that the words name; ``report`` means all of them."""
     if set(words) == {"report"}:
         return EVERYTHING
     if "report" in words:
@@ -116,21 +103,13 @@ def make_settings(
     places: Mapping[str, str] | None = None,
     options: Mapping[str, Any] | None = None,
 ) -> Settings:
-    """Return what the arguments ask of a campaign; the others are those of `main`."""
+    """Return the settings of the campaign; `places` and `options` are those of `main`."""
     given = {name: value for name, value in vars(flags).items() if name in OPTIONS}
     given = {name: tuple(v) if isinstance(v, list) else v for name, v in given.items()}
     if "seeds" in given:
         given["seeds"] = parse_seeds(given["seeds"])
-    return Settings(
-        **given,
-        results=parse_results(flags.results),
-        sources=tuple(
-            Source(name, (places or {}).get(name, name), flags.data_dir)
-            for name in DATASETS
-            if name in flags.datasets
-        ),
-        options=options or {},
-    )
+    results = parse_results(flags.results)
+    return Settings(results=results, places=places or {}, options=options or {}, **given)
 
 
 def main(
@@ -144,15 +123,15 @@ def main(
     Parameters
     ----------
     argv : sequence of str, optional
-        Arguments; those of the process if not given.
+        Arguments; by default those of the process.
     places : mapping of str to str, optional
-        Where a data set is, by name, instead of where it is known to be; for tests.
+        Other places of data sets, by name; for tests.
     options : mapping, optional
-        Options of all networks, over their own; for tests.
+        Options of all networks, which override their own; for tests.
     """
     return run_command(
         lambda: _main(argv, places, options),
-        interrupted="interrupted; every finished run is kept, the same command goes on",
+        interrupted="interrupted; every finished run is kept, and the same command continues",
     )
 
 
@@ -162,27 +141,32 @@ def _main(
     options: Mapping[str, Any] | None,
 ) -> int:
     flags = parse(argv)
-    report = load_report()
-    alone = flags.results[0] == "report"
+    only_report = flags.results[0] == "report"
     settings = make_settings(flags, places, options)
     store = Store(flags.output)
-    if alone and store.is_empty():
+    if only_report and store.is_empty():
         raise UsageError(f"output {store.folder}: has no records; run a table or all first")
-    failures = [] if alone else run(settings, flags.output, say)
+    report = load_report()  # before the campaign: hours of work must not end without a table
+    failures = [] if only_report else run(settings, flags.output)
     failures += report(store, settings.results, say, flags.into)
     failures = list(dict.fromkeys(failures))
     if failures:
         say("\nfailures:\n" + "\n".join(f"- {text}" for text in failures))
-        if not alone:
-            say("What has failed has no record: the same command tries it, and only it.")
+        if not only_report:
+            say("Failed runs have no record: the same command repeats these runs only.")
     return FAILED if failures else 0
 
 
-def load_report() -> Callable[..., list[str]]:
-    """Return `published.report`, or raise `UsageError` if pandas, which it needs, is missing.
+def run(settings: Settings, folder: Path) -> list[str]:
+    """Run the campaign, and return its failures."""
+    # Imported only now, because --help and usage errors need not wait for scikit-learn.
+    from ddnmf_np.experiments import campaign
 
-    We look before the campaign runs, because hours of work would end without a table.
-    """
+    return campaign.run(settings, folder, say)
+
+
+def load_report() -> Callable[..., list[str]]:
+    """Return `published.report`; raises `UsageError` if pandas is missing."""
     try:
         from ddnmf_np.experiments.published import report
     except ModuleNotFoundError as error:
@@ -195,7 +179,7 @@ def load_report() -> Callable[..., list[str]]:
 
 
 def say(text: str) -> None:
-    """Print at once, so that a log shows it in time."""
+    """Print without delay, so that a log is up to date."""
     print(text, file=sys.stdout, flush=True)
 
 

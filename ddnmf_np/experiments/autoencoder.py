@@ -1,7 +1,7 @@
-"""The plain auto-encoders of section 4.2, made of the engine's own layers.
+"""The plain auto-encoders of section 4.2, built from the engine's layers.
 
-One network, one loss, and the same trainer, noise, order of batches and optimizers as the model:
-what differs between a row of the tables and the next is then the method and nothing else.
+An auto-encoder is one network with one loss. It uses the model's trainer, noise, batches and
+optimizers, so that rows of the tables differ in the method only.
 """
 
 from __future__ import annotations
@@ -15,28 +15,26 @@ from ddnmf_np.backends.threads import Lanes
 from ddnmf_np.engine.descent import Descent, Optimizer
 from ddnmf_np.engine.layers import Dense, glorot
 from ddnmf_np.engine.network import Network
-from ddnmf_np.engine.problems import SAMPLES, Problem, leave_kinks, relu_sides
-from ddnmf_np.errors import DataError, UsageError
 from ddnmf_np.model import Architecture
 
 STREAM = 4
-"""Stream of the seed that draws the weights; 0 to 3 are the model's and the checker's."""
+"""Stream of the seed that draws the weights; the model and the checker use 0 to 3."""
 
 
 class ReconstructionLoss:
-    """``(1/N) sum_i || x_i - y_i ||^2`` of one network, the form of equation 4.
+    """``(1/N) sum_i || x_i - y_i ||^2`` of one network, as in equation 4.
 
     Parameters
     ----------
     stack : Network
         The network.
     mean : bool
-        Whether it is a mean over features too.
+        Whether to average over features too.
 
     Attributes
     ----------
     sums : ndarray of shape (1,), float64
-        Squared distances added up since `reset`, on the device.
+        Sum of squared distances since `reset`, on the device.
     """
 
     def __init__(self, stack: Network, *, mean: bool) -> None:
@@ -62,7 +60,7 @@ class ReconstructionLoss:
 
 
 class Autoencoder:
-    """An auto-encoder of section 4.2, with what `ddnmf_np.training.Trainer` asks of a model.
+    """An auto-encoder of section 4.2 that `ddnmf_np.training.Trainer` can train.
 
     Its input is the noisy batch, its target the clean one: with noise it is a denoising
     auto-encoder (Vincent et al., 2008), with ``noise_kind="none"`` a plain one.
@@ -87,10 +85,10 @@ class Autoencoder:
     threads : int, optional
         Threads on the CPU.
     bottleneck : bool
-        Whether there is a layer of ``rank`` units in the middle (AE1); without it the code is
-        the widest layer (AE2).
+        Whether there is a layer of ``rank`` units in the middle (AE1). Without it the widest layer
+        is the code (AE2).
     ops : Ops, optional
-        Who does the arithmetic; plain NumPy if not given.
+        Backend; NumPy by default.
     rows : int, optional
         Largest batch.
 
@@ -99,7 +97,7 @@ class Autoencoder:
     stack : Network
         The network; all its layers have a bias.
     loss : ReconstructionLoss
-        What it is trained for.
+        The loss that the training lowers.
     """
 
     def __init__(
@@ -125,9 +123,8 @@ class Autoencoder:
         rows = rows or max(batch_size, 256)
         self.stack = Network(layers, rows=rows, dtype=dtype, ops=self.ops)
         self.loss = ReconstructionLoss(self.stack, mean=mean)
-        # One network has nobody to share the threads with: no work that would ask for two lanes.
+        # A single network has no other to share the threads with.
         self.lanes = Lanes(self.ops, threads, work=0.0)
-        self._repeat = self.ops.recorder()
         glorot(self.stack.layers, seed, STREAM)
 
     @property
@@ -141,28 +138,19 @@ class Autoencoder:
         """Number of the layer whose output is the code: the middle one."""
         return self.stack.depth // 2
 
-    # -- training -------------------------------------------------------------------------
-
     @cached_property
     def optimizer(self) -> Optimizer:
         """The configured optimizer."""
         return self.descent.make_optimizer([self.stack.arena])
 
     def start(self, x: Array) -> None:
-        """Do nothing before the first step: there is no NMF module whose start could be chosen."""
-
-    def step(self, x: Array, x_noisy: Array) -> None:
-        """Do one step on a mini-batch, and add its loss to ``loss.sums``."""
-        self.optimizer.begin()
-        self._repeat(self.iterate, x, x_noisy)
+        """Do nothing before the first step: there is no NMF module to start from the data."""
 
     def iterate(self, x: Array, x_noisy: Array) -> None:
-        """Do what is the same at every step, and may be recorded."""
+        """Do one step on a mini-batch, and add its loss to ``loss.sums``."""
         self.stack.forward(x_noisy)
         self.stack.backward(self.loss.direct_gradients(x, measure=True))
         self.optimizer.update(0)
-
-    # -- use ------------------------------------------------------------------------------
 
     def encode(self, x: Array) -> Array:
         """Return the codes of samples, shape (n, width of the code)."""
@@ -179,8 +167,6 @@ class Autoencoder:
             out[piece] = self.stack.forward(batch, stop=stop)
         return out
 
-    # -- state ----------------------------------------------------------------------------
-
     def n_parameters(self) -> int:
         """Return the number of weights and biases."""
         return self.stack.arena.n_parameters
@@ -190,7 +176,7 @@ class Autoencoder:
         return bool(self.ops.xp.isfinite(self.stack.arena.params).all())
 
     def first_nonfinite(self, x: Array, x_noisy: Array) -> str | None:
-        """Return where the first value that is not finite sits, lowest layer first, or None."""
+        """Return the place of the first value that is not finite, lowest layer first, or None."""
         isfinite, arena = self.ops.xp.isfinite, self.stack.arena
         # See `ddnmf_np.model.Model.first_nonfinite`.
         outputs = (layer.h[: len(x_noisy)] for layer in self.stack.layers)
@@ -202,45 +188,9 @@ class Autoencoder:
                 return f"parameter block {name}"
         return None
 
-    def gradient_problems(
-        self,
-        x: Array | None = None,
-        x_noisy: Array | None = None,
-        seed: int = 0,
-        observed: Array | None = None,
-    ) -> list[Problem]:
-        """Return the problem of `ddnmf_np.gradcheck`, on a float64 copy of the network."""
-        if observed is not None:
-            raise UsageError("observed: an auto-encoder's data have no missing entries; drop it")
-        rng = np.random.default_rng([seed, SAMPLES])
-        if x is None:
-            x = rng.uniform(0.0, 1.0, (5, self.n_features))
-        if x.shape[1] != self.n_features:
-            raise DataError(f"x has shape {x.shape}; expected (n, {self.n_features})")
-        if x_noisy is None:
-            x_noisy = self.ops.to_host(x) * (rng.uniform(size=x.shape) >= 0.1)
-        stack = self.stack.copy(rows=x.shape[0], dtype="float64")
-        leave_kinks(stack, rng)
-        clean, noisy = (self.ops.to_device(a, "float64") for a in (x, x_noisy))
-        objective = ReconstructionLoss(stack, mean=self.mean)
-
-        def gradient() -> None:
-            stack.forward(noisy)
-            stack.backward(objective.direct_gradients(clean))
-
-        def value() -> float:
-            difference = stack.forward(noisy) - clean
-            return float((difference**2).sum() / (clean.shape[0] * objective.divisor))
-
-        arena = stack.arena
-        blocks = {name: (arena.param(name), arena.grad(name)) for name in arena.shapes}
-        return [
-            Problem("autoencoder", self.ops, blocks, value, gradient, lambda: relu_sides(stack))
-        ]
-
 
 def make_layers(n_features: int, architecture: Architecture, *, bottleneck: bool) -> list[Dense]:
-    """Return the layers: the student's widths (AE1), or those without its base layer (AE2)."""
+    """Return layers with the student's widths (AE1), or with these but no base layer (AE2)."""
     widths = [n_features, *architecture.widths]
     half = len(architecture.widths)
     names = list(architecture.activation * (half // len(architecture.activation)))

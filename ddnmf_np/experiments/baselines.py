@@ -1,16 +1,16 @@
-"""The representations of the paper's tables: how each is computed, and from which options.
+"""Representations of the paper's tables: how each is computed, and from which options.
 
 A *representation* turns the test images into codes: the images themselves, classical NMF, an
-auto-encoder, DDNMF. We cluster each by k-means and by mixtures, which are fitted to the test
-codes (as in the authors' demo) and see no label.
+auto-encoder, DDNMF. We cluster each by k-means and by mixtures, which we fit to the test codes (as
+in the authors' demo) without labels.
 
 Classical methods are scikit-learn's. k-means: k-means++, the best of several starts by inertia.
 Mixtures: the best of several starts by likelihood, each from another k-means; spherical as in
-the authors' demo, and with full covariances. On codes wider than 64 (images, AE2) a full covariance
-has more entries than a cluster has samples, so there both mixtures are fitted to the first 50
-principal components of the test codes; k-means takes the codes as they are. NMF: 10 components,
-``nndsvda``, coordinate descent, at most 200 iterations, fitted on the training images (the
-training codes of AE2), then applied to the test images.
+the authors' demo, and with full covariances. A full covariance of codes wider than 64 (images, AE2)
+has more entries than a cluster has samples, so there we fit both mixtures to the first 50 principal
+components of the test codes; k-means uses the codes themselves. NMF: 10 components, ``nndsvda``,
+coordinate descent, at most 200 iterations, fitted to the training images (the training codes of
+AE2), then applied to the test images.
 """
 
 from __future__ import annotations
@@ -18,19 +18,18 @@ from __future__ import annotations
 import hashlib
 import time
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import lru_cache
-from itertools import pairwise
 from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
 from sklearn.decomposition import NMF, PCA
 from sklearn.exceptions import ConvergenceWarning
+from tqdm import tqdm
 
 from ddnmf_np.config import OPTIONS, Config, configure
-from ddnmf_np.data.datasets import Dataset, load
+from ddnmf_np.data.datasets import Dataset
 from ddnmf_np.data.order import epoch_order
 from ddnmf_np.errors import DataError
 from ddnmf_np.evaluation import clustering, maps
@@ -39,9 +38,9 @@ from ddnmf_np.evaluation.options import Method
 from ddnmf_np.experiments.autoencoder import Autoencoder
 from ddnmf_np.experiments.networks import NETWORKS
 from ddnmf_np.experiments.records import Name, key_of
+from ddnmf_np.experiments.settings import Source
 from ddnmf_np.model import Model
 from ddnmf_np.runs.scoring import noisy_copy
-from ddnmf_np.training import Trainer
 
 Floats = npt.NDArray[np.floating[Any]]
 
@@ -58,79 +57,12 @@ COMPONENTS = 50
 PCA_OPTIONS: dict[str, Any] = {"svd_solver": "covariance_eigh"}
 
 CLUSTERERS: tuple[Method, ...] = ("kmeans", "gmm-spherical", "gmm-full")
-"""k-means is the odd, a mixture the even rows of the paper's tables."""
-
-OPTIONS_SINCE: dict[str, Any] = {
-    **dict.fromkeys(("noise_shift", "noise_rotation", "noise_zoom", "noise_shear"), 0.0),
-    "image_shape": None,
-    "nmf_start": "glorot",
-    "nmf_spread": 1.0,
-    "lr_schedule": "constant",
-    "missing": "error",
-    "stream": False,
-    "stream_window": 128,
-}
-"""Options that `Config` got after format 1, each with the value that means "as before".
-
-At that value they are left out of the identity of a run, so that a new option does not make all
-earlier records worthless.
-"""
-
-SETTINGS_SINCE: dict[str, Any] = {
-    "kmeans.init": "k-means++",
-    "kmeans.max_iter": 300,
-    "kmeans.tol": 1e-4,
-    "mixture.init_params": "kmeans",
-    "mixture.max_iter": 100,
-    "mixture.tol": 1e-3,
-    "mixture.reg_covar": 1e-6,
-    "pca.svd_solver": "covariance_eigh",
-    "tsne.perplexity": 30.0,
-    "tsne.early_exaggeration": 12.0,
-    "tsne.learning_rate": "auto",
-    "tsne.max_iter": 1000,
-    "tsne.min_grad_norm": 1e-7,
-    "tsne.n_iter_without_progress": 300,
-    "tsne.metric": "euclidean",
-    "tsne.method": "barnes_hut",
-    "tsne.angle": 0.5,
-    "tsne.start_scale": 1e-4,
-    "umap.spread": 1.0,
-    "umap.learning_rate": 1.0,
-    "umap.init": "spectral",
-    "umap.local_connectivity": 1.0,
-    "umap.set_op_mix_ratio": 1.0,
-    "umap.repulsion_strength": 1.0,
-    "umap.negative_sample_rate": 5,
-}
-"""Settings of clusterings and maps at which records of format 1 were made before keys had them.
-
-Like `OPTIONS_SINCE`: at that value they are left out of the identity. To change a setting, change
-it where it is used, not here: this is what the records without it mean.
-"""
-
-
-@dataclass(frozen=True)
-class Source:
-    """A data set: its name in records, and the arguments of `ddnmf_np.data.datasets.load`."""
-
-    name: str
-    place: str
-    data_dir: str | None = None
-
-    def load(self) -> Dataset:
-        """Return the data; we keep the last set in memory."""
-        return _load(self.place, self.data_dir)
-
-
-@lru_cache(maxsize=1)
-def _load(place: str, data_dir: str | None) -> Dataset:
-    return load(place, data_dir=data_dir)
+"""k-means has the odd rows of the paper's tables, a mixture the even ones."""
 
 
 @dataclass(frozen=True)
 class DataInfo:
-    """What a plan needs of a data set: hash of the images, and sizes (of the images used)."""
+    """Hash and sizes of a data set (of the images that we use), which a plan needs."""
 
     source: Source
     sha256: str
@@ -188,7 +120,7 @@ class Representation:
 
     @property
     def identity(self) -> dict[str, Any]:
-        """Everything that the codes depend on, as the key of the record needs it."""
+        """Everything that the codes depend on, for the key of the record."""
         images: dict[str, Any] = {"dataset": self.data.source.name, "data_sha256": self.data.sha256}
         if self.model == "raw":
             return {"codes": "raw", **images}
@@ -200,7 +132,7 @@ class Representation:
         options = identity_of(self.config)
         if network.kind == "autoencoder":
             for name in NOT_OF_AUTOENCODERS:
-                options.pop(name, None)  # one of `OPTIONS_SINCE` may be absent
+                del options[name]
             options["bottleneck"] = network.bottleneck
         return {"codes": network.kind, **images, **options}
 
@@ -219,7 +151,7 @@ class Representation:
 
     @property
     def common(self) -> dict[str, Any]:
-        """What every record of these codes, or of something made of them, says."""
+        """The entries that all records of these codes share: codes, clusterings and maps."""
         config = self.trained
         return {
             "dataset": self.data.source.name,
@@ -233,13 +165,13 @@ class Representation:
 
     @property
     def label(self) -> str:
-        """Name that a person can read."""
+        """Readable name."""
         noise = f"-noise{self.noise_rate:g}" if self.noise_rate else ""
         return f"{self.data.source.name}-{self.model}{noise}-seed{self.seed}"
 
     @property
     def name(self) -> Name:
-        """The name of its record."""
+        """Name of the record of the codes."""
         return Name("codes", self.label, self.identity)
 
     def clustering(self, images: str, method: Method, starts: int) -> Name:
@@ -275,56 +207,27 @@ class Representation:
         shape = self.config.model
         return shape.rank if NETWORKS[self.model].bottleneck else shape.widths[-1]
 
-    @property
-    def keeps_weights(self) -> bool:
-        """Whether another representation continues from the weights."""
-        return self.model in NETWORKS and NETWORKS[self.model].keep_weights
-
-    @property
-    def n_values(self) -> int:
-        """Number of stored values: codes, and weights if others continue from them."""
-        values = self.data.n_test * self.width * (2 if self.noise_rate else 1)
-        if self.keeps_weights and self.config is not None:
-            widths = [self.data.n_features, *self.config.model.widths]
-            values += sum((2 * a + 1) * (b + 1) for a, b in pairwise(widths))
-        return values
-
-    @property
-    def work(self) -> float:
-        """Roughly the seconds that one thread of a processor needs; only ratios are used."""
-        if self.model == "raw":
-            return 0.0
-        if self.config is None:
-            below = self.data.n_features if self.parent is None else self.parent.width
-            return 14.0 * self.data.n_train * below / (60_000 * 784)
-        widths = [self.data.n_features, *self.config.model.widths]
-        if NETWORKS[self.model].bottleneck:
-            widths.append(self.config.model.rank)
-        weights = 2 * sum(a * b for a, b in pairwise(widths))
-        networks = 2 if NETWORKS[self.model].kind == "ddnmf" else 1
-        return self.config.training.epochs * self.data.n_train * networks * weights * 6 / 9e10
-
 
 NOT_OF_AUTOENCODERS = (
     *("objective", "alpha_sym", "beta_ap", "gamma_nc", "student_reconstruction"),
     *("apposition_to_supervisor", "base_bias", "nonnegative", "nmf_start", "nmf_spread"),
 )
-"""Options that mean nothing to an auto-encoder."""
+"""Options that have no meaning for an auto-encoder."""
 
 
 def identity_of(config: Config) -> dict[str, Any]:
-    """Return the options that a trained network depends on, the preset's written out.
+    """Return the options that a trained network depends on, with the preset's values.
 
-    Those are the ones that a resumed run may not change, and the number of epochs; not where the
-    data are, which backend computes, or how the codes are scored.
+    These are the number of epochs and all options that a resumed run may not change. Where the data
+    are, which backend computes, and how the codes are scored do not belong to them.
     """
     values = config.to_dict()
     keep = [name for name, o in OPTIONS.items() if not o.resumable] + ["epochs"]
-    return _without(OPTIONS_SINCE, {name: values[name] for name in keep})
+    return {name: values[name] for name in keep}
 
 
 def settings_of(method: str, reduced: bool = False) -> dict[str, Any]:
-    """Return the settings of a clusterer or a map that are not those of `SETTINGS_SINCE`."""
+    """Return the settings of a clusterer or a map, each named ``group.setting``."""
     used: dict[str, Mapping[str, Any]] = {}
     if method == "kmeans":
         used["kmeans"] = clustering.KMEANS_OPTIONS
@@ -336,59 +239,46 @@ def settings_of(method: str, reduced: bool = False) -> dict[str, Any]:
         used["umap"] = maps.UMAP_OPTIONS
     if reduced:
         used["pca"] = PCA_OPTIONS
-    settings = {f"{who}.{name}": v for who, all_ in used.items() for name, v in all_.items()}
-    return _without(SETTINGS_SINCE, settings)
-
-
-def _without(since: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the settings without those that came later and are at the value of before."""
-    return {k: v for k, v in settings.items() if k not in since or v != since[k]}
+    return {f"{group}.{name}": v for group, all_ in used.items() for name, v in all_.items()}
 
 
 def make_config(model: str, options: Mapping[str, Any]) -> Config:
-    """Return the options of a network: its own, then those of the campaign."""
+    """Return the options of a network; those of the campaign override its own."""
     return configure(**{**NETWORKS[model].options, **options})
 
 
 @dataclass
 class Codes:
-    """Codes of the test images, shape (n_test, width), and the results of the run."""
-
-    H: Floats
-    H_noisy: Floats | None
-    """Codes of the test images with the noise of the training."""
-    content: dict[str, Any]
-    """Entries of the record."""
-    weights: Floats | None = None
-    """Parameters in one row, if another representation continues from them."""
-
-
-def compute(
-    spec: Representation,
-    *,
-    weights: Floats | None = None,
-    tick: Callable[[str], None] | None = None,
-) -> Codes:
-    """Compute a representation.
+    """Codes of the test images, and the results of the run.
 
     Parameters
     ----------
-    spec : Representation
-        Backend and threads are those of its configuration.
-    weights : ndarray, optional
-        Weights of the network that it continues from.
-    tick : callable, optional
-        Called with a line of text after each epoch.
+    arrays : dict of str to ndarray of shape (n_test, width)
+        Codes of the ``"clean"`` images and, after a training with noise, of the ``"noisy"`` ones.
+    content : dict
+        Entries of the record.
+    weights : ndarray or None
+        Parameters in one row, if another representation continues from them.
     """
+
+    arrays: dict[str, Floats]
+    content: dict[str, Any]
+    weights: Floats | None = None
+
+
+def compute(spec: Representation, weights: Floats | None = None) -> Codes:
+    """Compute a representation; `weights` are those of the network that it continues from."""
     data = spec.data.source.load()
     x_train = training_images(data, spec.data.n_train)
     x_test = cast(Floats, data.x_test)
     if spec.model == "raw":
-        return Codes(x_test, None, {})
+        return Codes({"clean": x_test}, {})
     if spec.config is not None:
-        return _train(spec, x_train, x_test, data.image_shape, tick)
+        return _train(spec, x_train, x_test, data.image_shape)
     if spec.parent is not None:
-        network = _network(spec.parent, x_train.shape[1])
+        network = make_network(
+            spec.parent.model, cast(Config, spec.parent.config), x_train.shape[1]
+        )
         assert isinstance(network, Autoencoder)
         assert weights is not None
         arena = network.stack.arena
@@ -399,17 +289,16 @@ def compute(
 
 
 def training_images(data: Dataset, n: int) -> Floats:
-    """Return so many training images, drawn without a look at the labels; the same for all."""
+    """Return ``n`` training images, drawn without labels; all seeds get the same images."""
     if n == len(data.x_train):
         return data.x_train
     rows: npt.NDArray[np.int64] = epoch_order(len(data.x_train), 0, 0)[:n]
     return np.ascontiguousarray(data.x_train[rows])
 
 
-def _network(spec: Representation, n_features: int) -> Model | Autoencoder:
-    config = cast(Config, spec.config)
-    ops = config.execution.get_ops()
-    network = NETWORKS[spec.model]
+def make_network(model: str, config: Config, n_features: int) -> Model | Autoencoder:
+    """Return an untrained network by its name in records, on the backend of its options."""
+    ops, network = config.execution.get_ops(), NETWORKS[model]
     if network.kind == "ddnmf":
         return config.make_model(n_features, ops)
     return Autoencoder(
@@ -427,38 +316,30 @@ def _network(spec: Representation, n_features: int) -> Model | Autoencoder:
 
 
 def _train(
-    spec: Representation,
-    x_train: Floats,
-    x_test: Floats,
-    image_shape: tuple[int, int] | None,
-    tick: Callable[[str], None] | None,
+    spec: Representation, x_train: Floats, x_test: Floats, image_shape: tuple[int, int] | None
 ) -> Codes:
     config = cast(Config, spec.config)
-    network = _network(spec, x_train.shape[1])
-    # An auto-encoder has all that the trainer asks of a model; they share no base class, since
-    # neither is a kind of the other.
+    network = make_network(spec.model, config, x_train.shape[1])
+    # An auto-encoder has everything that the trainer needs of a model.
     trainer = config.make_trainer(cast(Model, network), x_train, image_shape=image_shape)
     epochs = config.training.epochs
-
-    def on_epoch(trainer: Trainer) -> None:
-        if tick is not None:
-            tick(f"epoch {trainer.position.epoch} of {epochs}")
-
-    trainer.train(epochs, on_epoch=on_epoch)
-    host = network.ops.to_host
-    noisy = noisy_copy(trainer, x_test) if spec.noise_rate else None
-    H = network.encode(x_test)
-    H_noisy = None if noisy is None else network.encode(noisy)
+    # Short runs show no bar, and a log of a long run gets one line in half a minute.
+    quiet: Any = {"delay": 30, "mininterval": 30, "maxinterval": 30, "leave": False}
+    with tqdm(total=epochs, desc=spec.label, unit="epoch", **quiet) as bar:
+        trainer.train(epochs, on_epoch=lambda _: bar.update())
+    images = {"clean": x_test}
+    if spec.noise_rate:
+        images["noisy"] = noisy_copy(trainer, x_test)
+    codes = {name: network.encode(x) for name, x in images.items()}
     weights = None
     if isinstance(network, Model):
-        outputs = {"student_clean": network.decode(H), "supervisor": network.supervise(x_test)}
-        if H_noisy is not None:
-            outputs["student_noisy"] = network.decode(H_noisy)
+        outputs = {f"student_{name}": network.decode(H) for name, H in codes.items()}
+        outputs["supervisor"] = network.supervise(x_test)
     else:
-        outputs = {"clean": network.reconstruct(x_test)}
-        if noisy is not None:
-            outputs["noisy"] = network.reconstruct(noisy)
-        weights = network.stack.arena.packed(network.stack.arena.params)
+        outputs = {name: network.reconstruct(x) for name, x in images.items()}
+        if NETWORKS[spec.model].keep_weights:
+            weights = network.stack.arena.packed(network.stack.arena.params)
+    host = network.ops.to_host
     content = {
         "options": config.to_dict(),
         "losses": trainer.history[-1] if trainer.history else {},
@@ -471,15 +352,14 @@ def _train(
         "backend": network.ops.name,
         "device": network.ops.device_name(),
     }
-    return Codes(host(H), None if H_noisy is None else host(H_noisy), content, weights)
+    return Codes({name: host(H) for name, H in codes.items()}, content, weights)
 
 
 def _factorize(x_train: Floats, x_test: Floats, seed: int) -> Codes:
-    """Fit NMF to the training images, and return the codes of the test images."""
     began = time.perf_counter()
     model = NMF(**NMF_OPTIONS, random_state=seed)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)  # the record says how far it came
+        warnings.simplefilter("ignore", ConvergenceWarning)  # the record has n_iter_
         model.fit(x_train)
         H = model.transform(x_test)
     error = float(np.mean((H @ model.components_ - x_test) ** 2, dtype=np.float64))
@@ -490,13 +370,13 @@ def _factorize(x_train: Floats, x_test: Floats, seed: int) -> Codes:
         "iterations": int(model.n_iter_),
         "training_seconds": time.perf_counter() - began,
     }
-    return Codes(H, None, content)
+    return Codes({"clean": H}, content)
 
 
 def cluster_codes(
     H: Floats, n_clusters: int, method: Method, starts: int, seed: int
 ) -> ClusteringResult:
-    """Cluster codes; wide ones by a mixture of their first principal components."""
+    """Cluster codes; a mixture of wide codes sees their first principal components only."""
     if method != "kmeans" and H.shape[1] > WIDEST_MIXTURE:
         H = PCA(min(COMPONENTS, *H.shape), **PCA_OPTIONS).fit_transform(H)
     return cluster(H, n_clusters, method=method, n_starts=starts, seed=seed)

@@ -1,13 +1,12 @@
-"""A campaign: run what the results need and the records do not have yet.
+"""Campaigns: run everything that the results need and that has no record yet.
 
-The unit of work is one representation (a trained network, say) with all clusterings and maps that
-are asked of it. A campaign does not repeat what has a record, so one that was killed goes on where
-it was, and one that asks for more seeds does the further seeds only.
+The unit of work is one representation (a trained network, for example) with all clusterings and
+maps of it that the results need. A campaign does not repeat a run that has a record. So a campaign
+that was killed continues where it stopped, and more seeds add to the fewer.
 """
 
 from __future__ import annotations
 
-import math
 import os
 import sys
 import threading
@@ -16,9 +15,10 @@ import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field, replace
+from datetime import timedelta
 from functools import cache
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 from joblib import Parallel, delayed
@@ -30,34 +30,34 @@ from ddnmf_np.evaluation.clustering import check_methods, score_clustering
 from ddnmf_np.evaluation.interpret import code_statistics
 from ddnmf_np.evaluation.maps import embed
 from ddnmf_np.experiments import baselines
-from ddnmf_np.experiments.baselines import (
-    DataInfo,
-    Floats,
-    Representation,
-    make_config,
+from ddnmf_np.experiments.baselines import Codes, DataInfo, Floats, Representation, make_config
+from ddnmf_np.experiments.networks import (
+    MAP_MODELS,
+    MAPPED_MODELS,
+    NETWORKS,
+    NOISE_MODELS,
 )
-from ddnmf_np.experiments.networks import MAP_MODELS, MAPPED_MODELS, NETWORKS
-from ddnmf_np.experiments.records import RecordError, Store, pack_labels, versions
+from ddnmf_np.experiments.records import Store, pack_labels, versions
 from ddnmf_np.experiments.settings import DATASETS, MAPPED, Need, Settings
 from ddnmf_np.runs.environment import environment
 from ddnmf_np.system.files import locked
 
 OF_UMAP = ("umap-learn", "pynndescent", "numba")
-"""Packages that the numbers on a map by UMAP depend on too."""
+"""Further packages that the numbers on a map by UMAP depend on."""
 
 MAP_SECONDS = {"tsne": 70.0, "umap": 15.0}
 """Rough time of a map of 10,000 codes."""
 
-BEAT = 30.0
-"""Seconds between two signs of life of a network that trains."""
+MAP_SAMPLES = 2000
+"""Test images on a map of figure 2."""
 
 
-# -- what there is to do ------------------------------------------------------------------
+# -- what to do ---------------------------------------------------------------------------
 
 
 @dataclass
 class Unit:
-    """A representation and all that is asked of it.
+    """A representation with its clusterings and its map.
 
     Parameters
     ----------
@@ -68,7 +68,7 @@ class Unit:
     needs : set of Need
         The clusterings.
     map_samples : int
-        Points of its map; 0 if none is asked for.
+        Points of the map; 0 for no map.
     """
 
     spec: Representation
@@ -79,44 +79,36 @@ class Unit:
     @property
     def key(self) -> str:
         """A text that no other unit has."""
-        # Raw images are the same codes for every seed, and their clusterings are not.
+        # Raw images are the same codes for every seed, but each seed has its own clusterings.
         return f"{self.spec.label}-{self.spec.name.key}-{self.starts}"
 
     @property
     def work(self) -> float:
-        """Roughly the seconds that one thread needs."""
-        # Measured at 10,000 test images: three clusterings of ten starts take 4 s on codes of 10
-        # units, and 35 s on images or the codes of AE2.
-        start = 1.2 if self.spec.width > baselines.WIDEST_MIXTURE else 0.13
-        clusterings = start * len(self.needs) * self.starts * self.spec.data.n_test / 10_000
-        maps = 15.0 if self.map_samples else 0.0
-        maps += sum(s for name, s in MAP_SECONDS.items() if MAPPED[name] in self.needs)
-        return self.spec.work + clusterings + maps + 0.5
+        """Rough seconds of one thread; they order the units and estimate the time left."""
+        # Measured with 10,000 test images. A start of a clustering takes longer on wide codes.
+        spec, n_train = self.spec, self.spec.data.n_train
+        if spec.config is not None:
+            networks = 2 if NETWORKS[spec.model].kind == "ddnmf" else 1
+            seconds = 2.2e-4 * spec.config.training.epochs * n_train * networks
+        else:
+            seconds = {"raw": 0.0, "nmf": 2.3e-4, "ae2-nmf": 6e-4}[spec.model] * n_train
+        start = 0.4 if spec.width > baselines.WIDEST_MIXTURE else 0.04
+        seconds += start * len(self.needs) * self.starts * spec.data.n_test / 10_000
+        seconds += 15.0 if self.map_samples else 0.0
+        return seconds + 0.5 + sum(MAP_SECONDS[m] for m in MAPPED if MAPPED[m] in self.needs)
 
 
 @dataclass
 class Outcome:
-    """How a unit ended: after how many seconds, with which error, if any.
-
-    The trace says where an error arose that is none of this package's own.
-    """
+    """End of a unit: the seconds that it took, and the error if it failed."""
 
     unit: Unit
     seconds: float = 0.0
     error: str | None = None
-    trace: str | None = None
 
 
 def plan(settings: Settings, infos: Mapping[str, DataInfo]) -> list[Unit]:
-    """Return everything that the results need, each representation once.
-
-    Parameters
-    ----------
-    settings : Settings
-        The campaign.
-    infos : mapping of str to DataInfo
-        The data sets that were found, by name.
-    """
+    """Return all units that the results need on these data sets, each representation once."""
     units: dict[str, Unit] = {}
 
     def add(
@@ -135,22 +127,22 @@ def plan(settings: Settings, infos: Mapping[str, DataInfo]) -> list[Unit]:
             if result == "figure2":
                 for model in MAP_MODELS:
                     found = add(info, model, settings.seeds[0], settings.starts, [])
-                    found.map_samples = settings.map_samples
-            elif result in ("table3", "figure3"):
-                few = replace(info, n_train=min(info.n_train, settings.noise_samples))
-                for seed in settings.seeds:
+                    found.map_samples = MAP_SAMPLES
+                continue
+            for seed in settings.seeds:
+                if result in ("table3", "figure3"):
+                    few = replace(info, n_train=min(info.n_train, settings.noise_samples))
                     for rate in settings.noise_rates:
-                        for model in settings.noise_networks:
+                        for model in NOISE_MODELS:
                             needs, starts = clean + noisy, settings.noise_starts
                             add(few, model, seed, starts, needs, noise_rate=rate)
-            else:
-                for seed in settings.seeds:
-                    for model in settings.models_of(result):
-                        has_maps = result in DATASETS and model in MAPPED_MODELS
-                        maps = [MAPPED[name] for name in settings.maps if has_maps]
-                        add(info, model, seed, settings.starts, clean + maps)
-    # Data sets one after the other, since a process keeps one in memory; the longest runs first,
-    # so that the last ones to end are short.
+                    continue
+                for model in settings.models_of(result):
+                    has_maps = result in DATASETS and model in MAPPED_MODELS
+                    maps = [MAPPED[name] for name in settings.maps if has_maps]
+                    add(info, model, seed, settings.starts, clean + maps)
+    # One data set after the other, because a process keeps one in memory. The longest runs first,
+    # because short runs at the end leave no process idle.
     order = [source.name for source in settings.sources]
     return sorted(units.values(), key=lambda u: (order.index(u.spec.data.source.name), -u.work))
 
@@ -158,7 +150,7 @@ def plan(settings: Settings, infos: Mapping[str, DataInfo]) -> list[Unit]:
 def represent(
     settings: Settings, info: DataInfo, model: str, seed: int, **options: Any
 ) -> Representation:
-    """Return a representation of a table or a study with the campaign's options."""
+    """Return a representation with the options of the campaign."""
     parent = represent(settings, info, "ae2", seed) if model == "ae2-nmf" else None
     config = None
     if model in NETWORKS:
@@ -167,7 +159,7 @@ def represent(
 
 
 def missing(unit: Unit, store: Store) -> Unit | None:
-    """Return the part of a unit that has no record yet, or None if nothing is missing."""
+    """Return the part of a unit that has no record yet, or None if the unit is complete."""
     spec = unit.spec
     needs = {n for n in unit.needs if store.find(spec.clustering(*n, unit.starts)) is None}
     has_map = not unit.map_samples or store.find(spec.embedding(unit.map_samples)) is not None
@@ -177,34 +169,35 @@ def missing(unit: Unit, store: Store) -> Unit | None:
 
 
 def stages(units: Iterable[Unit]) -> tuple[list[Unit], list[Unit]]:
-    """Return the units in two parts, of which the second waits until the first is done.
+    """Return the units in two parts; the second part must wait for the first.
 
-    It holds those that continue from another one, and those whose codes another one makes too.
+    In the second part are units that continue from another unit, and units whose codes another unit
+    makes too.
     """
-    first: list[Unit] = []
-    second: list[Unit] = []
-    keys: set[str] = set()
+    units = list(units)
+    first: dict[str, Unit] = {}
     for unit in units:
-        key = unit.spec.name.key
-        (second if unit.spec.parent is not None or key in keys else first).append(unit)
-        keys.add(key)
-    return first, second
+        if unit.spec.parent is None:
+            first.setdefault(unit.spec.name.key, unit)
+    return list(first.values()), [u for u in units if first.get(u.spec.name.key) is not u]
 
 
-# -- running it ---------------------------------------------------------------------------
+# -- doing it -----------------------------------------------------------------------------
 
 
 def run(settings: Settings, folder: Path, say: Callable[[str], None]) -> list[str]:
-    """Run a campaign to its end, and return a line for each failure.
+    """Run a campaign, and return a line for each failure; a failure does not stop the others.
 
-    A failure does not stop the rest. `say` is called with each line of what a person is told.
+    `say` is called with each line of the progress report.
 
     Raises
     ------
     DDNMFError
-        If nothing can be run at all: the backend is missing, the folder cannot be written, or
-        another campaign writes there.
+        If nothing can run at all: an option is wrong, the backend is missing, we cannot write to
+        the folder, or another campaign writes there.
     """
+    for seed in settings.seeds:
+        make_config("ddnmf-paper", settings.network_options(seed))  # raises for a wrong option
     get_ops(settings.backend)
     check_methods(MAPPED[name][1] for name in settings.maps)
     store = Store(folder)
@@ -233,22 +226,23 @@ def _run(settings: Settings, store: Store, say: Callable[[str], None]) -> list[s
         f"{len(units)} representations, {len(units) - len(left)} of them complete; "
         f"{settings.jobs} at a time, records in {store.path}"
     )
-    clock = Clock(left, settings.jobs)
+    began, done, total, ended = time.monotonic(), 0.0, sum(unit.work for unit in left), 0
     for stage in stages(left):
         for outcome in execute(stage, store.folder, settings.jobs):
-            clock.tick(outcome)
-            if outcome.trace:
-                print(outcome.trace, file=sys.stderr, flush=True)
-            label, state = outcome.unit.spec.label, "done"
-            if outcome.error is not None:
+            label, state, ended = outcome.unit.spec.label, "done", ended + 1
+            if outcome.error is None:
+                done += outcome.unit.work
+            else:  # it ended early, so its time tells nothing about the others
+                total -= outcome.unit.work
                 failures.append(f"{label}: {outcome.error}")
                 state = f"failed: {outcome.error}"
-            say(f"{clock.count}  {label}  {outcome.seconds:.0f} s  {state}{clock.rest}")
+            state += time_left(time.monotonic() - began, done, total)
+            say(f"[{ended}/{len(left)}]  {label}  {outcome.seconds:.0f} s  {state}")
     return failures
 
 
 def execute(units: Sequence[Unit], folder: Path, jobs: int) -> Iterator[Outcome]:
-    """Run units, so many at a time, and yield each one's outcome when it ends."""
+    """Run units, ``jobs`` at a time, and yield the outcome of each as soon as it ends."""
     if jobs == 1 or len(units) < 2:
         yield from (run_unit(unit, folder) for unit in units)
         return
@@ -259,8 +253,8 @@ def execute(units: Sequence[Unit], folder: Path, jobs: int) -> Iterator[Outcome]
             del waiting[outcome.unit.key]
             yield outcome
     except BrokenProcessPool as error:
-        # A process that died (mostly for want of memory) takes the pool with it, and joblib does
-        # not say whose it was. We find out by running one at a time, each in its own process.
+        # A process that dies (mostly because memory runs out) takes the pool with it, and joblib
+        # does not name its unit. To find the unit we run one at a time, each in a new process.
         print(f"a process died ({_short(error)}); going on, one at a time", file=sys.stderr)
         for unit in waiting.values():
             try:
@@ -276,10 +270,10 @@ def _run_in_worker(unit: Unit, folder: Path, parent: int) -> Outcome:
 
 @cache
 def _end_with(parent: int) -> None:
-    """End this process, which is a worker, once its parent is gone.
+    """End this worker process soon after its parent ends.
 
-    A campaign that is killed cannot end its workers, and joblib's end only after their task: they
-    would go on for hours, beside the next campaign in the same folder.
+    A killed campaign cannot end its workers, and joblib's workers finish their task first. They
+    would work for hours, beside the next campaign in the same folder.
     """
 
     def watch() -> None:
@@ -287,13 +281,13 @@ def _end_with(parent: int) -> None:
             time.sleep(0.2)
         os._exit(1)
 
-    # On Windows the number stays that of the parent that is gone.
+    # On Windows a process keeps the number of a parent that has ended.
     if os.getppid() == parent and sys.platform != "win32":
         threading.Thread(target=watch, daemon=True).start()
 
 
 def run_unit(unit: Unit, folder: Path) -> Outcome:
-    """Do the part of a unit that has no record, and return how it ended; raise only interrupts."""
+    """Do the part of a unit that has no record; only interrupts are raised."""
     began, config = time.perf_counter(), unit.spec.trained
     outcome = Outcome(unit)
     try:
@@ -302,15 +296,16 @@ def run_unit(unit: Unit, folder: Path) -> Outcome:
     except DDNMFError as error:
         outcome.error = str(error)
     except Exception as error:
-        outcome.error, outcome.trace = _short(error), traceback.format_exc()
+        outcome.error = _short(error)
+        traceback.print_exc()  # errors of this package explain themselves, others do not
     outcome.seconds = time.perf_counter() - began
     return outcome
 
 
 def work_off(unit: Unit, store: Store) -> None:
-    """Compute the clusterings and the map of a unit, and its codes if they are not there."""
+    """Compute the clusterings and the map of a unit, and its codes if they are not stored."""
     spec = unit.spec
-    # Another variant or a row of a table may have the same options: its records are taken over.
+    # Another variant or row of a table may have the same options: then we copy its records.
     for name in [spec.name, *(spec.clustering(*need, unit.starts) for need in unit.needs)]:
         if store.find(name) is None:
             store.adopt(name, spec.common)
@@ -330,7 +325,7 @@ def work_off(unit: Unit, store: Store) -> None:
             "result": score_clustering(found, y),
             "versions": versions(*(OF_UMAP if method == MAPPED["umap"][1] else ())),
         }
-        # Stability needs it. For noisy images too, it would be most of all records.
+        # Stability needs the assignment. Those of noisy images would be most of the file.
         if images == "clean":
             content["assignment"] = pack_labels(found.labels)
         store.write(spec.clustering(images, method, unit.starts), content)
@@ -347,113 +342,40 @@ def work_off(unit: Unit, store: Store) -> None:
 
 
 def get_codes(spec: Representation, store: Store) -> dict[str, Floats]:
-    """Return codes of the clean and, if there are any, the noisy test images.
-
-    We compute them if they are not stored or cannot be read.
-    """
+    """Return the codes of the clean and, after a training with noise, of the noisy test images."""
     if spec.model == "raw":
-        return {"clean": baselines.compute(spec).H}
-    return stored(spec, store, "arrays") or make_codes(spec, store)[0]
+        return baselines.compute(spec).arrays
+    return store.read_arrays(spec.name, "arrays") or make_codes(spec, store).arrays
 
 
-def get_weights(spec: Representation, store: Store) -> Floats:
-    """Return the stored weights of a network; train it first if they are not there."""
-    found = stored(spec, store, "weights")
-    return cast(Floats, make_codes(spec, store)[1]) if found is None else found["params"]
-
-
-def stored(spec: Representation, store: Store, entry: str) -> dict[str, Floats] | None:
-    """Return the arrays that an entry of the record of codes names, if they can be read."""
-    try:
-        return store.read_arrays(store.find(spec.name), entry)
-    except RecordError as error:
-        print(f"note: {error}. It is computed again now", file=sys.stderr, flush=True)
-        return None
-
-
-def make_codes(spec: Representation, store: Store) -> tuple[dict[str, Floats], Floats | None]:
-    """Compute codes and write their record; return them, and weights that others continue from."""
-    store.check_room(spec.n_values)
-    began = time.perf_counter()
-    weights = None if spec.parent is None else get_weights(spec.parent, store)
-    made = baselines.compute(spec, weights=weights, tick=beat(spec.label))
-    arrays = {"clean": made.H} | ({} if made.H_noisy is None else {"noisy": made.H_noisy})
+def make_codes(spec: Representation, store: Store) -> Codes:
+    """Compute codes, and write their arrays and their record."""
+    store.check_room()
+    began, weights = time.perf_counter(), None
+    if spec.parent is not None:
+        found = store.read_arrays(spec.parent.name, "weights")
+        weights = found["params"] if found else make_codes(spec.parent, store).weights
+    made = baselines.compute(spec, weights=weights)
     content = {
         **spec.common,
         "backend": None,
         "device": None,
         "weights": None,
         **made.content,
-        "code": code_statistics(made.H),
-        "arrays": store.write_arrays(spec.name, "", arrays),
+        "code": code_statistics(made.arrays["clean"]),
+        "arrays": store.write_arrays(spec.name, "", made.arrays),
         "environment": environment(),
     }
-    if spec.keeps_weights:
+    if made.weights is not None:
         content["weights"] = store.write_arrays(spec.name, "-weights", {"params": made.weights})
     store.write(spec.name, content | {"seconds": time.perf_counter() - began})
-    return arrays, made.weights
+    return made
 
 
-# -- what a person is told ----------------------------------------------------------------
-
-
-def beat(label: str) -> Callable[[str], None]:
-    """Return a function that prints a line on standard error, at most one every `BEAT` seconds."""
-    last = time.monotonic()
-
-    def tick(text: str) -> None:
-        nonlocal last
-        if time.monotonic() - last >= BEAT:
-            last = time.monotonic()
-            print(f"  {label}: {text}", file=sys.stderr, flush=True)
-
-    return tick
-
-
-class Clock:
-    """Progress of a campaign, and the time that is left.
-
-    Parameters
-    ----------
-    units : sequence of Unit
-        All that is to be done; the share of the time that each takes is known roughly.
-    jobs : int
-        How many run at a time.
-    """
-
-    def __init__(self, units: Sequence[Unit], jobs: int) -> None:
-        self.total, self.units, self.jobs = sum(unit.work for unit in units), len(units), jobs
-        self.finished, self.done, self.spent = 0, 0.0, 0.0
-
-    def tick(self, outcome: Outcome) -> None:
-        """Take note of a unit that has ended."""
-        self.finished += 1
-        if outcome.error is None:
-            self.spent += outcome.seconds
-            self.done += outcome.unit.work
-        else:  # it has not taken the time that it would have
-            self.total -= outcome.unit.work
-
-    @property
-    def count(self) -> str:
-        """How many units have ended, and of how many."""
-        return f"[{self.finished}/{self.units}]"
-
-    @property
-    def rest(self) -> str:
-        """The time that is left, in words; empty at the end and before anything is known."""
-        if self.finished == self.units or self.done == 0.0:
-            return ""
-        seconds = (self.total - self.done) * self.spent / self.done / self.jobs
-        return f"; about {duration(seconds)} left"
-
-
-def duration(seconds: float) -> str:
-    """Return a time in the unit that suits it: ``40 s``, ``12 min``, ``3 h 05 min``."""
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    minutes = math.ceil(seconds / 60)
-    return f"{minutes} min" if minutes < 100 else f"{minutes // 60} h {minutes % 60:02d} min"
+def time_left(elapsed: float, done: float, total: float) -> str:
+    """Return the time left, in proportion to the work that is done, as text."""
+    seconds = round(elapsed * (total - done) / done) if done else 0
+    return f"; about {timedelta(seconds=seconds)} left" if seconds else ""
 
 
 def _short(error: Exception) -> str:

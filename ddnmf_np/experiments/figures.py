@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -25,19 +24,19 @@ from ddnmf_np.experiments.tables import (
     budgets,
     collect,
     frame_of,
+    lines_of,
     noise_rows,
 )
 
-# Not the colours that the supervisor and the student have in other pictures; there are more
-# colours than networks.
+# There are more colours than networks. Other figures use the first three for the two networks.
 COLORS = dict(zip(NOISE_MODELS, (DATA_COLOR, *CLASS_COLORS[3:]), strict=False))
 
 
 def draw(name: str, records: Sequence[Record], folder: Path) -> list[str]:
-    """Draw a figure as far as there are records for it, and return the names of its files.
+    """Draw a figure as far as it has records, and return the names of its files.
 
     ``"figure2"`` is one PNG; ``"figure3"`` is one for each clusterer and kind of test images, of
-    the largest budget that there are records of. The folder must exist.
+    the largest budget in the records. The folder must exist.
     """
     if name == "figure2":
         drawn = {"figure2.png": maps(records)}
@@ -63,26 +62,22 @@ def _grid(
 
 
 def maps(records: Sequence[Record]) -> Figure | None:
-    """Return figure 2: t-SNE of the codes, a line for each data set and a column for each network.
+    """Return figure 2: t-SNE of the codes, with a row per data set and a column per network.
 
-    Points have the colour of their class, whose number is written where they are densest. Of
-    several seeds or budgets the largest number of epochs and then the first seed is shown.
+    Points have the colour of their class, and its number is where they are densest. Of several
+    budgets or seeds we show the one with the most epochs, then the first seed.
     """
     found: dict[tuple[str, str], Record] = {}
-    for record in sorted(
-        (r for r in records if r["kind"] == "embedding"),
-        key=lambda r: (-(r["epochs"] or 0), -(r["samples"] or 0), r["seed"]),
-    ):
+    embeddings = [record for record in records if record["kind"] == "embedding"]
+    embeddings.sort(key=lambda r: (-(r["epochs"] or 0), -(r["samples"] or 0), r["seed"]))
+    for record in embeddings:
         found.setdefault((record["dataset"], record["model"]), record)
     datasets = [d for d in DATASET_TITLES if any((d, m) in found for m in MAP_MODELS)]
     if not datasets:
         return None
-    side = WIDTH / len(MAP_MODELS) * 1.4
-    figure, axes = _grid(
-        len(datasets), len(MAP_MODELS), side * len(MAP_MODELS), side * len(datasets)
-    )
-    handles: list[Artist] = []
-    names: list[Any] = []
+    side, columns = WIDTH / len(MAP_MODELS) * 1.4, len(MAP_MODELS)
+    figure, axes = _grid(len(datasets), columns, side * columns, side * len(datasets))
+    legend: tuple[list[Any], list[Any]] = [], []
     for line, dataset in zip(axes, datasets, strict=True):
         for panel, model in zip(line, MAP_MODELS, strict=True):
             panel.set(xticks=[], yticks=[], aspect="equal", adjustable="datalim")
@@ -91,31 +86,23 @@ def maps(records: Sequence[Record]) -> Figure | None:
                 panel.set_title(f"{TITLES[model]}: no record", fontsize=8)
                 continue
             points = np.array(one["points"])
-            labels = np.array(one["labels"] or [0] * len(points))
-            draw_classes(panel, points, labels, 3.0)
-            panel.set_title(
-                f"{TITLES[model]}\n"
-                f"{DATASET_TITLES[dataset]}, seed {one['seed']}, {one['epochs']} epochs",
-                fontsize=10,
-            )
-            if not handles:
-                handles, names = panel.get_legend_handles_labels()
-    figure.legend(
-        handles, names, loc="outside right center", title="class", frameon=False, markerscale=4
-    )
+            draw_classes(panel, points, np.array(one["labels"] or [0] * len(points)), 3.0)
+            about = f"{DATASET_TITLES[dataset]}, seed {one['seed']}, {one['epochs']} epochs"
+            panel.set_title(f"{TITLES[model]}\n{about}", fontsize=10)
+            legend = legend if legend[0] else panel.get_legend_handles_labels()
+    figure.legend(*legend, loc="outside right center", title="class", frameon=False, markerscale=4)
     return figure
 
 
 def noise_curves(records: Sequence[Record], method: str, images: str) -> Figure | None:
-    """Return figure 3: scores against the rate of the noise, a line of pictures a data set.
+    """Return figure 3: scores against the rate of the noise, with a row per data set.
 
-    A line is the mean over the seeds, the band around it their range.
+    A line is the mean over the seeds; the band around it is their range.
     """
     found: dict[str, tuple[Budget, Scores]] = {}
     frame = frame_of(records)
-    frame = frame[frame["model"].isin(NOISE_MODELS)]
     for dataset in DATASET_TITLES:
-        of_data = frame[frame["dataset"] == dataset]
+        of_data = lines_of(frame, dataset, NOISE_MODELS)
         for budget in budgets(of_data):
             scores = collect(of_data, budget)
             rows = [r for r in noise_rows(scores) if (r.method, r.images) == (method, images)]
@@ -132,27 +119,19 @@ def noise_curves(records: Sequence[Record], method: str, images: str) -> Figure 
                     continue
                 rates = [row.noise_rate for row in rows]
                 each = [scores[row][metric] for row in rows]
-                panel.plot(
-                    rates,
-                    [seeds.mean() for seeds in each],
-                    marker="os^Dv"[number % 5],
-                    markersize=4,
-                    color=COLORS[model],
-                    label=TITLES[model],
-                )
-                panel.fill_between(
-                    rates,
-                    [seeds.min() for seeds in each],
-                    [seeds.max() for seeds in each],
-                    color=COLORS[model],
-                    alpha=0.2,
-                    linewidth=0,
-                )
+                means, color = [seeds.mean() for seeds in each], COLORS[model]
+                style: Any = {
+                    "marker": "os^Dv"[number % 5],
+                    "markersize": 4,
+                    "label": TITLES[model],
+                }
+                panel.plot(rates, means, color=color, **style)
+                low, high = [seeds.min() for seeds in each], [seeds.max() for seeds in each]
+                panel.fill_between(rates, low, high, color=color, alpha=0.2, linewidth=0)
             panel.set_title(f"{DATASET_TITLES[dataset]}, {metric.upper()}", fontsize=9)
             panel.set_ylim(0.0, 1.0)
-        line[0].set_ylabel(
-            f"score, {budget.epochs} epochs of\n{budget.samples:,} training images", fontsize=8
-        )
+        about = f"score, {budget.epochs} epochs of\n{budget.samples:,} training images"
+        line[0].set_ylabel(about, fontsize=8)
     for panel in axes[-1]:
         panel.set_xlabel(f"rate of the noise in training ({images} test images)", fontsize=8)
     handles, names = axes[0][0].get_legend_handles_labels()

@@ -1,8 +1,8 @@
-"""The networks of tables and studies: each by its name in records, with its options.
+"""Networks of the tables and studies: names in records, titles and options.
 
-A study compares variants of networks on quantities that need no label. A variant is a network like
-those of the tables. If its options are those of another variant, or of a row of a table, it has
-the same key: it is not trained a second time, and gets records of its own name.
+A study compares variants of networks, mainly on quantities that need no labels. A variant with the
+options of another variant or of a row of a table has the same key. So it is not trained a second
+time: it gets copies of the records, under its own name.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ class NetworkRow:
     Parameters
     ----------
     title : str
-        Its name in tables and figures.
+        Name in tables and figures.
     kind : {"ddnmf", "autoencoder"}
-        Its class.
+        Class of the network.
     options : mapping
-        Options of `Config` that are not at their defaults.
+        Options of `Config` that differ from the defaults.
     bottleneck : bool
-        For an auto-encoder: whether it has the layer of ``rank`` units.
+        Whether an auto-encoder has the layer of ``rank`` units.
     keep_weights : bool
-        Whether another row continues from it.
+        Whether another row continues from the network.
     """
 
     title: str
@@ -58,19 +58,19 @@ TABLE_NETWORKS = {
     "ddnmf-demo": NetworkRow("DDNMF (demo's objective)", "ddnmf", {"objective": "demo"}),
     "ddnmf-stable": NetworkRow("DDNMF (preset stable)", "ddnmf", {"objective": "stable"}),
 }
-"""Networks of the tables; a further row is one more entry here, and its name in `TABLE_MODELS`.
+"""Networks of the tables; a new row is one entry here, and one name in `TABLE_MODELS`.
 
-AE1 has the student's depth and widths, AE2 the same without the layer of 10 units (derivations,
-page 12). In tables 1 and 2 both see clean images. In table 3 AE1 gets noisy images and has to give
-the clean ones back, because DDNMF has the clean ones to learn from too.
+AE1 has the student's depth and widths; AE2 has no layer of 10 units (derivations, page 12). In
+tables 1 and 2 both see clean images. In table 3 AE1 sees noisy images and learns to reconstruct the
+clean ones, because DDNMF learns from the clean ones too.
 """
 
 TABLE_MODELS = (
     "raw", "nmf", "ae2", "ae2-nmf", "ae1", "ddnmf-paper", "ddnmf-demo", "ae-linear", "ddnmf-stable",
 )  # fmt: skip
-"""Representations of tables 1 and 2, in the paper's order; the last two are not the paper's."""
+"""Representations of tables 1 and 2, in the paper's order; the last two are ours."""
 MAPPED_MODELS = ("ae1", "ddnmf-paper", "ddnmf-demo", "ae-linear", "ddnmf-stable")
-"""Representations of tables 1 and 2 that are clustered on maps too, if the user asks for maps."""
+"""Representations of tables 1 and 2 that we also cluster on maps, if the user asks for maps."""
 NOISE_MODELS = ("ae1-denoising", "ddnmf-paper", "ddnmf-demo")
 """Networks of table 3 and figure 3."""
 MAP_MODELS = ("ddnmf-paper", "ddnmf-demo", "ddnmf-stable", "ae1")
@@ -81,14 +81,14 @@ MAP_MODELS = ("ddnmf-paper", "ddnmf-demo", "ddnmf-stable", "ae1")
 
 @dataclass(frozen=True)
 class Study:
-    """The title of a study's table, and its variants by their name in records."""
+    """Title of a study's table, and its variants by name in records."""
 
     title: str
     variants: Mapping[str, NetworkRow]
 
     @property
     def names(self) -> dict[str, str]:
-        """The names in records, each by the variant's name within this study."""
+        """The names in records, by the variant's name within this study."""
         return {name.partition("-")[2]: name for name in self.variants}
 
 
@@ -106,7 +106,7 @@ def _changed(
 
 
 def _ablation() -> Iterator[tuple[str, NetworkRow]]:
-    """Yield both presets, and each with one option after the other at the other's value."""
+    """Yield both presets, and each of them with one option at a time from the other."""
     paper, demo = PRESETS["paper"], PRESETS["demo"]
     names = [f.name for f in fields(Objective) if f.name != "preset"]
     options = [name for name in names if getattr(paper, name) != getattr(demo, name)]
@@ -118,10 +118,10 @@ def _ablation() -> Iterator[tuple[str, NetworkRow]]:
 
 
 def _weights() -> Iterator[tuple[str, NetworkRow]]:
-    """Yield both presets, and each with one weight after the other a tenth and ten times of it.
+    """Yield both presets, and each of them with one weight at a time divided or multiplied by 10.
 
-    The apposition and the non-negative loss get 0 too, and both at once a tenth and ten times.
-    Without the symmetric loss nothing would train the paper's supervisor.
+    The apposition and the non-negative loss also get the weight 0, and both change together. The
+    symmetric loss keeps a weight, because nothing else trains the paper's supervisor.
     """
     for name in ("demo", "paper"):
         yield _changed(name, {}, "as it is")
@@ -130,7 +130,7 @@ def _weights() -> Iterator[tuple[str, NetworkRow]]:
                 if factor or weight != "alpha_sym":
                     value = getattr(PRESETS[name], weight) * factor
                     yield _changed(name, {weight: value}, f"{weight} = {value:g}")
-        # The corners of the grid of both: with the lines above, 3 x 3.
+        # With the lines above these four corners complete a grid of 3 x 3.
         for of_beta, of_gamma in itertools.product((0.1, 10.0), repeat=2):
             beta = PRESETS[name].beta_ap * of_beta
             gamma = PRESETS[name].gamma_nc * of_gamma
@@ -139,9 +139,9 @@ def _weights() -> Iterator[tuple[str, NetworkRow]]:
 
 
 def _ingredients() -> Iterator[tuple[str, NetworkRow]]:
-    """Yield the third preset and the demo's, each with one ingredient of the other's.
+    """Yield the presets stable and demo, and each of them with one ingredient of the other.
 
-    The spread goes with the start from the data, because it has no meaning for another start.
+    The spread changes with the start from the data, because it has no meaning for another start.
     """
     sides = {name: configure(objective=name).to_dict() for name in ("stable", "demo")}
     spread = "nmf_spread"
@@ -194,16 +194,12 @@ _RECIPE = {
         ),
     )
 }
-"""Candidates of the search for a recipe (derivations/experiments.md); one more is one more line."""
-
-
-def _study(name: str, title: str, variants: Mapping[str, NetworkRow]) -> Study:
-    """Return a study; in records its name comes before that of the variant."""
-    return Study(title, {f"{name}-{variant}": network for variant, network in variants.items()})
+"""Candidates of the search for a recipe (derivations/experiments.md)."""
 
 
 STUDIES = {
-    name: _study(name, title, dict(variants))
+    # In records the name of a variant begins with the name of its study.
+    name: Study(title, {f"{name}-{variant}": network for variant, network in variants})
     for name, title, variants in (
         ("ablation", "What each difference between paper and demo does", _ablation()),
         ("weights", "What the weights of the losses do", _weights()),

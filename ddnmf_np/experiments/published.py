@@ -1,9 +1,9 @@
-"""Tables and figures written from records, and tables in Markdown pages kept equal to them.
+"""Tables and figures written from records, and tables inside Markdown pages.
 
-A table in a page belongs between the lines ``<!-- experiments table1 -->`` and
-``<!-- /experiments -->``; any table or study can be named. After
-``<!-- experiments recipe from=notebooks/results/recipe -->`` it is made of the records of that
-folder, as seen from the page, like a link.
+A table of a page is between the lines ``<!-- experiments table1 -->`` and
+``<!-- /experiments -->``; the name may be that of any table or study. After
+``<!-- experiments recipe from=notebooks/results/recipe -->`` the table is made from the records of
+that folder, a path relative to the page, like a link.
 """
 
 from __future__ import annotations
@@ -19,9 +19,10 @@ from ddnmf_np.experiments.records import Record, Store
 from ddnmf_np.system.files import atomic_write_text, make_folder
 
 TABLES = (*tables.TABLES, "table3", *STUDIES)
-"""What can be put into a page."""
+"""Tables that a page can contain."""
 
 END = "<!-- /experiments -->"
+_PLACE = re.compile(r"^(<!-- experiments .*)$", re.MULTILINE)
 _BEGIN = re.compile(r"<!-- experiments (\S+)(?: from=(\S+))? -->")
 
 Reader = Callable[[str | None], Sequence[Record]]
@@ -38,16 +39,16 @@ def report(
     store : Store
         The records.
     results : sequence of str
-        Tables, figures and studies to write; those without records are left out.
+        Tables, figures and studies to write; we leave out those without records.
     say : callable
-        Called with the names of what was written.
+        Called with the names of the written files.
     into : sequence of Path
-        Markdown pages whose tables are made anew, see `updated`.
+        Markdown pages whose tables we renew, see `updated`.
 
     Returns
     -------
     list of str
-        A line for each record of no use, and for each result that cannot be made.
+        A line for each record that we cannot use, and for each result that we cannot make.
     """
     records, problems = store.load()
     written: list[Path] = []
@@ -64,7 +65,7 @@ def report(
         except DDNMFError as error:
             problems.append(f"{name}: {error}")
         except (ArithmeticError, LookupError, TypeError, ValueError) as error:
-            # `records.check` lets through what no single entry shows; the other tables go on.
+            # A checksum does not protect from another program's records; the other tables go on.
             problems.append(
                 f"{name}: its records do not fit together ({type(error).__name__}: {error}); "
                 "delete those that this program did not write"
@@ -86,46 +87,37 @@ def report(
 
 
 def updated(text: str, read: Reader) -> str:
-    """Return a page with its tables made anew; everything else stays as it is.
+    """Return a page with new tables; everything else stays as it is.
 
     Raises
     ------
     DataError
-        If a line that opens a table names an unknown one, or is not closed before the next one or
-        the end; and as `read` and `tables.render` do.
+        If a line that opens a table names an unknown table, or if the table is not closed before
+        the next one or the end; and as `read` and `tables.render`.
     """
-    lines: list[str] = []
-    opened: str | None = None
-    for line in text.split("\n"):
-        if line.startswith("<!-- experiments "):
-            if opened is not None:
-                raise DataError(f"{opened!r} is not closed by {END!r} before {line!r}")
-            opened = line
-            lines += [line, "", *_table(line, read).split("\n")]
-        elif line == END:
-            opened = None
-        if opened is None:
-            lines.append(line)
-    if opened is not None:
-        raise DataError(f"{opened!r} is not closed by {END!r}")
-    return "\n".join(lines)
-
-
-def _table(line: str, read: Reader) -> str:
-    match = _BEGIN.fullmatch(line)
-    if match is None:
-        raise DataError(f"{line!r}: expected '<!-- experiments NAME from=FOLDER -->', or no from=")
-    name, folder = match.groups()
-    if name not in TABLES:
-        raise DataError(f"{line!r}: {unknown('table', name, list(TABLES))}")
-    return tables.render(name, read(folder), short=True) or "There are no records yet.\n"
+    page, *places = _PLACE.split(text)
+    for line, body in zip(places[::2], places[1::2], strict=True):
+        _, end, rest = body.partition(f"\n{END}")
+        if not end:
+            raise DataError(f"{line!r} is not closed by {END!r} before the next table or the end")
+        match = _BEGIN.fullmatch(line)
+        if match is None:
+            raise DataError(
+                f"{line!r}: expected '<!-- experiments NAME from=FOLDER -->', or no from="
+            )
+        name, folder = match.groups()
+        if name not in TABLES:
+            raise DataError(f"{line!r}: {unknown('table', name, list(TABLES))}")
+        table = tables.render(name, read(folder), short=True) or "There are no records yet.\n"
+        page += f"{line}\n\n{table}{end}{rest}"
+    return page
 
 
 def reader(page: Path, records: Sequence[Record], problems: list[str]) -> Reader:
-    """Return the function that reads the folders that a page names; it adds to the problems.
+    """Return the function that reads the folders of a page, and adds to the problems.
 
-    It returns the given records for a table that names no folder, and raises `DataError` for a
-    folder without records.
+    For a table without a folder it returns the given records. For a folder without records it
+    raises `DataError`.
     """
     known: dict[str | None, Sequence[Record]] = {None: records}
 

@@ -1,34 +1,38 @@
-"""Options of a campaign: one field each, from which the command line makes its flag."""
+"""Options of a campaign: each is one field, from which the command line makes its flag."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
+from functools import lru_cache
 from typing import Any, TypeVar
 
 from ddnmf_np.backends.threads import usable_processors
+from ddnmf_np.data.datasets import Dataset, load
 from ddnmf_np.errors import UsageError, unknown
 from ddnmf_np.evaluation.options import Method
-from ddnmf_np.experiments.baselines import Source, make_config
-from ddnmf_np.experiments.networks import NOISE_MODELS, STUDIES, TABLE_MODELS
+from ddnmf_np.experiments.networks import STUDIES, TABLE_MODELS
 
 RESULTS = ("table1", "table2", "table3", "figure2", "figure3")
 """The paper's tables and figures."""
 
 EVERYTHING = (*RESULTS, *STUDIES)
-"""What can be asked for."""
+"""All results of a campaign."""
+
+SOURCES = ("mnist", "fashion-mnist")
+"""Names of all data sets."""
 
 DATASETS = {"table1": ("mnist",), "table2": ("fashion-mnist",)}
-"""Data sets of a result; a result that is not here is about both."""
+"""Data sets of a result; the other results use both."""
 
-Need = tuple[str, Method]
-"""Clean or noisy images, and a clusterer."""
+Need = tuple[str, "Method"]
+"""Clean or noisy test images, and a clusterer."""
 
 MAPPED: dict[str, Need] = {
     "tsne": ("clean", "gmm-full-tsne"),
     "umap": ("clean", "gmm-full-umap"),
 }
-"""Clusterings of `MAPPED_MODELS` on a map, by the name of the map."""
+"""Clusterings of `MAPPED_MODELS` on a map, by the map's name."""
 
 MOST_SEEDS = 10_000
 
@@ -42,26 +46,42 @@ def option(
     choices: Sequence[str] | None = None,
     least: int = 1,
     most: int | None = None,
+    metavar: str = "NAME",
 ) -> T:
-    """Declare an option that has a flag. Whole numbers beyond `most` are slips of the keyboard."""
-    declared: T = field(
-        default=default, metadata={"help": text, "choices": choices, "limits": (least, most)}
-    )
+    """Declare an option with a flag. A whole number beyond `most` must be a typing error."""
+    about = {"help": text, "choices": choices, "limits": (least, most), "metavar": metavar}
+    declared: T = field(default=default, metadata=about)
     return declared
+
+
+@dataclass(frozen=True)
+class Source:
+    """A data set: its name in records, and the arguments of `ddnmf_np.data.datasets.load`."""
+
+    name: str
+    place: str
+    data_dir: str | None = None
+
+    def load(self) -> Dataset:
+        """Return the data; we keep the last data set in memory."""
+        return _load(self.place, self.data_dir)
+
+
+@lru_cache(maxsize=1)
+def _load(place: str, data_dir: str | None) -> Dataset:
+    return load(place, data_dir=data_dir)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """What is asked of a campaign; most fields are options and say themselves what they mean.
+    """Everything that a user can choose about a campaign.
 
     Parameters
     ----------
     results : tuple of str
-        Tables, figures and studies, of `EVERYTHING`.
-    map_samples : int
-        Test images on a map of figure 2.
-    sources : tuple of Source
-        The data sets.
+        Tables, figures and studies, from `EVERYTHING`.
+    places : mapping of str to str
+        Other places of data sets, by name; for tests.
     options : mapping
         Options of all networks; they override the networks' own.
 
@@ -73,7 +93,7 @@ class Settings:
 
     results: tuple[str, ...]
     seeds: tuple[int, ...] = option(
-        (0, 1, 2, 3, 4), "number of seeds (0 to N-1), or the seeds themselves with commas"
+        (0, 1, 2, 3, 4), "number of seeds (0 to N-1), or a list of seeds with commas"
     )
     epochs: int = option(30, "epochs of every network", least=0, most=1_000_000)
     samples: int | None = option(None, "training images (default: all)", most=1_000_000_000)
@@ -84,9 +104,8 @@ class Settings:
     noise_rates: tuple[float, ...] = option(
         (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8), "noise rates of table 3 and figure 3"
     )
-    noise_networks: tuple[str, ...] = option(NOISE_MODELS, "networks of table 3 and figure 3")
-    # Table 3 has 48 of the 60 networks of a seed (both data sets, eight rates, three networks),
-    # each of them clustered on clean and on noisy images; so it has a smaller budget by default.
+    # Table 3 has 48 of the 60 networks of a seed (two data sets, eight rates, three networks), and
+    # we cluster each on clean and on noisy images. So its budget is smaller by default.
     noise_samples: int = option(
         6_000,
         "training images of table 3 and figure 3, at most those of --samples; for all: 60000",
@@ -95,36 +114,43 @@ class Settings:
     noise_starts: int = option(3, "starts of clusterings in table 3 and figure 3", most=10_000)
     maps: tuple[str, ...] = option(
         (),
-        "in tables 1 and 2, cluster the codes of networks on a map too, which the paper does not: "
-        "tsne (a minute or more for each network), umap (a quarter; needs umap-learn)",
+        "in tables 1 and 2, also cluster the codes of networks on a map, which the paper does not: "
+        "tsne (a minute or more per network), umap (a quarter of that; needs umap-learn)",
         choices=("tsne", "umap"),
     )
     variants: tuple[str, ...] | None = option(
-        None, "variants of the studies (default: all); the table says which have no records"
+        None, "variants of the studies (default: all); the table names those without records"
     )
     backend: str = option("numpy", "backend of the networks", choices=("numpy", "cupy", "auto"))
     jobs: int = option(1, "runs at a time", most=1024)
     threads: int | None = option(
         None, "threads of each run (default: the processors, divided among the runs)", most=1024
     )
-    map_samples: int = 2000
-    sources: tuple[Source, ...] = (
-        Source("mnist", "mnist"),
-        Source("fashion-mnist", "fashion-mnist"),
+    datasets: tuple[str, ...] = option(
+        SOURCES, "data sets; tables 1 and 2 are about one each", choices=SOURCES
     )
+    data_dir: str | None = option(
+        None, "folder in which to look for the images first", metavar="FOLDER"
+    )
+    places: Mapping[str, str] = field(default_factory=dict)
     options: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        for result in self.results:
-            if result not in EVERYTHING:
-                names = [*EVERYTHING, "all", "report"]
-                raise UsageError(unknown("table, figure or study", result, names))
+        studies = [result for result in self.results if result in STUDIES]
+        for what, asked, known in (
+            ("table, figure or study", self.results, [*EVERYTHING, "all", "report"]),
+            ("network", self.networks, TABLE_MODELS),
+            ("map", self.maps, list(MAPPED)),
+        ):
+            for name in asked:
+                if name not in known:
+                    raise UsageError(unknown(what, name, known))
         if not self.seeds:
-            raise UsageError("seeds: there are none; give at least 1 (5 for a result to show)")
+            raise UsageError("seeds: the list is empty; give at least 1 seed (5 show a result)")
         if len(set(self.seeds)) < len(self.seeds):
             raise UsageError(f"seeds is {self.seeds}; give each seed once")
         if len(self.seeds) > MOST_SEEDS:
-            raise UsageError(f"seeds: there are {len(self.seeds)}; give at most {MOST_SEEDS}")
+            raise UsageError(f"seeds: the list has {len(self.seeds)}; give at most {MOST_SEEDS}")
         for name, option in OPTIONS.items():
             (least, most), value = option.metadata["limits"], getattr(self, name)
             if most is not None and value is not None and not least <= value <= most:
@@ -134,34 +160,24 @@ class Settings:
         if not self.noise_rates or not all(0.0 < rate < 1.0 for rate in self.noise_rates):
             raise UsageError(f"noise_rates is {self.noise_rates}; expected numbers in (0, 1)")
         if self.results and not any(map(self.sources_of, self.results)):
-            left_out = [f"{result} ({DATASETS[result][0]})" for result in self.results]
-            chosen = ", ".join(source.name for source in self.sources)
+            needed = [f"{result} needs {DATASETS[result][0]}" for result in self.results]
             raise UsageError(
-                f"datasets is {chosen}, which {', '.join(left_out)} is not about; name the "
-                "data set of the table too, or another table"
+                f"datasets is {', '.join(self.datasets)}, but {', '.join(needed)}; add that data "
+                "set, or choose another table"
             )
-        studies = [result for result in self.results if result in STUDIES]
         if self.variants is not None and not studies:
             raise UsageError(
-                f"variants is {self.variants}, and no study is asked for; name one of "
+                f"variants is {self.variants}, but no study is chosen; name one of "
                 f"{', '.join(STUDIES)}, or leave the variants out"
             )
-        for what, asked, known in (
-            ("network", self.networks, TABLE_MODELS),
-            ("network", self.noise_networks, NOISE_MODELS),
-            ("variant", self.variants or (), [n for s in studies for n in STUDIES[s].names]),
-            ("map", self.maps, MAPPED),
-        ):
-            for name in asked:
-                if name not in known:
-                    raise UsageError(unknown(what, name, list(known)))
+        for name in self.variants or ():
+            if name not in (known := [n for study in studies for n in STUDIES[study].names]):
+                raise UsageError(unknown("variant", name, known))
         if self.maps and not any(result in DATASETS for result in self.results):
             raise UsageError(
-                f"maps is {', '.join(self.maps)}, and {' and '.join(DATASETS)} are not asked for, "
-                "whose networks alone are clustered on maps; name one of them, or leave maps out"
+                f"maps is {', '.join(self.maps)}, but only {' and '.join(DATASETS)} have maps; "
+                "add one of them, or leave maps out"
             )
-        for seed in self.seeds:  # says what is wrong with the other options
-            make_config("ddnmf-paper", self.network_options(seed))
 
     def network_options(self, seed: int) -> dict[str, Any]:
         """Return the options that all networks of a seed share."""
@@ -170,6 +186,12 @@ class Settings:
             threads = max(1, usable_processors() // self.jobs)
         own = {"epochs": self.epochs, "backend": self.backend, "threads": threads}
         return {**self.options, "seed": seed, **own}
+
+    @property
+    def sources(self) -> list[Source]:
+        """The data sets."""
+        names = (name for name in SOURCES if name in self.datasets)
+        return [Source(name, self.places.get(name, name), self.data_dir) for name in names]
 
     def sources_of(self, result: str) -> list[Source]:
         """Return the data sets of a table or figure."""
@@ -185,11 +207,11 @@ class Settings:
 
 
 OPTIONS = {f.name: f for f in fields(Settings) if f.metadata}
-"""The options that have a flag, by name."""
+"""Options that have a flag, by name."""
 
 
 def flag_of(name: str) -> dict[str, Any]:
-    """Return an option's arguments for argparse; its annotation says how many values of a kind."""
+    """Return the arguments of an option for argparse; its annotation has the kind and number."""
     option, joint = OPTIONS[name], "," if name == "seeds" else " "
     annotation, default, text = str(option.type), option.default, option.metadata["help"]
     if isinstance(default, tuple):
@@ -200,12 +222,12 @@ def flag_of(name: str) -> dict[str, Any]:
     kind = next(kind for kind in (int, float, str) if kind.__name__ in annotation)
     flag |= {"type": kind, "choices": option.metadata["choices"]}
     if flag["choices"] is None or annotation.startswith("tuple"):
-        flag["metavar"] = {int: "N", float: "X", str: "NAME"}[kind]
+        flag["metavar"] = {int: "N", float: "X"}.get(kind, option.metadata["metavar"])
     return flag | ({"nargs": "+"} if annotation.startswith("tuple") else {})
 
 
 def parse_seeds(text: str) -> tuple[int, ...]:
-    """Return the seeds: ``"3"`` is 0, 1, 2, and ``"3,5"`` or ``"3,"`` are those themselves."""
+    """Return the seeds: ``"3"`` means 0, 1, 2; ``"3,5"`` and ``"3,"`` are lists of seeds."""
     try:
         numbers = [int(part) for part in text.split(",") if part.strip()]
         if "," in text:

@@ -1,4 +1,4 @@
-"""Statistics of a few seeds: paired differences, their intervals, and agreement."""
+"""Statistics of a few seeds: paired differences, their intervals, and stability."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from sklearn.metrics import adjusted_rand_score
 
 RESAMPLES = 20_000
 _ALL_RESAMPLES = 6
-"""Up to so many values we take every resample there is (at most 6^6) instead of drawing some."""
+"""Up to this number of values we use all resamples (at most 6^6) instead of a random draw."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Difference:
     interval : tuple of float or None
         95 % interval of the mean difference by Student's t; None below three pairs.
     resampled : tuple of float or None
-        The bootstrap's. It decides nothing, because for few seeds it is too short.
+        The bootstrap interval. It decides nothing, because it is too short for few seeds.
     p : float or None
         P-value of Wilcoxon's signed-rank test, two-sided.
     """
@@ -43,14 +43,14 @@ class Difference:
 
     @property
     def verdict(self) -> str:
-        """Whether the first is better: ``"yes"``, ``"no"`` or ``"open"``."""
+        """Whether the first row is better: ``"yes"``, ``"no"`` or ``"open"``."""
         if self.interval is None or self.interval[0] <= 0.0 <= self.interval[1]:
             return "open"
         return "yes" if self.interval[0] > 0.0 else "no"
 
 
 def compare(one: Mapping[int, float], other: Mapping[int, float]) -> Difference | None:
-    """Compare the scores of two rows, by seed; None if no seed is in both."""
+    """Compare the scores of two rows by seed; return None if no seed is in both."""
     seeds = sorted(set(one.keys()) & set(other.keys()))
     if not seeds:
         return None
@@ -58,7 +58,7 @@ def compare(one: Mapping[int, float], other: Mapping[int, float]) -> Difference 
     mean = float(values.mean())
     if len(seeds) < 3:
         return Difference(len(seeds), mean)
-    # Wilcoxon's test drops differences of exactly zero; without any other there is no test.
+    # Wilcoxon's test drops differences of exactly zero, and needs at least one other.
     p = float(stats.wilcoxon(values).pvalue) if np.any(values != 0.0) else 1.0
     return Difference(len(seeds), mean, t_interval(values), bootstrap_interval(values), p)
 
@@ -68,9 +68,9 @@ def t_interval(values: npt.ArrayLike, level: float = 0.95) -> tuple[float, float
 
     Notes
     -----
-    Student (1908), "The probable error of a mean". For paired differences of few seeds it keeps
-    its level, which the bootstrap does not. Both ends are the mean if all values are equal
-    (`scipy.stats.t.interval` returns NaN there).
+    Student (1908), "The probable error of a mean". Unlike the bootstrap, it keeps its level for
+    few seeds. If all values are equal both ends are the mean, where `scipy.stats.t.interval`
+    returns NaN.
     """
     sample = np.asarray(values, dtype=np.float64)
     half = stats.t.ppf(0.5 + level / 2.0, len(sample) - 1) * stats.sem(sample)
@@ -78,13 +78,13 @@ def t_interval(values: npt.ArrayLike, level: float = 0.95) -> tuple[float, float
 
 
 def bootstrap_interval(values: npt.ArrayLike, level: float = 0.95) -> tuple[float, float]:
-    """Return the percentile interval of the mean over resamples: all of them, or a fixed draw.
+    """Return the percentile interval of the mean over all resamples, or over a fixed draw.
 
     Notes
     -----
-    Efron and Tibshirani (1993), "An Introduction to the Bootstrap", section 13.3. For few
-    seeds the interval is too short: of normal values it covers the mean in 85 % of cases with
-    five, in 68 % with three.
+    Efron and Tibshirani (1993), "An Introduction to the Bootstrap", section 13.3. For few seeds
+    the interval is too short: it covers the mean of five normal values in 85 % of cases, of three
+    in 68 %.
     """
     sample = np.asarray(values, dtype=np.float64)
     n = len(sample)
@@ -98,6 +98,6 @@ def bootstrap_interval(values: npt.ArrayLike, level: float = 0.95) -> tuple[floa
 
 
 def stability(assignments: Sequence[npt.ArrayLike]) -> float | None:
-    """Return the mean adjusted Rand index over all pairs of clusterings; None below two."""
+    """Return the mean adjusted Rand index over all pairs of clusterings, or None without pairs."""
     pairs = [float(adjusted_rand_score(a, b)) for a, b in combinations(assignments, 2)]
     return math.fsum(pairs) / len(pairs) if pairs else None

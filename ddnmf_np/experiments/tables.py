@@ -1,4 +1,4 @@
-"""Tables 1 to 3, the claims of section 4.4 and the studies, as Markdown made of records alone."""
+"""Tables 1 to 3, the claims of section 4.4 and the studies, as Markdown made from records."""
 
 from __future__ import annotations
 
@@ -11,12 +11,7 @@ import numpy as np
 import pandas as pd
 
 from ddnmf_np.errors import DataError
-from ddnmf_np.experiments.baselines import (
-    CLUSTERERS,
-    COMPONENTS,
-    WIDEST_MIXTURE,
-    make_config,
-)
+from ddnmf_np.experiments.baselines import CLUSTERERS, COMPONENTS, WIDEST_MIXTURE, make_config
 from ddnmf_np.experiments.networks import (
     MAPPED_MODELS,
     NETWORKS,
@@ -26,14 +21,14 @@ from ddnmf_np.experiments.networks import (
     TITLES,
     Study,
 )
-from ddnmf_np.experiments.records import SCORES, Record, unpack_labels
+from ddnmf_np.experiments.records import Record, unpack_labels
 from ddnmf_np.experiments.statistics import Difference, compare, stability
 
-METRICS = tuple(SCORES)
+METRICS = ("acc", "nmi", "ari")
 TABLES = {"table1": "mnist", "table2": "fashion-mnist"}
 DATASET_TITLES = {"mnist": "MNIST", "fashion-mnist": "Fashion-MNIST"}
 DEMO_EPOCHS = 300
-"""Epochs of the authors' demo; a table of a shorter schedule says so in its title."""
+"""Epochs of the authors' demo; the title of a table names them if the schedule is shorter."""
 METHODS = {
     "kmeans": "k-means",
     "gmm-spherical": "GMM, spherical",
@@ -44,31 +39,28 @@ METHODS = {
 PAPER_ROWS = {
     "raw": 1, "nmf": 3, "ae2": 5, "ae2-nmf": 7, "ae1": 9, "ddnmf-paper": 11, "ddnmf-demo": 11,
 }  # fmt: skip
-"""Row of the paper's tables for k-means on a representation; the mixture's row is the next."""
+"""Row of k-means on a representation in the paper's tables; the row of its mixture follows."""
 BEST = {
     "ddnmf-paper": "DDNMF is the best",
     "ddnmf-demo": "DDNMF is the best",
     "ddnmf-stable": "the preset stable is better still",
 }
-"""Models that a claim calls the best of tables 1 and 2, with the words of the claim.
+"""Models that a claim calls the best of tables 1 and 2, with the text of the claim.
 
-We compare each with all models that are not here, and with those above it whose words differ.
+We compare each with all models outside this list, and with the models above it that have another
+text.
 """
 QUANTITIES = {
     "loss_sym": "L_sym", "loss_ap": "L_ap", "loss_nc": "L_nc", "loss_rec": "L_rec",
     "error": "error", "scale": "code scale", "dead": "dead units",
 }  # fmt: skip
-"""Columns of `codes_of` that the table of a study shows, with their titles."""
-CODE_MODELS = tuple(
-    model
-    for model in TABLE_MODELS
-    if model in NETWORKS and (NETWORKS[model].kind == "ddnmf" or NETWORKS[model].bottleneck)
-)
-"""Rows of tables 1 and 2 whose codes are the few units of a trained network."""
+"""Columns of `codes_of` in the table of a study, with their titles."""
+CODE_MODELS = tuple(m for m in TABLE_MODELS if m in NETWORKS and NETWORKS[m].bottleneck)
+"""Models of tables 1 and 2 whose codes are the few units of a trained network."""
 NOTHING = "-"
-"""Cell without a record, or of a network without such a quantity."""
+"""Cell without a record, or for a network without this quantity."""
 
-# -- what the tables say beside their numbers ---------------------------------------------
+# -- notes below the tables ---------------------------------------------------------------
 
 SCORES_NOTE = (
     "Mean over seeds, standard deviation, and range (min-max). Of the starts of a clustering, "
@@ -127,7 +119,7 @@ class Budget:
     starts: int
 
     def covers(self, other: Budget) -> bool:
-        """Return whether runs of the other belong here; what is not trained belongs everywhere."""
+        """Return whether the other's runs fit into this table; untrained ones fit everywhere."""
         return (
             other.starts == self.starts
             and other.epochs in (None, self.epochs)
@@ -137,19 +129,30 @@ class Budget:
     def __str__(self) -> str:
         trained = []
         if self.epochs is not None:
-            of = "" if self.epochs >= DEMO_EPOCHS else f" (the authors' demo: {DEMO_EPOCHS})"
-            trained.append(f"networks trained for {self.epochs} epochs{of}")
+            demo = "" if self.epochs >= DEMO_EPOCHS else f" (the authors' demo: {DEMO_EPOCHS})"
+            trained.append(f"networks trained for {self.epochs} epochs{demo}")
         images = [] if self.samples is None else [f"{self.samples:,} training images"]
         return ", ".join([*trained, *images, f"best of {self.starts} starts by objective"])
 
 
 class Row(NamedTuple):
-    """What the seeds of one line of a table share."""
+    """Properties that the seeds of one line of a table share."""
 
     model: str
     noise_rate: float
     images: str
     method: str
+
+    @property
+    def title(self) -> str:
+        """The codes and the clusterer."""
+        return f"{TITLES[self.model]}, {METHODS[self.method]}"
+
+    @property
+    def noise_title(self) -> str:
+        """The codes, the rate of the noise, the test images and the clusterer, for table 3."""
+        codes = f"{TITLES[self.model]}, {self.noise_rate:.0%}, {self.images}"
+        return f"{codes}, {METHODS[self.method]}"
 
 
 Scores = Mapping[Row, pd.DataFrame]
@@ -157,13 +160,13 @@ Scores = Mapping[Row, pd.DataFrame]
 
 PLAIN = ("key", "dataset", *Row._fields, "seed", "n_test")
 _COLUMNS = (
-    *(*PLAIN, "budget", "codes", "assignment", "bic", "degenerate", "smallest", "low", "high"),
-    *METRICS, *(f"{metric}_std" for metric in METRICS),
-)  # fmt: skip
+    *(*PLAIN, *METRICS, "text", "budget", "codes", "assignment", "bic", "degenerate", "smallest"),
+    *("low", "high", *(f"{metric}_std" for metric in METRICS)),
+)
 
 
 def frame_of(records: Iterable[Record]) -> pd.DataFrame:
-    """Return a line for each clustering, with what the tables need of it."""
+    """Return one line per clustering, with the columns that the tables need."""
     lines = []
     for r in records:
         if r["kind"] != "clustering":
@@ -173,18 +176,19 @@ def frame_of(records: Iterable[Record]) -> pd.DataFrame:
         line |= {f"{metric}_std": starts[metric]["std"] for metric in METRICS}
         line |= {"low": starts["acc"]["min"], "high": starts["acc"]["max"], "bic": result["bic"]}
         line["degenerate"] = bool(result["degenerate"])
+        line["text"] = " / ".join(f"{result[metric]:.3f}" for metric in METRICS)
+        line["text"] += " *" if result["degenerate"] else ""
         line["smallest"] = min(result["cluster_sizes"]) / r["n_test"]
         line["budget"] = Budget(r["epochs"], r["samples"], r["starts"])
         line["codes"], line["assignment"] = r["identity"].get("codes"), r.get("assignment")
         lines.append(line)
-    frame = pd.DataFrame(lines, columns=list(_COLUMNS))
-    return frame.astype({"bic": float, "codes": object, "assignment": object, "budget": object})
+    return pd.DataFrame(lines, columns=list(_COLUMNS)).astype({"bic": float, "budget": object})
 
 
 def codes_of(records: Iterable[Record]) -> pd.DataFrame:
-    """Return a line for the codes of each network, with what the tables need of it.
+    """Return one line for the codes of each network, with the columns that the tables need.
 
-    The scale is the standard deviation of a unit over the test images, mean over the units.
+    The scale is the standard deviation of a unit over the test images, averaged over the units.
     """
     place = ["key", "dataset", "model", "noise_rate", "seed", "epochs", "samples"]
     lines = []
@@ -193,14 +197,19 @@ def codes_of(records: Iterable[Record]) -> pd.DataFrame:
             stds, errors = r["code"]["unit_std"], r["reconstruction_error"]
             line = {name: r[name] or 0 for name in place} | r["losses"]
             line |= {"dead": r["code"]["dead_units"], "units": len(stds), "scale": np.mean(stds)}
-            # DDNMF has the student's and the supervisor's, an auto-encoder only one.
+            # DDNMF has errors of student and supervisor, an auto-encoder only one.
             line["error"] = errors.get("student_clean", errors.get("clean"))
             lines.append(line)
     return pd.DataFrame(lines, columns=[*place, *QUANTITIES, "units"])
 
 
+def lines_of(frame: pd.DataFrame, dataset: str, models: Collection[str]) -> pd.DataFrame:
+    """Return the lines of some models on a data set."""
+    return frame[(frame["dataset"] == dataset) & frame["model"].isin([*models])]
+
+
 def budgets(frame: pd.DataFrame) -> list[Budget]:
-    """Return every budget that there are clusterings of, the largest last."""
+    """Return the budgets of the clusterings, the largest last."""
     found = set(frame["budget"])
     widest = [b for b in found if not any(b != other and other.covers(b) for other in found)]
     return sorted(widest, key=lambda b: (b.epochs or 0, b.samples or 0, b.starts))
@@ -208,8 +217,7 @@ def budgets(frame: pd.DataFrame) -> list[Budget]:
 
 def at_budget(frame: pd.DataFrame, budget: Budget) -> pd.DataFrame:
     """Return the clusterings that belong to a budget."""
-    covered = {other: budget.covers(other) for other in set(frame["budget"])}
-    return frame[frame["budget"].map(covered).astype(bool)]
+    return frame.loc[[budget.covers(other) for other in frame["budget"]]]
 
 
 def collect(frame: pd.DataFrame, budget: Budget) -> Scores:
@@ -218,19 +226,17 @@ def collect(frame: pd.DataFrame, budget: Budget) -> Scores:
     Raises
     ------
     DataError
-        If two records claim the same place: their options differ, and a table cannot tell which
-        of the two it is about.
+        If two records claim the same place: their options differ, and a table cannot show both.
     """
     frame = at_budget(frame, budget)
-    for place, twins in frame[frame.duplicated([*Row._fields, "seed"], keep=False)].groupby(
-        [*Row._fields, "seed"]
-    ):
-        model, _, _, method, seed = place
-        one, other = twins["key"].iloc[:2]
+    place = [*Row._fields, "seed"]
+    twins = frame[frame.duplicated(place, keep=False)].sort_values(place, kind="stable")
+    if len(twins):
+        one = twins.iloc[0]
         raise DataError(
-            f"records {one} and {other} are both {model}, {method}, seed {seed} on "
-            f"{twins['dataset'].iloc[0]}, with other options; remove one of the two lines, or use "
-            "a folder for each"
+            f"records {one['key']} and {twins['key'].iloc[1]} are both {one['model']}, "
+            f"{one['method']}, seed {one['seed']} on {one['dataset']}, with other options; remove "
+            "one of the two lines, or use a folder for each"
         )
     groups = frame.groupby(list(Row._fields))
     return {Row(*place): group.set_index("seed").sort_index() for place, group in groups}
@@ -252,17 +258,17 @@ def table_row(model: str, method: str) -> Row:
 def table_budgets(frame: pd.DataFrame, dataset: str) -> list[Budget]:
     """Return the budgets of tables 1 and 2.
 
-    We leave out a budget of table 3 alone if a table 1 of the same length has other images or
-    starts: at one of the rates of table 3 DDNMF is a row of tables 1 and 2 too.
+    Table 3 leaves rows of tables 1 and 2 too: DDNMF at one of its rates. We leave out a budget
+    with no other rows, if another budget of the same length has them.
     """
-    frame = frame[(frame["dataset"] == dataset) & frame["model"].isin(TABLE_MODELS)]
+    frame = lines_of(frame, dataset, TABLE_MODELS)
     found = budgets(frame)
     rates = {model: table_noise(model) for model in TABLE_MODELS}
     of_table = (frame["images"] == "clean") & (frame["noise_rate"] == frame["model"].map(rates))
-    trained = pd.Series([b.epochs is not None for b in frame["budget"]], frame.index, dtype=bool)
+    trained = [budget.epochs is not None for budget in frame["budget"]]
     with_rows, of_noise_alone = set(), set()
     for budget in found:
-        runs = at_budget(frame[trained], budget)
+        runs = at_budget(frame.loc[trained], budget)
         rows = runs[of_table[runs.index]]
         noise = runs[~of_table[runs.index] & runs["model"].isin(NOISE_MODELS)]
         if len(rows):
@@ -284,55 +290,54 @@ def render(name: str, records: Sequence[Record], *, short: bool = False) -> str:
     name : str
         ``"table1"``, ``"table2"``, ``"table3"`` or the name of a study.
     records : sequence of Record
-        All there are; those of other tables are left out.
+        All records; we leave out those of other tables.
     short : bool
-        Without the values of each seed, the claims, the codes and the stability.
+        Whether to leave out the values of each seed, the claims, the codes and the stability.
 
     Returns
     -------
     str
-        Markdown, with a section for each data set and budget that there are records of; empty if
-        there are none. A variant of a study without records has its line, so that one that
-        diverged is not passed over.
+        Markdown, with a section for each data set and budget in the records; empty if there are
+        none. A variant of a study has its line even without records, so that a variant that
+        diverged stays visible.
     """
     frame = frame_of(records)
     parts: list[str] = []
     if name in TABLES:
         found = table_budgets(frame, TABLES[name])
-        rows = frame[(frame["dataset"] == TABLES[name]) & frame["model"].isin(TABLE_MODELS)]
+        rows = lines_of(frame, TABLES[name], TABLE_MODELS)
         for budget in found:
             parts += _scores_table(name, collect(rows, budget), budget)[: 3 if short else None]
         if parts and not short:
             shown = {(budget.epochs, budget.samples) for budget in found}
             codes = codes_of(r for r in records if (r["epochs"], r["samples"]) in shown)
-            parts += [CODES_NOTE, code_table(codes, dataset=TABLES[name])]
+            parts += [CODES_NOTE, code_table(codes, TABLES[name])]
             parts += [STABILITY_NOTE, stability_table(frame, TABLES[name])]
     else:
         models = STUDIES[name].variants if name in STUDIES else NOISE_MODELS
         for dataset in DATASET_TITLES:
-            rows = frame[(frame["dataset"] == dataset) & frame["model"].isin([*models])]
+            rows = lines_of(frame, dataset, models)
             for budget in budgets(rows):
                 scores = collect(rows, budget)
                 if name in STUDIES:
                     section = _study(STUDIES[name], budget, scores, codes_of(records))
                     parts += section[: 5 if short else None]
                 else:
-                    parts += _noise_table(dataset, scores, budget)[: 3 if short else None]
+                    parts += _noise_table(scores, budget)[: 3 if short else None]
     return "\n\n".join(parts) + "\n" if parts else ""
 
 
 # -- tables 1 and 2 -----------------------------------------------------------------------
 
 
-def table_rows(scores: Scores) -> list[tuple[str, Row]]:
-    """Return the rows of table 1 or 2 that there are scores of, each with the paper's number."""
-    found = []
+def table_rows(scores: Scores) -> dict[Row, str]:
+    """Return the rows of table 1 or 2 that have scores, with the numbers of the paper's rows."""
+    found = {}
     for model in TABLE_MODELS:
         for method in METHODS:
             if (row := table_row(model, method)) in scores:
                 of_paper = model in PAPER_ROWS and method in CLUSTERERS
-                number = str(PAPER_ROWS[model] + (method != "kmeans")) if of_paper else ""
-                found.append((number, row))
+                found[row] = str(PAPER_ROWS[model] + (method != "kmeans")) if of_paper else ""
     return found
 
 
@@ -343,29 +348,24 @@ def _scores_table(name: str, scores: Scores, budget: Budget) -> list[str]:
     header = ["row", "codes", "clustered by", "seeds", *map(str.upper, METRICS)]
     header += ["ACC over starts", "BIC / 1000"]
     lines, over_starts = [], []
-    for number, row in rows:
+    for row, number in rows.items():
         seeds, names = scores[row], [TITLES[row.model], METHODS[row.method]]
         bic = seeds["bic"].dropna()
         deviation = [f"{seeds[f'{metric}_std'].mean():.3f}" for metric in METRICS]
         over_starts.append([*names, *deviation])
-        lines.append(
-            [
-                *(number, *names, str(len(seeds))),
-                *(summary(seeds[metric]) for metric in METRICS),
-                f"± {deviation[0]} ({seeds['low'].min():.3f}-{seeds['high'].max():.3f})",
-                f"{bic.mean() / 1000:.1f}" if len(bic) else "",
-            ]
-        )
+        line = [number, *names, str(len(seeds)), *(summary(seeds[metric]) for metric in METRICS)]
+        line += [f"± {deviation[0]} ({seeds['low'].min():.3f}-{seeds['high'].max():.3f})"]
+        lines.append([*line, f"{bic.mean() / 1000:.1f}" if len(bic) else ""])
     return [
-        _title(f"Table {name.removeprefix('table')}: ", scores[rows[0][1]], budget),
+        _title(f"Table {name.removeprefix('table')}: ", scores[next(iter(rows))], budget),
         markdown(header, lines),
         SCORES_NOTE,
         _preferred(scores, rows),
         "Each seed (ACC / NMI / ARI):",
-        _per_seed([(f"{TITLES[r.model]}, {METHODS[r.method]}", scores[r]) for _, r in rows]),
+        _per_seed({row.title: scores[row] for row in rows}),
         "Standard deviation over the starts of one clustering, mean over seeds:",
         markdown(["codes", "clustered by", *map(str.upper, METRICS)], over_starts),
-        _claims_table(claims(), scores, lambda row: TITLES[row.model]),
+        _claims_table(claims(), scores, lambda row: row.title),
     ]
 
 
@@ -374,10 +374,10 @@ def _title(what: str, seeds: pd.DataFrame, budget: Budget, more: str = "") -> st
     return f"### {what}{DATASET_TITLES[dataset]}{more}, {n_test:,} test images; {budget}"
 
 
-def _preferred(scores: Scores, rows: list[tuple[str, Row]]) -> str:
-    """Say which mixture BIC prefers for each representation."""
+def _preferred(scores: Scores, rows: Iterable[Row]) -> str:
+    """Return a sentence about the mixture that BIC prefers for each representation."""
     said = []
-    for model in dict.fromkeys(row.model for _, row in rows):
+    for model in dict.fromkeys(row.model for row in rows):
         mixtures = [table_row(model, method) for method in ("gmm-full", "gmm-spherical")]
         if all(row in scores for row in mixtures):
             full, spherical = (scores[row]["bic"] for row in mixtures)
@@ -386,25 +386,18 @@ def _preferred(scores: Scores, rows: list[tuple[str, Row]]) -> str:
     return f"BIC prefers full covariances to spherical ones: {'; '.join(said)}." if said else ""
 
 
-def _per_seed(rows: Sequence[tuple[str, pd.DataFrame]]) -> str:
-    """Return every score of every seed."""
-    seeds = sorted({seed for _, found in rows for seed in found.index})
-    lines = []
-    for title, found in rows:
-        cells = {
-            one.Index: " / ".join(f"{getattr(one, metric):.3f}" for metric in METRICS)
-            + (" *" if one.degenerate else "")
-            for one in found.itertuples()
-        }
-        lines.append([title, *(cells.get(seed, NOTHING) for seed in seeds)])
-    text = markdown(["", *(f"seed {seed}" for seed in seeds)], lines)
-    if any(found["degenerate"].any() for _, found in rows):
+def _per_seed(rows: Mapping[str, pd.DataFrame]) -> str:
+    """Return a table with every score of every seed."""
+    cells = pd.DataFrame({title: seeds["text"] for title, seeds in rows.items()}).sort_index()
+    header = ["", *(f"seed {seed}" for seed in cells.index)]
+    text = markdown(header, cells.T.fillna(NOTHING).itertuples(name=None))
+    if any(seeds["degenerate"].any() for seeds in rows.values()):
         text += "\n\n\\* collapsed codes or empty clusters: the record says which."
     return text
 
 
 class Claim(NamedTuple):
-    """A statement of section 4.4, in a few words: the first row is better than the second."""
+    """A statement of section 4.4: one row is better than another."""
 
     text: str
     better: Row
@@ -412,7 +405,7 @@ class Claim(NamedTuple):
 
 
 def claims() -> Iterator[Claim]:
-    """Yield the claims that section 4.4 makes of tables 1 and 2, and those of this project."""
+    """Yield the claims of section 4.4 about tables 1 and 2, and our own."""
     row = table_row
     for method in CLUSTERERS:
         yield Claim("AE2 codes beat images", row("ae2", method), row("raw", method))
@@ -435,7 +428,7 @@ def claims() -> Iterator[Claim]:
                 yield Claim(BEST[model], row(model, clusterer), row(other, clusterer))
 
 
-def _claims_table(asked: Iterable[Claim], scores: Scores, describe: Callable[[Row], str]) -> str:
+def _claims_table(asked: Iterable[Claim], scores: Scores, title: Callable[[Row], str]) -> str:
     header = ["claim", "first", "second", "pairs", *map(str.upper, METRICS), "so?"]
     lines = []
     for claim in asked:
@@ -445,7 +438,7 @@ def _claims_table(asked: Iterable[Claim], scores: Scores, describe: Callable[[Ro
         known = [d for m in METRICS if (d := compare(one[m], other[m])) is not None]
         if known:
             verdicts = {d.verdict for d in known}
-            names = (f"{describe(r)}, {METHODS[r.method]}" for r in (claim.better, claim.worse))
+            names = [title(claim.better), title(claim.worse)]
             verdict = verdicts.pop() if len(verdicts) == 1 else "open"
             lines.append([claim.text, *names, str(known[0].n), *map(_difference, known), verdict])
     so = Counter(line[-1] for line in lines)
@@ -455,18 +448,13 @@ def _claims_table(asked: Iterable[Claim], scores: Scores, describe: Callable[[Ro
     return f"{note}\n\n{markdown(header, lines)}"
 
 
-def code_table(
-    codes: pd.DataFrame, models: Collection[str] = CODE_MODELS, dataset: str = "mnist"
-) -> str:
-    """Return dead units and code scale of each network, see `CODES_NOTE`; empty without records.
-
-    The lines are in the order of the models; each says its epochs and training images.
-    """
+def code_table(codes: pd.DataFrame, dataset: str) -> str:
+    """Return dead units and code scale of each network, see `CODES_NOTE`; empty without records."""
     place = ["model", "epochs", "samples"]
-    codes = codes[(codes["dataset"] == dataset) & codes["model"].isin([*models])]
+    codes = lines_of(codes, dataset, CODE_MODELS)
     codes = codes[codes["noise_rate"] == codes["model"].map(table_noise)]
     codes = codes.drop_duplicates([*place, "seed"], keep="last").sort_values("seed")
-    codes = codes.assign(model=pd.Categorical(codes["model"], list(models)))
+    codes = codes.assign(model=pd.Categorical(codes["model"], list(CODE_MODELS)))
     lines = []
     for (model, epochs, samples), seeds in codes.groupby(place, observed=True):
         cells = [TITLES[model], str(epochs), f"{samples:,}", str(len(seeds))]
@@ -478,7 +466,7 @@ def code_table(
 
 
 def stability_of(seeds: pd.DataFrame | None) -> str:
-    """Return the stability of a row's clusterings, as text; a hyphen below two seeds."""
+    """Return the stability of a row's clusterings as text; a hyphen below two seeds."""
     if seeds is None:
         return NOTHING
     packed = seeds[["assignment", "n_test"]].dropna().itertuples(index=False)
@@ -487,22 +475,22 @@ def stability_of(seeds: pd.DataFrame | None) -> str:
 
 
 def stability_table(frame: pd.DataFrame, dataset: str) -> str:
-    """Return the stability of each row of table 1 or 2 by each clusterer, see `STABILITY_NOTE`.
+    """Return the stability of each row of table 1 or 2, see `STABILITY_NOTE`.
 
-    There is a line for each representation and budget, and a column for each clusterer that there
-    are records of; the text is empty without records.
+    The table has a line for each representation and budget, and a column for each clusterer in the
+    records; the text is empty without records.
     """
-    of_data = frame[(frame["dataset"] == dataset) & frame["model"].isin(TABLE_MODELS)]
+    of_data = lines_of(frame, dataset, TABLE_MODELS)
     methods = [method for method in METHODS if method in set(of_data["method"])]
     lines = []
     for budget in table_budgets(frame, dataset):
         scores = collect(of_data, budget)
-        rows = [row for _, row in table_rows(scores)]
+        rows = table_rows(scores)
         for model in dict.fromkeys(row.model for row in rows):
             found = {row.method: scores[row] for row in rows if row.model == model}
-            of = list(dict.fromkeys(b for seeds in found.values() for b in seeds["budget"]))
-            trained = dict.fromkeys(NOTHING if b.epochs is None else str(b.epochs) for b in of)
-            on = dict.fromkeys(NOTHING if b.samples is None else f"{b.samples:,}" for b in of)
+            own = list(dict.fromkeys(b for seeds in found.values() for b in seeds["budget"]))
+            trained = dict.fromkeys(NOTHING if b.epochs is None else str(b.epochs) for b in own)
+            on = dict.fromkeys(NOTHING if b.samples is None else f"{b.samples:,}" for b in own)
             cells = [stability_of(found.get(method)) for method in methods]
             lines.append([TITLES[model], ", ".join(trained), ", ".join(on), *cells])
     header = ["codes", "epochs", "training images", *(METHODS[method] for method in methods)]
@@ -513,9 +501,9 @@ def stability_table(frame: pd.DataFrame, dataset: str) -> str:
 
 
 def noise_rows(scores: Scores) -> list[Row]:
-    """Return the rows of table 3 that there are scores of."""
+    """Return the rows of table 3 that have scores."""
     if not any(row.images == "noisy" for row in scores):
-        return []  # the clean images of a run of table 1 make no table 3
+        return []  # a run of table 1 has clean images only
     methods = list(METHODS)
     return sorted(
         (row for row in scores if row.model in NOISE_MODELS and row.noise_rate > 0.0),
@@ -526,21 +514,16 @@ def noise_rows(scores: Scores) -> list[Row]:
     )
 
 
-def _noise_table(dataset: str, scores: Scores, budget: Budget) -> list[str]:
+def _noise_table(scores: Scores, budget: Budget) -> list[str]:
     rows = noise_rows(scores)
     if not rows:
         return []
-    more = ", noise in the training images"
-
-    def describe(row: Row) -> str:
-        return f"{TITLES[row.model]}, {row.noise_rate:.0%}, {row.images}"
-
+    rates = sorted({row.noise_rate for row in rows})
     asked = [
         Claim("DDNMF beats AE1", row, row._replace(model="ae1-denoising"))
         for row in rows
         if NETWORKS[row.model].kind == "ddnmf"
     ]
-    rates = sorted({row.noise_rate for row in rows})
     asked += [
         Claim("noise lowers the scores", row, row._replace(noise_rate=rates[-1]))
         for row in rows
@@ -548,23 +531,21 @@ def _noise_table(dataset: str, scores: Scores, budget: Budget) -> list[str]:
     ]
     acc, *others = (_by_rate(scores, rows, rates, metric) for metric in METRICS)
     header = ["test images", "clustered by", "noise", "network", "seeds", *map(str.upper, METRICS)]
-    ranges = [
-        [
-            *(row.images, METHODS[row.method], f"{row.noise_rate:.0%}", TITLES[row.model]),
-            *(str(len(scores[row])), *(summary(scores[row][metric]) for metric in METRICS)),
-        ]
-        for row in rows
-    ]
+    ranges = []
+    for row in rows:
+        cells = [row.images, METHODS[row.method], f"{row.noise_rate:.0%}", TITLES[row.model]]
+        cells += [str(len(scores[row])), *(summary(scores[row][metric]) for metric in METRICS)]
+        ranges.append(cells)
     return [
-        _title("Table 3: ", scores[rows[0]], budget, more),
+        _title("Table 3: ", scores[rows[0]], budget, ", noise in the training images"),
         acc,
         NOISE_NOTE,
         *others,
         "With ranges (min-max):",
         markdown(header, ranges),
         "Each seed (ACC / NMI / ARI):",
-        _per_seed([(f"{describe(row)}, {METHODS[row.method]}", scores[row]) for row in rows]),
-        _claims_table(asked, scores, describe),
+        _per_seed({row.noise_title: scores[row] for row in rows}),
+        _claims_table(asked, scores, lambda row: row.noise_title),
     ]
 
 
@@ -586,12 +567,12 @@ def _by_rate(scores: Scores, rows: list[Row], rates: list[float], metric: str) -
 
 
 def _study(study: Study, budget: Budget, scores: Scores, codes: pd.DataFrame) -> list[str]:
-    label_free, scored, each = [], [], []
+    label_free, scored, each = [], [], {}
     for model, network in study.variants.items():
         full, spherical = (
             scores.get(table_row(model, method)) for method in ("gmm-full", "gmm-spherical")
         )
-        # Codes have no starts; those of this budget are the ones that its clusterings name.
+        # Codes have no starts: the codes of this budget are those that its clusterings name.
         keys: dict[int, str] = {}
         for seeds in (spherical, full):
             keys |= {} if seeds is None else dict(seeds["codes"])
@@ -604,7 +585,7 @@ def _study(study: Study, budget: Budget, scores: Scores, codes: pd.DataFrame) ->
         cells.append(NOTHING if spherical is None else summary(spherical["acc"]))
         scored.append([network.title, *cells])
         if full is not None:
-            each.append((network.title, full))
+            each[network.title] = full
     header = ["variant", "seeds", *QUANTITIES.values(), "stability (GMM, full)"]
     header += ["stability (GMM, spherical)", "smallest cluster"]
     columns = [f"{metric.upper()} ({METHODS['gmm-full']})" for metric in METRICS]
@@ -646,7 +627,7 @@ def _difference(d: Difference) -> str:
 
 
 def markdown(header: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
-    """Return a table."""
+    """Return a table in Markdown."""
     return "\n".join(
         f"| {' | '.join(cells)} |" for cells in (header, ["---"] * len(header), *lines)
     )

@@ -1,4 +1,4 @@
-"""Small campaigns, and records out of thin air, that the tests of the experiments share."""
+"""Small campaigns and made-up records that the tests of the experiments share."""
 
 import json
 import os
@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from fnmatch import fnmatch
 
 from ddnmf_np.experiments.__main__ import main
-from ddnmf_np.experiments.baselines import Source
-from ddnmf_np.experiments.records import FORMAT, key_of
+from ddnmf_np.experiments.records import FORMAT, checksum_of, key_of
+from ddnmf_np.experiments.settings import Source
 
 PLACES = {"mnist": "digits", "fashion-mnist": "digits"}
 """scikit-learn's digits stand for both sets: 1,437 images to train on, 360 to score."""
@@ -20,7 +20,7 @@ FLAGS = ["--epochs", "1", "--starts", "1", "--samples", "200"]
 
 @dataclass(frozen=True)
 class Deadly(Source):
-    """A data set that costs whoever loads it its life, as too large a one would."""
+    """A data set that kills the process that loads it, as too large a one would."""
 
     def load(self):
         os.kill(os.getpid(), signal.SIGKILL)
@@ -113,8 +113,13 @@ def codes(model="recipe-demo", seed=0, **more):
     return json.loads(json.dumps(record | more))
 
 
+def sealed(record):
+    """Return the record with its checksum."""
+    return record | {"checksum": checksum_of(record)}
+
+
 def write(store, *records):
-    """Append records to the store's file."""
+    """Append records, with their checksums, to the store's file."""
     store.create()
     with store.path.open("a") as stream:
-        stream.writelines(json.dumps(record) + "\n" for record in records)
+        stream.writelines(json.dumps(sealed(record)) + "\n" for record in records)

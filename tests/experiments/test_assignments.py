@@ -1,4 +1,4 @@
-"""Clusterings come back from their text, and agree as much as they should."""
+"""Assignments of clusters: packing, unpacking, damaged texts, and stability."""
 
 import base64
 import tracemalloc

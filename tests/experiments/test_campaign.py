@@ -1,5 +1,6 @@
-"""Campaigns: nothing is done twice, a failure does not stop the rest, errors are clear."""
+"""Campaigns: no run is repeated, a failure does not stop the others, errors are clear."""
 
+import itertools
 import json
 import os
 import random
@@ -18,11 +19,10 @@ from experiments_cases import FLAGS, OPTIONS, PLACES, Deadly, command, drop, rec
 from ddnmf_np.errors import UsageError
 from ddnmf_np.experiments import baselines, campaign, figures
 from ddnmf_np.experiments.__main__ import main, parse_results
-from ddnmf_np.experiments.baselines import Source
-from ddnmf_np.experiments.campaign import Clock, Outcome, Unit, duration
-from ddnmf_np.experiments.networks import MAPPED_MODELS
-from ddnmf_np.experiments.records import Store
-from ddnmf_np.experiments.settings import EVERYTHING, RESULTS, Settings, parse_seeds
+from ddnmf_np.experiments.campaign import Unit, time_left
+from ddnmf_np.experiments.networks import MAPPED_MODELS, NETWORKS
+from ddnmf_np.experiments.records import ROOM, Store
+from ddnmf_np.experiments.settings import EVERYTHING, RESULTS, Settings, Source, parse_seeds
 from ddnmf_np.system.files import locked
 
 ONE = ["table1", "--seeds", "2", "--maps", "tsne"]
@@ -31,7 +31,7 @@ TRAINED = ("ae1", "ae2", "ae-linear", "ddnmf-paper", "ddnmf-demo", "ddnmf-stable
 
 @pytest.fixture
 def computed(monkeypatch):
-    """The labels of the representations that are computed, in their order."""
+    """Labels of the computed representations, in their order."""
     labels = []
     compute = baselines.compute
 
@@ -107,7 +107,7 @@ def test_more_seeds_add_to_the_fewer(finished, tmp_path, computed):
 
 
 def test_a_campaign_that_was_killed_goes_on_where_it_was(tmp_path, monkeypatch, computed):
-    """Between two runs; all in all each is done once."""
+    """The kill comes between two runs; in total each run is done once."""
     counting = baselines.compute
 
     def killed(spec, **kwargs):
@@ -212,24 +212,28 @@ def test_a_run_that_would_not_fit_on_the_disk_fails_before_it_is_computed(
     assert computed == ["mnist-raw-seed0"]
     said = capsys.readouterr().out
     assert "- mnist-ae1-seed0: output" in said
-    assert "has 0 MiB free, and this run may need 1; make room" in said
+    assert "has 0 MiB free, and a run may need 128; make room" in said
     monkeypatch.undo()
     assert command(tmp_path, *words) == 0
 
 
-def test_the_room_that_is_asked_for_is_enough(tmp_path):
-    words = ["table1", "--seeds", "1", "--networks", "ae2", "ddnmf-demo", "nmf"]
-    assert command(tmp_path, *words) == 0
-    settings = Settings(
-        results=("table1",), seeds=(0,), epochs=1, samples=200, options=OPTIONS,
-        sources=(Source("mnist", "digits"),),
-    )  # fmt: skip
-    info = baselines.inspect(settings.sources[0], 200)
-    for model in ("ae2", "ddnmf-demo", "nmf"):
-        spec = campaign.represent(settings, info, model, 0)
-        files = (tmp_path / "codes").glob(f"*{spec.name.key}*")
-        size = sum(path.stat().st_size for path in files)
-        assert 0 < size <= 8 * spec.n_values + 4096
+def test_the_room_that_is_asked_for_is_enough():
+    """For AE2 at the paper's shape, whose codes are the widest and whose weights we store too."""
+    assert not any("widths" in network.options for network in NETWORKS.values())
+    config = baselines.make_config("ae2", {})
+    weights = 2 * sum(n * m for n, m in itertools.pairwise((784, *config.model.widths)))
+    codes = 10_000 * max(config.model.widths)
+    assert 4 * (codes + weights) + 2**20 < ROOM
+
+
+def test_help_and_usage_errors_do_not_wait_for_scikit_learn(tmp_path):
+    code = (
+        "import sys; from ddnmf_np.experiments.__main__ import main\n"
+        "assert main(['tabel1']) == 2\n"
+        "assert main(['table1', '--epochs', '-1']) == 2\n"
+        "assert not {'sklearn', 'pandas', 'matplotlib'} & sys.modules.keys()\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=tmp_path)
 
 
 def test_a_data_set_that_is_missing_is_one_failure_and_the_other_goes_on(tmp_path, capsys):
@@ -366,7 +370,7 @@ def test_report_puts_tables_into_a_text(finished, tmp_path):
     ("words", "text"),
     [
         (["tabel1"], "'tabel1' is unknown; did you mean 'table1'?"),
-        (["table1", "--seeds", "0"], "seeds: there are none"),
+        (["table1", "--seeds", "0"], "seeds: the list is empty"),
         (["table1", "--seeds", "2,2"], "give each seed once"),
         (["table1", "--seeds", "x"], "seeds is 'x'"),
         (["table1", "--seeds", ""], "seeds is ''"),
@@ -377,29 +381,31 @@ def test_report_puts_tables_into_a_text(finished, tmp_path):
         (["table1", "--seeds=-1,"], "seed is -1"),
         (["table1", "--seeds", "100000000000"], "seeds is 100000000000; give at most 10000"),
         (["table1", "--seeds", "10001"], "give at most 10000"),
-        (["table1", "--seeds", ",".join(map(str, range(10_001)))], "there are 10001"),
+        (["table1", "--seeds", ",".join(map(str, range(10_001)))], "the list has 10001"),
         (["table1", "--seeds", "100000000000,"], "seed is 100000000000"),
         (["table1", "--epochs", "100000000000"], "epochs is 100000000000"),
         (["table1", "--jobs", "100000000000"], "jobs is 100000000000"),
         (["table1", "--starts", "100000000000"], "starts is 100000000000"),
         (["table1", "--samples", "100000000000"], "samples is 100000000000"),
         (["table3", "--noise-samples", "0"], "noise_samples is 0"),
-        (["table3", "--maps", "tsne"], "table1 and table2 are not asked for"),
+        (["table3", "--maps", "tsne"], "only table1 and table2 have maps"),
         (["table1", "--maps", "pca"], "invalid choice: 'pca'"),
         (["table3", "--noise-starts", "0"], "noise_starts is 0"),
         (["table1", "--threads", "100000000000"], "threads is 100000000000"),
-        (["table2", "--datasets", "mnist"], "datasets is mnist, which table2 (fashion-mnist) is"),
-        (["table1", "--datasets", "fashion-mnist"], "which table1 (mnist) is not about"),
+        (
+            ["table2", "--datasets", "mnist"],
+            "datasets is mnist, but table2 needs fashion",
+        ),
+        (["table1", "--datasets", "fashion-mnist"], "but table1 needs mnist; add"),
         (["table1", "--epochs", "-1"], "epochs is -1"),
         (["table1", "--jobs", "0"], "jobs is 0"),
         (["table1", "--starts", "0"], "starts is 0"),
         (["table3", "--noise-rates", "1.5"], "expected numbers in (0, 1)"),
         (["recipe", "--variants", "redrew"], "variant 'redrew' is unknown; did you mean 'redraw'?"),
-        (["table1", "--variants", "redraw"], "no study is asked for; name one of ablation,"),
-        (["table3", "--noise-networks", "ddnmf"], "'ddnmf' is unknown; did you mean 'ddnmf-"),
+        (["table1", "--variants", "redraw"], "no study is chosen; name one of ablation,"),
         (["table1", "--epoch", "3"], "did you mean '--epochs'?"),
         (["report"], "has no records"),
-        ([], "say what to compute: table1,"),
+        ([], "no result is named; name one or more of table1,"),
     ],
 )
 def test_usage_errors_are_one_line(tmp_path, capsys, words, text):
@@ -479,7 +485,7 @@ def test_a_process_that_dies_fails_its_own_run_alone(tmp_path, capsys):
     source = Source("mnist", "digits")
     settings = Settings(
         results=("table1",), seeds=(0,), epochs=1, starts=1, samples=200, jobs=2,
-        sources=(source,), options=OPTIONS,
+        datasets=("mnist",), places=PLACES, options=OPTIONS,
     )  # fmt: skip
     units = campaign.plan(settings, {"mnist": baselines.inspect(source, 200)})[:3]
     doomed = replace(units[1].spec.data, source=Deadly("mnist", "digits"))
@@ -496,7 +502,7 @@ def test_a_process_that_dies_fails_its_own_run_alone(tmp_path, capsys):
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGKILL")
 def test_killed_at_any_moment_and_restarted_it_ends_where_it_would_have_ended(tmp_path):
-    """Whatever was finished at a kill stays as it was, to the byte: it is not done again."""
+    """A run that was finished before the kill keeps its record, byte for byte."""
     code = (
         "import sys; from ddnmf_np.experiments.__main__ import main; "
         f"sys.exit(main(sys.argv[1:], places={PLACES!r}, options={OPTIONS!r}))"
@@ -541,7 +547,7 @@ def test_killed_at_any_moment_and_restarted_it_ends_where_it_would_have_ended(tm
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGKILL")
 def test_workers_end_with_a_campaign_that_is_killed(tmp_path):
-    """Else they go on for hours, beside the next campaign in the folder."""
+    """Otherwise they work for hours, at the same time as the next campaign in the folder."""
     code = """
 import os, sys, time
 from pathlib import Path
@@ -570,7 +576,7 @@ Parallel(2)(delayed(work)(n, os.getpid()) for n in range(2))
 
 
 def alive(process):
-    """Return whether there is such a process, which is not just waiting to be buried."""
+    """Return whether a process exists and is not a zombie."""
     try:
         os.kill(process, 0)
         return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
@@ -596,26 +602,20 @@ def test_what_a_killed_campaign_was_writing_goes(tmp_path):
     assert not list(tmp_path.rglob(".*"))
 
 
-def outcome(unit, **how):
-    return Outcome(unit, **how)
-
-
 def test_time_that_is_left_is_in_proportion_to_the_work():
-    settings = Settings(results=("table1",), options=OPTIONS)
-    info = baselines.DataInfo(settings.sources[0], "hash", 60_000, 10_000, 784, 10)
-    units = [
-        Unit(campaign.represent(settings, info, "ae-linear", seed), starts=1) for seed in range(4)
-    ]
-    clock = Clock(units, jobs=2)
-    assert clock.rest == ""
-    clock.tick(outcome(units[0], seconds=100.0))
-    assert (clock.count, clock.rest) == ("[1/4]", "; about 3 min left")
-    clock.tick(outcome(units[1], seconds=1.0, error="no"))
-    assert clock.rest == "; about 2 min left"
-    for unit in units[2:]:
-        clock.tick(outcome(unit, seconds=100.0))
-    assert (clock.count, clock.rest) == ("[4/4]", "")
+    assert time_left(100.0, 1.0, 4.0) == "; about 0:05:00 left"
+    assert time_left(7200.0, 30.0, 75.0) == "; about 3:00:00 left"
+    assert time_left(100.0, 0.0, 4.0) == ""  # before the first unit is done
+    assert time_left(100.0, 4.0, 4.0 + 1e-12) == ""
 
 
-def test_durations_are_in_a_unit_that_suits():
-    assert [duration(s) for s in (40, 120, 7500)] == ["40 s", "2 min", "2 h 05 min"]
+def test_work_orders_the_units_and_grows_with_the_schedule():
+    def work(model, **more):
+        settings = Settings(results=("table1",), **({"epochs": 5} | more))
+        info = baselines.DataInfo(settings.sources[0], "hash", 60_000, 10_000, 784, 10)
+        unit = Unit(campaign.represent(settings, info, model, 0), starts=1)
+        return unit.work
+
+    order = ["raw", "nmf", "ae2-nmf", "ae1", "ddnmf-demo"]
+    assert sorted(order, key=work) == order
+    assert work("ae1", epochs=50) == pytest.approx(10 * work("ae1"), rel=0.1)

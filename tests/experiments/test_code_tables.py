@@ -1,4 +1,4 @@
-"""Dead units and scale of codes, and the spread over starts: from the records, seed by seed."""
+"""Dead units, scale of codes and spread over starts, computed from records seed by seed."""
 
 import math
 from pathlib import Path
@@ -30,7 +30,7 @@ def test_a_line_has_each_seed_in_its_order_and_their_spread():
         code("ddnmf-demo", 0, [0.0, 0.2], 1),
         code("ae1", 0, [2.0, 4.0], 0, noise_rate=0.0),
     ]
-    ae1, demo = cells(code_table(codes_of(records)))
+    ae1, demo = cells(code_table(codes_of(records), "mnist"))
     assert ae1 == ["AE1", "30", "60,000", "1", "0", "2", "3.000", "3.000"]
     std = math.sqrt(2 * 0.15**2)
     assert demo == [
@@ -46,22 +46,22 @@ def test_other_data_noise_networks_and_kinds_are_no_part_of_it():
         code("recipe-demo", 0, [0.1], 0),
         clustering("ddnmf-demo"),
     ]
-    assert code_table(codes_of(records)) == ""
-    [line] = cells(code_table(codes_of(records), dataset="fashion-mnist"))
+    assert code_table(codes_of(records), "mnist") == ""
+    [line] = cells(code_table(codes_of(records), "fashion-mnist"))
     assert line[3] == "1"
 
 
 def test_two_schedules_are_two_lines():
     records = [code("ddnmf-demo", 0, [0.1], 0, epochs=epochs) for epochs in (70, 5)]
-    assert [line[1] for line in cells(code_table(codes_of(records)))] == ["5", "70"]
+    assert [line[1] for line in cells(code_table(codes_of(records), "mnist"))] == ["5", "70"]
     records = [code("ddnmf-demo", 0, [0.1], 0, samples=samples) for samples in (1437, 200)]
-    assert [line[2] for line in cells(code_table(codes_of(records)))] == ["200", "1,437"]
+    assert [line[2] for line in cells(code_table(codes_of(records), "mnist"))] == ["200", "1,437"]
 
 
 @pytest.mark.parametrize("dataset", ["mnist", "fashion-mnist"])
 def test_the_committed_records_give_a_line_for_each_network(dataset):
     records, _ = Store(RESULTS / "experiments").load()
-    lines = cells(code_table(codes_of(records), dataset=dataset))
+    lines = cells(code_table(codes_of(records), dataset))
     assert len(lines) == len(CODE_MODELS)
     assert {line[3] for line in lines} == {"5"}
 

@@ -1,4 +1,4 @@
-"""Other labels change the scores of a campaign, and nothing that is computed or chosen."""
+"""Other labels change the scores of a campaign, but no code, clustering or choice."""
 
 import json
 from dataclasses import replace
@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from experiments_cases import OPTIONS, PLACES, records_of
 
-from ddnmf_np.experiments import baselines
+from ddnmf_np.experiments import settings
 from ddnmf_np.experiments.__main__ import main
 from ddnmf_np.experiments.tables import METRICS
 
@@ -22,7 +22,7 @@ LABEL_FREE_RESULT = ("objective", "objectives", "bic", "converged", "cluster_siz
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory):
     """Two campaigns: with the labels, and with the same labels of other images."""
-    load = baselines._load
+    load = settings._load
     folders = []
     with pytest.MonkeyPatch.context() as patch:
         for permuted in (False, True):
@@ -34,7 +34,7 @@ def folders(tmp_path_factory):
                 draw = np.random.default_rng(0).permutation
                 return replace(data, y_train=draw(data.y_train), y_test=draw(data.y_test))
 
-            patch.setattr(baselines, "_load", loading)
+            patch.setattr(settings, "_load", loading)
             folders.append(tmp_path_factory.mktemp("labels"))
             words = [*WORDS, "--output", str(folders[-1])]
             assert main(words, places=PLACES, options=OPTIONS) == 0

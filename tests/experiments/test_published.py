@@ -1,4 +1,4 @@
-"""Tables in pages: filled from records, and those that are committed equal to their records."""
+"""Tables in pages: filled from records; the committed tables agree with the committed records."""
 
 import re
 from pathlib import Path
@@ -26,7 +26,7 @@ TABLES = {
     "epochs20": ("table1", "table2"),
     "epochs70": ("table1",),
 }
-"""Tables by the folder of `RESULTS` that their records are in; what is not here is refused."""
+"""Tables by the folder of their records in `RESULTS`; no other folder may exist."""
 
 PLACES = {
     "README.md": {("table1", "experiments"), ("table2", "experiments"), ("table3", "noise")},
@@ -37,12 +37,12 @@ PLACES = {
         ("table2", "epochs20"),
     },
 }
-"""Tables, with the folder of their records, that a page shows at least."""
+"""Tables that a page must show, with the folder of their records."""
 
 FEWER_SEEDS = {
     "recipe": {3},  # those that were written down before the search
 }
-"""Folders with trials, whose rows have so many seeds; every other row has five."""
+"""Number of seeds per row of the folders with trials; every other row has five."""
 
 
 def places(text):
@@ -102,7 +102,7 @@ def test_a_row_with_a_seed_less_is_counted(tmp_path):
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_page_says_what_the_records_say(page):
-    """If not: ``python -m ddnmf_np.experiments report --output FOLDER --into PAGE``."""
+    """If this fails: ``python -m ddnmf_np.experiments report --output FOLDER --into PAGE``."""
     records, problems = Store(RESULTS / "experiments").load()
     text = page.read_text("utf-8")
     assert updated(text, reader(page, records, problems)) == text
@@ -139,7 +139,7 @@ after
 
 @pytest.fixture
 def page(tmp_path):
-    """A page in a folder, beside the folder of other records that it names."""
+    """A page, and next to it the folder of records that the page names."""
     write(Store(tmp_path / "other"), clustering("nmf", 3, 0.25))
     path = tmp_path / "page.md"
     path.write_text(PAGE)
@@ -192,7 +192,7 @@ def test_a_table_without_records_says_so():
         ("<!-- experiments table1 -->\n", "is not closed"),
         (
             "<!-- experiments table1 -->\ntext\n<!-- experiments table2 -->\n<!-- /experiments -->",
-            "table1 -->' is not closed by .* before .*table2",
+            "table1 -->' is not closed by .* before the next table",
         ),
         ("<!-- experiments table1 from=nowhere -->\n<!-- /experiments -->", "has no records"),
     ],

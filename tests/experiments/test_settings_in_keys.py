@@ -1,4 +1,4 @@
-"""Settings of clusterings and maps are part of a record's key; the committed keys stay."""
+"""Settings of clusterings and maps are part of a record's key, and committed keys are current."""
 
 import json
 import shlex
@@ -9,8 +9,9 @@ import pytest
 from ddnmf_np.evaluation import clustering, maps
 from ddnmf_np.experiments import baselines
 from ddnmf_np.experiments.__main__ import make_settings, parse
-from ddnmf_np.experiments.baselines import DataInfo, Representation, Source
+from ddnmf_np.experiments.baselines import DataInfo, Representation
 from ddnmf_np.experiments.campaign import plan
+from ddnmf_np.experiments.settings import Source
 
 ROOT = Path(__file__).parents[2]
 INFO = DataInfo(Source("mnist", "digits"), "hash", 100, 50, 784, 10)
@@ -26,7 +27,7 @@ USERS = {
     "tsne": {"gmm-full-tsne", "map"},
     "pca": {"gmm-spherical", "gmm-full", "gmm-full-tsne"},
 }
-"""Whose keys depend on a group; the codes are images, which are wide."""
+"""Clusterers and maps whose keys depend on a group; the codes are images, which are wide."""
 
 
 def keys():
@@ -59,7 +60,7 @@ def test_a_setting_that_is_new_is_in_the_key(monkeypatch):
 
 
 def test_committed_records_are_those_that_the_commands_of_the_page_ask_for():
-    """If not, the commands that made them would compute them all again."""
+    """Otherwise the commands of the page would compute all records again."""
     text = (ROOT / "derivations" / "experiments.md").read_text("utf-8")
     block = text.split("The commands, ")[1].split("```")[1]
     lines = block.replace("\\\n", " ").strip().splitlines()

@@ -1,4 +1,4 @@
-"""Spread and paired differences against values known from elsewhere."""
+"""Intervals and paired differences against published or hand-computed values."""
 
 import itertools
 
@@ -33,7 +33,7 @@ def test_t_interval_of_known_data():
 
 
 def test_the_interval_that_decides_covers_the_mean_as_often_as_it_says():
-    """With five seeds, where the bootstrap's does not."""
+    """With five seeds Student's interval does, the bootstrap's does not."""
     draws = np.random.default_rng(0).normal(0.3, 1.0, (4000, 5))
     covered = np.mean([low <= 0.3 <= high for low, high in map(t_interval, draws)])
     assert covered == pytest.approx(0.95, abs=0.012)  # 3.5 standard errors
@@ -42,7 +42,7 @@ def test_the_interval_that_decides_covers_the_mean_as_often_as_it_says():
 
 
 def test_the_verdict_is_that_of_students_interval():
-    """These five differences are above 0 for the bootstrap alone."""
+    """Only the bootstrap's interval of these five differences is above 0."""
     found = compare(dict(enumerate([0.01, 0.02, 0.16, 0.01, 0.2])), dict.fromkeys(range(5), 0.0))
     assert found.resampled[0] > 0.0 > found.interval[0]
     assert found.verdict == "open"

@@ -1,4 +1,4 @@
-"""Tables and figures: pure functions of the records, with every seed in sight."""
+"""Tables and figures: pure functions of the records that show every seed."""
 
 import random
 import re

@@ -18,7 +18,7 @@ from ddnmf_np.config import OPTIONS, configure, read_config
 from ddnmf_np.data.datasets import read_npz
 from ddnmf_np.data.idx import read_idx, sha256_of_decompressed
 from ddnmf_np.errors import CheckpointError, DataError, UsageError
-from ddnmf_np.experiments.records import RecordError, check, key_of
+from ddnmf_np.experiments.records import RecordError, check, checksum_of
 from ddnmf_np.runs.checkpoint import load_checkpoint, save_checkpoint
 from ddnmf_np.system import json_text as jsontext
 from ddnmf_np.system.archives import NpzArchive, read_npy
@@ -84,17 +84,17 @@ def config(data):
 
 
 def record(data):
-    """Read the record of an experiment, with the key and name that its identity gives."""
+    """Read the record of an experiment, as it is and with the checksum that its content gives."""
     try:
         found = jsontext.parse(data)
     except ValueError:
         return
     json.dumps(found, allow_nan=False)  # what was read can be written
-    if isinstance(found, dict) and isinstance(found.get("identity"), dict):
-        found["key"] = key_of(found["identity"])
-        found["name"] = f"x-{found.get('kind')}-{found['key']}"
     with suppress(RecordError):
         check(found)
+    if isinstance(found, dict):
+        with suppress(RecordError):
+            check(found | {"checksum": checksum_of(found)})
 
 
 TARGETS = {f.__name__: f for f in (idx, npy, npz, checkpoint, meta, config, record)}
