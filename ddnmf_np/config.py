@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 import tomllib
 from collections.abc import Iterable, Mapping
-from dataclasses import MISSING, dataclass, field, fields
+from dataclasses import MISSING, dataclass, field, fields, replace
 from typing import Any, NamedTuple, get_args, get_type_hints
 
 from ddnmf_np.backends.ops import Ops
 from ddnmf_np.backends.select import Execution
+from ddnmf_np.data.defaults import DECIDED, Facts, choose
 from ddnmf_np.data.noise import Noise
 from ddnmf_np.data.options import Data
+from ddnmf_np.data.scaling import Scaling
 from ddnmf_np.engine.descent import Descent
 from ddnmf_np.engine.losses import Objective, PresetName
 from ddnmf_np.errors import OptionError, UsageError, unknown
@@ -51,6 +53,8 @@ class Config:
         Backend and threads.
     evaluation : Clustering
         How the codes are clustered and drawn.
+    undecided : frozenset of str
+        Short names of the options that `decide` will choose.
     """
 
     data: Data = field(default_factory=Data)
@@ -61,6 +65,7 @@ class Config:
     training: Training = field(default_factory=Training)
     execution: Execution = field(default_factory=Execution)
     evaluation: Clustering = field(default_factory=Clustering)
+    undecided: frozenset[str] = frozenset()
 
     def __getitem__(self, name: str) -> Any:
         """Return the value of an option by its short name."""
@@ -74,10 +79,10 @@ class Config:
     def to_toml(self) -> str:
         """Return the options as TOML, a table for each part; ``None`` is left out."""
         tables = []
-        for part in fields(self):
-            lines = [f"[{part.name}]"]
-            for f in fields(getattr(self, part.name)):
-                value = getattr(getattr(self, part.name), f.name)
+        for part in PARTS:
+            lines = [f"[{part}]"]
+            for f in fields(getattr(self, part)):
+                value = getattr(getattr(self, part), f.name)
                 if value is not None:
                     # JSON's strings, numbers, booleans and flat lists are TOML's too, except that
                     # JSON escapes in pairs, and TOML wants an escape for DEL.
@@ -86,7 +91,19 @@ class Config:
             tables.append("\n".join(lines) + "\n")
         return "\n".join(tables)
 
-    def make_model(self, n_features: int, ops: Ops | None = None, rows: int | None = None) -> Model:
+    def decide(self, facts: Facts) -> Config:
+        """Return the configuration with the undecided options chosen for some data."""
+        chosen = choose(facts, self.model.rank)
+        decided = configure(self, **{name: chosen[name] for name in self.undecided})
+        return replace(decided, undecided=frozenset())
+
+    def make_model(
+        self,
+        n_features: int,
+        ops: Ops | None = None,
+        rows: int | None = None,
+        scaling: Scaling | None = None,
+    ) -> Model:
         """Return an untrained model.
 
         Parameters
@@ -97,6 +114,8 @@ class Config:
             Backend; NumPy by default, whatever ``execution`` says.
         rows : int, optional
             As for `Model`.
+        scaling : Scaling, optional
+            As for `Model`; by default none, whatever ``data.scale`` says.
         """
         return Model(
             n_features,
@@ -107,6 +126,7 @@ class Config:
             dtype=self.training.dtype,
             batch_size=self.training.batch_size,
             missing=self.data.missing == "nan",
+            scaling=scaling,
             threads=self.execution.threads,
             ops=ops,
             rows=rows,
@@ -154,7 +174,7 @@ def _short_name(part: str, name: str) -> str:
     return "objective" if name == "preset" else name
 
 
-PARTS: dict[str, Any] = get_type_hints(Config)
+PARTS: dict[str, Any] = {k: v for k, v in get_type_hints(Config).items() if k != "undecided"}
 """The class of each part."""
 
 PRESETS: dict[str, dict[str, Any]] = {
@@ -166,16 +186,24 @@ PRESETS: dict[str, dict[str, Any]] = {
         "nmf_start": "pca",
         "nmf_spread": 0.3,
     },
+    "auto": {
+        "lr_schedule": "cosine",
+        "nmf_start": "pca",
+        "nmf_spread": 0.5,
+        "validation_fraction": 0.1,
+        "patience": 20,
+    },
 }
 """What each preset sets besides its `Objective`, by short names.
 
 "stable" was chosen by a rule that uses no label: how well runs with other seeds agree on the
 groups that they find (``derivations/experiments.md``, which also says what the records do not
-prove).
+prove). "auto" also decides the options in `ddnmf_np.data.defaults.DECIDED`, once it knows the
+data: see `Config.decide`.
 """
 assert tuple(PRESETS) == get_args(PresetName)
 
-_BY_PRESET = {name for values in PRESETS.values() for name in values}
+_BY_PRESET = {name for values in PRESETS.values() for name in values} | set(DECIDED)
 
 OPTIONS = {
     (name := _short_name(part, f.name)): Option(
@@ -221,6 +249,7 @@ def configure(base: Config | None = None, /, **options: Any) -> Config:
 shear=0.0)
     """
     check_names(options)
+    given = options.keys()
     if base is not None:
         options = _chosen(base) | options
     preset = check_option("objective", options.get("objective", "paper"))
@@ -228,7 +257,11 @@ shear=0.0)
     parts: dict[str, dict[str, Any]] = {part: {} for part in PARTS}
     for name, value in options.items():
         parts[OPTIONS[name].part][OPTIONS[name].field] = check_option(name, value)
-    return Config(**{part: kind(**parts[part]) for part, kind in PARTS.items()})
+    undecided = frozenset(DECIDED) - given if preset == "auto" else frozenset()
+    if base is not None and base.objective.preset == "auto":
+        undecided &= base.undecided
+    config = {part: kind(**parts[part]) for part, kind in PARTS.items()}
+    return Config(**config, undecided=undecided)
 
 
 def _chosen(config: Config) -> dict[str, Any]:

@@ -16,7 +16,9 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from ddnmf_np.backends.select import backend_of
 from ddnmf_np.config import Config, configure
 from ddnmf_np.data.datasets import check_nonnegative
+from ddnmf_np.data.defaults import Facts
 from ddnmf_np.data.noise import Noise
+from ddnmf_np.data.scaling import Scaling
 from ddnmf_np.data.streaming.rows import Rows
 from ddnmf_np.data.streaming.sources import Source, stream, streams_by_itself
 from ddnmf_np.engine.descent import Descent
@@ -24,9 +26,17 @@ from ddnmf_np.engine.losses import Objective
 from ddnmf_np.errors import DataError, OptionError, OutputError, UsageError, shown
 from ddnmf_np.evaluation.interpret import decode_parts
 from ddnmf_np.runs.progress import Progress
+from ddnmf_np.runs.validation import Unexplained, Validation, findings, warn_of
 from ddnmf_np.training import Trainer
 
-DEFAULT_BATCH = 128
+MOST_SEEN = 20_000
+"""Largest number of samples of a stream that we look at before training."""
+
+HELD_OUT = 9
+"""Stream of the seed that draws the held-out rows."""
+
+FEWEST = 20
+"""With fewer samples we hold none out."""
 
 NAMES_HERE = {
     "rank": "n_components",
@@ -49,29 +59,33 @@ class DDNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  
     ----------
     n_components : int, default=10
         Number of base units H (r in the paper).
-    widths : sequence of int, default=(500, 500, 2000)
+    widths : sequence of int or "auto", default="auto"
         Widths of the encoder's layers; the decoder mirrors them.
-    activation, output_activation : str or sequence of str, default="relu"
-        Activation of the encoder's layers (mirrored in the decoder), and of the output.
+    activation : str or sequence of str, default="relu"
+        Activation of the encoder's layers (mirrored in the decoder).
+    output_activation : str, default="auto"
+        Activation of the output.
     nonnegative : {"off", "recovery", "both"}, default="off"
         Which NMF weights are projected to be >= 0 after each step.
-    objective : {"paper", "demo", "stable"} or Objective, default="paper"
-        The losses. A name is a preset: the paper's, its authors' public demo's, or the one that was
-        chosen for groups that other seeds find again (it has a learning-rate schedule, and so no
-        `partial_fit`). An object changes weights: ``Objective("demo", beta_ap=0.1)``.
-    noise : {"masking", "gaussian", "salt-and-pepper", "none"} or Noise, default="masking"
+    objective : {"auto", "paper", "demo", "stable"} or Objective, default="auto"
+        The losses. A name is a preset. With "auto" the data decide every parameter that is "auto"
+        (`ddnmf_np.data.defaults`), the samples are scaled, and early stopping watches held-out
+        rows. "paper" is the paper's, "demo" its authors' public demo's, and "stable" was chosen for
+        groups that other seeds find again; with these, "auto" stands for what the paper or the demo
+        has. An object changes weights: ``Objective("auto", beta_ap=0.1)``.
+    noise : {"auto", "masking", "gaussian", "salt-and-pepper", "none"} or Noise, default="auto"
         Noise of the student's input (equation 2). An object sets its rate and how it is drawn:
         ``Noise("gaussian", 0.2)``.
     optimizer : {"adam", "momentum", "gd"} or Descent, default="adam"
         Descent rule; "gd" is equation 8. An object sets its constants and a learning-rate schedule:
         ``Descent("momentum", momentum=0.95)``.
     lr : float or None, default=None
-        Learning rate (rho in equation 8); by default that of ``optimizer``, which is 1e-3 for a
-        name.
-    max_iter : int, default=30
-        Epochs: passes over the data.
+        Learning rate (rho in equation 8); by default that of ``optimizer``. If this is a name, the
+        preset or the data decide.
+    max_iter : int or "auto", default="auto"
+        Largest number of epochs, which are passes over the data; 30 without the preset "auto".
     batch_size : int or "auto", default="auto"
-        Samples a step; "auto" is 128, or all samples if there are fewer.
+        Samples a step; without the preset "auto" 128, or all samples if there are fewer.
     missing : {"error", "nan"}, default="error"
         Whether NaN in the samples is refused, or an entry that is missing: the networks see 0
         there, and no loss compares with it. See `impute`.
@@ -102,6 +116,9 @@ class DDNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  
         The trained networks.
     config_ : Config
         Every option of the fit, presets resolved.
+    reconstruction_err_ : float
+        Fraction of variance that the student leaves unexplained, of the held-out rows if there were
+        some, else of the training rows; see `score`.
     n_features_in_ : int
         Number of features.
     feature_names_in_ : ndarray of str
@@ -125,15 +142,15 @@ class DDNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  
         self,
         n_components: int = 10,
         *,
-        widths: Any = (500, 500, 2000),
+        widths: Any = "auto",
         activation: Any = "relu",
-        output_activation: str = "relu",
+        output_activation: str = "auto",
         nonnegative: str = "off",
-        objective: str | Objective = "paper",
-        noise: str | Noise = "masking",
+        objective: str | Objective = "auto",
+        noise: str | Noise = "auto",
         optimizer: str | Descent = "adam",
         lr: float | None = None,
-        max_iter: int = 30,
+        max_iter: Any = "auto",
         batch_size: Any = "auto",
         missing: str = "error",
         image_shape: Any = None,
@@ -191,18 +208,30 @@ class DDNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  
             If training produces a value that is not finite.
         """
         X = self._samples(X, reset=True)
-        config = self._configure(X)
-        model = config.make_model(X.shape[1], config.execution.get_ops())
-        trainer = config.make_trainer(model, X, batch_size=self._batch(X))
-        self._train(trainer, self.max_iter)
-        self.config_ = config
+        some = _some(X)
+        config = self._configure(X, some)
+        train, held_out = _split(X, config)
+        scaling = _scaling(some, config)
+        ops = config.execution.get_ops()
+        model = config.make_model(X.shape[1], ops, scaling=scaling)
+        trainer = config.make_trainer(model, train, batch_size=self._batch(train, config))
+        unexplained = Unexplained(model, some)
+        stopping = None
+        if held_out is not None:
+            stopping = Validation.of(config, unexplained, held_out)
+        self._train(trainer, config.training.epochs, stopping)
+        self.config_, self.unexplained_ = config, unexplained
         self.n_samples_seen_ = X.shape[0]
+        rows = some if held_out is None else held_out
+        self.reconstruction_err_ = unexplained.of(rows)
+        warn_of(findings(unexplained, model, rows))
         return self
 
     def partial_fit(self, X: Any, y: Any = None) -> Self:
         """Do one epoch on more samples, in mini-batches; the first call starts from scratch.
 
-        Parameters changed after the first call have no effect. A call that fails changes nothing.
+        The scaling is that of the first samples, the learning rate is constant, and no samples are
+        held out. Parameters changed after the first call have no effect. A call that fails changes nothing.
 
         Parameters
         ----------
@@ -224,20 +253,26 @@ class DDNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  
         first = not hasattr(self, "model_")
         X = self._samples(X, reset=first)
         seen = 0 if first else self.n_samples_seen_
-        config = self._configure(X) if first else self.config_
+        config = self._configure(X, _some(X), one_pass=True) if first else self.config_
         schedule = config.optimizer.lr_schedule
-        if schedule != "constant":
+        if schedule != "constant" and config.objective.preset != "auto":
             raise UsageError(
                 f"lr_schedule is {schedule!r}, which needs to know the last epoch, and partial_fit "
                 "has none; use fit, or lr_schedule='constant' in optimizer=Descent(...)"
             )
-        model = config.make_model(X.shape[1], config.execution.get_ops()) if first else self.model_
+        if first:
+            ops, scaling = config.execution.get_ops(), _scaling(_some(X), config)
+            model = config.make_model(X.shape[1], ops, scaling=scaling)
+        else:
+            model = self.model_
+            # A schedule has come to its end; we go on with the rate that it began with.
+            model.descent = replace(model.descent, lr_schedule="constant")
         high = None if first else self.data_max_  # one unit of noise for all parts
-        batch_size = self._batch(X)
+        batch_size = self._batch(X, config)
         trainer = config.make_trainer(model, X, first_index=seen, batch_size=batch_size, high=high)
         if first:
             self._train(trainer, 1)
-            self.config_ = config
+            self.config_, self.unexplained_ = config, Unexplained(model, _some(X))
         else:
             trainer.history = self.loss_history_
             trainer.position.epoch = self.n_iter_
@@ -250,13 +285,12 @@ class DDNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  
         self.n_samples_seen_ = seen + X.shape[0]
         return self
 
-    def _configure(self, X: Any) -> Config:
-        """Return the options of a model for samples like these."""
+    def _configure(self, X: Any, some: Any, *, one_pass: bool = False) -> Config:
+        """Return the options of a model for samples like these, of which we have seen some."""
         same = ("widths", "activation", "output_activation", "nonnegative", "missing", "fast")
         options: dict[str, Any] = {name: getattr(self, name) for name in same}
         options |= {"rank": self.n_components, "epochs": self.max_iter, "dtype": X.dtype.name}
-        options["batch_size"] = DEFAULT_BATCH if self.batch_size == "auto" else self.batch_size
-        options["image_shape"] = self.image_shape
+        options |= {"image_shape": self.image_shape, "batch_size": self.batch_size}
         options["backend"] = self.backend or backend_of(X)
         if isinstance(self.random_state, (int, np.integer)):
             options["seed"] = int(self.random_state)
@@ -278,21 +312,34 @@ class DDNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  
                 options[option] = value
         if "objective" in objects:
             options["objective"] = objects["objective"].preset
+        if options["objective"] == "auto" and one_pass and "optimizer" not in objects:
+            options["lr_schedule"] = "constant"  # a schedule would have to know the last pass
+        decided = {k: v for k, v in options.items() if k == "objective" or not _is_auto(v)}
         try:
-            config = replace(configure(**options), **objects)
-            if "optimizer" in objects and self.lr is not None:
-                config = configure(config, lr=self.lr)
+            config = replace(configure(**decided), **objects)
+            facts = Facts.of(
+                some,
+                n=X.shape[0],
+                images=config.data.image_shape is not None,
+                missing=config.data.missing == "nan",
+            )
+            if config.undecided:
+                config = config.decide(facts)
+            if "optimizer" in objects:
+                lr = objects["optimizer"].lr if self.lr is None else self.lr
+                config = replace(config, optimizer=replace(objects["optimizer"], lr=lr))
         except OptionError as error:
             raise error.renamed(NAMES_HERE.get(error.name, error.name)) from error
         return config
 
-    def _train(self, trainer: Trainer, epochs: int) -> None:
+    def _train(self, trainer: Trainer, epochs: int, stopping: Validation | None = None) -> None:
         progress = Progress(trainer, epochs) if self.verbose else None
         try:
             trainer.train(
                 epochs,
                 on_step=progress.on_step if progress else None,
                 on_epoch=progress.on_epoch if progress else None,
+                stopping=stopping,
             )
         finally:
             if progress is not None:
@@ -305,14 +352,34 @@ class DDNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  
             lambda H: model.ops.to_host(model.decode(H)), model.architecture.rank, model.dtype.name
         )
 
-    def _batch(self, X: Any) -> int | None:
-        return min(DEFAULT_BATCH, X.shape[0]) if self.batch_size == "auto" else None
+    def _batch(self, X: Any, config: Config) -> int | None:
+        return min(config.training.batch_size, X.shape[0]) if _is_auto(self.batch_size) else None
 
     # -- use ------------------------------------------------------------------------------
 
     def transform(self, X: Any) -> Any:
         """Return the codes ``H`` of samples, shape (n_samples, n_components) (equation 3)."""
         return self._use("encode", X)
+
+    def score(self, X: Any, y: Any = None) -> float:
+        """Return the fraction of the samples' variance that the student explains.
+
+        Parameters
+        ----------
+        X : array_like of shape (n_samples, n_features)
+            Samples, as for `fit`.
+        y : None
+            Ignored.
+
+        Returns
+        -------
+        float
+            1 minus the sum of squared errors over the sum of squared deviations from the mean of
+            the training samples, in the units that the networks see (`config_.data.scale`): 1 for
+            a perfect reconstruction, 0 for that of the mean, negative for a worse one.
+        """
+        check_is_fitted(self, "model_")
+        return 1.0 - self.unexplained_.of(_some(self._samples(X, reset=False)))
 
     def denoise(self, X: Any) -> Any:
         """Return what the student makes of samples, shape (n_samples, n_features)."""
@@ -567,3 +634,33 @@ class _Written:
             raise OutputError(
                 f"out: cannot be written ({error}); give an array that is open for writing"
             ) from error
+
+
+def _is_auto(value: Any) -> bool:
+    return isinstance(value, str) and value == "auto"
+
+
+def _some(X: Any) -> Any:
+    """Return samples on the host: all, or of a stream some."""
+    if isinstance(X, Rows):
+        return X.sample(MOST_SEEN)[1]
+    return X if backend_of(X) == "numpy" else X.get()
+
+
+def _split(X: Any, config: Config) -> tuple[Any, Any]:
+    """Return the samples to train on, and those that are held out or None.
+
+    Of a stream none are held out.
+    """
+    n, share = X.shape[0], config.training.validation_fraction
+    if share == 0.0 or n < FEWEST or isinstance(X, Rows):
+        return X, None
+    order = np.random.default_rng([config.training.seed, HELD_OUT]).permutation(n)
+    kept = np.sort(order[round(share * n) :])
+    return X[kept], X[np.sort(order[: round(share * n)])]
+
+
+def _scaling(some: Any, config: Config) -> Scaling | None:
+    """Return the scaling of the data, None if it changes nothing."""
+    scaling = Scaling.learn(some, config.data.scale)
+    return None if scaling.is_identity else scaling

@@ -12,6 +12,7 @@ import numpy as np
 from ddnmf_np.backends.ops import Activation, Array, Ops
 from ddnmf_np.backends.select import ops_by_name
 from ddnmf_np.backends.threads import Lanes
+from ddnmf_np.data.scaling import Scaling
 from ddnmf_np.engine.arena import Arena
 from ddnmf_np.engine.descent import Descent, Optimizer
 from ddnmf_np.engine.layers import Dense, glorot
@@ -158,6 +159,9 @@ class Model:
         Samples of a mini-batch.
     missing : bool
         Whether NaN in the data is a missing entry.
+    scaling : Scaling, optional
+        Scaling of the data, which the networks alone see: what goes in is scaled, and what comes
+        out is scaled back. None by default.
     threads : int, optional
         Threads on the CPU, shared out between the two networks; by default as many as BLAS has.
     ops : Ops, optional
@@ -189,6 +193,7 @@ class Model:
         dtype: str = "float32",
         batch_size: int = 128,
         missing: bool = False,
+        scaling: Scaling | None = None,
         threads: int | None = None,
         ops: Ops | None = None,
         rows: int | None = None,
@@ -198,7 +203,7 @@ class Model:
         self.objective = objective or Objective()
         self.descent = descent or Descent()
         self.seed, self.batch_size, self.missing, self.threads = seed, batch_size, missing, threads
-        self.ops = ops or Ops()
+        self.ops, self.scaling = ops or Ops(), scaling
         rows = rows or max(batch_size, 256)
         supervisor, student = self.architecture.layers(
             n_features, base_bias=self.objective.base_bias
@@ -221,6 +226,7 @@ class Model:
         self.loss = InterpretabilityLoss(self.objective, self.supervisor, self.student)
         if self.missing:
             self.loss.allow_missing()
+        self.scaler = None if self.scaling is None else self.scaling.on(self.ops, self.dtype)
 
     @property
     def depth(self) -> int:
@@ -338,16 +344,21 @@ class Model:
         x = self.ops.to_device(x, self.dtype)
         out = self.ops.empty((x.shape[0], network.widths[stop]), self.dtype)
         for piece, batch in network.batches(x):
-            seen = self.filled(batch) if start == 0 else batch
+            seen = self.seen(batch) if start == 0 else batch
             out[piece] = network.forward(seen, start=start, stop=stop)
+        if self.scaler is not None and stop == network.depth:
+            self.scaler.undo(out)
         return out
 
-    def filled(self, x: Array) -> Array:
-        """Return samples as the networks see them: 0 where an entry is missing."""
-        if not self.missing:
+    def seen(self, x: Array) -> Array:
+        """Return samples as the networks see them: scaled, and 0 where an entry is missing."""
+        if not self.missing and self.scaler is None:
             return x
         seen = x.copy()
-        self.ops.xp.copyto(seen, 0.0, where=self.ops.xp.isnan(x))
+        if self.scaler is not None:
+            self.scaler.apply(seen)
+        if self.missing:
+            self.ops.xp.copyto(seen, 0.0, where=self.ops.xp.isnan(x))
         return seen
 
     # -- state ----------------------------------------------------------------------------
@@ -435,6 +446,7 @@ class Model:
             "dtype": self.dtype.name,
             "batch_size": self.batch_size,
             "missing": self.missing,
+            "scaling": self.scaling,
             "threads": self.threads,
             "rows": self.supervisor.rows,
         }

@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from ddnmf_np.config import OPTIONS, PRESETS, Config, configure, read_config
+from ddnmf_np.config import OPTIONS, PRESETS, Config, Option, configure, read_config
 from ddnmf_np.errors import INTERRUPTED, OptionError, UsageError
 from ddnmf_np.parallel.communicator import Communicator
 from ddnmf_np.parallel.launch import complain, connect, together
@@ -43,11 +43,8 @@ def make_parser() -> Parser:
     groups: dict[str, Any] = {}
     for o in OPTIONS.values():
         group = groups.setdefault(o.part, parser.add_argument_group(o.part))
-        shown = " ".join(map(str, o.default)) if isinstance(o.default, tuple) else o.default
         text = o.help.replace("%", "%%")
-        arguments: dict[str, Any] = {
-            "help": text if o.default is None else f"{text} (default: {shown})"
-        }
+        arguments: dict[str, Any] = {"help": text + _default(o)}
         if o.kind.type is bool:
             arguments["action"] = argparse.BooleanOptionalAction
         else:
@@ -58,6 +55,14 @@ def make_parser() -> Parser:
                 arguments["metavar"] = {int: "N", float: "X"}.get(o.kind.type, "TEXT")
         group.add_argument(f"--{o.name.replace('_', '-')}", **arguments)
     return parser
+
+
+def _default(o: Option) -> str:
+    """Return what the help of an option says of its default."""
+    if o.default is None:
+        return "" if o.kind.optional else " (default: that of the preset)"
+    shown = " ".join(map(str, o.default)) if isinstance(o.default, tuple) else o.default
+    return f" (default: {shown})"
 
 
 def parse(argv: Sequence[str] | None) -> dict[str, Any]:

@@ -22,7 +22,7 @@ from ddnmf_np.data.noise import Corruption, Noise, make_motion
 from ddnmf_np.engine.nmf import SAMPLES
 from ddnmf_np.errors import DataError, DivergedError
 from ddnmf_np.model import Model
-from ddnmf_np.system.options import COUNT, WEIGHT, Range, check_options, option
+from ddnmf_np.system.options import COUNT, FRACTION, WEIGHT, Range, check_options, option
 
 Record = dict[str, float]
 """One epoch: ``epoch``, every loss, ``seconds`` (with the checkpoints saved within it),
@@ -43,6 +43,13 @@ class Training:
         Seed of weights, order of samples, and noise.
     dtype : {"float32", "float64"}
         Precision.
+    validation_fraction : float
+        Share of the samples that are held out to measure how well the student reconstructs; 0 for
+        none.
+    patience : int
+        We stop after so many looks at them in a row without an improvement; 0 for never.
+    tol : float
+        An improvement lowers the unexplained fraction by more than ``tol`` times its value.
     checkpoint_every : float
         Seconds between two checkpoints; 0 for one after every epoch.
 
@@ -58,6 +65,13 @@ class Training:
         0, "of weights, order of samples, and noise", Range(least=0, most=2**32 - 1)
     )  # scikit-learn takes no larger seeds
     dtype: Literal["float32", "float64"] = option("float32", "precision")
+    validation_fraction: float = option(
+        0.0, "share of the samples that are held out for early stopping", FRACTION
+    )
+    patience: int = option(
+        0, "stop after so many looks at them without an improvement; 0: never", Range(least=0)
+    )
+    tol: float = option(1e-3, "smallest improvement, as a share of the error", FRACTION)
     checkpoint_every: float = option(
         30.0,
         "save a checkpoint at most once in this many seconds, also in the middle of an epoch; 0: "
@@ -106,6 +120,16 @@ class Step(Protocol):
 
     def check(self) -> None:
         """Raise `DivergedError` if the parameters are not what the iterations should have made."""
+
+
+class Stopping(Protocol):
+    """A rule that ends training before its last epoch."""
+
+    def should_stop(self, trainer: Trainer) -> bool:
+        """Return whether to stop; the trainer asks after each epoch."""
+
+    def finish(self, trainer: Trainer) -> None:
+        """Do what is due at the end, such as putting the best weights back."""
 
 
 class RecordedStep:
@@ -214,7 +238,7 @@ class Trainer:
         self.noise = Corruption(
             noise,
             seed=model.seed,
-            high=largest(self.x, self.ops, missing=model.missing) if high is None else high,
+            high=self._largest() if high is None else high,
             motion=make_motion(noise, image_shape, model.n_features, seed=model.seed, ops=self.ops),
             ops=self.ops,
         )
@@ -226,6 +250,7 @@ class Trainer:
             dtype=model.dtype,
             missing=model.missing,
             first_index=first_index,
+            scaling=model.scaler,
         )
         self.batches = self.feed.batches
         self._step = step(model, self.feed)
@@ -233,12 +258,19 @@ class Trainer:
         self.history: list[Record] = []
         self.stop_requested = False
 
+    def _largest(self) -> float:
+        """Return the largest value that the networks see."""
+        if self.model.scaler is not None:
+            return 1.0
+        return largest(self.x, self.ops, missing=self.model.missing)
+
     def train(
         self,
         epochs: int,
         *,
         on_step: Callable[[Trainer], None] | None = None,
         on_epoch: Callable[[Trainer], None] | None = None,
+        stopping: Stopping | None = None,
     ) -> bool:
         """Train until ``epochs`` epochs are done, or until `stop_requested`.
 
@@ -249,11 +281,14 @@ class Trainer:
         on_step, on_epoch : callable, optional
             Called with the trainer after each step, and after each epoch once its record is in
             `history`.
+        stopping : Stopping, optional
+            Rule that may end training before.
 
         Returns
         -------
         bool
-            Whether the epochs are done; if not, the run stopped between two steps.
+            Whether the epochs are done or the rule has ended them. If not, the run stopped
+            between two steps.
 
         Raises
         ------
@@ -275,8 +310,13 @@ class Trainer:
             while self.position.epoch < epochs:
                 if not self._finish_epoch(on_step):
                     return False
+                stops = stopping is not None and stopping.should_stop(self)
                 if on_epoch is not None:
                     on_epoch(self)
+                if stops:
+                    break
+        if stopping is not None:
+            stopping.finish(self)
         return True
 
     def _finish_epoch(self, on_step: Callable[[Trainer], None] | None) -> bool:

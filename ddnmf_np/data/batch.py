@@ -7,6 +7,7 @@ from typing import Any, Protocol, TypeAlias
 
 from ddnmf_np.backends.ops import Array
 from ddnmf_np.data.noise import Corruption
+from ddnmf_np.data.scaling import DeviceScaling
 
 Share: TypeAlias = Callable[[int], slice]
 """Returns the rows of a batch of ``n`` samples that this process computes."""
@@ -36,6 +37,8 @@ class Batch:
         Index of the first sample for the noise; not 0 if data arrive in parts.
     share : callable
         Rows of each batch that are computed here.
+    scaling : DeviceScaling, optional
+        Scaling of the samples, applied to the clean rows of each batch.
 
     Attributes
     ----------
@@ -55,9 +58,11 @@ class Batch:
         missing: bool,
         first_index: int,
         share: Share,
+        scaling: DeviceScaling | None = None,
     ) -> None:
         ops = self.ops = noise.ops
         self.noise, self.first_index, self.share, self.n = noise, first_index, share, 0
+        self.scaling = scaling
         self.clean, self.noisy = (ops.empty((rows, n_features), dtype) for _ in range(2))
         self._observed = ops.empty((rows, n_features), bool) if missing else None
         self._index, self._numbers = (ops.empty((rows,), "int64") for _ in range(2))
@@ -79,13 +84,15 @@ class Batch:
         return here
 
     def corrupt(self, index: Array) -> tuple[Array, ...]:
-        """Draw the noise of the clean rows (equation 2); a CUDA graph may record this.
+        """Scale the clean rows and draw their noise (equation 2); a CUDA graph may record this.
 
         ``index`` is the result of `choose`. Returns the arguments of `Model.step`: views of the
         clean and the noisy batch and, if entries may be missing, of the mask of observed entries.
         """
         n = index.shape[0]
         clean, noisy = self.clean[:n], self.noisy[:n]
+        if self.scaling is not None:
+            self.scaling.apply(clean)
         batch: tuple[Array, ...] = (clean, noisy)
         if self._observed is not None:  # before the noise, which is added to what the networks see
             batch = (clean, noisy, self._observed[:n])

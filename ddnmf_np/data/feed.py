@@ -12,6 +12,7 @@ from ddnmf_np.backends.ops import Array, Ops
 from ddnmf_np.data.batch import Batch, Feed, Share, whole
 from ddnmf_np.data.noise import Corruption
 from ddnmf_np.data.order import batch_slices, epoch_order
+from ddnmf_np.data.scaling import DeviceScaling
 from ddnmf_np.data.streaming.blocks import Index
 from ddnmf_np.data.streaming.rows import Floats, Rows
 
@@ -150,6 +151,7 @@ def make_feed(
     rows: int | None = None,
     share: Share = whole,
     read: Read = read_alone,
+    scaling: DeviceScaling | None = None,
 ) -> Feed:
     """Return a `MemoryFeed` of samples on the backend, or a `StreamFeed` of `Rows`.
 
@@ -157,7 +159,7 @@ def make_feed(
     parameters are those of the feeds and of `Batch`.
     """
     options: Any = {"missing": missing, "first_index": first_index, "share": share}
-    batch = Batch(noise, rows or batch_size, x.shape[1], dtype, **options)
+    batch = Batch(noise, rows or batch_size, x.shape[1], dtype, scaling=scaling, **options)
     if isinstance(x, Rows):
         return StreamFeed(x, batch, batch_size, seed, read)
     return MemoryFeed(x, batch, batch_size, seed)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from ddnmf_np.data.scaling import Scale
 from ddnmf_np.errors import OptionError
 from ddnmf_np.system.options import COUNT, MAX_WIDTH, Range, check_options, option
 
@@ -25,6 +26,8 @@ class Data:
         Height and width of the images that the samples are.
     missing : {"error", "nan"}
         Whether NaN is refused, or a missing entry.
+    scale : {"none", "all", "features"}
+        How the samples are scaled, see `ddnmf_np.data.scaling.Scaling`.
     stream : bool
         Whether we read the samples while we train on them.
     stream_window : int
@@ -58,6 +61,11 @@ class Data:
     missing: Literal["error", "nan"] = option(
         "error",
         "NaN in the data: error (refused), or nan (a missing entry, which no loss compares with)",
+    )
+    scale: Scale = option(
+        "none",
+        "scaling that is learned from the data and undone in every output: none, all (divide by "
+        "the largest value), or features (each one to [0, 1], for tables of mixed units)",
     )
     stream: bool = option(
         False,

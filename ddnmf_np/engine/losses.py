@@ -44,7 +44,7 @@ class Term(NamedTuple):
     moves: tuple[Signal, ...]
 
 
-PresetName = Literal["paper", "demo", "stable"]
+PresetName = Literal["paper", "demo", "stable", "auto"]
 
 _PAPER = {
     "alpha_sym": 1.0,
@@ -63,7 +63,13 @@ _DEMO = {
     "apposition_to_supervisor": True,
     "base_bias": True,
 }
-_VALUES = {"paper": _PAPER, "demo": _DEMO, "stable": {**_DEMO, "gamma_nc": 0.1}}
+_AUTO = {**_DEMO, "gamma_nc": 0.1, "base_bias": False}
+_VALUES = {
+    "paper": _PAPER,
+    "demo": _DEMO,
+    "stable": {**_DEMO, "gamma_nc": 0.1},
+    "auto": _AUTO,
+}
 
 
 @dataclass(frozen=True)
@@ -72,9 +78,9 @@ class Objective:
 
     Parameters
     ----------
-    preset : {"paper", "demo", "stable"}
-        Supplies every value that is not given: the paper's objective, its authors' public demo's,
-        or the demo's with ``gamma_nc = 0.1``.
+    preset : {"paper", "demo", "stable", "auto"}
+        Supplies every value that is not given: the paper's objective; its authors' public demo's;
+        the demo's with ``gamma_nc = 0.1``; or that without a bias in the NMF module.
     alpha_sym, beta_ap, gamma_nc : float
         Weights of equation 7, at least 0. The paper leaves them open; the preset ``"paper"``
         takes 1, 1, 1.
@@ -96,7 +102,9 @@ class Objective:
         If a value cannot be used, or if no loss trains the student.
     """
 
-    preset: PresetName = option("paper", "preset: paper, demo (its authors' code) or stable")
+    preset: PresetName = option(
+        "paper", "preset: auto (fitted to the data), paper, demo (its authors' code), or stable"
+    )
     alpha_sym: float = option(None, "weight of the symmetric loss (equation 4)", WEIGHT)
     beta_ap: float = option(None, "weight of the apposition loss (equation 5)", WEIGHT)
     gamma_nc: float = option(

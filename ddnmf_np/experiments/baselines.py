@@ -215,6 +215,10 @@ NOT_OF_AUTOENCODERS = (
 """Options that have no meaning for an auto-encoder."""
 
 
+NOT_OF_CAMPAIGNS = ("scale", "validation_fraction", "patience", "tol")
+"""Options that have no effect in a campaign, which neither scales data nor stops early."""
+
+
 def identity_of(config: Config) -> dict[str, Any]:
     """Return the options that a trained network depends on, with the preset's values.
 
@@ -222,7 +226,8 @@ def identity_of(config: Config) -> dict[str, Any]:
     are, which backend computes, and how the codes are scored do not belong to them.
     """
     values = config.to_dict()
-    keep = [name for name, o in OPTIONS.items() if not o.resumable] + ["epochs"]
+    keep = [name for name, o in OPTIONS.items() if not o.resumable and name not in NOT_OF_CAMPAIGNS]
+    keep.append("epochs")
     return {name: values[name] for name in keep}
 
 

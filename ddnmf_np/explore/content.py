@@ -128,6 +128,7 @@ def gather(checkpoint: Checkpoint, data_dir: str | None, say: Say) -> Content:
     title = dataset.name if dataset else Path(config.data.dataset).stem
     high = checkpoint.meta.get("high")
     high = float(high) if isinstance(high, float) and 0.0 < high < math.inf else 1.0
+    high = high if model.scaler is None else 1.0  # the page shows what the networks see
     samples, H = _samples(model, config, dataset, high, blocks, notes, say) or (None, None)
     head: dict[str, Any] = {
         "title": _NICER_NAMES.get(title, title),
@@ -266,7 +267,7 @@ def _samples(
         notes.append("All samples have the same code, so the map is a single point.")
     blocks["H"], low, top = pack_columns(H[rows])
     blocks["points"], left, right = pack_columns(_in_unit_square(points))
-    blocks["pixels"] = pack_bytes(model.filled(x[rows]), high)
+    blocks["pixels"] = pack_bytes(model.seen(x[rows]), high)
     classes = [] if y is None else np.unique(y).tolist()
     strip = np.linspace(0, len(rows) - 1, min(STRIP, len(rows))).astype(int)
     described = {

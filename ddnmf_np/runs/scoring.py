@@ -218,12 +218,13 @@ def noisy_copy(trainer: Trainer, x: Any) -> Any:
     Their indices follow those of the training set, so this noise was not seen in training.
     """
     ops, noise = trainer.ops, trainer.noise
-    clean = ops.to_device(x, trainer.model.dtype)
-    if trainer.model.missing:
-        clean = trainer.model.filled(clean)
+    model = trainer.model
+    clean = model.seen(ops.to_device(x, model.dtype))
     out = ops.empty(clean.shape, clean.dtype)
     index = ops.xp.arange(len(clean)) + trainer.x.shape[0]
     for at in range(0, len(clean), 256):  # in pieces: the noise keeps scratch for the largest
         rows = slice(at, at + 256)
         noise.apply(clean[rows], index[rows], 0, out[rows])
+    if model.scaler is not None:
+        model.scaler.undo(out)
     return out

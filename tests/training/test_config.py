@@ -283,14 +283,14 @@ def test_wrong_kind_of_one_of_many(name, value, item):
 
 LIMITS = {
     **dict.fromkeys(("rank", "batch_size", "starts", "stream_window"), (1, None)),
-    **dict.fromkeys(("epochs",), (0, None)),
+    **dict.fromkeys(("epochs", "patience"), (0, None)),
     "seed": (0, 2**32 - 1),
     "threads": (1, 1024),
     "clusters": (1, None),
     "embedding_samples": (2, None),
 }
 POSITIVE = ("lr", "adam_eps", "nmf_spread")
-FRACTIONS = ("noise_rate", "momentum", "adam_b1", "adam_b2")
+FRACTIONS = ("noise_rate", "momentum", "adam_b1", "adam_b2", "validation_fraction", "tol")
 WEIGHTS = ("alpha_sym", "beta_ap", "gamma_nc", "student_reconstruction")
 MOTIONS = {"noise_shift": None, "noise_rotation": 180.0, "noise_zoom": 1.0, "noise_shear": None}
 """What each is to be below."""

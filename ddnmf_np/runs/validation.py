@@ -1,0 +1,177 @@
+"""Held-out rows during training: how much the student leaves unexplained, and when to stop."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from sklearn.exceptions import ConvergenceWarning
+
+from ddnmf_np.backends.ops import Array
+from ddnmf_np.config import Config
+from ddnmf_np.evaluation.interpret import dead_units
+from ddnmf_np.model import Model
+from ddnmf_np.training import Trainer
+
+LOOKS = 100
+"""About how often early stopping looks at the held-out rows in a whole run."""
+
+
+class Unexplained:
+    """The fraction of variance that a model's reconstruction leaves unexplained (FVU).
+
+    It is the sum of squared errors of the student's output, divided by the sum of squared
+    deviations from the training mean, over the entries that are not missing, in the units that the
+    networks see. The mean has 1; a perfect reconstruction has 0.
+
+    Parameters
+    ----------
+    model : Model
+        Supplies the scaling.
+    x : array_like of shape (n, n_features) or Rows
+        Training samples, whose mean we compare with; of `Rows` a sample.
+    """
+
+    def __init__(self, model: Model, x: npt.NDArray[Any]) -> None:
+        self.model = model
+        scaled = self._scaled(x)
+        known = ~np.isnan(scaled)
+        total = np.sum(scaled, axis=0, where=known, dtype=np.float64)
+        self.mean = total / np.maximum(known.sum(axis=0), 1)
+
+    def _scaled(self, x: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
+        x = np.asarray(self.model.ops.to_host(x), np.float64)
+        scaling = self.model.scaling
+        return x if scaling is None else (x - scaling.low) / scaling.span
+
+    def of(self, x: Any) -> float:
+        """Return the fraction for some samples; 0 / 0 is 0, and anything else over 0 infinity."""
+        errors, deviations = self.by_feature(x)
+        error, deviation = float(errors.sum()), float(deviations.sum())
+        return error / deviation if deviation else (math.inf if error else 0.0)
+
+    def by_feature(self, x: Any) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+        """Return the sums of squared errors and of squared deviations of each feature."""
+        scaled, guess = self._scaled(x), self._scaled(self.model.denoise(x))
+        known = ~np.isnan(scaled)
+        return (
+            np.sum((guess - scaled) ** 2, axis=0, where=known),
+            np.sum((self.mean - scaled) ** 2, axis=0, where=known),
+        )
+
+
+class Validation:
+    """Early stopping by the unexplained fraction of held-out rows.
+
+    Parameters
+    ----------
+    unexplained : Unexplained
+        The measure.
+    x : ndarray of shape (n, n_features)
+        Held-out rows.
+    patience : int
+        We stop after so many looks in a row without an improvement.
+    tol : float
+        An improvement lowers the best fraction by more than ``tol`` times its value.
+    every : int
+        Epochs between two looks.
+
+    Attributes
+    ----------
+    best : float
+        Smallest fraction so far.
+    fraction : float
+        Fraction at the last look.
+    """
+
+    def __init__(
+        self, unexplained: Unexplained, x: Array, *, patience: int, tol: float, every: int = 1
+    ) -> None:
+        self.unexplained, self.x = unexplained, x
+        self.patience, self.tol, self.every = patience, tol, every
+        self.best = self.fraction = math.inf
+        self.waited = 0
+        self._kept: dict[str, Array] = {}
+
+    @classmethod
+    def of(cls, config: Config, unexplained: Unexplained, x: Array) -> Validation:
+        """Return the early stopping that the options ask for; we look about a hundred times."""
+        training = config.training
+        every = max(1, training.epochs // LOOKS)
+        patience = training.patience or LOOKS + 1
+        return cls(unexplained, x, patience=patience, tol=training.tol, every=every)
+
+    def should_stop(self, trainer: Trainer) -> bool:
+        """Look at the held-out rows if it is time, and return whether training should stop.
+
+        The last epoch's record gets the fraction as ``fvu``.
+        """
+        epoch = trainer.position.epoch
+        if epoch % self.every and epoch < trainer.epochs:
+            return False
+        self.fraction = trainer.history[-1]["fvu"] = self.unexplained.of(self.x)
+        improved = self.fraction < self.best * (1.0 - self.tol)
+        if self.fraction < self.best:
+            self.best = self.fraction
+            for name, network in trainer.model.nets.items():
+                self._kept[name] = network.arena.params.copy()
+        self.waited = 0 if improved else self.waited + 1
+        return self.waited >= self.patience
+
+    def finish(self, trainer: Trainer) -> None:
+        """Put the best weights back."""
+        for name, params in self._kept.items():
+            trainer.model.nets[name].arena.params[...] = params
+
+
+def findings(unexplained: Unexplained, model: Model, x: Any) -> list[str]:
+    """Return what shows that a model has not learned, each with its remedy; [] if nothing does.
+
+    Parameters
+    ----------
+    unexplained : Unexplained
+        The measure.
+    model : Model
+        The trained model.
+    x : ndarray of shape (n, n_features)
+        Samples, best held-out ones.
+    """
+    found = []
+    errors, deviations = unexplained.by_feature(x)
+    if deviations.sum() > 0.0 and errors.sum() >= deviations.sum():
+        found.append(
+            f"the reconstruction leaves {errors.sum() / deviations.sum():.2f} of the variance "
+            "unexplained, where the mean of each feature leaves 1.00; train longer (max_iter, "
+            "--epochs), take smaller widths, or objective='auto'"
+        )
+    H = model.ops.to_host(model.encode(x))
+    dead = int(dead_units(H).sum()) if len(H) > 1 else 0
+    if dead:
+        found.append(
+            f"{dead} of {H.shape[1]} codes are the same for all samples; take fewer components, "
+            "another random_state (--seed), or nmf_start 'pca'"
+        )
+    if len(H) > 1:
+        spread = model.ops.to_host(model.denoise(x)).std(axis=0)
+        flat = int(((spread == 0.0) & (deviations > 0.0)).sum())
+        if flat:
+            found.append(
+                f"{flat} of {len(spread)} output features are constant although the data are not; "
+                "take output_activation='sigmoid' with scaled data, or objective='auto'"
+            )
+    return found
+
+
+def warn_of(found: list[str]) -> None:
+    """Warn once for each finding.
+
+    Warns
+    -----
+    ConvergenceWarning
+        With the finding and its remedy.
+    """
+    for text in found:
+        warnings.warn(f"DDNMF has not learned well: {text}", ConvergenceWarning, stacklevel=3)
