@@ -275,8 +275,9 @@ def _chosen(config: Config) -> dict[str, Any]:
 def by_preset(config: Config) -> dict[str, Any]:
     """Return the values of the options that the preset of a configuration decides."""
     usual = configure(objective=config.objective.preset).to_dict()
-    decided = (o for o in OPTIONS.values() if o.default is None and not o.kind.optional)
-    return {o.name: usual[o.name] for o in decided}
+    left = set() if config.objective.preset == "auto" else set(DECIDED)
+    decided = [o.name for o in OPTIONS.values() if o.default is None and not o.kind.optional]
+    return {name: usual[name] for name in decided if name not in left}
 
 
 def check_option(name: str, value: Any) -> Any:

@@ -14,29 +14,20 @@ from sklearn.utils import Tags, check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from ddnmf_np.backends.select import backend_of
-from ddnmf_np.config import Config, configure
+from ddnmf_np.config import OPTIONS, Config, configure
 from ddnmf_np.data.datasets import check_nonnegative
-from ddnmf_np.data.defaults import Facts
 from ddnmf_np.data.noise import Noise
-from ddnmf_np.data.scaling import Scaling
 from ddnmf_np.data.streaming.rows import Rows
 from ddnmf_np.data.streaming.sources import Source, stream, streams_by_itself
 from ddnmf_np.engine.descent import Descent
 from ddnmf_np.engine.losses import Objective
 from ddnmf_np.errors import DataError, OptionError, OutputError, UsageError, shown
 from ddnmf_np.evaluation.interpret import decode_parts
+from ddnmf_np.model import Model
+from ddnmf_np.runs.preparation import Prepared, on_host, prepare
 from ddnmf_np.runs.progress import Progress
 from ddnmf_np.runs.validation import Unexplained, Validation, findings, warn_of
 from ddnmf_np.training import Trainer
-
-MOST_SEEN = 20_000
-"""Largest number of samples of a stream that we look at before training."""
-
-HELD_OUT = 9
-"""Stream of the seed that draws the held-out rows."""
-
-FEWEST = 20
-"""With fewer samples we hold none out."""
 
 NAMES_HERE = {
     "rank": "n_components",
@@ -208,21 +199,16 @@ class DDNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  
             If training produces a value that is not finite.
         """
         X = self._samples(X, reset=True)
-        some = _some(X)
-        config = self._configure(X, some)
-        train, held_out = _split(X, config)
-        scaling = _scaling(some, config)
-        ops = config.execution.get_ops()
-        model = config.make_model(X.shape[1], ops, scaling=scaling)
-        trainer = config.make_trainer(model, train, batch_size=self._batch(train, config))
-        unexplained = Unexplained(model, some)
-        stopping = None
-        if held_out is not None:
-            stopping = Validation.of(config, unexplained, held_out)
-        self._train(trainer, config.training.epochs, stopping)
+        prepared = self._prepare(X)
+        config = prepared.config
+        model, trainer = self._make(prepared)
+        unexplained = Unexplained(model, prepared.some)
+        if prepared.held_out is not None:
+            trainer.stopping = Validation.of(config, unexplained, prepared.held_out)
+        self._train(trainer, config.training.epochs)
         self.config_, self.unexplained_ = config, unexplained
         self.n_samples_seen_ = X.shape[0]
-        rows = some if held_out is None else held_out
+        rows = prepared.some if prepared.held_out is None else prepared.held_out
         self.reconstruction_err_ = unexplained.of(rows)
         warn_of(findings(unexplained, model, rows))
         return self
@@ -231,7 +217,8 @@ class DDNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  
         """Do one epoch on more samples, in mini-batches; the first call starts from scratch.
 
         The scaling is that of the first samples, the learning rate is constant, and no samples are
-        held out. Parameters changed after the first call have no effect. A call that fails changes nothing.
+        held out. Parameters changed after the first call have no effect. A call that fails changes
+        nothing.
 
         Parameters
         ----------
@@ -253,27 +240,24 @@ class DDNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  
         first = not hasattr(self, "model_")
         X = self._samples(X, reset=first)
         seen = 0 if first else self.n_samples_seen_
-        config = self._configure(X, _some(X), one_pass=True) if first else self.config_
+        prepared = self._prepare(X, one_pass=True) if first else None
+        config = self.config_ if prepared is None else prepared.config
         schedule = config.optimizer.lr_schedule
         if schedule != "constant" and config.objective.preset != "auto":
             raise UsageError(
                 f"lr_schedule is {schedule!r}, which needs to know the last epoch, and partial_fit "
                 "has none; use fit, or lr_schedule='constant' in optimizer=Descent(...)"
             )
-        if first:
-            ops, scaling = config.execution.get_ops(), _scaling(_some(X), config)
-            model = config.make_model(X.shape[1], ops, scaling=scaling)
+        if prepared is not None:
+            model, trainer = self._make(prepared)
+            self._train(trainer, 1)
+            self.config_, self.unexplained_ = config, Unexplained(model, prepared.some)
         else:
             model = self.model_
             # A schedule has come to its end; we go on with the rate that it began with.
             model.descent = replace(model.descent, lr_schedule="constant")
-        high = None if first else self.data_max_  # one unit of noise for all parts
-        batch_size = self._batch(X, config)
-        trainer = config.make_trainer(model, X, first_index=seen, batch_size=batch_size, high=high)
-        if first:
-            self._train(trainer, 1)
-            self.config_, self.unexplained_ = config, Unexplained(model, _some(X))
-        else:
+            same: Any = {"first_index": seen, "high": self.data_max_}  # one unit of noise
+            trainer = config.make_trainer(model, X, batch_size=self._batch(X, config), **same)
             trainer.history = self.loss_history_
             trainer.position.epoch = self.n_iter_
             before, steps = {k: v.copy() for k, v in model.state().items()}, model.optimizer.t
@@ -285,8 +269,19 @@ class DDNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  
         self.n_samples_seen_ = seen + X.shape[0]
         return self
 
-    def _configure(self, X: Any, some: Any, *, one_pass: bool = False) -> Config:
-        """Return the options of a model for samples like these, of which we have seen some."""
+    def _prepare(self, X: Any, *, one_pass: bool = False) -> Prepared:
+        """Return samples and options of a fit; ``one_pass`` if we do not know the last pass."""
+        config = self._configure(X, one_pass=one_pass)
+        return prepare(X, config, config.data.image_shape)
+
+    def _make(self, prepared: Prepared) -> tuple[Model, Trainer]:
+        config, x = prepared.config, prepared.x
+        ops, scaling = config.execution.get_ops(), prepared.scaling
+        model = config.make_model(x.shape[1], ops, scaling=scaling)
+        return model, config.make_trainer(model, x, batch_size=self._batch(x, config))
+
+    def _configure(self, X: Any, *, one_pass: bool = False) -> Config:
+        """Return the options of a model for samples like these; the data may decide some yet."""
         same = ("widths", "activation", "output_activation", "nonnegative", "missing", "fast")
         options: dict[str, Any] = {name: getattr(self, name) for name in same}
         options |= {"rank": self.n_components, "epochs": self.max_iter, "dtype": X.dtype.name}
@@ -313,33 +308,27 @@ class DDNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  
         if "objective" in objects:
             options["objective"] = objects["objective"].preset
         if options["objective"] == "auto" and one_pass and "optimizer" not in objects:
-            options["lr_schedule"] = "constant"  # a schedule would have to know the last pass
+            options["lr_schedule"] = "constant"
+            options["validation_fraction"] = 0.0
         decided = {k: v for k, v in options.items() if k == "objective" or not _is_auto(v)}
         try:
             config = replace(configure(**decided), **objects)
-            facts = Facts.of(
-                some,
-                n=X.shape[0],
-                images=config.data.image_shape is not None,
-                missing=config.data.missing == "nan",
-            )
-            if config.undecided:
-                config = config.decide(facts)
-            if "optimizer" in objects:
-                lr = objects["optimizer"].lr if self.lr is None else self.lr
-                config = replace(config, optimizer=replace(objects["optimizer"], lr=lr))
+            if "optimizer" in objects and self.lr is not None:
+                config = replace(config, optimizer=replace(objects["optimizer"], lr=self.lr))
+            # What an object says is not for the data to decide.
+            said = {o.name for o in OPTIONS.values() if o.part in objects}
+            config = replace(config, undecided=config.undecided - said)
         except OptionError as error:
             raise error.renamed(NAMES_HERE.get(error.name, error.name)) from error
         return config
 
-    def _train(self, trainer: Trainer, epochs: int, stopping: Validation | None = None) -> None:
+    def _train(self, trainer: Trainer, epochs: int) -> None:
         progress = Progress(trainer, epochs) if self.verbose else None
         try:
             trainer.train(
                 epochs,
                 on_step=progress.on_step if progress else None,
                 on_epoch=progress.on_epoch if progress else None,
-                stopping=stopping,
             )
         finally:
             if progress is not None:
@@ -379,7 +368,7 @@ class DDNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  
             a perfect reconstruction, 0 for that of the mean, negative for a worse one.
         """
         check_is_fitted(self, "model_")
-        return 1.0 - self.unexplained_.of(_some(self._samples(X, reset=False)))
+        return 1.0 - self.unexplained_.of(on_host(self._samples(X, reset=False)))
 
     def denoise(self, X: Any) -> Any:
         """Return what the student makes of samples, shape (n_samples, n_features)."""
@@ -638,29 +627,3 @@ class _Written:
 
 def _is_auto(value: Any) -> bool:
     return isinstance(value, str) and value == "auto"
-
-
-def _some(X: Any) -> Any:
-    """Return samples on the host: all, or of a stream some."""
-    if isinstance(X, Rows):
-        return X.sample(MOST_SEEN)[1]
-    return X if backend_of(X) == "numpy" else X.get()
-
-
-def _split(X: Any, config: Config) -> tuple[Any, Any]:
-    """Return the samples to train on, and those that are held out or None.
-
-    Of a stream none are held out.
-    """
-    n, share = X.shape[0], config.training.validation_fraction
-    if share == 0.0 or n < FEWEST or isinstance(X, Rows):
-        return X, None
-    order = np.random.default_rng([config.training.seed, HELD_OUT]).permutation(n)
-    kept = np.sort(order[round(share * n) :])
-    return X[kept], X[np.sort(order[: round(share * n)])]
-
-
-def _scaling(some: Any, config: Config) -> Scaling | None:
-    """Return the scaling of the data, None if it changes nothing."""
-    scaling = Scaling.learn(some, config.data.scale)
-    return None if scaling.is_identity else scaling

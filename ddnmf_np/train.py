@@ -18,6 +18,9 @@ from ddnmf_np.parallel.launch import complain, connect, together
 from ddnmf_np.runs.folder import RunFolder
 from ddnmf_np.system.command import Parser, run_command
 
+PRESET = "auto"
+"""The preset of a run whose options name none: what we do first must work on the user's data."""
+
 EPILOG = """\
 The output folder holds config.toml (every option, resolved), metrics.jsonl (losses and speed, a
 line an epoch), checkpoint.npz, summary.json (scores, versions, time, memory), figures/, and
@@ -59,6 +62,8 @@ def make_parser() -> Parser:
 
 def _default(o: Option) -> str:
     """Return what the help of an option says of its default."""
+    if o.name == "objective":
+        return f" (default: {PRESET})"
     if o.default is None:
         return "" if o.kind.optional else " (default: that of the preset)"
     shown = " ".join(map(str, o.default)) if isinstance(o.default, tuple) else o.default
@@ -116,6 +121,7 @@ def _gather(flags: dict[str, Any], output: Path | None, *, resume: bool) -> Conf
         options |= RunFolder(output).read_options()
     if config_file is not None:
         options |= read_config(config_file)
+    options.setdefault("objective", PRESET)
     return configured(options, flags, config_file or RunFolder(output or "").config)
 
 

@@ -123,10 +123,18 @@ class Step(Protocol):
 
 
 class Stopping(Protocol):
-    """A rule that ends training before its last epoch."""
+    """A rule that ends training before its last epoch.
 
-    def should_stop(self, trainer: Trainer) -> bool:
-        """Return whether to stop; the trainer asks after each epoch."""
+    Attributes
+    ----------
+    stopped : bool
+        Whether it has.
+    """
+
+    stopped: bool
+
+    def look(self, trainer: Trainer) -> None:
+        """Update ``stopped``; the trainer calls this after each epoch."""
 
     def finish(self, trainer: Trainer) -> None:
         """Do what is due at the end, such as putting the best weights back."""
@@ -199,6 +207,8 @@ class Trainer:
         Where the run is; a checkpoint holds it.
     history : list of Record
         One record for each epoch done.
+    stopping : Stopping or None
+        Rule that may end training before; None at first.
     stop_requested : bool
         Set it (from a signal handler or a callback) to stop after the current step.
 
@@ -256,6 +266,7 @@ class Trainer:
         self._step = step(model, self.feed)
         self.position = Position()
         self.history: list[Record] = []
+        self.stopping: Stopping | None = None
         self.stop_requested = False
 
     def _largest(self) -> float:
@@ -270,7 +281,6 @@ class Trainer:
         *,
         on_step: Callable[[Trainer], None] | None = None,
         on_epoch: Callable[[Trainer], None] | None = None,
-        stopping: Stopping | None = None,
     ) -> bool:
         """Train until ``epochs`` epochs are done, or until `stop_requested`.
 
@@ -281,8 +291,6 @@ class Trainer:
         on_step, on_epoch : callable, optional
             Called with the trainer after each step, and after each epoch once its record is in
             `history`.
-        stopping : Stopping, optional
-            Rule that may end training before.
 
         Returns
         -------
@@ -307,14 +315,14 @@ class Trainer:
         with self.model.lanes:
             self.ops.warm_up(self.model.dtype)
             self._step.begin(self)
-            while self.position.epoch < epochs:
+            stopping = self.stopping
+            while self.position.epoch < epochs and not (stopping and stopping.stopped):
                 if not self._finish_epoch(on_step):
                     return False
-                stops = stopping is not None and stopping.should_stop(self)
+                if stopping is not None:
+                    stopping.look(self)
                 if on_epoch is not None:
                     on_epoch(self)
-                if stops:
-                    break
         if stopping is not None:
             stopping.finish(self)
         return True

@@ -13,6 +13,7 @@ import jinja2
 
 import ddnmf_np
 from ddnmf_np.config import OPTIONS, by_preset, configure
+from ddnmf_np.data.defaults import DECIDED
 from ddnmf_np.report.results import Results, read_results
 from ddnmf_np.runs.folder import RunFolder
 from ddnmf_np.runs.scoring import NAMES_OF_MAPS
@@ -69,14 +70,17 @@ def render(results: Results, *, linked: bool = True) -> str:
     style = environment.loader.get_source(environment, "style.css")[0]  # type: ignore[union-attr]
     scores = results.get("evaluation", "scores")
     scores = scores if isinstance(scores, dict) else {}
+    values, usual = config.to_dict(), configure(objective=config.objective.preset).to_dict()
+    if config.objective.preset == "auto":  # what the data have decided is not the user's change
+        usual |= {name: values[name] for name in DECIDED}
     page = environment.get_template("report.html").render(
         results=results,
         get=results.get,
         name=str(results.get("dataset", "name") or Path(config.data.dataset).stem),
         scores={str(name): entry for name, entry in scores.items() if isinstance(entry, dict)},
-        config=config.to_dict(),
+        config=values,
         options=list(OPTIONS.values()),
-        usual=configure(objective=config.objective.preset).to_dict(),
+        usual=usual,
         by_preset=by_preset(config),
         maps=NAMES_OF_MAPS,
         linked=linked,

@@ -13,8 +13,10 @@ import numpy as np
 import ddnmf_np
 from ddnmf_np.backends.ops import Array, Ops
 from ddnmf_np.config import Config, changed_on_resume, configure
+from ddnmf_np.data.scaling import Scaling
 from ddnmf_np.errors import CheckpointError, DataError, UsageError, shown
 from ddnmf_np.model import Model, check_state
+from ddnmf_np.runs.validation import Validation
 from ddnmf_np.system import json_text
 from ddnmf_np.system.archives import NpzArchive
 from ddnmf_np.system.files import Source, atomic_write, name_of
@@ -34,7 +36,7 @@ class Checkpoint:
         Where it was read.
     meta : dict
         ``format``, ``version``, ``config``, ``n_features``, ``n_samples``, ``data_sha256``,
-        ``high``, ``t``, ``position`` and ``history``.
+        ``high``, ``t``, ``position``, ``history`` and ``validation``.
     arrays : dict of str to ndarray
         ``<net>.<block>`` for each parameter block, ``<net>.<block>:<slot>`` for what the
         optimizer remembers of it, and ``loss_sums``.
@@ -49,6 +51,13 @@ class Checkpoint:
         """The options of the run that wrote it."""
         return configure(**self.meta["config"])
 
+    @property
+    def scaling(self) -> Scaling | None:
+        """The scaling of the data, None if they are not scaled."""
+        if "scaling.low" not in self.arrays:
+            return None
+        return Scaling(self.arrays["scaling.low"], self.arrays["scaling.span"])
+
     def restore_model(self, ops: Ops | None = None) -> Model:
         """Return the trained model, ready to encode and decode.
 
@@ -60,7 +69,7 @@ class Checkpoint:
         # Before anything is allocated: a model takes the memory that its options ask for.
         config, n_features = self.config, self.meta["n_features"]
         self._say_where(check_state, n_features, config.model, config.objective, self.arrays)
-        model = config.make_model(n_features, ops)
+        model = config.make_model(n_features, ops, scaling=self.scaling)
         self._load(model, None)
         return model
 
@@ -105,6 +114,8 @@ class Checkpoint:
         if trainer.position.batch >= len(trainer.batches):
             raise CheckpointError(f"{self.path}: its position is beyond the end of an epoch")
         trainer.history = list(self.meta["history"])
+        if isinstance(trainer.stopping, Validation) and self.meta.get("validation") is not None:
+            self._say_where(trainer.stopping.load_state, self.arrays, self.meta["validation"])
 
     def _load(self, model: Model, steps: int | None) -> None:
         self._say_where(model.load_state, self.arrays, steps)
@@ -138,6 +149,12 @@ def save_checkpoint(path: Path, config: Config, trainer: Trainer, data_sha256: s
     model = trainer.model
     steps = model.optimizer.t  # before the state: the first look makes the optimizer's slots
     arrays = {"loss_sums": trainer.ops.to_host(model.loss.sums), **model.state()}
+    if model.scaling is not None:
+        arrays |= {"scaling.low": model.scaling.low, "scaling.span": model.scaling.span}
+    validation = None
+    if isinstance(trainer.stopping, Validation):
+        kept, validation = trainer.stopping.state()
+        arrays |= kept
     meta = {
         "format": FORMAT,
         "version": ddnmf_np.__version__,
@@ -149,6 +166,7 @@ def save_checkpoint(path: Path, config: Config, trainer: Trainer, data_sha256: s
         "t": steps,
         "position": asdict(trainer.position),
         "history": trainer.history,
+        "validation": validation,
     }
     text = np.frombuffer(json.dumps(meta).encode("utf-8"), dtype=np.uint8)
     with atomic_write(path) as stream:
@@ -214,5 +232,16 @@ def _check_meta(meta: dict[str, Any]) -> None:
         raise ValueError(f"position is {shown(meta['position'])} after {shown(meta['t'])} steps")
     if len(meta["history"]) != position.epoch:
         raise ValueError(f"history has {len(meta['history'])} of {position.epoch} epochs")
+    _check_validation(meta.get("validation"))
     if not all(isinstance(record, dict) for record in meta["history"]):
         raise ValueError("an epoch of its history is no record")
+
+
+def _check_validation(found: Any) -> None:
+    """Raise unless this is the numbers of `Validation.state`, or None."""
+    if found is None:
+        return
+    kinds = {"best": (int, float), "fraction": (int, float), "waited": (int,), "stopped": (bool,)}
+    for name, accepted in kinds.items():
+        if type(found[name]) not in accepted:
+            raise ValueError(f"validation has {name} = {shown(found[name])}")

@@ -9,6 +9,9 @@ from tqdm import tqdm
 
 from ddnmf_np.training import Record, Trainer
 
+LINES = 100
+"""About how many lines a long run prints."""
+
 
 class Progress:
     """Callbacks of `Trainer.train` that show losses and speed.
@@ -25,6 +28,7 @@ class Progress:
 
     def __init__(self, trainer: Trainer, epochs: int, stream: TextIO | None = None) -> None:
         self.epochs = epochs
+        self.every = max(1, epochs // LINES)
         self.stream = stream or sys.stderr
         self.bar: Any = None
         if self.stream.isatty():
@@ -46,6 +50,8 @@ class Progress:
         """Show the record of the epoch."""
         record = trainer.history[-1]
         if self.bar is None:
+            if record["epoch"] % self.every and record["epoch"] != self.epochs:
+                return
             print(
                 f"epoch {record['epoch']}/{self.epochs}  {describe(record)}",
                 file=self.stream,
@@ -67,4 +73,6 @@ def describe(record: Record) -> str:
         for name, value in record.items()
         if name.startswith("loss_")
     )
+    if "fvu" in record:
+        losses += f"  unexplained {record['fvu']:.3f}"
     return f"{losses}  {record['samples_per_second']:,.0f} samples/s"

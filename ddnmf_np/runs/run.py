@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 import time
 from dataclasses import replace
@@ -27,7 +28,9 @@ from ddnmf_np.runs import scoring
 from ddnmf_np.runs.checkpoint import load_checkpoint, save_checkpoint
 from ddnmf_np.runs.environment import commit, environment
 from ddnmf_np.runs.folder import RunFolder
+from ddnmf_np.runs.preparation import Prepared, prepare
 from ddnmf_np.runs.progress import Progress
+from ddnmf_np.runs.validation import Unexplained, Validation
 from ddnmf_np.system.memory import peak_memory_mib
 from ddnmf_np.system.signals import stop_on_signal
 from ddnmf_np.training import Trainer
@@ -70,7 +73,6 @@ def run(
         looked at before any work is done.
     """
     started = time.perf_counter()
-    epochs = config.training.epochs
     commit()  # kept from now on: the sources may change while this trains
     ops, ranks = get_ops_together(config, communicator or SerialCommunicator())
     threads = threads_of_rank(config.execution.threads, ranks)
@@ -86,8 +88,11 @@ def run(
         dataset = _with_shape(dataset, config.data.image_shape)
         scoring.n_clusters(dataset, config.evaluation.clusters, config.model.rank)
         data_sha256 = _look_at(x, ranks)
-        model = config.make_model(x.shape[1], ops, _rows(config, ranks))
-        trainer = make_trainer(config, model, x, ranks, image_shape=dataset.image_shape)
+        prepared = prepare(x, config, dataset.image_shape)
+        config, x = prepared.config, prepared.x
+        epochs = config.training.epochs
+        trainer = _make_trainer(prepared, ops, ranks, dataset.image_shape)
+        model = trainer.model
         _agree(ranks)  # before anything is written or replaced
         if checkpoint is not None:
             checkpoint.restore(trainer, config, data_sha256)
@@ -107,7 +112,7 @@ def run(
         folder.write_metrics(trainer.history)
         say(
             f"{dataset.name}: {x.shape[0]} training samples of "
-            f"{x.shape[1]} features, from {dataset.source}\n"
+            f"{x.shape[1]} features, from {dataset.source}\n{_choices(prepared)}"
             f"objective {config.objective.preset}, {model.n_parameters():,} parameters, "
             f"{ops.name} on {ops.device_name()}, output in {folder.path}"
         )
@@ -119,6 +124,8 @@ def run(
             )
         ranks.broadcast_object(None)  # data and folder are in order: `_help` may go on
         finished = _train(trainer, config, folder, data_sha256, ranks)
+        if trainer.stopping is not None and finished:  # the best weights are back
+            save_checkpoint(folder.checkpoint, config, trainer, data_sha256)
         if not finished or trainer.stop_requested:  # asked when the last step was done: score later
             write_report(folder)
             position = trainer.position
@@ -129,13 +136,16 @@ def run(
             ranks.rest()
             return INTERRUPTED
         evaluation = scoring.evaluate(trainer, config, dataset)
-        summary = summarise(trainer, config, dataset, evaluation, time.perf_counter() - started)
+        scores = scoring.summarise(trainer, evaluation, prepared.some)
+        summary = summarise(trainer, config, dataset, scores, time.perf_counter() - started)
         folder.write_summary(summary)
         names = scoring.draw_figures(trainer, config, dataset, evaluation, folder.figures)
         write_report(folder)
         say(describe(summary))
-        say(f"pictures: {', '.join(str(folder.figures / name) for name in names)}")
-        say(f"all of it on one page: {folder.report}")
+        say(
+            f"{len(names)} pictures are in {folder.figures}. Open {folder.report} for the full "
+            f"report. Next: python -m ddnmf_np.explore {shlex.quote(str(folder.path))}"
+        )
     ranks.rest()
     return 0
 
@@ -145,14 +155,39 @@ def _help(config: Config, ops: Ops, ranks: Communicator) -> int:
     x, dataset = _data(config, scored=0)
     dataset = _with_shape(dataset, config.data.image_shape)
     _look_at(x, ranks)
-    model = config.make_model(x.shape[1], ops, _rows(config, ranks))
-    trainer = make_trainer(config, model, x, ranks, image_shape=dataset.image_shape)
+    prepared = prepare(x, config, dataset.image_shape)
+    trainer = _make_trainer(prepared, ops, ranks, dataset.image_shape)
     _agree(ranks)
     ranks.broadcast_object(None)
     with stop_on_signal(trainer):
-        finished = trainer.train(config.training.epochs)
+        finished = trainer.train(prepared.config.training.epochs)
         ranks.rest()  # rank 0 saves, scores and draws; a signal that comes late disturbs it not
     return 0 if finished else INTERRUPTED
+
+
+def _make_trainer(
+    prepared: Prepared, ops: Ops, ranks: Communicator, image_shape: tuple[int, ...] | None
+) -> Trainer:
+    config, x = prepared.config, prepared.x
+    model = config.make_model(x.shape[1], ops, _rows(config, ranks), prepared.scaling)
+    trainer = make_trainer(config, model, x, ranks, image_shape=image_shape)
+    if prepared.held_out is not None:
+        unexplained = Unexplained(model, prepared.some)
+        trainer.stopping = Validation.of(config, unexplained, prepared.held_out)
+    return trainer
+
+
+def _choices(prepared: Prepared) -> str:
+    """Return a line on what the data have decided, or "" if nothing."""
+    if not prepared.decided:
+        return ""
+    chosen = ", ".join(f"{name} {_shown(prepared.config[name])}" for name in prepared.decided)
+    held = 0 if prepared.held_out is None else len(prepared.held_out)
+    return f"chosen from the data: {chosen}; {held} samples held out\n"
+
+
+def _shown(value: object) -> str:
+    return "-".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
 def _agree(ranks: Communicator) -> None:
@@ -267,7 +302,7 @@ def summarise(
     trainer: Trainer,
     config: Config,
     dataset: Dataset,
-    evaluation: scoring.Evaluation,
+    scores: dict[str, Any],
     seconds: float,
 ) -> dict[str, Any]:
     """Return the content of ``summary.json``."""
@@ -288,7 +323,7 @@ def summarise(
         "seed": config.training.seed,
         "parameters": trainer.model.n_parameters(),
         "losses": trainer.history[-1] if trainer.history else {},
-        "evaluation": scoring.summarise(trainer, evaluation),
+        "evaluation": scores,
         "wall_seconds": seconds,
         "training_seconds": sum(record["seconds"] for record in trainer.history),
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -305,8 +340,9 @@ def describe(summary: dict[str, Any]) -> str:
     evaluation = summary["evaluation"]
     code = evaluation["code"]
     lines = [
-        f"H of the {evaluation['split']} split ({evaluation['n_samples']} samples): standard "
-        f"deviation {code['std']:.3f}, {code['dead_units']} dead units"
+        *_describe_unexplained(evaluation["unexplained"]),
+        f"codes of {evaluation['n_samples']} {evaluation['split']} samples: {_in_use(code)} in use "
+        f"(mean spread {code['std']:.2f})",
     ]
     for method, entry in evaluation["scores"].items():
         if "acc" in entry:
@@ -319,6 +355,18 @@ def describe(summary: dict[str, Any]) -> str:
         else:
             lines.append(f"{method:14} cluster sizes {entry['cluster_sizes']}")
     return "\n".join(lines)
+
+
+def _in_use(code: dict[str, Any]) -> str:
+    units, dead = len(code["unit_std"]), code["dead_units"]
+    return f"all {units} units" if not dead else f"{units - dead} of {units} units"
+
+
+def _describe_unexplained(found: dict[str, Any]) -> list[str]:
+    names = {"pca": "PCA", "nmf": "NMF", "mean": "the mean"}
+    others = ", ".join(f"{names[key]} {found[key]:.3f}" for key in names if key in found)
+    first = f"variance left unexplained: {found['ddnmf']:.3f} ({others})"
+    return [first, *(f"not learned well: {text}" for text in found["findings"])]
 
 
 def say(text: str) -> None:

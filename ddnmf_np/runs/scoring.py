@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from sklearn.decomposition import NMF, PCA
+from sklearn.exceptions import ConvergenceWarning
 
 from ddnmf_np.config import Config
 from ddnmf_np.data.datasets import Dataset
@@ -27,9 +30,13 @@ from ddnmf_np.evaluation.interpret import (
 )
 from ddnmf_np.evaluation.maps import embed
 from ddnmf_np.evaluation.metrics import assign_clusters
+from ddnmf_np.runs.validation import Unexplained, findings
 from ddnmf_np.training import Trainer
 
 Floats = npt.NDArray[np.floating[Any]]
+
+BASELINE_SAMPLES = 5000
+"""Training samples of PCA and NMF, which then take a few seconds."""
 
 NAMES_OF_MAPS = {"tsne": "t-SNE", "pca": "principal components"}
 
@@ -109,14 +116,15 @@ def evaluate(trainer: Trainer, config: Config, dataset: Dataset) -> Evaluation:
     )
 
 
-def summarise(trainer: Trainer, evaluation: Evaluation) -> dict[str, Any]:
+def summarise(trainer: Trainer, evaluation: Evaluation, some: Floats) -> dict[str, Any]:
     """Return scores and measures in plain JSON types.
 
     Returns
     -------
     dict
         ``split`` and ``n_samples``; ``scores`` by clusterer (see `score_clustering`); ``code``
-        (see `code_statistics`); ``parts_sparsity`` (Hoyer, mean over the base units);
+        (see `code_statistics`); ``unexplained`` (see that function);
+        ``parts_sparsity`` (Hoyer, mean over the base units);
         ``reconstruction_error``, the mean squared error per entry against the clean samples of
         the student on clean and on noisy samples and of the supervisor, over the entries that
         are not missing.
@@ -136,10 +144,48 @@ def summarise(trainer: Trainer, evaluation: Evaluation) -> dict[str, Any]:
         },
         "code": code_statistics(evaluation.H),
         "parts_sparsity": _mean_sparsity(evaluation.parts),
+        "unexplained": unexplained(trainer, evaluation, some),
         "reconstruction_error": {
             name: _mean_square(host(out) - x) for name, out in outputs.items()
         },
     }
+
+
+def unexplained(trainer: Trainer, evaluation: Evaluation, some: Floats) -> dict[str, Any]:
+    """Return the variance that the student leaves unexplained, beside what others leave.
+
+    Parameters
+    ----------
+    trainer : Trainer
+        Its model is trained.
+    evaluation : Evaluation
+        Supplies the samples that are scored.
+    some : ndarray of shape (n, n_features)
+        Training samples.
+
+    Returns
+    -------
+    dict
+        ``ddnmf``; ``mean``; ``pca`` and ``nmf`` of the same rank, on at most `BASELINE_SAMPLES`
+        training samples, unless entries are missing; and ``findings``, what shows that the model
+        has not learned.
+    """
+    model, x = trainer.model, evaluation.x
+    measure = Unexplained(model, some)
+    found: dict[str, Any] = {"ddnmf": measure.of(x), "mean": 1.0}
+    train, test = measure.scaled(some[:BASELINE_SAMPLES]), measure.scaled(x)
+    rank = min(model.architecture.rank, *train.shape)
+    if not (np.isnan(train).any() or np.isnan(test).any()):
+        pca = PCA(rank, random_state=0).fit(train)
+        found["pca"] = measure.of_guess(test, pca.inverse_transform(pca.transform(test)))
+        nmf = NMF(rank, init="nndsvda", max_iter=200, random_state=0)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            nmf.fit(np.maximum(train, 0.0))
+            guess = nmf.inverse_transform(nmf.transform(np.maximum(test, 0.0)))
+        found["nmf"] = measure.of_guess(test, guess)
+    found["findings"] = findings(measure, model, x)
+    return found
 
 
 def _mean_square(difference: Floats) -> float:

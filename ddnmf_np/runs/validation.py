@@ -12,6 +12,7 @@ from sklearn.exceptions import ConvergenceWarning
 
 from ddnmf_np.backends.ops import Array
 from ddnmf_np.config import Config
+from ddnmf_np.errors import CheckpointError
 from ddnmf_np.evaluation.interpret import dead_units
 from ddnmf_np.model import Model
 from ddnmf_np.training import Trainer
@@ -37,25 +38,34 @@ class Unexplained:
 
     def __init__(self, model: Model, x: npt.NDArray[Any]) -> None:
         self.model = model
-        scaled = self._scaled(x)
+        scaled = self.scaled(x)
         known = ~np.isnan(scaled)
         total = np.sum(scaled, axis=0, where=known, dtype=np.float64)
         self.mean = total / np.maximum(known.sum(axis=0), 1)
 
-    def _scaled(self, x: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
+    def scaled(self, x: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
+        """Return samples in the units that the networks see, on the host in float64."""
         x = np.asarray(self.model.ops.to_host(x), np.float64)
         scaling = self.model.scaling
         return x if scaling is None else (x - scaling.low) / scaling.span
 
     def of(self, x: Any) -> float:
         """Return the fraction for some samples; 0 / 0 is 0, and anything else over 0 infinity."""
-        errors, deviations = self.by_feature(x)
+        return self.of_guess(self.scaled(x), self.scaled(self.model.denoise(x)))
+
+    def of_guess(self, scaled: npt.NDArray[Any], guess: npt.NDArray[Any]) -> float:
+        """Return the fraction that a guess leaves of scaled samples."""
+        errors, deviations = self._sums(scaled, guess)
         error, deviation = float(errors.sum()), float(deviations.sum())
         return error / deviation if deviation else (math.inf if error else 0.0)
 
     def by_feature(self, x: Any) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
         """Return the sums of squared errors and of squared deviations of each feature."""
-        scaled, guess = self._scaled(x), self._scaled(self.model.denoise(x))
+        return self._sums(self.scaled(x), self.scaled(self.model.denoise(x)))
+
+    def _sums(
+        self, scaled: npt.NDArray[Any], guess: npt.NDArray[Any]
+    ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
         known = ~np.isnan(scaled)
         return (
             np.sum((guess - scaled) ** 2, axis=0, where=known),
@@ -85,6 +95,8 @@ class Validation:
         Smallest fraction so far.
     fraction : float
         Fraction at the last look.
+    stopped : bool
+        Whether patience has come to its end.
     """
 
     def __init__(
@@ -93,7 +105,7 @@ class Validation:
         self.unexplained, self.x = unexplained, x
         self.patience, self.tol, self.every = patience, tol, every
         self.best = self.fraction = math.inf
-        self.waited = 0
+        self.waited, self.stopped = 0, False
         self._kept: dict[str, Array] = {}
 
     @classmethod
@@ -104,14 +116,14 @@ class Validation:
         patience = training.patience or LOOKS + 1
         return cls(unexplained, x, patience=patience, tol=training.tol, every=every)
 
-    def should_stop(self, trainer: Trainer) -> bool:
-        """Look at the held-out rows if it is time, and return whether training should stop.
+    def look(self, trainer: Trainer) -> None:
+        """Look at the held-out rows if it is time.
 
         The last epoch's record gets the fraction as ``fvu``.
         """
         epoch = trainer.position.epoch
         if epoch % self.every and epoch < trainer.epochs:
-            return False
+            return
         self.fraction = trainer.history[-1]["fvu"] = self.unexplained.of(self.x)
         improved = self.fraction < self.best * (1.0 - self.tol)
         if self.fraction < self.best:
@@ -119,7 +131,27 @@ class Validation:
             for name, network in trainer.model.nets.items():
                 self._kept[name] = network.arena.params.copy()
         self.waited = 0 if improved else self.waited + 1
-        return self.waited >= self.patience
+        self.stopped = self.waited >= self.patience
+
+    def state(self) -> tuple[dict[str, Array], dict[str, Any]]:
+        """Return what a checkpoint keeps: the best weights on the host, and numbers."""
+        to_host = self.unexplained.model.ops.to_host
+        kept = {f"best.{name}": to_host(params) for name, params in self._kept.items()}
+        names = ("best", "fraction", "waited", "stopped")
+        return kept, {name: getattr(self, name) for name in names}
+
+    def load_state(self, kept: dict[str, Array], numbers: dict[str, Any]) -> None:
+        """Put back what `state` returned; blocks must have the size of the model's."""
+        model = self.unexplained.model
+        for name, network in model.nets.items():
+            found = kept.get(f"best.{name}")
+            if found is None:
+                continue
+            if found.shape != network.arena.params.shape:
+                raise CheckpointError(f"block best.{name} is of shape {found.shape}")
+            self._kept[name] = model.ops.to_device(found, model.dtype)
+        for name in ("best", "fraction", "waited", "stopped"):
+            setattr(self, name, numbers[name])
 
     def finish(self, trainer: Trainer) -> None:
         """Put the best weights back."""

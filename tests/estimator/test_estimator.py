@@ -31,7 +31,11 @@ from ddnmf_np.model import Model
 from ddnmf_np.training import Trainer
 
 OPTIONS = {
-    **{"n_components": 3, "widths": (11, 7), "max_iter": 3, "batch_size": 10, "random_state": 5},
+    "n_components": 3,
+    "widths": (11, 7),
+    "max_iter": 3,
+    "batch_size": 10,
+    "random_state": 5,
     "objective": "paper",  # which does as it is told; `test_auto.py` is about the default
 }
 PLAIN = [name for name in PRESETS if name != "auto"]
@@ -105,15 +109,15 @@ def test_estimator_is_the_command_line_s_trainer(options, dtype):
 def test_defaults_are_the_command_line_s():
     x = samples()
     for preset in PLAIN:
-        found = DDNMF(objective=preset, random_state=0)._configure(x, x)
+        found = DDNMF(objective=preset, random_state=0)._configure(x)
         assert found == configure(objective=preset, dtype="float64")
 
 
 def test_a_name_is_the_preset_s_object():
     x = samples()
     for name in PRESETS:
-        by_name = DDNMF(objective=name, random_state=0)._configure(x, x)
-        assert by_name == DDNMF(objective=Objective(name), random_state=0)._configure(x, x)
+        by_name = DDNMF(objective=name, random_state=0)._configure(x)
+        assert by_name == DDNMF(objective=Objective(name), random_state=0)._configure(x)
 
 
 def test_objects_replace_their_parts():
@@ -121,11 +125,11 @@ def test_objects_replace_their_parts():
     parts["objective"] = Objective("demo", beta_ap=0.5)
     parts["noise"] = Noise("gaussian", 0.2, redraw=True)
     parts["optimizer"] = Descent("momentum", momentum=0.5, lr=0.25)
-    found = DDNMF(**parts, random_state=0)._configure(x, x)
+    found = DDNMF(**parts, random_state=0)._configure(x)
     assert {name: getattr(found, name) for name in parts} == parts
-    slower = DDNMF(**parts, lr=0.125, random_state=0)._configure(x, x)
+    slower = DDNMF(**parts, lr=0.125, random_state=0)._configure(x)
     assert slower == replace(found, optimizer=replace(parts["optimizer"], lr=0.125))
-    moved = DDNMF(objective="stable", noise="none", random_state=0)._configure(x, x)
+    moved = DDNMF(objective="stable", noise="none", random_state=0)._configure(x)
     assert moved.noise == Noise("none", redraw=True)  # the preset's, but for the kind
 
 

@@ -19,6 +19,7 @@ from ddnmf_np.config import (
     configure,
     read_config,
 )
+from ddnmf_np.data.defaults import DECIDED
 from ddnmf_np.data.noise import Noise
 from ddnmf_np.engine import losses
 from ddnmf_np.engine.descent import Descent
@@ -62,7 +63,9 @@ def test_every_option_has_a_flag_and_a_help(option):
     assert len(option.help) > 8
     assert option.help in action.help.replace("%%", "%")
     default = option.default
-    if default is not None:
+    if option.name == "objective":
+        assert "(default: auto)" in action.help  # of the command, not of `configure`
+    elif default is not None:
         shown = " ".join(map(str, default)) if isinstance(default, tuple) else str(default)
         assert f"(default: {shown})" in action.help
     assert action.choices is None or list(action.choices) == list(option.kind.choices)
@@ -155,6 +158,8 @@ def test_presets():
 def test_a_preset_decides_what_has_no_default_and_nothing_else(objective):
     optional = {name for name, o in OPTIONS.items() if o.kind.optional}
     decided = {name for name, o in OPTIONS.items() if o.default is None} - optional
+    if objective != "auto":
+        decided -= set(DECIDED)
     found = by_preset(configure(objective=objective))
     assert found.keys() == decided
     other = configure(**(OTHER | {"objective": objective}))
@@ -165,7 +170,7 @@ def test_option_given_by_hand_wins_over_the_preset():
     objective = configure(objective="demo", beta_ap=3.0, base_bias=False).objective
     assert (objective.beta_ap, objective.base_bias) == (3.0, False)
     assert objective.reduction == "mean"
-    for name in by_preset(configure()):
+    for name in by_preset(configure(objective="auto")):
         for value in (OTHER[name], configure()[name]):
             for preset in PRESETS:
                 assert configure(objective=preset, **{name: value})[name] == value

@@ -1,0 +1,91 @@
+"""From samples to what a run needs: decided options, held-out rows, scaling."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ddnmf_np.backends.select import backend_of
+from ddnmf_np.config import Config
+from ddnmf_np.data.defaults import DECIDED, Facts
+from ddnmf_np.data.scaling import Scaling
+from ddnmf_np.data.streaming.rows import Rows
+
+MOST_SEEN = 20_000
+"""Largest number of samples of a stream that we look at before training."""
+
+FEWEST = 20
+"""With fewer samples we hold none out."""
+
+HELD_OUT = 9
+"""Stream of the seed that draws the held-out rows."""
+
+
+@dataclass(frozen=True, eq=False)
+class Prepared:
+    """Samples and options of a run.
+
+    Parameters
+    ----------
+    config : Config
+        Options; none is undecided.
+    x : array of shape (n, n_features) or Rows
+        Samples to train on.
+    held_out : array of shape (n_held_out, n_features) or None
+        Samples that training does not see. Of a stream none are held out.
+    some : ndarray of shape (n_some, n_features)
+        Training samples on the host: all, or of a stream some.
+    scaling : Scaling or None
+        Scaling of the data; None if it changes nothing.
+    decided : list of str
+        Short names of the options that the data have decided.
+    """
+
+    config: Config
+    x: Any
+    held_out: Any
+    some: Any
+    scaling: Scaling | None
+    decided: list[str]
+
+
+def prepare(x: Any, config: Config, image_shape: tuple[int, ...] | None = None) -> Prepared:
+    """Decide what the data decide, hold rows out, and learn the scaling.
+
+    Parameters
+    ----------
+    x : array of shape (n, n_features) or Rows
+        Samples.
+    config : Config
+        Options.
+    image_shape : tuple of two ints, optional
+        Height and width, if the samples are images.
+    """
+    x, held_out = _split(x, config)
+    some = on_host(x)
+    decided = [name for name in DECIDED if name in config.undecided]
+    if decided:
+        missing = config.data.missing == "nan"
+        facts = Facts.of(some, n=x.shape[0], images=image_shape is not None, missing=missing)
+        config = config.decide(facts)
+    scaling = Scaling.learn(some, config.data.scale)
+    kept = None if scaling.is_identity else scaling
+    return Prepared(config, x, held_out, some, kept, decided)
+
+
+def on_host(x: Any) -> Any:
+    """Return samples on the host: all, or of a stream some."""
+    if isinstance(x, Rows):
+        return x.sample(MOST_SEEN)[1]
+    return x if backend_of(x) == "numpy" else x.get()
+
+
+def _split(x: Any, config: Config) -> tuple[Any, Any]:
+    n, share = x.shape[0], config.training.validation_fraction
+    if share == 0.0 or n < FEWEST or isinstance(x, Rows):
+        return x, None
+    order = np.random.default_rng([config.training.seed, HELD_OUT]).permutation(n)
+    held_out = round(share * n)
+    return x[np.sort(order[held_out:])], x[np.sort(order[:held_out])]
