@@ -1,0 +1,303 @@
+"""The default preset: it learns on data that nobody prepared, and says so when it has not."""
+
+import json
+import pickle
+import warnings
+
+import numpy as np
+import pytest
+from sklearn.datasets import load_iris, load_wine
+from sklearn.exceptions import ConvergenceWarning
+
+from ddnmf_np import DDNMF, Descent, Noise, Objective
+from ddnmf_np.config import configure
+from ddnmf_np.data.defaults import DECIDED, Facts, choose
+from ddnmf_np.data.scaling import Scaling
+from ddnmf_np.data.streaming.sources import stream
+from ddnmf_np.errors import DataError
+from ddnmf_np.evaluation.interpret import dead_units
+from ddnmf_np.runs.checkpoint import load_checkpoint
+from ddnmf_np.runs.preparation import prepare
+from ddnmf_np.runs.validation import Unexplained, Validation
+from ddnmf_np.train import main
+
+SETS = {"iris": (load_iris, 2), "wine": (load_wine, 5)}
+
+
+@pytest.fixture(scope="module", params=SETS)
+def fitted(request):
+    """An estimator with nothing set but the rank, its training rows and others."""
+    load, rank = SETS[request.param]
+    x = load().data
+    order = np.random.default_rng(0).permutation(len(x))
+    train, test = x[order[:120]], x[order[120:]]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        return DDNMF(rank, random_state=0).fit(train), train, test
+
+
+# -- it works ------------------------------------------------------------------------------------
+
+
+def test_the_defaults_learn(fitted):
+    estimator, _, test = fitted
+    assert 0.5 < estimator.score(test) < 1.0
+    assert 0.0 < estimator.reconstruction_err_ < 0.5
+    assert not dead_units(estimator.transform(test)).any()
+    assert (estimator.denoise(test).std(axis=0) > 0.0).all()
+
+
+def test_score_is_of_the_scaled_samples_about_the_training_mean(fitted):
+    estimator, train, test = fitted
+    held_out = prepare(train, estimator._configure(train)).some
+    scaling = estimator.model_.scaling
+    x, guess, mean = (
+        (a - scaling.low) / scaling.span
+        for a in (test, estimator.denoise(test), held_out.mean(axis=0))
+    )
+    expected = 1.0 - ((guess - x) ** 2).sum() / ((mean - x) ** 2).sum()
+    assert estimator.score(test) == pytest.approx(expected, rel=1e-9)
+
+
+def test_outputs_are_in_the_units_of_the_data(fitted):
+    estimator, train, test = fitted
+    scaling = estimator.model_.scaling
+    assert (scaling.low + scaling.span <= train.max() + 1e-9).all()
+    for out in (estimator.denoise(test), estimator.components_):
+        assert (out >= scaling.low - 1e-9).all()  # a sigmoid's output, scaled back
+        assert (out <= scaling.low + scaling.span + 1e-9).all()
+    H = estimator.transform(test)
+    np.testing.assert_allclose(estimator.inverse_transform(H), estimator.denoise(test), rtol=1e-9)
+
+
+def test_what_is_kept_scales_too(fitted, tmp_path):
+    estimator, _, test = fitted
+    again = pickle.loads(pickle.dumps(estimator))
+    np.testing.assert_array_equal(again.transform(test), estimator.transform(test))
+    np.testing.assert_array_equal(again.denoise(test), estimator.denoise(test))
+    twin = estimator.model_.copy(rows=7, dtype="float64")
+    np.testing.assert_allclose(twin.denoise(test), estimator.denoise(test), rtol=1e-9)
+
+
+def test_a_unit_of_the_data_does_not_matter():
+    x = load_wine().data[:60]
+    options = {"max_iter": 3, "random_state": 0, "batch_size": 10}
+    one, other = (DDNMF(3, **options).fit(x * factor) for factor in (1.0, 1024.0))
+    np.testing.assert_allclose(other.transform(x * 1024.0), one.transform(x), rtol=1e-6)
+
+
+def test_the_best_weights_are_kept():
+    x = load_iris().data
+    estimator = DDNMF(2, max_iter=40, lr=0.05, random_state=0).fit(x)
+    seen = [record["fvu"] for record in estimator.loss_history_ if "fvu" in record]
+    assert len(seen) == 40
+    assert estimator.reconstruction_err_ == pytest.approx(min(seen), rel=1e-9)
+
+
+def test_held_out_rows_are_not_trained_on():
+    config = configure(objective="auto", seed=3)
+    x = np.arange(200.0).reshape(50, 4)
+    prepared = prepare(x, config)
+    assert (len(prepared.x), len(prepared.held_out)) == (45, 5)
+    both = np.concatenate([prepared.x, prepared.held_out])
+    np.testing.assert_array_equal(np.sort(both, axis=0), x)
+    assert prepare(x[:19], config).held_out is None  # too few
+
+
+def test_training_stops_when_nothing_improves():
+    x = load_iris().data
+    config = configure(objective="auto", epochs=500, patience=3, tol=0.5, rank=2)
+    prepared = prepare(x, config)
+    model = prepared.config.make_model(4, scaling=prepared.scaling)
+    trainer = prepared.config.make_trainer(model, prepared.x)
+    unexplained = Unexplained(model, prepared.some)
+    trainer.stopping = Validation.of(prepared.config, unexplained, prepared.held_out)
+    assert trainer.train(500)
+    assert trainer.stopping.stopped
+    assert trainer.position.epoch < 400
+    assert unexplained.of(prepared.held_out) == pytest.approx(trainer.stopping.best, rel=1e-6)
+
+
+def test_partial_fit_goes_on_with_the_first_scaling():
+    x = load_wine().data
+    estimator = DDNMF(3, random_state=0).partial_fit(x[:60])
+    scaling = estimator.model_.scaling
+    estimator.partial_fit(x[60:120])
+    assert estimator.model_.scaling is scaling
+    estimator.fit(x[:60]).partial_fit(x[60:120])  # after a schedule too
+    assert np.isfinite(estimator.transform(x)).all()
+
+
+def test_a_stream_learns_too(tmp_path):
+    x = load_iris().data.astype(np.float32)
+    np.save(tmp_path / "x.npy", x)
+    options = {"max_iter": 60, "random_state": 0}
+    estimator = DDNMF(2, **options).fit(stream(tmp_path / "x.npy"))
+    assert estimator.score(x) > 0.5
+    assert DDNMF(2, **options).fit(x).config_.data.scale == estimator.config_.data.scale
+
+
+def test_missing_entries_are_filled_in_better_than_by_the_mean():
+    x = load_wine().data
+    hidden = np.random.default_rng(0).uniform(size=x.shape) < 0.2
+    estimator = DDNMF(5, missing="nan", random_state=0)
+    holes = np.where(hidden, np.nan, x)
+    filled = estimator.fit(holes).impute(holes)
+    np.testing.assert_array_equal(filled[~hidden], x[~hidden])
+    span = x.max(axis=0) - x.min(axis=0)
+    errors = [
+        float((((guess - x) / span)[hidden] ** 2).mean())
+        for guess in (filled, np.broadcast_to(np.nanmean(holes, axis=0), x.shape))
+    ]
+    assert errors[0] < errors[1]
+
+
+# -- what the data decide ------------------------------------------------------------------------
+
+
+def test_the_data_decide_what_is_not_given():
+    x = load_wine().data
+    every = {name: configure(objective="auto").undecided for name in DECIDED}
+    assert every.keys() == set(DECIDED)
+    estimator = DDNMF(3, widths=(20, 10), lr=0.02, max_iter=2, random_state=0).fit(x)
+    config = estimator.config_
+    assert (config.model.widths, config.optimizer.lr, estimator.n_iter_) == ((20, 10), 0.02, 2)
+    facts = Facts.of(prepare(x, configure(objective="auto")).some, n=161, images=False,
+                     missing=False)  # fmt: skip
+    chosen = choose(facts, 3)
+    assert chosen.keys() == set(DECIDED)
+    assert config.data.scale == chosen["scale"] == "features"
+    assert config["batch_size"] == chosen["batch_size"]
+    assert not config.undecided
+
+
+def test_what_an_object_says_is_not_decided():
+    noise, descent = Noise("gaussian", 0.05), Descent(lr=0.001)
+    estimator = DDNMF(2, noise=noise, optimizer=descent, max_iter=1, random_state=0)
+    config = estimator.fit(load_iris().data).config_
+    assert (config.noise, config.optimizer) == (noise, descent)
+
+
+def test_images_and_counts_share_one_scale():
+    rng = np.random.default_rng(0)
+    images = rng.uniform(0, 16, (50, 64)) * np.linspace(0.01, 1.0, 64)
+    assert Facts.of(images, n=50, images=False, missing=False).mixed
+    assert not Facts.of(images, n=50, images=True, missing=False).mixed
+    assert not Facts.of(images[:, 32:], n=50, images=False, missing=False).mixed
+
+
+@pytest.mark.parametrize("n", [1, 2, 7, 20, 1000, 10**6])
+@pytest.mark.parametrize("n_features", [1, 2, 100, 10**5])
+def test_every_shape_gets_options_that_can_be_used(n, n_features):
+    for mixed in (False, True):
+        facts = Facts(n, n_features, mixed, images=False, missing=False)
+        config = configure(objective="auto", rank=3).decide(facts)
+        assert 1 <= config.training.batch_size <= n
+        assert config.training.epochs >= 1
+
+
+# -- scaling -------------------------------------------------------------------------------------
+
+
+def test_scaling():
+    x = np.array([[0.0, 2.0, 5.0, np.nan], [4.0, 6.0, 5.0, np.nan], [np.nan, 4.0, 5.0, np.nan]])
+    features = Scaling.learn(x, "features")
+    assert features.low.tolist() == [0.0, 2.0, 5.0, 0.0]
+    assert features.span.tolist() == [4.0, 4.0, 1.0, 1.0]  # constant, and never seen
+    assert Scaling.learn(x, "all").span.tolist() == [6.0] * 4
+    assert Scaling.learn(x, "none").is_identity
+    assert Scaling.learn(np.zeros((3, 2)), "all").is_identity
+    assert Scaling.learn(np.full((3, 2), np.nan), "all").is_identity
+
+
+# -- it says so ----------------------------------------------------------------------------------
+
+
+def test_a_model_that_has_not_learned_says_so():
+    x = load_iris().data
+    with pytest.warns(ConvergenceWarning) as caught:
+        estimator = DDNMF(2, objective="paper", max_iter=1, random_state=0).fit(x)
+    texts = [str(warning.message) for warning in caught]
+    worse = next(text for text in texts if "of the variance unexplained" in text)
+    assert f"{estimator.reconstruction_err_:.2f} of the variance" in worse
+    assert "objective='auto'" in worse
+
+
+def test_dead_codes_and_outputs_are_counted():
+    x = load_iris().data
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        estimator = DDNMF(3, objective="demo", max_iter=0, random_state=0).fit(x)
+    model = estimator.model_
+    model.student.arena.param("W_base")[1] = 0.0  # H is 1/2 for all samples
+    model.student.layers[-1].W[2] = 0.0
+    model.student.layers[-1].b[2] = 1.0
+    from ddnmf_np.runs.validation import findings
+
+    found = " ".join(findings(estimator.unexplained_, model, x))
+    assert "1 of 3 codes are the same for all samples" in found
+    assert "output features are constant although the data are not" in found
+
+
+# -- the command line ----------------------------------------------------------------------------
+
+
+def content(folder):
+    checkpoint = load_checkpoint(folder / "checkpoint.npz")
+    return {name: array.tobytes() for name, array in checkpoint.arrays.items()}
+
+
+def test_a_resumed_run_is_the_run_without_a_pause(tmp_path, monkeypatch, capsys):
+    np.save(tmp_path / "x.npy", load_wine().data)
+    flags = ["--dataset", str(tmp_path / "x.npy"), "--rank", "3", "--epochs", "12",
+             "--batch-size", "16", "--clusterers", "kmeans", "--starts", "1",
+             "--embedding", "pca"]  # fmt: skip
+    assert main([*flags, "--output", str(tmp_path / "whole")]) == 0
+    out = capsys.readouterr().out
+    assert "chosen from the data: widths " in out
+    assert "variance left unexplained: 0." in out
+    from ddnmf_np.training import Trainer
+
+    step = Trainer.step
+
+    def stop(self, index):
+        step(self, index)
+        self.stop_requested = self.position.epoch == 7 and self.position.batch == 3
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Trainer, "step", stop)
+        assert main([*flags, "--output", str(tmp_path / "run")]) == 130
+    assert main(["--resume", "--output", str(tmp_path / "run")]) == 0
+    assert content(tmp_path / "run") == content(tmp_path / "whole")
+    summary = json.loads((tmp_path / "run" / "summary.json").read_text())
+    found = summary["evaluation"]["unexplained"]
+    assert found["findings"] == []
+    assert 0.0 < found["pca"] < found["ddnmf"] < 1.0
+    model = load_checkpoint(tmp_path / "run" / "checkpoint.npz").restore_model()
+    assert Unexplained(model, load_wine().data).of(load_wine().data) < 1.0
+
+
+def test_the_preset_is_written_out_and_decides_nothing_again(tmp_path):
+    np.save(tmp_path / "x.npy", load_iris().data)
+    flags = ["--dataset", str(tmp_path / "x.npy"), "--rank", "2", "--epochs", "2",
+             "--clusterers", "kmeans", "--starts", "1", "--embedding", "pca"]  # fmt: skip
+    assert main([*flags, "--output", str(tmp_path / "one")]) == 0
+    again = ["--config", str(tmp_path / "one" / "config.toml"), "--output", str(tmp_path / "two")]
+    assert main(again) == 0
+    assert content(tmp_path / "one") == content(tmp_path / "two")
+
+
+def test_the_best_weights_must_be_of_the_model():
+    x = load_iris().data
+    prepared = prepare(x, configure(objective="auto", rank=2))
+    model = prepared.config.make_model(4, scaling=prepared.scaling)
+    rule = Validation(Unexplained(model, x), x, patience=1, tol=0.1)
+    numbers = {"best": 1.0, "fraction": 1.0, "waited": 0, "stopped": False}
+    with pytest.raises(DataError, match=r"block best.student is of shape \(3,\)"):
+        rule.load_state({"best.student": np.zeros(3)}, numbers)
+
+
+def test_an_objective_object_names_its_preset():
+    config = DDNMF(2, objective=Objective("auto", gamma_nc=1.0))._configure(load_iris().data)
+    assert (config.objective.preset, config.objective.gamma_nc) == ("auto", 1.0)
+    assert config.undecided
