@@ -187,11 +187,14 @@ PRESETS: dict[str, dict[str, Any]] = {
         "nmf_spread": 0.3,
     },
     "auto": {
-        "lr_schedule": "cosine",
+        "activation": ("sigmoid",),
+        "start": "data",
         "nmf_start": "pca",
-        "nmf_spread": 0.5,
+        "nmf_spread": 1.0,
+        "noise_kind": "gaussian",
+        "noise_redraw": True,
+        "lr_schedule": "cosine",
         "validation_fraction": 0.1,
-        "patience": 20,
     },
 }
 """What each preset sets besides its `Objective`, by short names.
@@ -249,9 +252,9 @@ def configure(base: Config | None = None, /, **options: Any) -> Config:
 shear=0.0)
     """
     check_names(options)
-    given = options.keys()
     if base is not None:
         options = _chosen(base) | options
+    given = options.keys()
     preset = check_option("objective", options.get("objective", "paper"))
     options = PRESETS[preset] | {"objective": preset} | options
     parts: dict[str, dict[str, Any]] = {part: {} for part in PARTS}

@@ -16,10 +16,11 @@ from ddnmf_np.data.scaling import Scaling
 from ddnmf_np.engine.arena import Arena
 from ddnmf_np.engine.descent import Descent, Optimizer
 from ddnmf_np.engine.layers import Dense, glorot
-from ddnmf_np.engine.losses import InterpretabilityLoss, Objective
+from ddnmf_np.engine.losses import InterpretabilityLoss, Objective, appositive
 from ddnmf_np.engine.network import Network
 from ddnmf_np.engine.nmf import NMFModule
 from ddnmf_np.engine.problems import SAMPLES, Problem, leave_kinks, relu_sides
+from ddnmf_np.engine.start import start_from_data
 from ddnmf_np.errors import CheckpointError, DataError, OptionError
 from ddnmf_np.system.options import MAX_WIDTH, POSITIVE, Range, check_options, option
 
@@ -49,6 +50,9 @@ class Architecture:
         Activation of the output layers.
     base_activation, recovery_activation : str
         Activations of the NMF module (equation 3).
+    start : {"glorot", "data"}
+        First weights: drawn, or drawn and then scaled by the data (`ddnmf_np.engine.start`), the
+        student's those of its supervisor.
     nmf_start : {"glorot", "pca"}
         First weights of the NMF module: drawn like those of all other layers, or taken from the
         principal components of the data's codes (`ddnmf_np.engine.nmf`).
@@ -80,6 +84,9 @@ class Architecture:
     base_activation: Activation = option("sigmoid", "activation of the base H (equation 3)")
     recovery_activation: Activation = option(
         "relu", "activation of the recovered code (equation 3)"
+    )
+    start: Literal["glorot", "data"] = option(
+        "glorot", "first weights: glorot (drawn), or data (drawn, then scaled by the data)"
     )
     nmf_start: Literal["glorot", "pca"] = option(
         "glorot", "first weights of the NMF module: glorot (drawn), or pca (from the data)"
@@ -241,13 +248,19 @@ class Model:
     # -- training -------------------------------------------------------------------------
 
     def start(self, x: Array) -> None:
-        """Start the NMF module from the data, if the architecture asks for it.
+        """Start the networks and the NMF module from the data, if the architecture asks for it.
 
         Parameters
         ----------
         x : ndarray of shape (n, n_features)
             Some clean samples, on the model's backend.
         """
+        if self.architecture.start == "data":
+            start_from_data(self.supervisor.layers, self.ops.to_host(self.seen(x)))
+            for number, layer in enumerate(self.supervisor.layers, start=1):
+                twin = self.student.layers[appositive(number, self.depth) - 1]
+                assert twin.b is not None
+                twin.W[...], twin.b[...] = layer.W, layer.b
         if self.architecture.nmf_start == "pca":
             self.start_from_code(self.code(x), self.architecture.nmf_spread)
 
@@ -255,6 +268,11 @@ class Model:
         """Let the NMF module start at the principal components of some codes."""
         self.nmf.start(code, spread)
         self.project()
+
+    @property
+    def starts_from_data(self) -> bool:
+        """Whether `start` does anything."""
+        return (self.architecture.start, self.architecture.nmf_start) != ("glorot", "glorot")
 
     @cached_property
     def optimizer(self) -> Optimizer:

@@ -368,7 +368,7 @@ class Trainer:
     def start(self) -> None:
         """Show the model the first samples, if the run begins and the model starts from data."""
         begins = (self.position.epoch, self.position.batch) == (0, 0)
-        if begins and self.model.architecture.nmf_start != "glorot":
+        if begins and self.model.starts_from_data:
             self.model.start(self.feed.first(SAMPLES))
 
     @property

@@ -13,8 +13,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-MIXED = 10.0
-"""Features whose ranges differ by more than this factor have different units."""
+from ddnmf_np.data.scaling import Scaling
+
+WIDELY, SLIGHTLY = 100.0, 3.0
+"""Ranges of features in one unit differ at most by the first factor if they begin at 0, and by the
+second if they do not."""
 
 
 @dataclass(frozen=True)
@@ -27,44 +30,83 @@ class Facts:
         Shape of the samples.
     mixed : bool
         Whether the features seem to have different units.
-    images : bool
-        Whether the samples are images, whose pixels have one unit.
     missing : bool
         Whether entries may be missing.
+    variance : float
+        Mean variance of the scaled features.
     """
 
     n: int
     n_features: int
     mixed: bool
-    images: bool
     missing: bool
+    variance: float
 
     @classmethod
     def of(cls, x: npt.NDArray[Any], *, n: int, images: bool, missing: bool) -> Facts:
-        """Return the facts of samples, of which ``x`` on the host are some or all."""
-        spread = np.nanmax(x, axis=0, initial=0.0) - np.nanmin(x, axis=0, initial=np.inf)
-        spread = spread[np.isfinite(spread) & (spread > 0.0)]
-        low, high = np.percentile(spread, (5, 95)) if spread.size else (1.0, 1.0)
-        return cls(n, x.shape[1], bool(high > MIXED * low) and not images, images, missing)
+        """Return the facts of samples, of which ``x`` on the host are some or all.
+
+        Parameters
+        ----------
+        x : ndarray of shape (n_some, n_features)
+            Samples; NaN is a missing entry.
+        n : int
+            Number of all samples.
+        images : bool
+            Whether they are images, whose pixels have one unit.
+        missing : bool
+            Whether entries may be missing.
+        """
+        mixed = not images and _is_mixed(x)
+        scaling = Scaling.learn(x, "features" if mixed else "all")
+        scaled = (np.asarray(x, np.float64) - scaling.low) / scaling.span
+        known = ~np.isnan(scaled)
+        count = np.maximum(known.sum(axis=0), 1)
+        mean = np.sum(scaled, axis=0, where=known) / count
+        squares = np.sum((scaled - mean) ** 2, axis=0, where=known)
+        return cls(n, x.shape[1], mixed, missing, float((squares / count).mean()))
+
+
+def _is_mixed(x: npt.NDArray[Any]) -> bool:
+    """Return whether the features seem to have different units, by their ranges."""
+    known = ~np.isnan(x)
+    low = np.min(x, axis=0, initial=np.inf, where=known)
+    span = np.max(x, axis=0, initial=-np.inf, where=known) - low
+    varies = np.isfinite(span) & (span > 0.0)
+    if not varies.any():
+        return False
+    least, most = np.percentile(span[varies], (10, 90))
+    from_zero = np.mean(low[varies] == 0.0) >= 0.9
+    return bool(most > (WIDELY if from_zero else SLIGHTLY) * least)
 
 
 def choose(facts: Facts, rank: int) -> dict[str, Any]:
     """Return the options that suit some data, by their short names."""
-    n_features = facts.n_features
-    wide = int(min(500, max(32, 2 * n_features)))
-    narrow = int(min(256, max(16, 4 * rank)))
-    batch_size = int(min(128, max(8, 2 ** round(math.log2(max(1, facts.n / 16))))))
-    steps = 6000
+    n, n_features = facts.n, facts.n_features
+    wide = _power_of_two(4 * n_features, 256, 512)
+    batch_size = min(n, _power_of_two(n / 10, 16, 128))
+    steps = min(8_000, max(3_000, 4 * n))
+    # In units of the variance, both reconstruction losses are fractions that are unexplained.
+    weight = 1.0 / max(facts.variance, 1e-6)
     return {
-        "widths": (wide, narrow),
+        "widths": (wide, max(128, 4 * rank)),
         "output_activation": "sigmoid",
         "scale": "features" if facts.mixed else "all",
-        "noise_kind": "none",
-        "batch_size": min(batch_size, facts.n),
-        "lr": 2e-3,
-        "epochs": max(1, math.ceil(steps / math.ceil(facts.n / batch_size))),
+        "alpha_sym": weight,
+        "student_reconstruction": weight,
+        "noise_rate": 0.1 * facts.variance**0.5,
+        "batch_size": batch_size,
+        "lr": 1e-3 * (batch_size / 16) ** 0.5,
+        "epochs": max(1, round(steps * batch_size / n)),
     }
 
 
-DECIDED = (*("widths", "output_activation", "scale", "noise_kind", "batch_size", "lr", "epochs"),)
+def _power_of_two(value: float, least: int, most: int) -> int:
+    return int(min(most, max(least, 2 ** round(math.log2(max(value, 1.0))))))
+
+
+DECIDED = (
+    *("widths", "output_activation", "scale", "alpha_sym", "student_reconstruction"),
+    *("noise_rate", "batch_size", "lr", "epochs"),
+)
 """Names of the options that `choose` returns."""

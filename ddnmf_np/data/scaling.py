@@ -38,14 +38,16 @@ class Scaling:
         x : ndarray of shape (n, n_features)
             Training samples on the host; NaN is a missing entry.
         scale : {"none", "all", "features"}
-            With "all" we divide by the largest value of all and shift nothing, so that 0 stays 0.
-            A feature that is constant, or missing everywhere, is only shifted.
+            With "all" we subtract the smallest value of all and divide by the distance to the
+            largest; 0 stays 0 where it is the smallest. A feature that is constant, or missing
+            everywhere, is only shifted.
         """
         n_features = x.shape[1]
         low, span = np.zeros(n_features), np.ones(n_features)
         known = ~np.isnan(x)
         if scale == "all" and known.any():
-            span[:] = float(np.max(x, initial=0.0, where=known)) or 1.0
+            low[:] = float(np.min(x, initial=np.inf, where=known))
+            span[:] = float(np.max(x, initial=-np.inf, where=known)) - low[0] or 1.0
         elif scale == "features":
             some = known.any(axis=0)
             least = np.min(x, axis=0, initial=np.inf, where=known)

@@ -63,7 +63,8 @@ _DEMO = {
     "apposition_to_supervisor": True,
     "base_bias": True,
 }
-_AUTO = {**_DEMO, "gamma_nc": 0.1, "base_bias": False}
+_WEAK = {"beta_ap": 0.01, "gamma_nc": 0.01}
+_AUTO = {**_PAPER, **_WEAK, "reduction": "mean", "student_reconstruction": 1.0}
 _VALUES = {
     "paper": _PAPER,
     "demo": _DEMO,
@@ -80,7 +81,8 @@ class Objective:
     ----------
     preset : {"paper", "demo", "stable", "auto"}
         Supplies every value that is not given: the paper's objective; its authors' public demo's;
-        the demo's with ``gamma_nc = 0.1``; or that without a bias in the NMF module.
+        the demo's with ``gamma_nc = 0.1``; or the paper's, averaged over features, with weak
+        apposition and constraint and a reconstruction loss for the student.
     alpha_sym, beta_ap, gamma_nc : float
         Weights of equation 7, at least 0. The paper leaves them open; the preset ``"paper"``
         takes 1, 1, 1.

@@ -118,6 +118,7 @@ class Autoencoder:
         self.n_features, self.architecture, self.bottleneck = n_features, architecture, bottleneck
         self.descent, self.mean = descent or Descent(), mean
         self.seed, self.batch_size, self.missing = seed, batch_size, False
+        self.scaler, self.starts_from_data = None, False
         self.ops = ops or Ops()
         layers = make_layers(n_features, architecture, bottleneck=bottleneck)
         rows = rows or max(batch_size, 256)

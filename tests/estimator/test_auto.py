@@ -159,15 +159,15 @@ def test_the_data_decide_what_is_not_given():
     x = load_wine().data
     every = {name: configure(objective="auto").undecided for name in DECIDED}
     assert every.keys() == set(DECIDED)
-    estimator = DDNMF(3, widths=(20, 10), lr=0.02, max_iter=2, random_state=0).fit(x)
+    estimator = DDNMF(3, widths=(20, 10), batch_size=9, max_iter=2, random_state=0).fit(x)
     config = estimator.config_
-    assert (config.model.widths, config.optimizer.lr, estimator.n_iter_) == ((20, 10), 0.02, 2)
-    facts = Facts.of(prepare(x, configure(objective="auto")).some, n=161, images=False,
-                     missing=False)  # fmt: skip
+    assert (config.model.widths, config["batch_size"], estimator.n_iter_) == ((20, 10), 9, 2)
+    some = prepare(x, configure(objective="auto")).some
+    facts = Facts.of(some, n=len(some), images=False, missing=False)
     chosen = choose(facts, 3)
     assert chosen.keys() == set(DECIDED)
     assert config.data.scale == chosen["scale"] == "features"
-    assert config["batch_size"] == chosen["batch_size"]
+    assert config["alpha_sym"] == pytest.approx(chosen["alpha_sym"])
     assert not config.undecided
 
 
@@ -176,21 +176,29 @@ def test_what_an_object_says_is_not_decided():
     estimator = DDNMF(2, noise=noise, optimizer=descent, max_iter=1, random_state=0)
     config = estimator.fit(load_iris().data).config_
     assert (config.noise, config.optimizer) == (noise, descent)
+    assert config["alpha_sym"] > 1.0  # which the data have decided
 
 
 def test_images_and_counts_share_one_scale():
     rng = np.random.default_rng(0)
-    images = rng.uniform(0, 16, (50, 64)) * np.linspace(0.01, 1.0, 64)
-    assert Facts.of(images, n=50, images=False, missing=False).mixed
-    assert not Facts.of(images, n=50, images=True, missing=False).mixed
-    assert not Facts.of(images[:, 32:], n=50, images=False, missing=False).mixed
+    x = rng.uniform(1, 16, (50, 64)) * np.linspace(0.01, 1.0, 64)
+
+    def mixed(x, images=False):
+        return Facts.of(x, n=50, images=images, missing=False).mixed
+
+    assert mixed(x)
+    assert not mixed(x, images=True)
+    assert not mixed(x[:, 32:])
+    x[0] = 0.0  # as counts and pixels are, somewhere
+    assert not mixed(x)
+    assert mixed(x * np.logspace(0, 3, 64))
 
 
 @pytest.mark.parametrize("n", [1, 2, 7, 20, 1000, 10**6])
 @pytest.mark.parametrize("n_features", [1, 2, 100, 10**5])
 def test_every_shape_gets_options_that_can_be_used(n, n_features):
     for mixed in (False, True):
-        facts = Facts(n, n_features, mixed, images=False, missing=False)
+        facts = Facts(n, n_features, mixed, missing=False, variance=0.0 if mixed else 0.1)
         config = configure(objective="auto", rank=3).decide(facts)
         assert 1 <= config.training.batch_size <= n
         assert config.training.epochs >= 1
@@ -205,6 +213,8 @@ def test_scaling():
     assert features.low.tolist() == [0.0, 2.0, 5.0, 0.0]
     assert features.span.tolist() == [4.0, 4.0, 1.0, 1.0]  # constant, and never seen
     assert Scaling.learn(x, "all").span.tolist() == [6.0] * 4
+    both = Scaling.learn(x + 1.0, "all")
+    assert (both.low.tolist(), both.span.tolist()) == ([1.0] * 4, [6.0] * 4)
     assert Scaling.learn(x, "none").is_identity
     assert Scaling.learn(np.zeros((3, 2)), "all").is_identity
     assert Scaling.learn(np.full((3, 2), np.nan), "all").is_identity

@@ -295,7 +295,7 @@ OTHER = {
 WITHOUT_EFFECT = {
     "dataset", "data_dir", "labels", "checkpoint_every", "backend", "fast", "threads",
     "matmul_precision",
-    "scale", "validation_fraction", "patience", "tol",
+    "scale", "start", "validation_fraction", "patience", "tol",
     "clusters", "clusterers", "starts", "embedding", "embedding_samples",
 }  # fmt: skip
 """Options without effect on the codes; the keys contain data set and clustering separately."""

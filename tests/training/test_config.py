@@ -170,7 +170,7 @@ def test_option_given_by_hand_wins_over_the_preset():
     objective = configure(objective="demo", beta_ap=3.0, base_bias=False).objective
     assert (objective.beta_ap, objective.base_bias) == (3.0, False)
     assert objective.reduction == "mean"
-    for name in by_preset(configure(objective="auto")):
+    for name in by_preset(configure(objective="auto")).keys() - {"activation"}:
         for value in (OTHER[name], configure()[name]):
             for preset in PRESETS:
                 assert configure(objective=preset, **{name: value})[name] == value

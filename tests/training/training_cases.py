@@ -30,6 +30,7 @@ OTHER = {
     "output_activation": "sigmoid",
     "base_activation": "tanh",
     "recovery_activation": "softplus",
+    "start": "data",
     "nmf_start": "pca",
     "nmf_spread": 0.5,
     "nonnegative": "both",
