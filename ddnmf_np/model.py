@@ -339,7 +339,7 @@ class Model:
         out = self.ops.empty((x.shape[0], network.widths[stop]), self.dtype)
         for piece, batch in network.batches(x):
             seen = self.filled(batch) if start == 0 else batch
-            out[piece] = network.forward(seen, start=start, stop=stop)
+            out[piece] = network.apply(seen, start, stop)
         return out
 
     def filled(self, x: Array) -> Array:

@@ -3,12 +3,14 @@
 import copy
 import pickle
 import re
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
 import pytest
+from joblib import Parallel, delayed
 from sklearn.base import clone
 from sklearn.cluster import KMeans
 from sklearn.datasets import load_digits
@@ -860,3 +862,36 @@ def test_out_of_any_precision(fitted, dtype):
     out = np.full((45, 3), np.nan, dtype)
     assert fitted.transform_into(samples(), out) is out
     np.testing.assert_array_equal(out, fitted.transform(samples()).astype(dtype))
+
+
+# -- threads ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("fast", ["off", "auto"])
+@pytest.mark.parametrize("name", ["transform", "denoise", "inverse_transform", "impute"])
+def test_threads_may_use_one_model(name, fast):
+    missing = "nan" if name == "impute" else "error"
+    x = samples(600, 64, dtype="float32")
+    fitted = make(widths=(64, 32), max_iter=1, missing=missing, fast=fast).fit(x)
+    parts = [x[at : at + 30].copy() for at in range(0, 600, 30)]
+    for part in parts:
+        if name == "impute":
+            part[::3, ::5] = np.nan
+    if name == "inverse_transform":
+        parts = [fitted.transform(part) for part in parts]
+    use = getattr(fitted, name)
+    expected = [use(part).tobytes() for part in parts]
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(lambda k: use(parts[k % 20]).tobytes(), range(400)))
+    wrong = sum(result != expected[k % 20] for k, result in enumerate(found))
+    assert wrong == 0, f"{wrong} of 400 calls of {name} gave another thread's values"
+
+
+def test_joblib_s_threads_may_use_one_model():
+    x = samples(300, dtype="float32")
+    fitted = pickle.loads(pickle.dumps(make(widths=(64, 32), max_iter=1).fit(x)))
+    parts = np.split(x, 20)
+    expected = [fitted.transform(part).tobytes() for part in parts]
+    calls = (delayed(fitted.transform)(parts[k % 20]) for k in range(400))
+    found = Parallel(n_jobs=8, prefer="threads")(calls)
+    assert [codes.tobytes() for codes in found] == expected * 20
