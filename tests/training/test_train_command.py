@@ -29,7 +29,7 @@ from ddnmf_np.parallel.communicator import SerialCommunicator
 from ddnmf_np.report.page import write_report
 from ddnmf_np.runs import scoring as report
 from ddnmf_np.runs.checkpoint import load_checkpoint
-from ddnmf_np.runs.folder import RunFolder
+from ddnmf_np.runs.folder import FIGURES, RunFolder
 from ddnmf_np.train import _main, default_output, main, override
 from ddnmf_np.training import Trainer
 
@@ -216,7 +216,7 @@ def test_summary(digits_run):
 
 def test_figures_are_pictures_and_not_blank(digits_run):
     paths = sorted((digits_run[0] / "figures").iterdir())
-    assert len(paths) == 6
+    assert [path.stem for path in paths] == sorted(FIGURES)
     for path in paths:
         assert path.read_bytes().startswith(b"\x89PNG\r\n\x1a\n")
         pixels = image.imread(path)
@@ -558,12 +558,14 @@ def test_folder_with_a_run_is_refused(tmp_path, data, unscored, capsys):
 def test_overwrite_leaves_nothing_of_the_old_run(tmp_path, data, unscored):
     run = tmp_path / "run"
     assert train(data, run, "--epochs", "4") == 0
-    (run / "figures" / "old.png").write_bytes(b"old")
+    (run / "figures" / "parts.png").write_bytes(b"old")
+    (run / "figures" / "photo.png").write_bytes(b"mine")
     (run / "notes.txt").write_text("mine")
     assert train(data, run, "--seed", "9", "--overwrite") == 0
     assert len(metrics(run)) == 3
     assert read_back(run)["seed"] == 9
-    assert not (run / "figures" / "old.png").exists()
+    assert not (run / "figures" / "parts.png").exists()
+    assert (run / "figures" / "photo.png").read_bytes() == b"mine"
     assert (run / "notes.txt").read_text() == "mine"
     assert train(data, tmp_path / "new", "--seed", "9") == 0
     assert_same_run(run, tmp_path / "new")
@@ -720,10 +722,13 @@ def test_a_signal_after_divergence_keeps_the_last_good_checkpoint(
 def test_resuming_removes_the_results_of_the_shorter_run(tmp_path, data, unscored, monkeypatch):
     assert train(data, tmp_path / "run", "--epochs", "1") == 0
     assert (tmp_path / "run" / "summary.json").exists()
+    (tmp_path / "run" / "figures" / "parts.png").write_bytes(b"old")
+    (tmp_path / "run" / "figures" / "photo.png").write_bytes(b"mine")
     with monkeypatch.context() as patch:
         at_step(patch, 2, lambda trainer: signal.raise_signal(signal.SIGINT))
         assert main(["--resume", "--output", str(tmp_path / "run"), "--epochs", "3"]) == 130
     assert not (tmp_path / "run" / "summary.json").exists()
+    assert [path.name for path in (tmp_path / "run" / "figures").iterdir()] == ["photo.png"]
 
 
 def test_diverged_in_the_first_epoch(tmp_path, data, unscored, capsys):
