@@ -7,6 +7,7 @@ from typing import Any, TextIO
 
 from tqdm import tqdm
 
+from ddnmf_np.system.command import tell
 from ddnmf_np.training import Record, Trainer
 
 
@@ -27,7 +28,7 @@ class Progress:
         self.epochs = epochs
         self.stream = stream or sys.stderr
         self.bar: Any = None
-        if self.stream.isatty():
+        if self.stream is not None and self.stream.isatty():  # None: closed before Python began
             steps, position = len(trainer.batches), trainer.position
             self.bar = tqdm(
                 total=epochs * steps,
@@ -46,11 +47,7 @@ class Progress:
         """Show the record of the epoch."""
         record = trainer.history[-1]
         if self.bar is None:
-            print(
-                f"epoch {record['epoch']}/{self.epochs}  {describe(record)}",
-                file=self.stream,
-                flush=True,
-            )
+            tell(f"epoch {record['epoch']}/{self.epochs}  {describe(record)}", self.stream)
         else:
             self.bar.set_postfix_str(describe(record))
 

@@ -28,6 +28,7 @@ from ddnmf_np.runs.checkpoint import load_checkpoint, save_checkpoint
 from ddnmf_np.runs.environment import commit, environment
 from ddnmf_np.runs.folder import RunFolder
 from ddnmf_np.runs.progress import Progress
+from ddnmf_np.system.command import tell
 from ddnmf_np.system.memory import peak_memory_mib
 from ddnmf_np.system.signals import stop_on_signal
 from ddnmf_np.training import Trainer
@@ -322,5 +323,5 @@ def describe(summary: dict[str, Any]) -> str:
 
 
 def say(text: str) -> None:
-    """Print at once, so that a log shows it in time."""
-    print(text, file=sys.stdout, flush=True)
+    """Print progress on standard output."""
+    tell(text, sys.stdout)
