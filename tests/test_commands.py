@@ -198,6 +198,32 @@ def test_a_reader_of_the_log_that_leaves_costs_no_run(tmp_path):
     assert (tmp_path / "run" / "summary.json").exists()
 
 
+@pytest.mark.parametrize("name", ["module://matplotlib_inline.backend_inline", "Qt7Agg"])
+def test_a_drawing_backend_that_is_absent_is_not_needed(name):
+    script = """
+import sys
+sys.modules["matplotlib_inline"] = None
+from ddnmf_np.system.command import run_command
+run_command(lambda: 0)
+from ddnmf_np.evaluation import figures
+assert figures.png(figures.plot_losses([{"loss_in": 1.0}])).startswith(b"\\x89PNG")
+"""
+    done = python("-c", script, env=on_this_tree(MPLBACKEND=name))
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_paths_that_the_output_s_encoding_has_not(tmp_path):
+    script = TRAIN.replace('"run"', '"r\\u2603\\u03c1"')
+    environment = on_this_tree(PYTHONIOENCODING="cp1252:strict")
+    done = python("-c", script, cwd=tmp_path, env=environment, stdout=subprocess.PIPE)
+    assert (done.returncode, "Traceback" in done.stderr) == (0, False)
+    assert "all of it on one page: r\\u2603\\u03c1" in done.stdout
+    assert (tmp_path / "r\u2603\u03c1" / "report.html").exists()
+    done = python("-c", script, cwd=tmp_path, env=environment)
+    assert done.returncode == 2
+    assert "output r\\u2603\\u03c1: already holds a run" in done.stderr
+
+
 # -- parser ----------------------------------------------------------------------------------------
 
 

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
+from importlib import import_module
+from io import TextIOWrapper
 from pathlib import Path
 from typing import Any, NoReturn, TextIO
 
@@ -134,6 +137,7 @@ def run_command(
         file cannot be used or standard output was closed, 130 after an interruption.
     """
     say = say or complain
+    _prepare()
     try:
         with interrupt_on_sigterm() if sigterm else nullcontext():
             code = work()
@@ -154,6 +158,22 @@ def run_command(
     except KeyboardInterrupt:
         say(interrupted)
         return INTERRUPTED
+
+
+def _prepare() -> None:
+    """Keep surroundings that we do not need from ending a command."""
+    for stream in (sys.stdout, sys.stderr):
+        # A path may have letters that the stream's encoding has not.
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+    # matplotlib cannot be imported if this names a backend that is not installed, such as that of
+    # the notebook from which the command was started. We draw without one.
+    backend = os.environ.get("MPLBACKEND")
+    if backend and "matplotlib" not in sys.modules:
+        del os.environ["MPLBACKEND"]
+        with suppress(ImportError, ValueError):
+            import_module("matplotlib").rcParams["backend"] = backend
+            os.environ["MPLBACKEND"] = backend
 
 
 def tell(text: str, stream: TextIO | None) -> None:
