@@ -140,6 +140,27 @@ def test_unknown_sizes_are_refused():
         stream(x[x[:, 0] > 0.1])
 
 
+@pytest.mark.parametrize(
+    ("part", "place", "value"),
+    [("indices", 5, 10_000_000), ("indices", 5, -1), ("indptr", 3, 10**8), ("indptr", 3, 0)],
+)
+def test_sparse_with_indices_outside_of_it(part, place, value):
+    """SciPy itself would read or write there, which ends Python."""
+    matrix = sparse.csr_matrix(draw())
+    getattr(matrix, part)[place] = value
+    with pytest.raises(DataError, match=r"X: is sparse, and its indices do not fit its shape"):
+        stream(matrix)
+
+
+def test_sparse_that_is_checked_is_not_changed():
+    matrix = sparse.csr_matrix(draw())
+    matrix.data, matrix.indices = np.tile(matrix.data, 3), np.tile(matrix.indices, 3)  # room
+    data, indices = matrix.data, matrix.indices
+    stream(matrix)
+    assert matrix.data is data
+    assert matrix.indices is indices
+
+
 @pytest.mark.parametrize("form", ["csc", "coo"])
 def test_sparse_matrices_that_are_not_by_rows_are_refused(form):
     with pytest.raises(DataError, match=rf"'{form}'.*tocsr\(\)"):

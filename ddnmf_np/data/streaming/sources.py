@@ -18,6 +18,7 @@ from abc import ABC, abstractmethod
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from copy import copy
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -91,6 +92,7 @@ class SlicedSource(Source):
                 "after the other; convert it with .tocsr()"
             )
         self.describe(array.shape, array.dtype)
+        _check_indices(array, name)
         first = (getattr(array, "chunks", None) or (1,))[0]
         # dask has the length of each chunk; h5py and Zarr have that of all chunks but the last.
         self.chunk_rows = int(max(first) if isinstance(first, Sequence) else first)
@@ -447,6 +449,22 @@ def _refuse_pickles(metadata: Any, said: str) -> None:
         raise DataError(
             f"{said}: its chunks are pickles, which are never read; write plain numbers"
         )
+
+
+# -- sparse matrices ---------------------------------------------------------------------------
+
+
+def _check_indices(array: Any, name: str) -> None:
+    """Refuse a sparse matrix with indices outside of it: SciPy would read or write anywhere."""
+    if not hasattr(array, "check_format"):
+        return
+    try:
+        copy(array).check_format(full_check=True)  # a shallow copy, because it trims its arrays
+    except ValueError as error:
+        raise DataError(
+            f"{name}: is sparse, and its indices do not fit its shape {array.shape} ({error}); "
+            "make the matrix again from the data"
+        ) from error
 
 
 # -- helpers -----------------------------------------------------------------------------------
