@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import wraps
 from itertools import islice
-from typing import Any, Self
+from typing import Any, ParamSpec, Self, TypeVar
 
 import numpy as np
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
@@ -35,6 +36,28 @@ NAMES_HERE = {
     "noise_kind": "noise",
 }
 """Parameters with another name than the option of the command line that they are."""
+
+
+Given = ParamSpec("Given")
+Result = TypeVar("Result")
+
+
+def _all_or_nothing(fit: Callable[Given, Result]) -> Callable[Given, Result]:
+    """Return a method that leaves the estimator as it was if it fails, Ctrl-C included."""
+
+    @wraps(fit)
+    def whole(*given: Given.args, **options: Given.kwargs) -> Result:
+        estimator: Any = given[0]
+        attributes = vars(estimator)
+        before = dict(attributes)
+        try:
+            return fit(*given, **options)
+        except BaseException:
+            attributes.clear()
+            attributes.update(before)
+            raise
+
+    return whole
 
 
 class DDNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  # type: ignore[misc]
@@ -162,6 +185,7 @@ class DDNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  
 
     # -- learning -------------------------------------------------------------------------
 
+    @_all_or_nothing
     def fit(self, X: Any, y: Any = None) -> Self:
         """Learn from samples.
 
@@ -199,6 +223,7 @@ class DDNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  
         self.n_samples_seen_ = X.shape[0]
         return self
 
+    @_all_or_nothing
     def partial_fit(self, X: Any, y: Any = None) -> Self:
         """Do one epoch on more samples, in mini-batches; the first call starts from scratch.
 
@@ -239,7 +264,7 @@ class DDNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  
             self._train(trainer, 1)
             self.config_ = config
         else:
-            trainer.history = self.loss_history_
+            trainer.history = list(self.loss_history_)
             trainer.position.epoch = self.n_iter_
             before, steps = {k: v.copy() for k, v in model.state().items()}, model.optimizer.t
             try:
@@ -441,6 +466,7 @@ class DDNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  
         if streams_by_itself(X):
             return self._rows(stream(X), reset=reset)
         if backend_of(X) == "numpy":
+            X = _without_mask(X, self._missing(reset))
             # Finiteness is checked below, in words that say where and how many.
             X = validate_data(
                 self,
@@ -499,6 +525,21 @@ class DDNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  
         tags.input_tags.allow_nan = self.missing == "nan"
         tags.transformer_tags.preserves_dtype = ["float64", "float32"]
         return tags
+
+
+def _without_mask(X: Any, missing: str) -> Any:
+    """Return samples in which masked entries are NaN, if that is a missing entry."""
+    if not isinstance(X, np.ma.MaskedArray):
+        return X
+    if not np.ma.is_masked(X):
+        return X.data
+    if missing != "nan":
+        raise DataError(
+            f"X has {int(np.ma.getmaskarray(X).sum())} masked entries of {X.size}; take them for "
+            "missing entries with missing='nan', or replace them, as X.filled(0.0) does"
+        )
+    dtype = X.dtype if X.dtype.kind == "f" else np.float64
+    return np.ma.filled(X.astype(dtype), np.nan)
 
 
 def _refuse_containers(X: Any) -> None:

@@ -864,6 +864,55 @@ def test_out_of_any_precision(fitted, dtype):
     np.testing.assert_array_equal(out, fitted.transform(samples()).astype(dtype))
 
 
+# -- masks and failures -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", "int64"])
+def test_masked_entries_are_missing(dtype):
+    x = samples(dtype="float64")
+    x = (100 * x).astype(dtype) if dtype == "int64" else x.astype(dtype)
+    masked = np.ma.array(x, mask=False)
+    masked[3, 4] = masked[7, 0] = np.ma.masked
+    masked.data[3, 4] = 99  # what is behind a mask means nothing
+    holes = x.astype("float64" if dtype == "int64" else dtype)
+    holes[3, 4] = holes[7, 0] = np.nan
+    one, two = make(missing="nan").fit(masked), make(missing="nan").fit(holes)
+    assert_same_model(one, two)
+    for name in ("transform", "denoise", "impute"):
+        assert_same_bits(getattr(one, name)(masked), getattr(two, name)(holes), name)
+    two.partial_fit(masked)
+
+
+def test_masked_entries_are_refused_where_none_may_be_missing():
+    x = np.ma.array(samples(), mask=False)
+    fitted = make().fit(x)  # nothing is masked
+    assert_same_model(fitted, make().fit(x.data))
+    x[3, 4] = np.ma.masked
+    for use in (make().fit, fitted.transform):
+        with pytest.raises(DataError, match=r"X has 1 masked entries of 585; .*'nan'.*fill"):
+            use(x)
+
+
+@pytest.mark.parametrize("method", ["fit", "partial_fit"])
+def test_a_fit_that_fails_leaves_the_estimator_as_it_was(method, monkeypatch):
+    pandas = pytest.importorskip("pandas", reason="pandas is not installed")
+    x = pandas.DataFrame(samples(), columns=[f"c{k}" for k in range(13)])
+    fitted, fresh = make().fit(x), make()
+    expected, before = fitted.transform(x), dict(vars(fitted))
+    narrow = -x.iloc[:, :7]
+    with pytest.raises(DataError, match="Negative values"):
+        getattr(fresh, method)(narrow)
+    assert vars(fresh) == vars(make())
+    with pytest.raises((DataError, ValueError)):
+        getattr(fitted, method)(narrow)
+    monkeypatch.setattr(Trainer, "train", lambda *_, **__: 1 / 0)
+    with pytest.raises((ZeroDivisionError, ValueError)):
+        getattr(fitted, method)(-narrow)
+    assert vars(fitted).keys() == before.keys()
+    assert all(value is before[name] for name, value in vars(fitted).items())
+    assert_same_bits(fitted.transform(x), expected)
+
+
 # -- threads ----------------------------------------------------------------------------------
 
 
