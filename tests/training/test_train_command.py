@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import time
-from itertools import pairwise
+from itertools import pairwise, product
 from pathlib import Path
 from threading import Thread
 from types import SimpleNamespace
@@ -875,8 +875,10 @@ def test_disk_that_fills_up(tmp_path, data, unscored, capsys, monkeypatch):
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signals")
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-@pytest.mark.parametrize("steps", [1, 4, 5, 12])
+@pytest.mark.parametrize(
+    ("number", "steps"),
+    [*product([signal.SIGINT, signal.SIGTERM], [1, 4, 5, 12]), (getattr(signal, "SIGHUP", 0), 4)],
+)
 def test_signal_saves_and_resume_goes_on(
     tmp_path, data, unscored, capsys, monkeypatch, number, steps
 ):
@@ -1114,6 +1116,17 @@ def test_error_of_a_process(tmp_path):
     assert out == ""
     assert err.startswith("error: ")
     assert len(err.splitlines()) == 1
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signals")
+def test_hangup_that_nohup_has_ignored_stops_nothing(tmp_path, data, unscored, monkeypatch):
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        at_step(monkeypatch, 4, lambda trainer: signal.raise_signal(signal.SIGHUP))
+        assert train(data, tmp_path / "run") == 0
+        assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signals")
