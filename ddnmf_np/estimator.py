@@ -309,6 +309,12 @@ class DDNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  
                 config = configure(config, lr=self.lr)
         except OptionError as error:
             raise error.renamed(NAMES_HERE.get(error.name, error.name)) from error
+        shape = config.data.image_shape
+        if shape is not None and shape[0] * shape[1] != X.shape[1]:
+            raise UsageError(
+                f"image_shape is {shape}, but X has {X.shape[1]} features; give a height and a "
+                "width with that product, or leave it out"
+            )
         return config
 
     def _train(self, trainer: Trainer, epochs: int) -> None:
@@ -553,6 +559,8 @@ def _refuse_containers(X: Any) -> None:
         For a closed file.
     """
     _refuse_closed(X, "X")
+    if hasattr(X, "tocsr"):  # some of SciPy's sparse matrices are mappings
+        return
     if isinstance(X, Mapping) or (hasattr(X, "arrays") and hasattr(X, "members")):  # Zarr's group
         names = ", ".join(shown(name, 40) for name in islice(X, 5)) or "nothing"
         raise UsageError(

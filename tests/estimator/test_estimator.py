@@ -11,6 +11,7 @@ from typing import ClassVar
 import numpy as np
 import pytest
 from joblib import Parallel, delayed
+from scipy import sparse
 from sklearn.base import clone
 from sklearn.cluster import KMeans
 from sklearn.datasets import load_digits
@@ -251,13 +252,12 @@ def test_motion_of_digits(digits):
 
 
 @pytest.mark.parametrize("method", ["fit", "partial_fit"])
-@pytest.mark.parametrize(("given", "known"), [(None, "unknown"), ((7, 9), "(7, 9)")])
-def test_motion_needs_the_shape_of_images(digits, given, known, method):
-    estimator = make(noise_shift=1.0, image_shape=given)
+def test_motion_needs_the_shape_of_images(digits, method):
+    estimator = make(noise_shift=1.0)
     with pytest.raises(UsageError) as caught:
         getattr(estimator, method)(digits)
     text = str(caught.value)
-    assert text.startswith(f"image_shape is {known} and a sample has 64 features, but noise_shift ")
+    assert text.startswith("image_shape is unknown and a sample has 64 features, but noise_shift ")
     assert "give image_shape=(height, width), or noise_shift=0, " in text
     with pytest.raises(NotFittedError):
         estimator.transform(digits)
@@ -862,6 +862,21 @@ def test_out_of_any_precision(fitted, dtype):
     out = np.full((45, 3), np.nan, dtype)
     assert fitted.transform_into(samples(), out) is out
     np.testing.assert_array_equal(out, fitted.transform(samples()).astype(dtype))
+
+
+@pytest.mark.parametrize("form", ["dok", "coo", "lil", "csc"])
+def test_sparse_forms_without_rows_say_what_to_do(form):
+    x = sparse.csr_matrix(samples()).asformat(form)
+    for use in (make().fit, make().fit(samples()).transform):
+        with pytest.raises(DataError, match=rf"in the format '{form}'.*convert it with .tocsr\(\)"):
+            use(x)
+
+
+@pytest.mark.parametrize("method", ["fit", "partial_fit"])
+@pytest.mark.parametrize("noise", [{}, {"noise_shift": 1.0}])
+def test_image_shape_fits_the_features(digits, method, noise):
+    with pytest.raises(UsageError, match=r"image_shape is \(4, 4\), but X has 64 features; give"):
+        getattr(make(image_shape=(4, 4), **noise), method)(digits)
 
 
 # -- masks and failures -----------------------------------------------------------------------

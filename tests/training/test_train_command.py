@@ -505,6 +505,8 @@ def test_output_is_named_after_the_data(tmp_path, data, unscored, monkeypatch):
         (["--threads", "99999999999"], ["threads is 99999999999; expected", "from 1 to 1024"]),
         (["--dataset", "mnst"], ["data set 'mnst' is unknown; did you mean 'mnist'?"]),
         (["--labels", "y.npy", "--dataset", "digits"], ["labels='y.npy' goes with an .npy file"]),
+        (["--dataset", ""], ["dataset is empty; give a name or a path"]),
+        (["--labels", ""], ["labels is empty; give a name or a path"]),
         (["--resume", "--overwrite"], ["--resume and --overwrite exclude each other"]),
         (["--widths", "16777216", "16777216"], ["not enough memory", "smaller widths"]),
         (["--widths", "1000000000000000000"], ["widths is [1000", "from 1 to 16777216"]),
@@ -1050,6 +1052,17 @@ def test_changes_that_resume_refuses(tmp_path, data, unscored, capsys, flags, co
     assert main(["--resume", "--output", str(tmp_path / "run"), *flags]) == code
     one_error(capsys, *texts)
     assert content(tmp_path / "run") == before
+
+
+def test_checkpoint_of_another_run_on_resume(tmp_path, data, unscored, capsys):
+    for seed in ("5", "6"):
+        assert train(data, tmp_path / seed, "--seed", seed) == 0
+    (tmp_path / "6" / "checkpoint.npz").replace(tmp_path / "5" / "checkpoint.npz")
+    before = content(tmp_path / "5")
+    capsys.readouterr()
+    assert main(["--resume", "--output", str(tmp_path / "5")]) == 4
+    one_error(capsys, "checkpoint.npz: has seed = 6, but", "config.toml has 5: one of the two is")
+    assert content(tmp_path / "5") == before
 
 
 def test_other_data_on_resume(tmp_path, data, unscored, capsys):
