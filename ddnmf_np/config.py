@@ -322,7 +322,7 @@ def read_config(source: Source) -> dict[str, Any]:
     """
     path = name_of(source)
     try:
-        table = tomllib.loads(read_source(source, MAX_CONFIG).decode("utf-8"))
+        table = tomllib.loads(read_source(source, MAX_CONFIG).decode("utf-8-sig"))
     except OSError as error:
         raise UsageError(f"config {path}: cannot be read: {error.strerror}") from error
     except RecursionError as error:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import wraps
 from itertools import islice
-from typing import Any, Self
+from typing import Any, ParamSpec, Self, TypeVar
 
 import numpy as np
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
@@ -36,6 +37,28 @@ NAMES_HERE = {
     "noise_kind": "noise",
 }
 """Parameters with another name than the option of the command line that they are."""
+
+
+Given = ParamSpec("Given")
+Result = TypeVar("Result")
+
+
+def _all_or_nothing(fit: Callable[Given, Result]) -> Callable[Given, Result]:
+    """Return a method that leaves the estimator as it was if it fails, Ctrl-C included."""
+
+    @wraps(fit)
+    def whole(*given: Given.args, **options: Given.kwargs) -> Result:
+        estimator: Any = given[0]
+        attributes = vars(estimator)
+        before = dict(attributes)
+        try:
+            return fit(*given, **options)
+        except BaseException:
+            attributes.clear()
+            attributes.update(before)
+            raise
+
+    return whole
 
 
 class DDNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  # type: ignore[misc]
@@ -170,6 +193,7 @@ class DDNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  
 
     # -- learning -------------------------------------------------------------------------
 
+    @_all_or_nothing
     def fit(self, X: Any, y: Any = None) -> Self:
         """Learn from samples.
 
@@ -213,6 +237,7 @@ class DDNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  
         warn_of(findings(unexplained, model, rows))
         return self
 
+    @_all_or_nothing
     def partial_fit(self, X: Any, y: Any = None) -> Self:
         """Do one epoch on more samples, in mini-batches; the first call starts from scratch.
 
@@ -258,7 +283,7 @@ class DDNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  
             model.descent = replace(model.descent, lr_schedule="constant")
             same: Any = {"first_index": seen, "high": self.data_max_}  # one unit of noise
             trainer = config.make_trainer(model, X, batch_size=self._batch(X, config), **same)
-            trainer.history = self.loss_history_
+            trainer.history = list(self.loss_history_)
             trainer.position.epoch = self.n_iter_
             before, steps = {k: v.copy() for k, v in model.state().items()}, model.optimizer.t
             try:
@@ -320,6 +345,12 @@ class DDNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  
             config = replace(config, undecided=config.undecided - said)
         except OptionError as error:
             raise error.renamed(NAMES_HERE.get(error.name, error.name)) from error
+        shape = config.data.image_shape
+        if shape is not None and shape[0] * shape[1] != X.shape[1]:
+            raise UsageError(
+                f"image_shape is {shape}, but X has {X.shape[1]} features; give a height and a "
+                "width with that product, or leave it out"
+            )
         return config
 
     def _train(self, trainer: Trainer, epochs: int) -> None:
@@ -497,6 +528,7 @@ class DDNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  
         if streams_by_itself(X):
             return self._rows(stream(X), reset=reset)
         if backend_of(X) == "numpy":
+            X = _without_mask(X, self._missing(reset))
             # Finiteness is checked below, in words that say where and how many.
             X = validate_data(
                 self,
@@ -557,6 +589,21 @@ class DDNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  
         return tags
 
 
+def _without_mask(X: Any, missing: str) -> Any:
+    """Return samples in which masked entries are NaN, if that is a missing entry."""
+    if not isinstance(X, np.ma.MaskedArray):
+        return X
+    if not np.ma.is_masked(X):
+        return X.data
+    if missing != "nan":
+        raise DataError(
+            f"X has {int(np.ma.getmaskarray(X).sum())} masked entries of {X.size}; take them for "
+            "missing entries with missing='nan', or replace them, as X.filled(0.0) does"
+        )
+    dtype = X.dtype if X.dtype.kind == "f" else np.float64
+    return np.ma.filled(X.astype(dtype), np.nan)
+
+
 def _refuse_containers(X: Any) -> None:
     """Refuse what holds arrays but is none, and h5py's objects of a file that is closed.
 
@@ -568,6 +615,8 @@ def _refuse_containers(X: Any) -> None:
         For a closed file.
     """
     _refuse_closed(X, "X")
+    if hasattr(X, "tocsr"):  # some of SciPy's sparse matrices are mappings
+        return
     if isinstance(X, Mapping) or (hasattr(X, "arrays") and hasattr(X, "members")):  # Zarr's group
         names = ", ".join(shown(name, 40) for name in islice(X, 5)) or "nothing"
         raise UsageError(

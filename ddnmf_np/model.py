@@ -363,7 +363,7 @@ class Model:
         out = self.ops.empty((x.shape[0], network.widths[stop]), self.dtype)
         for piece, batch in network.batches(x):
             seen = self.seen(batch) if start == 0 else batch
-            out[piece] = network.forward(seen, start=start, stop=stop)
+            out[piece] = network.apply(seen, start, stop)
         if self.scaler is not None and stop == network.depth:
             self.scaler.undo(out)
         return out

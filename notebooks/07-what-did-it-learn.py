@@ -73,7 +73,7 @@ for net in (model, autoencoder):
 
 def decode_autoencoder(H):
     middle = autoencoder.code_layer
-    return autoencoder.stack.forward(np.asarray(H, x.dtype), start=middle)
+    return autoencoder.stack.apply(np.asarray(H, x.dtype), start=middle)
 
 
 def show_small(figure, alt):

@@ -30,12 +30,16 @@ ROOT = Path(__file__).parents[1]
 
 def python(*arguments, **options):
     """Run the interpreter on this source tree."""
+    options = {"env": on_this_tree(), "stderr": subprocess.PIPE, "text": True} | options
+    return subprocess.run([sys.executable, *arguments], **options)
+
+
+def on_this_tree(**variables):
+    """Return the environment of an interpreter that imports this source tree."""
     path = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
-    environment = os.environ | {"PYTHONPATH": path}
+    environment = os.environ | {"PYTHONPATH": path} | variables
     environment.pop("PYTHONUNBUFFERED", None)  # buffered, as users have it
-    return subprocess.run(
-        [sys.executable, *arguments], env=environment, stderr=subprocess.PIPE, text=True, **options
-    )
+    return environment
 
 
 # -- front door ------------------------------------------------------------------------------------
@@ -152,6 +156,72 @@ def test_sizes_of_the_scaling_command_are_those_there_are():
     """Its parser names them itself, since the module that has them draws pictures."""
     [sizes] = [a for a in make_scaling_parser()._actions if a.dest == "sizes"]
     assert sizes.choices == tuple(scaling.SIZES)
+
+
+# -- progress --------------------------------------------------------------------------------------
+
+TRAIN = """
+import sys
+import numpy as np
+from ddnmf_np.runs import scoring
+from ddnmf_np.train import main
+scores = {"split": "train", "n_samples": 45, "scores": {}, "code": {"std": 0.1, "dead_units": 0}}
+scoring.evaluate = lambda *_: None
+scoring.summarise = lambda *_: scores
+scoring.draw_figures = lambda *_: []
+np.save("x.npy", np.random.default_rng(0).random((45, 13)))
+flags = "--widths 11 7 --rank 3 --batch-size 10 --epochs 3".split()
+sys.exit(main(["--dataset", "x.npy", "--output", "run", *flags]))
+"""
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs Linux's device without room")
+@pytest.mark.parametrize("how", [">&-", "2>&-", ">/dev/full", "2>/dev/full", ">&- 2>&-"])
+def test_a_log_that_cannot_be_written_costs_no_run(tmp_path, how):
+    shell = f'"$0" -c "$1" {how}'
+    with (tmp_path / "out").open("w") as out:
+        command = ["sh", "-c", shell, sys.executable, TRAIN]
+        done = subprocess.run(command, cwd=tmp_path, env=on_this_tree(), stdout=out, stderr=out)
+    assert done.returncode == 0, (tmp_path / "out").read_text()
+    assert "Traceback" not in (tmp_path / "out").read_text()
+    assert len((tmp_path / "run" / "metrics.jsonl").read_text().splitlines()) == 3
+    assert json.loads((tmp_path / "run" / "summary.json").read_text())["epochs"] == 3
+    assert (tmp_path / "run" / "report.html").exists()
+
+
+def test_a_reader_of_the_log_that_leaves_costs_no_run(tmp_path):
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = python("-c", TRAIN, stdout=writer, cwd=tmp_path)
+    os.close(writer)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "run" / "summary.json").exists()
+
+
+@pytest.mark.parametrize("name", ["module://matplotlib_inline.backend_inline", "Qt7Agg"])
+def test_a_drawing_backend_that_is_absent_is_not_needed(name):
+    script = """
+import sys
+sys.modules["matplotlib_inline"] = None
+from ddnmf_np.system.command import run_command
+run_command(lambda: 0)
+from ddnmf_np.evaluation import figures
+assert figures.png(figures.plot_losses([{"loss_in": 1.0}])).startswith(b"\\x89PNG")
+"""
+    done = python("-c", script, env=on_this_tree(MPLBACKEND=name))
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_paths_that_the_output_s_encoding_has_not(tmp_path):
+    script = TRAIN.replace('"run"', '"r\\u2603\\u03c1"')
+    environment = on_this_tree(PYTHONIOENCODING="cp1252:strict")
+    done = python("-c", script, cwd=tmp_path, env=environment, stdout=subprocess.PIPE)
+    assert (done.returncode, "Traceback" in done.stderr) == (0, False)
+    assert "all of it on one page: r\\u2603\\u03c1" in done.stdout
+    assert (tmp_path / "r\u2603\u03c1" / "report.html").exists()
+    done = python("-c", script, cwd=tmp_path, env=environment)
+    assert done.returncode == 2
+    assert "output r\\u2603\\u03c1: already holds a run" in done.stderr
 
 
 # -- parser ----------------------------------------------------------------------------------------

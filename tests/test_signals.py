@@ -19,15 +19,17 @@ COMMANDS = {
 """By module: the function that does the work, and arguments with which it is called."""
 
 
+@pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="Windows has no such signal")
+@pytest.mark.parametrize("number", [signal.SIGTERM, getattr(signal, "SIGHUP", None)])
 @pytest.mark.parametrize("name", COMMANDS)
-def test_sigterm_ends_as_ctrl_c_does(name, monkeypatch, tmp_path, capsys):
+def test_signal_ends_as_ctrl_c_does(name, number, monkeypatch, tmp_path, capsys):
     monkeypatch.chdir(tmp_path)
     module, (work, arguments) = import_module(f"ddnmf_np.{name}"), COMMANDS[name]
-    before = signal.getsignal(signal.SIGTERM)
-    monkeypatch.setattr(f"ddnmf_np.{work}", lambda *_, **__: signal.raise_signal(signal.SIGTERM))
+    before = signal.getsignal(number)
+    monkeypatch.setattr(f"ddnmf_np.{work}", lambda *_, **__: signal.raise_signal(number))
     assert module.main(arguments) == INTERRUPTED
     assert "interrupted" in capsys.readouterr().err
-    assert signal.getsignal(signal.SIGTERM) == before
+    assert signal.getsignal(number) == before
 
 
 @pytest.mark.parametrize("name", ["report.__main__", "explore.__main__", "teaching.refresh"])

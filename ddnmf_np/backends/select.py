@@ -82,7 +82,8 @@ def get_ops(
         ``"auto"`` is CuPy if it works, else NumPy; then a log record of level INFO says why not
         CuPy. `Ops.name` tells you which.
     fast : {"auto", "on", "off"}
-        Numba's loops for the elementwise operations on a CPU: if Numba is installed, always, never.
+        Numba's loops for the elementwise operations on a CPU: where Numba works, always, never. If
+        it is installed and cannot be loaded, ``"auto"`` goes on without it and logs a warning.
     matmul_precision : {"highest", "high"}
         ``"high"`` rounds the factors of float32 products to TF32, with 10 bits of mantissa, on
         devices of compute capability 8.0 and later. Elsewhere, and in float64, it has no effect.
@@ -113,11 +114,15 @@ def get_ops(
         try:
             from ddnmf_np.backends.ops_numba import NumbaOps
         except Exception as error:
-            raise BackendError(
-                f"fast is {fast!r}, but Numba cannot be used: {_describe(error)}. "
+            why_not = (
+                f"Numba cannot be used: {_describe(error)}. "
                 "Remedy: pip install --upgrade numba; or choose fast 'off'."
-            ) from error
-        return NumbaOps()
+            )
+            if fast == "on":
+                raise BackendError(f"fast is 'on', but {why_not}") from error
+            _warn_once(f"fast 'auto' is plain NumPy here, which is slower: {why_not}")
+        else:
+            return NumbaOps()
     return Ops()
 
 
@@ -223,7 +228,7 @@ def _cupy_ops(cupy: Any, matmul_precision: str) -> Ops:
     device = cupy.cuda.runtime.getDeviceProperties(cupy.cuda.Device().id)
     products, why_not = _products(cupy, tf32=matmul_precision == "high" and device["major"] >= 8)
     if why_not is not None:
-        _warn_once(why_not)
+        _warn_once(f"backend 'cupy': {why_not}")
     ops = CupyOps(cupy, products)
     ops.matmul_precision = matmul_precision
     return ops
@@ -245,7 +250,7 @@ def _products(cupy: Any, *, tf32: bool) -> tuple[list[Any] | None, str | None]:
 
 @cache
 def _warn_once(text: str) -> None:
-    logging.getLogger(__name__).warning("backend 'cupy': %s", text)
+    logging.getLogger(__name__).warning("%s", text)
 
 
 def _import_cupy() -> Any:

@@ -14,7 +14,7 @@ from ddnmf_np.backends.threads import usable_processors
 from ddnmf_np.bench.contestants import CONTESTANTS
 from ddnmf_np.bench.problem import CASES, Case
 from ddnmf_np.engine.losses import PRESETS
-from ddnmf_np.system.command import Parser
+from ddnmf_np.system.command import Parser, tell
 
 Say = Callable[[str], None]
 """Takes lines that report progress."""
@@ -88,7 +88,7 @@ def recorded(options: Any) -> dict[str, Any]:
 
 def say(text: str) -> None:
     """Print progress on standard error."""
-    print(text, file=sys.stderr, flush=True)
+    tell(text, sys.stderr)
 
 
 THREADS = min(2, usable_processors())

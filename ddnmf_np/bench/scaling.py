@@ -28,7 +28,13 @@ from ddnmf_np.bench.options import Say, ScalingOptions
 from ddnmf_np.bench.surroundings import surroundings
 from ddnmf_np.bench.tables import place_of, table, write_files
 from ddnmf_np.config import configure
-from ddnmf_np.evaluation.figures import DATA_COLOR, STUDENT_COLOR, SUPERVISOR_COLOR, WIDTH
+from ddnmf_np.evaluation.figures import (
+    DATA_COLOR,
+    STUDENT_COLOR,
+    SUPERVISOR_COLOR,
+    WIDTH,
+    own_settings,
+)
 from ddnmf_np.training import Trainer
 
 RANK = 10
@@ -256,6 +262,7 @@ def to_markdown(results: dict[str, Any]) -> str:
     return f"{place_of(results)}\n\n{words}\n\n{table(head, lines)}\n"
 
 
+@own_settings()
 def draw(results: dict[str, Any]) -> Figure:
     """Draw time and memory against each size, with the fitted lines."""
     sizes = results["options"]["sizes"]

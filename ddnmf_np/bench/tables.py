@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 
 from ddnmf_np.bench.contestants import CONTESTANTS
 from ddnmf_np.bench.digest import Results, adam_floor, best_peer, product_floor
-from ddnmf_np.evaluation.figures import STUDENT_COLOR, SUPERVISOR_COLOR, WIDTH, save
+from ddnmf_np.evaluation.figures import STUDENT_COLOR, SUPERVISOR_COLOR, WIDTH, own_settings, save
 from ddnmf_np.system.files import atomic_write_text, make_folder
 
 OURS_COLOR, PEER_COLOR = STUDENT_COLOR, "#9AB8CC"
@@ -211,6 +211,7 @@ def ms(seconds: float) -> str:
     return f"{seconds * 1e3:.3g}" if seconds < 0.9995 else f"{seconds * 1e3:.0f}"
 
 
+@own_settings()
 def draw(results: Results) -> Figure:
     """Draw the step times of each case as bars, floors as lines, gaps as words."""
     cases, epochs = results["cases"], results.get("epochs", {}).get("contestants", {})

@@ -95,6 +95,12 @@ class Dataset:
     source: str
 
 
+_CHOICES = (
+    f"choose from {', '.join(NAMES)}, or give the path of an .npy file, an .npz file or a folder "
+    "of IDX files"
+)
+
+
 def load(
     name_or_path: str | Path,
     *,
@@ -140,15 +146,17 @@ def load(
         raise UsageError(f"dtype={dtype!r} cannot be used; choose 'float32' or 'float64'")
     name, kind = str(name_or_path), np.dtype(dtype)
     path = Path(name).expanduser()
-    if labels is not None and path.suffix != ".npy":
+    if labels is not None and path.suffix.lower() != ".npy":
         raise UsageError(f"labels={str(labels)!r} goes with an .npy file only, not with {name!r}")
+    if name_or_path == "":
+        raise UsageError(f"the name of the data set is empty; {_CHOICES}")
     named = isinstance(name_or_path, str)  # str(Path("./mnist")) is "mnist", but it is a folder
     if named and name == "digits":
         arrays, source = _digits(), "scikit-learn"
     elif named and name in SHA256:
         arrays, source = _named(name, data_dir)
     else:
-        arrays, source = _from_path(path, labels), printable(str(path.resolve()))
+        arrays, source = _from_path(path), printable(str(path.resolve()))
         name = printable(path.resolve().stem)
 
     x_train, image_shape = _samples(arrays["x_train"], f"{source}: x_train", kind, missing)
@@ -165,6 +173,8 @@ def load(
         key: _labels(arrays[key], n, f"{source}: {key}") if key in arrays else None
         for key, n in sizes.items()
     }
+    if labels is not None:
+        y["y_train"] = load_labels(labels, len(x_train))
     return Dataset(name, x_train, x_test, **y, image_shape=image_shape, source=source)
 
 
@@ -246,9 +256,9 @@ def square(n_features: int) -> tuple[int, int] | None:
     return (side, side) if side >= _SMALLEST_SIDE and side * side == n_features else None
 
 
-def load_labels(path: str | Path, n: int, where: str) -> NDArray[np.int64]:
+def load_labels(path: str | Path, n: int) -> NDArray[np.int64]:
     """Return the labels of ``n`` samples from an .npy file, or raise `DataError`."""
-    return _labels(_read_npy(Path(path).expanduser()), n, where)
+    return _labels(_read_npy(Path(path).expanduser()), n, f"labels {printable(str(path))}")
 
 
 def _labels(y: NDArray[Any], n: int, where: str) -> NDArray[np.int64]:
@@ -270,16 +280,13 @@ def _digits() -> dict[str, NDArray[Any]]:
     return {"x_train": x[train], "y_train": y[train], "x_test": x[test], "y_test": y[test]}
 
 
-def _from_path(path: Path, labels: str | Path | None) -> dict[str, NDArray[Any]]:
+def _from_path(path: Path) -> dict[str, NDArray[Any]]:
     """Read the user's own files."""
     if path.is_dir():
         return _read_folder(path)
-    if path.suffix == ".npy":
-        arrays = {"x_train": _read_npy(path)}
-        if labels is not None:
-            arrays["y_train"] = _read_npy(Path(labels).expanduser())
-        return arrays
-    if path.suffix == ".npz":
+    if path.suffix.lower() == ".npy":
+        return {"x_train": _read_npy(path)}
+    if path.suffix.lower() == ".npz":
         return read_npz(path)
     if path.exists():
         raise DataError(f"{path}: is neither .npy nor .npz nor a folder of IDX files; convert it")
@@ -288,8 +295,7 @@ def _from_path(path: Path, labels: str | Path | None) -> dict[str, NDArray[Any]]
     near = difflib.get_close_matches(path.name.lower(), NAMES, n=1)
     raise UsageError(
         f"data set {path.name!r} is unknown{f'; did you mean {near[0]!r}?' if near else '.'} "
-        f"Choose from {', '.join(NAMES)}, or give the path of an .npy file, an .npz file or a "
-        "folder of IDX files"
+        f"{_CHOICES[0].upper()}{_CHOICES[1:]}"
     )
 
 

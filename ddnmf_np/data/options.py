@@ -80,5 +80,8 @@ class Data:
 
     def __post_init__(self) -> None:
         check_options(self)
+        for name in ("dataset", "labels"):
+            if getattr(self, name) == "":
+                raise OptionError(name, "is empty; give a name or a path, or leave it out")
         if self.image_shape is not None and len(self.image_shape) != 2:
             raise OptionError("image_shape", f"is {self.image_shape}; expected height and width")

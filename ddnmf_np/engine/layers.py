@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from copy import copy
 from typing import Any
 
@@ -133,7 +134,7 @@ class Dense:
             self.b.fill(0.0)
 
     def forward(self, x: Array) -> Array:
-        """Compute ``h = f(x W^T + b)`` (equation 1).
+        """Compute ``h = f(x W^T + b)`` (equation 1), and keep what `backward` needs.
 
         See ``derivations/01-layer.md``; without bias, ``derivations/03-nmf-module.md``.
 
@@ -156,17 +157,50 @@ class Dense:
             self.allocate()
         if self.lone and x.ndim == 2 and x.shape[0] > self.h.shape[0]:
             self._make_room(x.shape[0])
-        ops, rows = self.ops, self.h.shape[0]
-        if x.ndim != 2 or x.shape[1] != self.fan_in or not 1 <= x.shape[0] <= rows:
-            limit = "n >= 1" if self.lone else f"1 <= n <= {rows}"
+        self._check(x, None if self.lone else self.h.shape[0])
+        self.x = x
+        return self._equation_1(x, self.h[: x.shape[0]])
+
+    def apply(self, x: Array) -> Array:
+        """Compute ``h = f(x W^T + b)`` (equation 1) in new memory, and keep nothing.
+
+        Several threads may call this at the same time, because it changes nothing in the layer.
+
+        Parameters
+        ----------
+        x : ndarray of shape (n, fan_in)
+            Input, with any n.
+
+        Returns
+        -------
+        ndarray of shape (n, fan_out)
+            The same bits as from `forward`.
+
+        Raises
+        ------
+        UsageError
+            If the layer has no weights yet.
+        DataError
+            If the shape of ``x`` does not fit.
+        """
+        if not hasattr(self, "ops"):
+            raise UsageError(f"{self!r}: has no weights yet; call allocate() or forward(x) first")
+        self._check(x)
+        return self._equation_1(x, self.ops.empty((x.shape[0], self.fan_out), self.W.dtype))
+
+    def _equation_1(self, x: Array, h: Array) -> Array:
+        self.ops.matmul(x, self.W.T, out=h)  # (n, in) @ (in, out) -> (n, out)
+        self.ops.activate(self.activation, h, self.b)  # equation 1; without b, equation 3
+        return h
+
+    def _check(self, x: Array, most: int | None = None) -> None:
+        """Raise `DataError` unless ``x`` has the layer's width and at most that many rows."""
+        fits = x.ndim == 2 and x.shape[1] == self.fan_in and 1 <= x.shape[0] <= (most or math.inf)
+        if not fits:
+            limit = "n >= 1" if most is None else f"1 <= n <= {most}"
             raise DataError(
                 f"{self!r}: x has shape {x.shape}; expected (n, {self.fan_in}) with {limit}"
             )
-        self.x = x
-        h = self.h[: x.shape[0]]
-        ops.matmul(x, self.W.T, out=h)  # (n, in) @ (in, out) -> (n, out)
-        ops.activate(self.activation, h, self.b)  # equation 1; without b, equation 3
-        return h
 
     def backward(self, g: Array | None = None, direct: DirectGradients = ()) -> Array | None:
         """Compute the gradients with respect to W, b and x from that for ``h`` (equation 9).

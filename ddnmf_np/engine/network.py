@@ -89,25 +89,44 @@ class Network:
         """Width of the input and of every layer's output: ``depth + 1`` numbers."""
         return [self.layers[0].fan_in, *(layer.fan_out for layer in self.layers)]
 
-    def forward(self, x: Array, *, start: int = 0, stop: int | None = None) -> Array:
-        """Apply layers ``start + 1`` to ``stop``, by default all (equation 1, layer after layer).
+    def forward(self, x: Array) -> Array:
+        """Apply all layers (equation 1, layer after layer), and keep what `backward` needs.
+
+        Parameters
+        ----------
+        x : ndarray of shape (n, widths[0])
+            Input; keep it unchanged until `backward` is done.
+
+        Returns
+        -------
+        ndarray of shape (n, widths[-1])
+            A view of the last layer's output, valid until the next call.
+        """
+        self.h = [x]
+        for layer in self.layers:
+            self.h.append(layer.forward(self.h[-1]))
+        return self.h[-1]
+
+    def apply(self, x: Array, start: int = 0, stop: int | None = None) -> Array:
+        """Apply layers ``start + 1`` to ``stop``, by default all, in new memory; keep nothing.
+
+        Several threads may call this at the same time, because it changes nothing in the network.
 
         Parameters
         ----------
         x : ndarray of shape (n, widths[start])
-            Input; keep it unchanged until `backward` is done.
+            Input, with any n >= 1.
         start, stop : int
-            Part of the network to run. Before `backward`, run all of it.
+            Part of the network to run.
 
         Returns
         -------
         ndarray of shape (n, widths[stop])
-            A view of the last layer's output, valid until the next call.
+            The same bits as from `forward`.
         """
-        self.h = [x]
         for layer in self.layers[start:stop]:
-            self.h.append(layer.forward(self.h[-1]))
-        return self.h[-1]
+            x = layer.apply(x)
+        return x
 
     def backward(
         self,

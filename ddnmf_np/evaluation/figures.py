@@ -1,19 +1,22 @@
 """Pictures of a run, each a function from arrays to a matplotlib ``Figure``.
 
-We make figures without pyplot, so that nothing global changes, no display is needed, and any thread
-may draw. A network and a loss term have the same colour in every picture. All colours can be told
-apart with the common colour vision deficiencies.
+We make figures without pyplot, so that no display is needed, and any thread may draw. A picture
+looks the same whatever the user's matplotlibrc says, see `own_settings`. A network and a loss term
+have the same colour in every picture. All colours can be told apart with the common colour vision
+deficiencies.
 """
 
 import io
 import math
 import os
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from threading import RLock
 
 import numpy as np
 import numpy.typing as npt
-from matplotlib import colormaps
+from matplotlib import colormaps, style
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import Colormap, Normalize
@@ -57,6 +60,20 @@ CLASS_COLORS = (
 _MARKERS = "o^sDvP"  # an eleventh class has the first colour again, with the next marker
 
 
+_DRAWING = RLock()
+
+
+@contextmanager
+def own_settings() -> Iterator[None]:
+    """Draw by matplotlib's default settings, one thread at a time, because they are global.
+
+    The user's settings are back afterwards. Some of them, such as ``text.usetex``, need programs
+    that may be absent.
+    """
+    with _DRAWING, style.context("default"):
+        yield
+
+
 def _figure(
     title: str, height: float, width: float = WIDTH, *, beside: float = 0.0
 ) -> tuple[Figure, str]:
@@ -81,6 +98,7 @@ def _axes(title: str, *size: float, beside: float = 0.0) -> tuple[Figure, Axes]:
     return figure, axes
 
 
+@own_settings()
 def save(fig: Figure, path: str | os.PathLike[str]) -> None:
     """Write a figure as PNG, whole or not at all.
 
@@ -100,6 +118,7 @@ def save(fig: Figure, path: str | os.PathLike[str]) -> None:
         fig.savefig(stream, format="png", dpi=DPI)
 
 
+@own_settings()
 def png(fig: Figure) -> bytes:
     """Return the content of the file that `save` would write."""
     stream = io.BytesIO()
@@ -114,6 +133,7 @@ class _PlainLogFormatter(LogFormatter):
         return f"{x:g}" if super().__call__(x, pos) else ""
 
 
+@own_settings()
 def plot_losses(history: Sequence[Mapping[str, float]], title: str = "") -> Figure:
     """Draw each loss term against the epoch.
 
@@ -165,6 +185,7 @@ def plot_losses(history: Sequence[Mapping[str, float]], title: str = "") -> Figu
     return figure
 
 
+@own_settings()
 def plot_reconstructions(
     clean: npt.ArrayLike,
     noisy: npt.ArrayLike,
@@ -251,6 +272,7 @@ def _draw_steps(shown: Floats, names: Sequence[str], title: str) -> Figure:
     return figure
 
 
+@own_settings()
 def plot_parts(
     parts: npt.ArrayLike,
     image_shape: Sequence[int] | None,
@@ -342,6 +364,7 @@ def _draw_tiles(
     return figure, axes, image
 
 
+@own_settings()
 def plot_cluster_matrix(assignment: ClusterAssignment, title: str) -> Figure:
     """Draw the number of samples of each class in each cluster.
 
@@ -382,6 +405,7 @@ def plot_cluster_matrix(assignment: ClusterAssignment, title: str) -> Figure:
     return figure
 
 
+@own_settings()
 def plot_embedding(
     points2d: npt.ArrayLike, labels: Labels | None = None, title: str = "", kind: str = ""
 ) -> Figure:

@@ -19,7 +19,7 @@ from ddnmf_np.experiments.settings import (
     flag_of,
     parse_seeds,
 )
-from ddnmf_np.system.command import Parser, run_command
+from ddnmf_np.system.command import Parser, run_command, tell
 
 FAILED = 1
 """Exit code of a campaign in which runs failed, or whose folder has records that we cannot use."""
@@ -179,8 +179,8 @@ def load_report() -> Callable[..., list[str]]:
 
 
 def say(text: str) -> None:
-    """Print without delay, so that a log is up to date."""
-    print(text, file=sys.stdout, flush=True)
+    """Print progress on standard output."""
+    tell(text, sys.stdout)
 
 
 if __name__ == "__main__":

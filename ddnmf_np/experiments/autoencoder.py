@@ -165,7 +165,7 @@ class Autoencoder:
         x = self.ops.to_device(x, self.dtype)
         out = self.ops.empty((x.shape[0], self.stack.widths[stop]), self.dtype)
         for piece, batch in self.stack.batches(x):
-            out[piece] = self.stack.forward(batch, stop=stop)
+            out[piece] = self.stack.apply(batch, stop=stop)
         return out
 
     def n_parameters(self) -> int:

@@ -40,6 +40,7 @@ from ddnmf_np.experiments.networks import (
 from ddnmf_np.experiments.records import Store, pack_labels, versions
 from ddnmf_np.experiments.settings import DATASETS, MAPPED, Need, Settings
 from ddnmf_np.runs.environment import environment
+from ddnmf_np.system.command import tell
 from ddnmf_np.system.files import locked
 
 OF_UMAP = ("umap-learn", "pynndescent", "numba")
@@ -255,7 +256,7 @@ def execute(units: Sequence[Unit], folder: Path, jobs: int) -> Iterator[Outcome]
     except BrokenProcessPool as error:
         # A process that dies (mostly because memory runs out) takes the pool with it, and joblib
         # does not name its unit. To find the unit we run one at a time, each in a new process.
-        print(f"a process died ({_short(error)}); going on, one at a time", file=sys.stderr)
+        tell(f"a process died ({_short(error)}); going on, one at a time", sys.stderr)
         for unit in waiting.values():
             try:
                 yield from Parallel(n_jobs=2)([work(unit, folder, os.getpid())])

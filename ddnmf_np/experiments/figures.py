@@ -11,7 +11,15 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from ddnmf_np.evaluation.figures import CLASS_COLORS, DATA_COLOR, DPI, WIDTH, draw_classes, save
+from ddnmf_np.evaluation.figures import (
+    CLASS_COLORS,
+    DATA_COLOR,
+    DPI,
+    WIDTH,
+    draw_classes,
+    own_settings,
+    save,
+)
 from ddnmf_np.experiments.baselines import CLUSTERERS
 from ddnmf_np.experiments.networks import MAP_MODELS, NOISE_MODELS, TITLES
 from ddnmf_np.experiments.records import Record
@@ -32,6 +40,7 @@ from ddnmf_np.experiments.tables import (
 COLORS = dict(zip(NOISE_MODELS, (DATA_COLOR, *CLASS_COLORS[3:]), strict=False))
 
 
+@own_settings()
 def draw(name: str, records: Sequence[Record], folder: Path) -> list[str]:
     """Draw a figure as far as it has records, and return the names of its files.
 

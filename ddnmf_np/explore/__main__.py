@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-from ddnmf_np.system.command import PageParser, run_command
+from ddnmf_np.system.command import PageParser, run_command, tell
 
 EPILOG = """\
 The page is one file: it needs no server and no network, and you can give it away. Drag the sliders
@@ -47,13 +47,14 @@ def _explore(argv: Sequence[str] | None) -> int:
     make_folder(flags.output.parent)  # before half a minute of work (MNIST)
     text = render(gather(checkpoint, flags.data_dir, say))
     atomic_write_text(flags.output, text)
-    print(f"{flags.output} ({len(text.encode('utf-8')) / 1e6:.1f} MB): open it in a browser")
+    size = len(text.encode("utf-8")) / 1e6
+    tell(f"{flags.output} ({size:.1f} MB): open it in a browser", sys.stdout)
     return 0
 
 
 def say(text: str) -> None:
-    """Print progress to stderr."""
-    print(text, file=sys.stderr, flush=True)
+    """Print progress on standard error."""
+    tell(text, sys.stderr)
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-from ddnmf_np.system.command import PageParser, run_command
+from ddnmf_np.system.command import PageParser, run_command, tell
 
 EPILOG = """\
 ddnmf_np.train writes the report of each run. Use this command for a run that was killed, or that an
@@ -40,7 +40,7 @@ def _report(argv: Sequence[str] | None) -> int:
     make_folder(flags.output.parent)
     atomic_write_text(flags.output, text)
     size = len(text.encode("utf-8", "replace")) / 1e6
-    print(f"{flags.output} ({size:.1f} MB): open it in a browser")
+    tell(f"{flags.output} ({size:.1f} MB): open it in a browser", sys.stdout)
     return 0
 
 

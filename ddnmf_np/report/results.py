@@ -12,9 +12,6 @@ from ddnmf_np.runs.checkpoint import load_checkpoint
 from ddnmf_np.runs.folder import RunFolder
 from ddnmf_np.system import json_text
 
-FIGURES = ("losses", "reconstructions", "parts", "effects", "clusters", "embedding")
-"""Names of a run's pictures, in the order of the page."""
-
 _PNG = b"\x89PNG\r\n\x1a\n"
 _PNG_END = b"IEND\xaeB`\x82"
 
@@ -32,7 +29,7 @@ class Results:
     summary : dict
         Content of ``summary.json``; empty before the run is finished.
     pictures : dict of str to bytes
-        PNG files by name, in the order of `FIGURES`.
+        PNG files by name, in the order of the page.
     files : dict of str to int
         Size of each file of the run, by its path within the folder.
     notes : list of str
@@ -157,24 +154,22 @@ def _read_summary(folder: RunFolder) -> dict[str, Any]:
 
 def _read_pictures(folder: RunFolder, notes: list[str]) -> dict[str, bytes]:
     pictures: dict[str, bytes] = {}
-    for name in (f"{stem}.png" for stem in FIGURES):
-        path = folder.figures / name
+    for path in folder.pictures:
         if not path.is_file():
             continue
         data = path.read_bytes()
         if data.startswith(_PNG) and data[12:16] == b"IHDR" and data.endswith(_PNG_END):
-            pictures[name] = data
+            pictures[path.name] = data
         else:
-            notes.append(f"{folder.figures.name}/{name} is not a PNG file; it is left out.")
+            notes.append(f"{folder.figures.name}/{path.name} is not a PNG file; it is left out.")
     return pictures
 
 
 def _files(folder: RunFolder) -> dict[str, int]:
     """Return the size of each file of the run, by its path within the folder."""
-    figures = [folder.figures / f"{stem}.png" for stem in FIGURES]
     paths = [folder.config, folder.metrics, folder.summary, folder.checkpoint, folder.explorer]
     return {
         path.relative_to(folder.path).as_posix(): path.stat().st_size
-        for path in paths + figures
+        for path in paths + folder.pictures
         if path.exists()
     }

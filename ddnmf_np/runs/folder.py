@@ -10,9 +10,12 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from ddnmf_np.config import Config, read_config
+from ddnmf_np.config import Config, configure, read_config
 from ddnmf_np.errors import OutputError, UsageError
 from ddnmf_np.system.files import LOCK, atomic_write_text, locked, remove_unfinished
+
+FIGURES = ("losses", "reconstructions", "parts", "effects", "clusters", "embedding")
+"""Names of a run's pictures, in the order of the report. Other files beside them are the user's."""
 
 
 class RunFolder:
@@ -30,6 +33,8 @@ class RunFolder:
         ``checkpoint.npz`` and ``summary.json``.
     figures : Path
         Folder of the pictures.
+    pictures : list of Path
+        The pictures that a run draws, in the order of `FIGURES`.
     report : Path
         ``report.html``, all of these on one page.
     explorer : Path
@@ -43,6 +48,7 @@ class RunFolder:
         self.checkpoint = self.path / "checkpoint.npz"
         self.summary = self.path / "summary.json"
         self.figures = self.path / "figures"
+        self.pictures = [self.figures / f"{name}.png" for name in FIGURES]
         self.report = self.path / "report.html"
         self.explorer = self.path / "explorer.html"
 
@@ -110,7 +116,8 @@ class RunFolder:
                     files = self.config, self.metrics, self.checkpoint, self.summary, self.report
                     for file in files:
                         remove_unfinished(self.path, file.name)
-                    remove_unfinished(self.figures, "*.png")
+                    for picture in self.pictures:
+                        remove_unfinished(self.figures, picture.name)
                 except OSError as error:
                     raise _cannot_write(self.path, error) from error
                 yield
@@ -123,16 +130,23 @@ class RunFolder:
         """Remove summary, pictures and pages, which belong to the end of a run."""
         try:
             pages = self.report, self.explorer
-            for file in (self.summary, *pages, *self.figures.glob("*.png")):
+            for file in (self.summary, *pages, *self.pictures):
                 file.unlink(missing_ok=True)
         except OSError as error:
             raise _cannot_write(self.path, error) from error
 
     def _holds_run(self) -> bool:
-        """Return whether ``config.toml`` is that of a run, and not of something else."""
+        """Return whether ``config.toml`` is that of a run, and not of a person or a program.
+
+        A run that was killed at once has left this file alone. A run writes it in one way only, so
+        we compare it to the letter.
+        """
         try:
-            return bool(read_config(self.config))
-        except UsageError:
+            options = read_config(self.config)
+            if self.checkpoint.exists() or self.metrics.exists():
+                return bool(options)
+            return self.config.read_text("utf-8") == configure(**options).to_toml()
+        except (UsageError, OSError, ValueError):
             return False
 
     def read_options(self) -> dict[str, Any]:

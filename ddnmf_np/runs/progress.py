@@ -7,6 +7,7 @@ from typing import Any, TextIO
 
 from tqdm import tqdm
 
+from ddnmf_np.system.command import tell
 from ddnmf_np.training import Record, Trainer
 
 LINES = 100
@@ -31,7 +32,7 @@ class Progress:
         self.every = max(1, epochs // LINES)
         self.stream = stream or sys.stderr
         self.bar: Any = None
-        if self.stream.isatty():
+        if self.stream is not None and self.stream.isatty():  # None: closed before Python began
             steps, position = len(trainer.batches), trainer.position
             self.bar = tqdm(
                 total=epochs * steps,
@@ -52,11 +53,7 @@ class Progress:
         if self.bar is None:
             if record["epoch"] % self.every and record["epoch"] != self.epochs:
                 return
-            print(
-                f"epoch {record['epoch']}/{self.epochs}  {describe(record)}",
-                file=self.stream,
-                flush=True,
-            )
+            tell(f"epoch {record['epoch']}/{self.epochs}  {describe(record)}", self.stream)
         else:
             self.bar.set_postfix_str(describe(record))
 

@@ -13,24 +13,25 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from ddnmf_np.backends.ops import Ops
-from ddnmf_np.config import Config
+from ddnmf_np.config import Config, changed_on_resume, configure
 from ddnmf_np.data.datasets import NAMES, Dataset, load
 from ddnmf_np.data.streaming.dataset import SCORED, load_streamed
 from ddnmf_np.data.streaming.rows import Rows, fingerprint
 from ddnmf_np.data.streaming.sources import is_stream_path
-from ddnmf_np.errors import INTERRUPTED, DataError, DivergedError, UsageError
+from ddnmf_np.errors import INTERRUPTED, CheckpointError, DataError, DivergedError, UsageError
 from ddnmf_np.evaluation.clustering import check_methods
 from ddnmf_np.parallel.communicator import STOP, Communicator, SerialCommunicator
 from ddnmf_np.parallel.feed import survey_together
 from ddnmf_np.parallel.launch import get_ops_together, make_trainer, threads_of_rank
 from ddnmf_np.report.page import write_report
 from ddnmf_np.runs import scoring
-from ddnmf_np.runs.checkpoint import load_checkpoint, save_checkpoint
+from ddnmf_np.runs.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from ddnmf_np.runs.environment import commit, environment
 from ddnmf_np.runs.folder import RunFolder
 from ddnmf_np.runs.preparation import Prepared, prepare
 from ddnmf_np.runs.progress import Progress
 from ddnmf_np.runs.validation import Unexplained, Validation
+from ddnmf_np.system.command import tell
 from ddnmf_np.system.memory import peak_memory_mib
 from ddnmf_np.system.signals import stop_on_signal
 from ddnmf_np.training import Trainer
@@ -83,7 +84,7 @@ def run(
         check_methods(config.evaluation.clusterers)
         if not resume:
             folder.check_free(overwrite=overwrite)
-        checkpoint = load_checkpoint(folder.checkpoint) if resume else None
+        checkpoint = _checkpoint(folder) if resume else None
         x, dataset = _data(config)
         dataset = _with_shape(dataset, config.data.image_shape)
         scoring.n_clusters(dataset, config.evaluation.clusters, config.model.rank)
@@ -148,6 +149,20 @@ def run(
         )
     ranks.rest()
     return 0
+
+
+def _checkpoint(folder: RunFolder) -> Checkpoint:
+    """Return the checkpoint of the run in the folder, and not one of another run."""
+    checkpoint = load_checkpoint(folder.checkpoint)
+    options = configure(**folder.read_options())
+    if changed := changed_on_resume(checkpoint.config, options):
+        name = changed[0]
+        raise CheckpointError(
+            f"{folder.checkpoint}: has {name} = {checkpoint.config[name]!r}, but {folder.config} "
+            f"has {options[name]!r}: one of the two is of another run, or was edited; put back the "
+            "file that belongs here"
+        )
+    return checkpoint
 
 
 def _help(config: Config, ops: Ops, ranks: Communicator) -> int:
@@ -370,5 +385,5 @@ def _describe_unexplained(found: dict[str, Any]) -> list[str]:
 
 
 def say(text: str) -> None:
-    """Print at once, so that a log shows it in time."""
-    print(text, file=sys.stdout, flush=True)
+    """Print progress on standard output."""
+    tell(text, sys.stdout)

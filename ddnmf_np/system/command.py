@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
+from importlib import import_module
+from io import TextIOWrapper
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TextIO
 
 from ddnmf_np import __version__
 from ddnmf_np.errors import INTERRUPTED, DDNMFError, OutputError, UsageError, printable, unknown
@@ -134,6 +137,7 @@ def run_command(
         file cannot be used or standard output was closed, 130 after an interruption.
     """
     say = say or complain
+    _prepare()
     try:
         with interrupt_on_sigterm() if sigterm else nullcontext():
             code = work()
@@ -146,7 +150,7 @@ def run_command(
         say(f"error: not enough memory: {error}; {memory}")
         return UsageError.exit_code
     except BrokenPipeError:  # the reader of standard output has left and expects no message
-        sys.stdout = None  # or Python would complain when it exits
+        drop(sys.stdout)
         return OutputError.exit_code
     except OSError as error:
         say(f"error: {error}; make room or check the path")
@@ -156,17 +160,61 @@ def run_command(
         return INTERRUPTED
 
 
+def _prepare() -> None:
+    """Keep surroundings that we do not need from ending a command."""
+    for stream in (sys.stdout, sys.stderr):
+        # A path may have letters that the stream's encoding has not.
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+    # matplotlib cannot be imported if this names a backend that is not installed, such as that of
+    # the notebook from which the command was started. We draw without one.
+    backend = os.environ.get("MPLBACKEND")
+    if backend and "matplotlib" not in sys.modules:
+        del os.environ["MPLBACKEND"]
+        with suppress(ImportError, ValueError):
+            import_module("matplotlib").rcParams["backend"] = backend
+            os.environ["MPLBACKEND"] = backend
+
+
+def tell(text: str, stream: TextIO | None) -> None:
+    """Print a line of progress at once, so that a log shows it in time.
+
+    The work is worth more than its log. If the stream is closed or full, or its reader has left,
+    the text is lost, and the command goes on without the stream.
+
+    Parameters
+    ----------
+    text : str
+        What to print.
+    stream : file or None
+        ``sys.stdout`` or ``sys.stderr``, which is None if it was closed before Python began.
+    """
+    if stream is None:
+        return
+    try:
+        print(text, file=stream, flush=True)
+    except (OSError, ValueError):  # ValueError: closed by Python
+        drop(stream)
+
+
+def drop(stream: TextIO) -> None:
+    """Forget a standard stream that cannot be written, or Python would fail again when it exits."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is stream:
+            setattr(sys, name, None)
+
+
 def complain(text: str) -> None:
     """Print on standard error, without characters that a terminal could take for a command."""
-    print(printable(text, keep="\n\t"), file=sys.stderr, flush=True)
+    tell(printable(text, keep="\n\t"), sys.stderr)
 
 
 def _flush() -> None:
     """Flush standard output now, because at exit Python could only print an exception."""
-    if sys.stdout is None:  # closed before the process began
+    if sys.stdout is None:  # closed before the process began, or lost since
         return
     try:
         sys.stdout.flush()
     except OSError:
-        sys.stdout = None  # its text is lost; Python would try to write it again
+        drop(sys.stdout)
         raise

@@ -8,6 +8,7 @@ import os
 import secrets
 import socket
 import stat
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -143,12 +144,16 @@ def atomic_write_text(path: str | os.PathLike[str], text: str) -> None:
 
 
 def make_folder(path: Path) -> None:
-    """Make a folder, or raise `OutputError`."""
+    """Make a folder in which files can be written, or raise `OutputError`."""
+    what = "made"
     try:
         path.mkdir(parents=True, exist_ok=True)
+        what = "written"
+        with tempfile.TemporaryFile(dir=path):  # now, and not after minutes of work
+            pass
     except OSError as error:
         raise OutputError(
-            f"output {path}: cannot be made: {error.strerror or error}; choose another folder"
+            f"output {path}: cannot be {what}: {error.strerror or error}; choose another folder"
         ) from error
 
 

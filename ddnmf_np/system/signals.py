@@ -1,4 +1,4 @@
-"""Handlers of the signals that end a command: Ctrl-C (SIGINT) and SIGTERM."""
+"""Handlers of the signals that end a command: Ctrl-C (SIGINT), SIGTERM and SIGHUP."""
 
 from __future__ import annotations
 
@@ -17,25 +17,37 @@ class Stoppable(Protocol):
 
 @contextmanager
 def stop_on_signal(trainer: Stoppable) -> Iterator[None]:
-    """Let SIGINT and SIGTERM end training between two steps; a second SIGINT ends it at once."""
+    """Let a signal end training between two steps; a second SIGINT ends it at once."""
 
     def stop(number: int, frame: Any) -> None:
         trainer.stop_requested = True
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
-    with _handled_by(stop, signal.SIGINT, signal.SIGTERM):
+    with _handled_by(stop, signal.SIGINT, *_ends()):
         yield
 
 
 @contextmanager
 def interrupt_on_sigterm() -> Iterator[None]:
-    """Let SIGTERM raise KeyboardInterrupt, as Ctrl-C does, so that the command cleans up."""
+    """Let SIGTERM or SIGHUP raise KeyboardInterrupt, as Ctrl-C does, so that commands clean up."""
 
     def interrupt(number: int, frame: Any) -> None:
         raise KeyboardInterrupt
 
-    with _handled_by(interrupt, signal.SIGTERM):
+    with _handled_by(interrupt, *_ends()):
         yield
+
+
+def _ends() -> list[signal.Signals]:
+    """Return the signals that ask a process to end.
+
+    SIGHUP, which Windows lacks, comes when a terminal closes. Where it is ignored, the user has
+    asked for that with ``nohup``.
+    """
+    hangup: signal.Signals | None = getattr(signal, "SIGHUP", None)
+    if hangup is None or signal.getsignal(hangup) is signal.SIG_IGN:
+        return [signal.SIGTERM]
+    return [signal.SIGTERM, hangup]
 
 
 @contextmanager

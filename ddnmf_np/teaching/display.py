@@ -20,7 +20,7 @@ from matplotlib.figure import Figure
 
 import ddnmf_np
 from ddnmf_np.errors import DataError
-from ddnmf_np.evaluation.figures import WIDTH
+from ddnmf_np.evaluation.figures import WIDTH, own_settings
 
 DPI = 100
 """Resolution of pictures in notebooks: 720 pixels across, the width of a cell."""
@@ -40,7 +40,8 @@ def show(figure: Figure, alt: str) -> None:
         Description of the picture for readers who cannot see it.
     """
     stream = io.BytesIO()
-    figure.savefig(stream, format="png", dpi=DPI)
+    with own_settings():
+        figure.savefig(stream, format="png", dpi=DPI)
     small = io.BytesIO()  # 256 colours are enough here, and a third of the bytes
     PIL.Image.open(stream).convert("RGB").quantize(256).save(small, "png", optimize=True)
     png = base64.b64encode(small.getvalue()).decode("ascii")
@@ -49,6 +50,7 @@ def show(figure: Figure, alt: str) -> None:
     )
 
 
+@own_settings()
 def new_figure(height: float, width: float = WIDTH) -> Figure:
     """Return an empty figure of the given size in inches that arranges its own contents."""
     figure = Figure(figsize=(width, height), dpi=DPI, layout="constrained")

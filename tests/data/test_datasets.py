@@ -386,7 +386,7 @@ def test_npy_with_labels(tmp_path):
     assert data.y_train.dtype == np.int64
     for bad in (np.zeros(4, int), np.zeros((3, 1), int), np.zeros(3)):
         np.save(tmp_path / "y.npy", bad)
-        with pytest.raises(DataError, match=r"y_train has shape .* expected \(3,\), one integer"):
+        with pytest.raises(DataError, match=r"^labels .*y\.npy has .* expected \(3,\), one int"):
             load(str(tmp_path / "x.npy"), labels=tmp_path / "y.npy")
     np.save(tmp_path / "y.npy", np.array(["a"] * 3))
     with pytest.raises(DataError, match=r"y\.npy: cannot be read .*'<U1', not plain numbers"):
@@ -394,6 +394,22 @@ def test_npy_with_labels(tmp_path):
     for name in ("digits", tmp_path / "x.npz", tmp_path):
         with pytest.raises(UsageError, match=r"labels='y\.npy' goes with an \.npy file only"):
             load(name, labels="y.npy")
+
+
+def test_upper_case_suffixes(tmp_path):
+    with (tmp_path / "X.NPY").open("wb") as file:
+        np.save(file, np.ones((3, 2)))
+    with (tmp_path / "X.NPZ").open("wb") as file:
+        np.savez(file, x=np.ones((3, 2)))
+    with (tmp_path / "y.npy").open("wb") as file:
+        np.save(file, [0, 1, 1])
+    assert load(tmp_path / "X.NPY", labels=tmp_path / "y.npy").y_train.tolist() == [0, 1, 1]
+    assert load(tmp_path / "X.NPZ").x_train.shape == (3, 2)
+
+
+def test_an_empty_name_is_not_this_folder():
+    with pytest.raises(UsageError, match=r"the name of the data set is empty; choose from digits"):
+        load("")
 
 
 @pytest.mark.parametrize("save", [np.savez, np.savez_compressed])

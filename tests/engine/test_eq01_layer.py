@@ -79,8 +79,25 @@ def test_a_part_of_the_network():
     whole = [h.copy() for h in network.h]
     for start in range(5):
         for stop in range(start + 1, 6):
-            assert_same_bits(network.forward(whole[start], start=start, stop=stop), whole[stop])
-    assert_same_bits(network.forward(whole[2], start=2), whole[5])
+            assert_same_bits(network.apply(whole[start], start, stop), whole[stop])
+    assert_same_bits(network.apply(whole[2], start=2), whole[5])
+
+
+def test_apply_has_the_bits_of_forward_and_changes_nothing(ops):
+    network, x = make_network(mixed_layers(), ops=ops), draw(6, 13)
+    y, seen = network.forward(x).copy(), list(network.h)
+    before = [h.copy() for h in seen]
+    other = network.apply(draw(9, 13, seed=2))  # more than there is room for
+    assert other.shape == (9, 2)
+    assert all(now is then for now, then in zip(network.h, seen, strict=True))
+    for layer, h, then in zip(network.layers, seen[1:], before[1:], strict=True):
+        assert_same_bits(h, then, repr(layer))
+        assert layer.x is not None
+        assert layer.x.shape[0] == 6
+    found = network.apply(x)
+    assert_same_bits(found, y)
+    assert not np.shares_memory(found, network.layers[-1].h)
+    assert_same_bits(network.layers[0].apply(x), before[1])
 
 
 @pytest.mark.parametrize("bias", [True, False], ids=["bias", "no bias"])
@@ -278,6 +295,16 @@ class TestRefusals:
         assert text.startswith("Dense 1 7->3 (relu): x has shape ")
         assert str(shape) in text
         assert "expected (n, 7) with 1 <= n <= 6" in text
+
+    @pytest.mark.parametrize("shape", [(5, 8), (5,), (0, 7), (1, 5, 7)])
+    def test_apply_of_another_shape(self, shape):
+        network = Network([Dense(7, 3)], rows=6)
+        with pytest.raises(DataError, match=r"expected \(n, 7\) with n >= 1"):
+            network.apply(np.zeros(shape, "float32"))
+
+    def test_apply_of_a_layer_without_weights(self):
+        with pytest.raises(UsageError, match=r"Dense 7->3 .*has no weights yet; call allocate"):
+            Dense(7, 3).apply(np.zeros((1, 7)))
 
     def test_more_rows_than_there_is_room_for(self):
         with pytest.raises(DataError, match=r"\(7, 7\); expected \(n, 7\) with 1 <= n <= 6"):

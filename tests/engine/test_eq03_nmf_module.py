@@ -79,9 +79,9 @@ def test_worked_by_hand():
     recovery.W[1] = [4.0, -2.0, 0.0]
     recovery.W[2] = [-4.0, 2.0, 0.0]
     X = np.array([[1.0, 9.0, 9.0, 9.0, 9.0], [-1.0, 9.0, 9.0, 9.0, 9.0]])
-    H = model.student.forward(X, start=CODE, stop=BASE).copy()
+    H = model.student.apply(X, start=CODE, stop=BASE)
     assert_close(H, np.array([[0.75, 0.5, 0.5], [0.25, 0.5, 0.5]]), ORACLE64)
-    X_hat = model.student.forward(H, start=BASE, stop=RECOVERED)
+    X_hat = model.student.apply(H, start=BASE, stop=RECOVERED)
     assert_close(X_hat, np.array([[0.0, 2.0, 0.0, 0.0, 0.0], [0.0] * 5]), ORACLE64)
 
 

@@ -280,7 +280,7 @@ def test_a_fresh_network_with_a_dead_sample_passes():
     glorot(network.layers, 0, 0)
     network.layers[0].W[...] = [[0.5, -0.6, 0.7], [0.3, -0.4, 0.2]]
     x = np.array([[1.0, 0.1, 0.2], [0.1, 2.0, 0.1], [0.9, 0.2, 0.8]])
-    assert (network.forward(x, stop=1)[1] == 0.0).all()
+    assert (network.apply(x, stop=1)[1] == 0.0).all()
     for seed in range(20):
         report = check(network, x, seed=seed)
         assert report.ok, f"seed {seed}\n{report}"

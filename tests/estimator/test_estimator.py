@@ -3,12 +3,15 @@
 import copy
 import pickle
 import re
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
 import pytest
+from joblib import Parallel, delayed
+from scipy import sparse
 from sklearn.base import clone
 from sklearn.cluster import KMeans
 from sklearn.datasets import load_digits
@@ -260,13 +263,12 @@ def test_motion_of_digits(digits):
 
 
 @pytest.mark.parametrize("method", ["fit", "partial_fit"])
-@pytest.mark.parametrize(("given", "known"), [(None, "unknown"), ((7, 9), "(7, 9)")])
-def test_motion_needs_the_shape_of_images(digits, given, known, method):
-    estimator = make(noise_shift=1.0, image_shape=given)
+def test_motion_needs_the_shape_of_images(digits, method):
+    estimator = make(noise_shift=1.0)
     with pytest.raises(UsageError) as caught:
         getattr(estimator, method)(digits)
     text = str(caught.value)
-    assert text.startswith(f"image_shape is {known} and a sample has 64 features, but noise_shift ")
+    assert text.startswith("image_shape is unknown and a sample has 64 features, but noise_shift ")
     assert "give image_shape=(height, width), or noise_shift=0, " in text
     with pytest.raises(NotFittedError):
         estimator.transform(digits)
@@ -871,3 +873,100 @@ def test_out_of_any_precision(fitted, dtype):
     out = np.full((45, 3), np.nan, dtype)
     assert fitted.transform_into(samples(), out) is out
     np.testing.assert_array_equal(out, fitted.transform(samples()).astype(dtype))
+
+
+@pytest.mark.parametrize("form", ["dok", "coo", "lil", "csc"])
+def test_sparse_forms_without_rows_say_what_to_do(form):
+    x = sparse.csr_matrix(samples()).asformat(form)
+    for use in (make().fit, make().fit(samples()).transform):
+        with pytest.raises(DataError, match=rf"in the format '{form}'.*convert it with .tocsr\(\)"):
+            use(x)
+
+
+@pytest.mark.parametrize("method", ["fit", "partial_fit"])
+@pytest.mark.parametrize("noise", [{}, {"noise_shift": 1.0}])
+def test_image_shape_fits_the_features(digits, method, noise):
+    with pytest.raises(UsageError, match=r"image_shape is \(4, 4\), but X has 64 features; give"):
+        getattr(make(image_shape=(4, 4), **noise), method)(digits)
+
+
+# -- masks and failures -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", "int64"])
+def test_masked_entries_are_missing(dtype):
+    x = samples(dtype="float64")
+    x = (100 * x).astype(dtype) if dtype == "int64" else x.astype(dtype)
+    masked = np.ma.array(x, mask=False)
+    masked[3, 4] = masked[7, 0] = np.ma.masked
+    masked.data[3, 4] = 99  # what is behind a mask means nothing
+    holes = x.astype("float64" if dtype == "int64" else dtype)
+    holes[3, 4] = holes[7, 0] = np.nan
+    one, two = make(missing="nan").fit(masked), make(missing="nan").fit(holes)
+    assert_same_model(one, two)
+    for name in ("transform", "denoise", "impute"):
+        assert_same_bits(getattr(one, name)(masked), getattr(two, name)(holes), name)
+    two.partial_fit(masked)
+
+
+def test_masked_entries_are_refused_where_none_may_be_missing():
+    x = np.ma.array(samples(), mask=False)
+    fitted = make().fit(x)  # nothing is masked
+    assert_same_model(fitted, make().fit(x.data))
+    x[3, 4] = np.ma.masked
+    for use in (make().fit, fitted.transform):
+        with pytest.raises(DataError, match=r"X has 1 masked entries of 585; .*'nan'.*fill"):
+            use(x)
+
+
+@pytest.mark.parametrize("method", ["fit", "partial_fit"])
+def test_a_fit_that_fails_leaves_the_estimator_as_it_was(method, monkeypatch):
+    pandas = pytest.importorskip("pandas", reason="pandas is not installed")
+    x = pandas.DataFrame(samples(), columns=[f"c{k}" for k in range(13)])
+    fitted, fresh = make().fit(x), make()
+    expected, before = fitted.transform(x), dict(vars(fitted))
+    narrow = -x.iloc[:, :7]
+    with pytest.raises(DataError, match="Negative values"):
+        getattr(fresh, method)(narrow)
+    assert vars(fresh) == vars(make())
+    with pytest.raises((DataError, ValueError)):
+        getattr(fitted, method)(narrow)
+    monkeypatch.setattr(Trainer, "train", lambda *_, **__: 1 / 0)
+    with pytest.raises((ZeroDivisionError, ValueError)):
+        getattr(fitted, method)(-narrow)
+    assert vars(fitted).keys() == before.keys()
+    assert all(value is before[name] for name, value in vars(fitted).items())
+    assert_same_bits(fitted.transform(x), expected)
+
+
+# -- threads ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("fast", ["off", "auto"])
+@pytest.mark.parametrize("name", ["transform", "denoise", "inverse_transform", "impute"])
+def test_threads_may_use_one_model(name, fast):
+    missing = "nan" if name == "impute" else "error"
+    x = samples(600, 64, dtype="float32")
+    fitted = make(widths=(64, 32), max_iter=1, missing=missing, fast=fast).fit(x)
+    parts = [x[at : at + 30].copy() for at in range(0, 600, 30)]
+    for part in parts:
+        if name == "impute":
+            part[::3, ::5] = np.nan
+    if name == "inverse_transform":
+        parts = [fitted.transform(part) for part in parts]
+    use = getattr(fitted, name)
+    expected = [use(part).tobytes() for part in parts]
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(lambda k: use(parts[k % 20]).tobytes(), range(400)))
+    wrong = sum(result != expected[k % 20] for k, result in enumerate(found))
+    assert wrong == 0, f"{wrong} of 400 calls of {name} gave another thread's values"
+
+
+def test_joblib_s_threads_may_use_one_model():
+    x = samples(300, dtype="float32")
+    fitted = pickle.loads(pickle.dumps(make(widths=(64, 32), max_iter=1).fit(x)))
+    parts = np.split(x, 20)
+    expected = [fitted.transform(part).tobytes() for part in parts]
+    calls = (delayed(fitted.transform)(parts[k % 20]) for k in range(400))
+    found = Parallel(n_jobs=8, prefer="threads")(calls)
+    assert [codes.tobytes() for codes in found] == expected * 20

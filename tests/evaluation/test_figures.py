@@ -80,6 +80,46 @@ def test_figures_are_made_and_saved_in_threads(tmp_path):
         assert len(set(pool.map(draw, range(6)))) == 1
 
 
+OF_A_USER = {
+    "text.usetex": True,
+    "font.size": 30,
+    "savefig.bbox": "tight",
+    "savefig.transparent": True,
+    "axes.facecolor": "black",
+    "image.origin": "lower",
+    "lines.linewidth": 9,
+}
+
+
+@pytest.mark.parametrize(
+    "plot",
+    [
+        lambda: figures.plot_losses(HISTORY, "title"),
+        lambda: figures.plot_reconstructions(*[np.eye(4)] * 4, (2, 2), title="title"),
+        lambda: figures.plot_parts(np.eye(4), (2, 2), dead=[0, 1, 0, 0], title="title"),
+        lambda: figures.plot_cluster_matrix(assign_clusters([0, 1], [1, 0]), "title"),
+        lambda: figures.plot_embedding(np.eye(2), [0, 1], "title", "class"),
+    ],
+    ids=["losses", "reconstructions", "parts", "clusters", "embedding"],
+)
+def test_settings_of_the_user_change_no_picture(plot, tmp_path):
+    expected = figures.png(plot())
+    with matplotlib.rc_context(OF_A_USER):
+        before = dict(matplotlib.rcParams)
+        assert figures.png(plot()) == expected
+        figures.save(plot(), tmp_path / "a.png")
+        assert dict(matplotlib.rcParams) == before
+    assert (tmp_path / "a.png").read_bytes() == expected
+
+
+def test_threads_that_draw_leave_the_user_s_settings():
+    with matplotlib.rc_context(OF_A_USER):
+        before = dict(matplotlib.rcParams)
+        with ThreadPoolExecutor(4) as pool:
+            list(pool.map(lambda _: figures.plot_losses(HISTORY), range(40)))
+        assert dict(matplotlib.rcParams) == before
+
+
 def test_pyplot_is_never_imported(tmp_path):
     script = f"""
 import sys

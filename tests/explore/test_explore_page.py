@@ -7,6 +7,8 @@ import os
 import re
 import shutil
 from html.parser import HTMLParser
+from importlib import import_module
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -372,6 +374,17 @@ def test_usage(arguments, message, capsys):
     code, out, err = write(capsys, *arguments)
     assert (code, out) == (2, "")
     assert message in err
+
+
+@pytest.mark.skipif(not Path("/proc").is_dir(), reason="needs a folder that nobody can write in")
+@pytest.mark.parametrize("name", ["explore", "report"])
+def test_folder_that_cannot_be_written_is_found_before_the_work(images_run, capsys, name):
+    """Not even by root, for whom all modes of files are right."""
+    main = import_module(f"ddnmf_np.{name}.__main__").main
+    assert main([str(images_run), "--output", "/proc/page.html"]) == 4
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert re.fullmatch(r"error: output /proc: cannot be written: .*; choose another folder\n", err)
 
 
 def test_page_that_was_there_is_replaced_whole_or_not_at_all(images_run, tmp_path, capsys):

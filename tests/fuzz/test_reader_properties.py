@@ -465,7 +465,7 @@ def test_large_text_is_not_read_whole(tmp_path):
     assert "longer than 65536 bytes" in message
 
 
-@given(st.text())
+@given(st.text(min_size=1))
 @settings(max_examples=100, deadline=None, derandomize=True)
 def test_any_name_of_a_data_set_goes_through_a_file(name):
     config = configure(dataset=name)

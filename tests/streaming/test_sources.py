@@ -140,7 +140,56 @@ def test_unknown_sizes_are_refused():
         stream(x[x[:, 0] > 0.1])
 
 
-@pytest.mark.parametrize("form", ["csc", "coo"])
+@pytest.mark.parametrize(
+    ("part", "place", "value"),
+    [("indices", 5, 10_000_000), ("indices", 5, -1), ("indptr", 3, 10**8), ("indptr", 3, 0)],
+)
+def test_sparse_with_indices_outside_of_it(part, place, value):
+    """SciPy itself would read or write there, which ends Python."""
+    matrix = sparse.csr_matrix(draw())
+    getattr(matrix, part)[place] = value
+    with pytest.raises(DataError, match=r"X: is sparse, and its indices do not fit its shape"):
+        stream(matrix)
+
+
+def test_sparse_that_is_checked_is_not_changed():
+    matrix = sparse.csr_matrix(draw())
+    matrix.data, matrix.indices = np.tile(matrix.data, 3), np.tile(matrix.indices, 3)  # room
+    data, indices = matrix.data, matrix.indices
+    stream(matrix)
+    assert matrix.data is data
+    assert matrix.indices is indices
+
+
+def test_a_mask_is_not_ignored():
+    x = np.ma.array(draw(), mask=False)
+    assert stream(x).shape == x.shape
+    x[3, 4] = np.ma.masked
+    with pytest.raises(DataError, match=r"masked array.*numpy\.ma\.filled\(data, numpy\.nan\)"):
+        stream(x)
+
+
+def test_anndata_s_files_are_hdf5(tmp_path):
+    h5py = pytest.importorskip("h5py")
+    x, matrix = draw(), sparse.csr_matrix(draw())
+    with h5py.File(tmp_path / "x.h5ad", "w") as file:
+        file["X"] = x
+        for name in ("data", "indices", "indptr"):
+            file[f"layers/counts/{name}"] = getattr(matrix, name)
+    path = str(tmp_path / "x.h5ad")
+    assert is_stream_path(f"{path}::X")
+    np.testing.assert_array_equal(stream(f"{path}::X").rows(0, 103), x)
+    with pytest.raises(DataError, match=r"layers/counts is a sparse matrix.*anndata\.read_h5ad"):
+        stream(f"{path}::layers/counts")
+
+
+def test_upper_case_suffixes(tmp_path):
+    npy(draw(), tmp_path).rename(tmp_path / "X.NPY")
+    assert stream(tmp_path / "X.NPY").shape == (103, 12)
+    assert is_stream_path(str(tmp_path))
+
+
+@pytest.mark.parametrize("form", ["csc", "coo", "dok"])
 def test_sparse_matrices_that_are_not_by_rows_are_refused(form):
     with pytest.raises(DataError, match=rf"'{form}'.*tocsr\(\)"):
         stream(sparse.csr_matrix(draw()).asformat(form))

@@ -115,7 +115,6 @@ def test_every_option_survives_toml_and_json(option, tmp_path):
         "tab\tand\nline.npz",
         "\x7f\x01\u2028.npz",
         "# no comment = [1]",
-        "",
     ],
     ids=ascii,
 )
@@ -123,6 +122,11 @@ def test_any_path_survives_toml(tmp_path, text):
     path = tmp_path / "config.toml"
     path.write_text(configure(dataset=text).to_toml(), "utf-8")
     assert configure(**read_config(path)).data.dataset == text
+
+
+def test_a_byte_order_mark_is_no_part_of_the_file():
+    """Some editors of Windows write one."""
+    assert read_config(b"\xef\xbb\xbfrank = 3\n") == {"rank": 3}
 
 
 @pytest.mark.parametrize("value", [1e-300, 5e-324, 0.1 + 0.2, 1e300, 1.0, 12345678.9])

@@ -4,11 +4,11 @@ import json
 import os
 
 import pytest
-from training_cases import make_config
+from training_cases import OTHER, make_config
 
 from ddnmf_np.config import configure, read_config
 from ddnmf_np.errors import OutputError, UsageError
-from ddnmf_np.runs.folder import RunFolder
+from ddnmf_np.runs.folder import FIGURES, RunFolder
 from ddnmf_np.system.files import LOCK, locked
 
 RECORDS = [
@@ -46,12 +46,14 @@ def test_begun_run_is_a_run(folder):
 def test_overwrite_empties_it_but_for_other_files(folder):
     for path in (folder.checkpoint, folder.metrics, folder.summary, folder.report):
         path.write_text("old")
-    (folder.figures / "losses.png").write_text("old")
+    for name in FIGURES:
+        (folder.figures / f"{name}.png").write_text("old")
+    (folder.figures / "photo.png").write_text("mine")
     (folder.figures / "drawing.svg").write_text("mine")
     (folder.path / "log.txt").write_text("mine")
     folder.create(make_config(), overwrite=True)
     files = sorted(path.name for path in folder.path.rglob("*") if path.is_file())
-    assert files == ["config.toml", "drawing.svg", "log.txt"]
+    assert files == ["config.toml", "drawing.svg", "log.txt", "photo.png"]
 
 
 @pytest.mark.parametrize("overwrite", [False, True])
@@ -65,6 +67,34 @@ def test_other_program_s_config_is_no_run(tmp_path, text, overwrite):
         folder.create(make_config(), overwrite=overwrite)
     assert folder.config.read_text() == text
     assert (folder.figures / "photo.png").read_text() == "mine"
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+@pytest.mark.parametrize("edit", ["# my choice\n{}", "rank = 3\n", "{}\n"])
+def test_options_that_a_person_wrote_are_no_run(tmp_path, edit, overwrite):
+    folder = RunFolder(tmp_path)
+    text = edit.format(make_config().to_toml())
+    folder.config.write_text(text)
+    with pytest.raises(UsageError, match=r"holds other files \(config.toml, ...\) and no run"):
+        folder.create(make_config(seed=9), overwrite=overwrite)
+    assert folder.config.read_text() == text
+
+
+@pytest.mark.parametrize("name", ["checkpoint.npz", "metrics.jsonl"])
+def test_options_beside_results_are_a_run_however_written(folder, name):
+    """A person may have edited them, or another version may have written them."""
+    folder.config.write_text("# my choice\nrank = 3\n")
+    (folder.path / name).touch()
+    with pytest.raises(UsageError, match="already holds a run"):
+        folder.check_free()
+    folder.check_free(overwrite=True)
+
+
+def test_killed_after_any_options_were_written_is_a_run(tmp_path):
+    for options in ({}, OTHER, {"labels": '\x7f \t\\ " é \N{MAN}'}):
+        folder = RunFolder(tmp_path / str(len(options)))
+        folder.write_config(make_config(**options))
+        folder.check_free(overwrite=True)
 
 
 def test_failed_overwrite_leaves_the_old_run(folder, monkeypatch):

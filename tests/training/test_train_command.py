@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import time
-from itertools import pairwise
+from itertools import pairwise, product
 from pathlib import Path
 from threading import Thread
 from types import SimpleNamespace
@@ -29,7 +29,7 @@ from ddnmf_np.parallel.communicator import SerialCommunicator
 from ddnmf_np.report.page import write_report
 from ddnmf_np.runs import scoring as report
 from ddnmf_np.runs.checkpoint import load_checkpoint
-from ddnmf_np.runs.folder import RunFolder
+from ddnmf_np.runs.folder import FIGURES, RunFolder
 from ddnmf_np.train import _main, default_output, main, override
 from ddnmf_np.training import Trainer
 
@@ -219,7 +219,7 @@ def test_summary(digits_run):
 
 def test_figures_are_pictures_and_not_blank(digits_run):
     paths = sorted((digits_run[0] / "figures").iterdir())
-    assert len(paths) == 6
+    assert [path.stem for path in paths] == sorted(FIGURES)
     for path in paths:
         assert path.read_bytes().startswith(b"\x89PNG\r\n\x1a\n")
         pixels = image.imread(path)
@@ -512,6 +512,8 @@ def test_output_is_named_after_the_data(tmp_path, data, unscored, monkeypatch):
         (["--threads", "99999999999"], ["threads is 99999999999; expected", "from 1 to 1024"]),
         (["--dataset", "mnst"], ["data set 'mnst' is unknown; did you mean 'mnist'?"]),
         (["--labels", "y.npy", "--dataset", "digits"], ["labels='y.npy' goes with an .npy file"]),
+        (["--dataset", ""], ["dataset is empty; give a name or a path"]),
+        (["--labels", ""], ["labels is empty; give a name or a path"]),
         (["--resume", "--overwrite"], ["--resume and --overwrite exclude each other"]),
         (["--widths", "16777216", "16777216"], ["not enough memory", "smaller widths"]),
         (["--widths", "1000000000000000000"], ["widths is [1000", "from 1 to 16777216"]),
@@ -565,12 +567,14 @@ def test_folder_with_a_run_is_refused(tmp_path, data, unscored, capsys):
 def test_overwrite_leaves_nothing_of_the_old_run(tmp_path, data, unscored):
     run = tmp_path / "run"
     assert train(data, run, "--epochs", "4") == 0
-    (run / "figures" / "old.png").write_bytes(b"old")
+    (run / "figures" / "parts.png").write_bytes(b"old")
+    (run / "figures" / "photo.png").write_bytes(b"mine")
     (run / "notes.txt").write_text("mine")
     assert train(data, run, "--seed", "9", "--overwrite") == 0
     assert len(metrics(run)) == 3
     assert read_back(run)["seed"] == 9
-    assert not (run / "figures" / "old.png").exists()
+    assert not (run / "figures" / "parts.png").exists()
+    assert (run / "figures" / "photo.png").read_bytes() == b"mine"
     assert (run / "notes.txt").read_text() == "mine"
     assert train(data, tmp_path / "new", "--seed", "9") == 0
     assert_same_run(run, tmp_path / "new")
@@ -727,10 +731,13 @@ def test_a_signal_after_divergence_keeps_the_last_good_checkpoint(
 def test_resuming_removes_the_results_of_the_shorter_run(tmp_path, data, unscored, monkeypatch):
     assert train(data, tmp_path / "run", "--epochs", "1") == 0
     assert (tmp_path / "run" / "summary.json").exists()
+    (tmp_path / "run" / "figures" / "parts.png").write_bytes(b"old")
+    (tmp_path / "run" / "figures" / "photo.png").write_bytes(b"mine")
     with monkeypatch.context() as patch:
         at_step(patch, 2, lambda trainer: signal.raise_signal(signal.SIGINT))
         assert main(["--resume", "--output", str(tmp_path / "run"), "--epochs", "3"]) == 130
     assert not (tmp_path / "run" / "summary.json").exists()
+    assert [path.name for path in (tmp_path / "run" / "figures").iterdir()] == ["photo.png"]
 
 
 def test_diverged_in_the_first_epoch(tmp_path, data, unscored, capsys):
@@ -877,8 +884,10 @@ def test_disk_that_fills_up(tmp_path, data, unscored, capsys, monkeypatch):
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signals")
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-@pytest.mark.parametrize("steps", [1, 4, 5, 12])
+@pytest.mark.parametrize(
+    ("number", "steps"),
+    [*product([signal.SIGINT, signal.SIGTERM], [1, 4, 5, 12]), (getattr(signal, "SIGHUP", 0), 4)],
+)
 def test_signal_saves_and_resume_goes_on(
     tmp_path, data, unscored, capsys, monkeypatch, number, steps
 ):
@@ -1052,6 +1061,17 @@ def test_changes_that_resume_refuses(tmp_path, data, unscored, capsys, flags, co
     assert content(tmp_path / "run") == before
 
 
+def test_checkpoint_of_another_run_on_resume(tmp_path, data, unscored, capsys):
+    for seed in ("5", "6"):
+        assert train(data, tmp_path / seed, "--seed", seed) == 0
+    (tmp_path / "6" / "checkpoint.npz").replace(tmp_path / "5" / "checkpoint.npz")
+    before = content(tmp_path / "5")
+    capsys.readouterr()
+    assert main(["--resume", "--output", str(tmp_path / "5")]) == 4
+    one_error(capsys, "checkpoint.npz: has seed = 6, but", "config.toml has 5: one of the two is")
+    assert content(tmp_path / "5") == before
+
+
 def test_other_data_on_resume(tmp_path, data, unscored, capsys):
     assert train(data, tmp_path / "run") == 0
     before = content(tmp_path / "run")
@@ -1116,6 +1136,17 @@ def test_error_of_a_process(tmp_path):
     assert out == ""
     assert err.startswith("error: ")
     assert len(err.splitlines()) == 1
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signals")
+def test_hangup_that_nohup_has_ignored_stops_nothing(tmp_path, data, unscored, monkeypatch):
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        at_step(monkeypatch, 4, lambda trainer: signal.raise_signal(signal.SIGHUP))
+        assert train(data, tmp_path / "run") == 0
+        assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signals")

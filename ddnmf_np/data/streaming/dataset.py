@@ -51,7 +51,7 @@ def load_streamed(
         raise UsageError(f"stream: {path} fits into memory; leave --stream out")
     source = open_source(path)
     rows = Rows(source, dtype, scale=True, missing=missing, window_mib=window_mib)
-    y = None if labels is None else load_labels(labels, len(rows), f"{source.name}: labels")
+    y = None if labels is None else load_labels(labels, len(rows))
     index, x = rows.sample(scored)
     return rows, Dataset(
         name=printable(Path(path.partition("::")[0]).expanduser().resolve().stem),

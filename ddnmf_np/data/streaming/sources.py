@@ -18,6 +18,7 @@ from abc import ABC, abstractmethod
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from copy import copy
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,9 @@ from ddnmf_np.system.archives import read_header
 from ddnmf_np.system.files import open_source as open_file
 
 Dense = NDArray[Any]
+
+HDF5 = (".h5", ".hdf5", ".h5ad")
+"""Ends of the names of HDF5 files; those of AnnData are among them."""
 
 
 class Source(ABC):
@@ -91,6 +95,7 @@ class SlicedSource(Source):
                 "after the other; convert it with .tocsr()"
             )
         self.describe(array.shape, array.dtype)
+        _check_indices(array, name)
         first = (getattr(array, "chunks", None) or (1,))[0]
         # dask has the length of each chunk; h5py and Zarr have that of all chunks but the last.
         self.chunk_rows = int(max(first) if isinstance(first, Sequence) else first)
@@ -229,6 +234,11 @@ def stream(data: Any) -> Source:
         return open_source(data)
     if isinstance(data, np.memmap):
         return _mapped_file(data)
+    if np.ma.is_masked(data):
+        raise DataError(
+            "data is a masked array, whose mask is not streamed; give numpy.ma.filled(data, "
+            "numpy.nan), in which NaN may be a missing entry"
+        )
     slices = all(hasattr(data, name) for name in ("shape", "dtype", "__getitem__"))
     if slices or hasattr(data, "tocsr"):  # some sparse matrices have no slices
         source = SlicedSource(data)
@@ -260,7 +270,7 @@ def streams_by_itself(data: Any) -> bool:
 def is_stream_path(path: str) -> bool:
     """Return whether a path can only be streamed: HDF5, Zarr, or a folder of .npy files."""
     outer = Path(path.partition("::")[0]).expanduser()
-    return outer.suffix in (".h5", ".hdf5", ".zarr") or (
+    return outer.suffix.lower() in (*HDF5, ".zarr") or (
         outer.is_dir()
         and bool(_shards_in(outer))
         and not list(outer.glob(f"{FILES['x_train']}*"))  # else it is a folder of IDX files
@@ -273,9 +283,9 @@ def open_source(path: str | os.PathLike[str]) -> Source:
     Parameters
     ----------
     path : path
-        ``x.npy``; ``x.h5::name`` (or ``.hdf5``) of a dataset in an HDF5 file; ``x.zarr`` of an
-        array, or ``x.zarr::name`` of an array in a group; or a folder of .npy files, which are read
-        in the order of their names.
+        ``x.npy``; ``x.h5::name`` (or ``.hdf5``, or AnnData's ``x.h5ad::X``) of a dataset in an HDF5
+        file; ``x.zarr`` of an array, or ``x.zarr::name`` of an array in a group; or a folder of
+        .npy files, which are read in the order of their names.
 
     Returns
     -------
@@ -301,13 +311,14 @@ def open_source(path: str | os.PathLike[str]) -> Source:
             f"{name}: cannot be read (it is a pipe or a device, not a regular file); write the "
             "data to a file"
         )
-    if outer.suffix in (".h5", ".hdf5"):
+    suffix = outer.suffix.lower()
+    if suffix in HDF5:
         return _open_hdf5(outer, inner.strip("/"), name)
-    if outer.suffix == ".zarr":
+    if suffix == ".zarr":
         return _open_zarr(outer, inner.strip("/"), name)
     if outer.is_dir() and (found := _shards_in(outer)):
         return Shards([NpyFile(file) for file in found], name)
-    if outer.suffix == ".npy":
+    if suffix == ".npy":
         return NpyFile(outer)
     raise DataError(
         f"{name}: cannot be streamed; give an .npy file, an HDF5 file as FILE.h5::DATASET, a Zarr "
@@ -325,6 +336,12 @@ def _open_hdf5(path: Path, name: str, said: str) -> Source:
     with _readable(said):
         file = h5py.File(path, "r")
         node = _inside(h5py, file, name, said) if name else None
+        if isinstance(node, h5py.Group) and "indptr" in node:
+            raise DataError(
+                f"{said}: {printable(name)} is a sparse matrix, which is not read from HDF5; read "
+                "the file with its own library (anndata.read_h5ad(...).X) and give the matrix to "
+                "DDNMF.fit, or write dense rows"
+            )
         if not isinstance(node, h5py.Dataset):
             arrays: list[str] = []
             # This follows no links, which may lead to other files.
@@ -449,6 +466,22 @@ def _refuse_pickles(metadata: Any, said: str) -> None:
         )
 
 
+# -- sparse matrices ---------------------------------------------------------------------------
+
+
+def _check_indices(array: Any, name: str) -> None:
+    """Refuse a sparse matrix with indices outside of it: SciPy would read or write anywhere."""
+    if not hasattr(array, "check_format"):
+        return
+    try:
+        copy(array).check_format(full_check=True)  # a shallow copy, because it trims its arrays
+    except ValueError as error:
+        raise DataError(
+            f"{name}: is sparse, and its indices do not fit its shape {array.shape} ({error}); "
+            "make the matrix again from the data"
+        ) from error
+
+
 # -- helpers -----------------------------------------------------------------------------------
 
 
@@ -483,7 +516,7 @@ def _import(library: str, said: str) -> Any:
 def _shards_in(folder: Path) -> list[Path]:
     """Return the .npy files of a folder, in the order of their names."""
     try:
-        return sorted(path for path in folder.iterdir() if path.suffix == ".npy")
+        return sorted(path for path in folder.iterdir() if path.suffix.lower() == ".npy")
     except OSError:
         return []  # we report the reason when we open the folder
 
