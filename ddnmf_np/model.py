@@ -13,6 +13,7 @@ from ddnmf_np.backends.ops import Activation, Array, Ops
 from ddnmf_np.backends.select import ops_by_name
 from ddnmf_np.backends.threads import Lanes
 from ddnmf_np.data.scaling import Scaling
+from ddnmf_np.data.start import start_from_data
 from ddnmf_np.engine.arena import Arena
 from ddnmf_np.engine.descent import Descent, Optimizer
 from ddnmf_np.engine.layers import Dense, glorot
@@ -20,7 +21,6 @@ from ddnmf_np.engine.losses import InterpretabilityLoss, Objective, appositive
 from ddnmf_np.engine.network import Network
 from ddnmf_np.engine.nmf import NMFModule
 from ddnmf_np.engine.problems import SAMPLES, Problem, leave_kinks, relu_sides
-from ddnmf_np.engine.start import start_from_data
 from ddnmf_np.errors import CheckpointError, DataError, OptionError
 from ddnmf_np.system.options import MAX_WIDTH, POSITIVE, Range, check_options, option
 
@@ -51,7 +51,7 @@ class Architecture:
     base_activation, recovery_activation : str
         Activations of the NMF module (equation 3).
     start : {"glorot", "data"}
-        First weights: drawn, or drawn and then scaled by the data (`ddnmf_np.engine.start`), the
+        First weights: drawn, or drawn and then scaled by the data (`ddnmf_np.data.start`), the
         student's those of its supervisor.
     nmf_start : {"glorot", "pca"}
         First weights of the NMF module: drawn like those of all other layers, or taken from the

@@ -151,8 +151,8 @@ def _train(argv: Sequence[str] | None, communicator: Communicator) -> int:
     output = flags.pop("output", None)
     # Rank 0's options are those of all, so that it alone needs the files that have some.
     config = _gather(flags, output, resume=resume) if communicator.rank == 0 else None
-    agreed = communicator.broadcast_object(config and config.to_dict())
-    config = config or configure(**agreed)
+    config = communicator.broadcast_object(config)
+    assert config is not None
     folder = RunFolder(output or default_output(config.data.dataset))
     try:
         # Late: scikit-learn and matplotlib take seconds, for which no usage error should wait.

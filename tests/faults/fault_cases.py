@@ -18,6 +18,7 @@ FLAGS = [
     "--widths", "32", "16", "--rank", "5", "--batch-size", "50", "--epochs", str(EPOCHS),
     "--seed", "3", "--clusterers", "kmeans", "--starts", "1", "--embedding", "pca",
     "--embedding-samples", "100", "--threads", "1", "--checkpoint-every", "0",
+    "--objective", "paper",
 ]  # fmt: skip
 
 

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from ddnmf_np.backends.ops import ACTIVATIONS
+from ddnmf_np.data.start import OUTPUT_SPREAD, start_from_data
 from ddnmf_np.engine.layers import Dense, glorot
 from ddnmf_np.engine.network import Network
-from ddnmf_np.engine.start import OUTPUT_SPREAD, start_from_data
 from ddnmf_np.model import Architecture, Model
 
 
