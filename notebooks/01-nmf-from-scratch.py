@@ -48,39 +48,41 @@ show(image_rows({"images": x[:12]}, shape, titles=[str(k) for k in labels[:12]])
 # %% [markdown]
 # ## What NMF asks for
 #
-# Two matrices, both without a negative entry, whose product comes close to the images:
+# NMF looks for two matrices without negative entries whose product comes close to the images:
 #
 # $$x \approx H W^T, \qquad H \ge 0 \ (n, r), \qquad W \ge 0 \ (D, r).$$
 #
-# Column $k$ of $W$ is a *part*: an image of its own. Row $i$ of $H$ is the *code* of image $i$: how
-# much of each part is in it. So an image is a sum of $r$ parts, and nothing is ever taken away.
-# Close means that the squared distance is small:
+# Column $k$ of $W$ is a *part*, which is itself an image. Row $i$ of $H$ is the *code* of image
+# $i$: it says how much of each part the image contains. So an image is a sum of $r$ parts, and
+# nothing is ever subtracted. Close means that the squared distance is small:
 #
 # $$F(H, W) = \tfrac12 \lVert x - H W^T \rVert^2 .$$
 #
-# The deep model has the same distance between its code and what its NMF module makes of it, as
-# equation 6 ([derivation](../derivations/06-non-negative-loss.md)).
+# Equation 6 of the deep model ([derivation](../derivations/06-non-negative-loss.md)) is the same
+# distance. There it is between the code and what the NMF module makes of the code.
 #
 # ## From the gradient to the update
 #
-# By the chain rule, the gradient by $H$ is
+# By the chain rule, the gradient with respect to $H$ is
 #
 # $$\frac{\partial F}{\partial H} = (H W^T - x)\, W
 #   = \underbrace{H W^T W}_{\text{positive part}} - \underbrace{x W}_{\text{negative part}} .$$
 #
-# Nothing in either part is below 0. Descent would subtract the gradient times a step, and could
-# make an entry of $H$ negative. Lee and Seung choose the step for each entry by itself, $H / (H W^T
-# W)$, and then the subtraction turns into a product:
+# Both parts are non-negative. Gradient descent subtracts the gradient times a step size, so it
+# could make an entry of $H$ negative. Lee and Seung give each entry its own step size, $H / (H W^T
+# W)$. Then the subtraction turns into a product:
 #
 # $$H - \frac{H}{H W^T W} \odot (H W^T W - x W) = H \odot \frac{x W}{H W^T W} .$$
 #
-# A product of numbers that are not negative is not negative: the constraint takes care of itself.
-# Where the negative part is the larger one the entry grows, where the positive part is it shrinks.
-# $W$ has the same update with $x^T$ in place of $x$. Steps this long might climb; Lee and Seung
-# (2001) show that they never do, by a quadratic function that touches $F$ at the present $H$, lies
-# above it elsewhere, and has its minimum exactly at the new $H$.
+# A product of non-negative numbers is non-negative: the constraint takes care of itself. An entry
+# grows where the negative part is larger, and shrinks where the positive part is larger. The update
+# of $W$ is the same with $x^T$ in place of $x$.
 #
-# The line of the package that computes it:
+# Steps this long might increase the loss. Lee and Seung (2001) prove that they never do. They
+# construct a quadratic function that touches $F$ at the current $H$, lies above it elsewhere, and
+# has its minimum exactly at the new $H$.
+#
+# This is how the package computes both updates:
 
 # %%
 show_source(nmf.multiplicative_step)
@@ -88,8 +90,9 @@ show_source(nmf.multiplicative_step)
 # %% [markdown]
 # ## Run it
 #
-# 25 parts, from random positive numbers. Beside the loss stands the smallest one that *any* 25
-# parts could reach if signs were allowed (the truncated singular value decomposition).
+# We ask for 25 parts and start from random positive numbers. For comparison we also compute the
+# smallest loss that *any* 25 parts could reach if they could have either sign (the truncated
+# singular value decomposition).
 
 # %%
 rank = 25
@@ -118,10 +121,10 @@ show(figure, "the loss falls at every step, towards a floor that it does not rea
 # %% [markdown]
 # ## Parts and ghosts
 #
-# PCA of the same images, with as many components, has the smaller error. But its components have
-# both signs (red above 0, blue below): each is a ghost of whole digits, and an image comes out of
-# them by adding and cancelling. NMF cannot cancel. What it adds must be there in the image, and so
-# its parts become strokes.
+# PCA with the same number of components has a smaller error. But its components have both signs
+# (red above 0, blue below). Each is a ghost of whole digits, and ghosts make an image only by
+# adding and cancelling. NMF cannot cancel. What it adds must be there in the image, so its parts
+# become strokes.
 
 # %%
 pca = PCA(rank, svd_solver="covariance_eigh").fit(x)
@@ -130,8 +133,8 @@ order = np.argsort(-H.sum(axis=0) * np.linalg.norm(W, axis=0))  # what is used m
 show(image_rows({"NMF": W.T[order][:10]}, shape), "ten parts, pieces of strokes")
 
 # %% [markdown]
-# The same image, built up term by term, the largest first. NMF only ever adds ink. PCA starts from
-# the mean image and overshoots: blue is what is darker than black.
+# Now we build one image term by term, the largest first. NMF only ever adds ink. PCA starts from
+# the mean image and overshoots: blue pixels are darker than black.
 
 # %%
 one = 3
@@ -149,7 +152,7 @@ show(image_rows(builds, shape, signed=True, titles=titles), "one digit, built fr
 
 # %% [markdown]
 # How much smaller are parts than ghosts? Hoyer's sparsity is 0 for an image of equal pixels and 1
-# for one with a single bright pixel.
+# for an image with a single bright pixel.
 
 # %%
 figure = new_figure(2.6)
@@ -162,16 +165,16 @@ axes.legend(frameon=False)
 show(figure, "two histograms: the parts of NMF are sparser than the components of PCA")
 
 # %% [markdown]
-# Three honest remarks. The parts are not the only ones: another start gives others, of nearly the
-# same error. Parts are pieces only where the images are lined up and much of them is empty; NMF
-# promises non-negativity, not sparsity. And PCA, which may cancel, needs fewer terms for the same
-# error.
+# Three limits. The parts are not unique: another start gives other parts with nearly the same
+# error. The parts are pieces only because these images are aligned and mostly empty; NMF guarantees
+# non-negativity, not sparsity. And PCA, which may cancel, needs fewer terms for the same error.
 #
 # ## The same in the deep model
 #
 # Equation 3 ([derivation](../derivations/03-nmf-module.md)) is this factorization inside a network:
-# $\hat X = \mathrm{ReLU}(W H)$ in the paper's columns. With rows, and a $W$ that has no negative
-# entry, the ReLU has nothing to cut, and the layer computes $H W^T$:
+# $\hat X = \mathrm{ReLU}(W H)$ in the paper's columns. With samples as rows, the argument of the
+# ReLU is $H W^T$. If $W$ has no negative entry, this product is never negative, so the ReLU changes
+# nothing and the layer computes $H W^T$:
 
 # %%
 layer = Dense(rank, x.shape[1], "relu", bias=False)  # the recovery layer of equation 3
@@ -180,14 +183,13 @@ layer.W[...] = W
 print("layer and product agree:", np.allclose(layer.forward(H), H @ W.T, rtol=1e-5, atol=1e-6))
 
 # %% [markdown]
-# What is new there: $H$ is not found by iteration for the images at hand, but computed by a layer,
-# $H = \sigma(W' X)$, so that a new image gets its code at once; and $X$ is not the image but what
-# an encoder makes of it.
+# Two things are new there. A layer computes $H = \sigma(W' X)$ directly, so a new image gets its
+# code without any iteration. And $X$ is not the image but the output of an encoder.
 #
 # ## Exercises
 #
-# Fill in each answer and run the cell: `check` says which block is wrong, and by how much. A
-# solution is hidden below each.
+# Fill in each answer and run the cell: `check` says which block is wrong, and by how much. The
+# solution is hidden below each exercise.
 #
 # **1. The gradient.** Return $\partial F / \partial H$ for $F = \frac12 \lVert x - H W^T \rVert^2$.
 
@@ -208,8 +210,8 @@ def gradient(x, H, W):
 check("nmf-gradient", gradient)
 
 # %% [markdown]
-# **2. The updates.** One step of Lee and Seung: first $H$, then $W$ with the new $H$. (All numbers
-# of this exercise are above 0, so no quotient is in danger.)
+# **2. The updates.** Do one step of Lee and Seung: first $H$, then $W$ with the new $H$. (All
+# numbers of this exercise are above 0, so you cannot divide by 0.)
 
 
 # %% tags=["exercise"]
@@ -232,7 +234,7 @@ def step(x, H, W):
 check("nmf-step", step)
 
 # %% [markdown]
-# **3. Sparsity.** For each row $w$ of `parts`:
+# **3. Sparsity.** Compute for each row $w$ of `parts` the number
 # $(\sqrt D - \lVert w \rVert_1 / \lVert w \rVert_2) / (\sqrt D - 1)$.
 
 

@@ -35,13 +35,14 @@ from ddnmf_np.teaching.display import image_rows, matrices, new_figure, show, sh
 # %% [markdown]
 # ## One image, forward
 #
-# Equation 1 ([derivation](../derivations/01-layer.md)) for one image, written as a column:
+# Equation 1 ([derivation](../derivations/01-layer.md)) for one image, written as a column, is
 #
 # $$h = f(z), \qquad z = W x + b .$$
 #
-# $W$ has a row for each unit. A row is as long as the image, so it can be looked at as one: unit
-# $k$ adds up the pixels of $x$, each times the weight at its place, and $f$ bends the sum. Here are
-# 8 ReLU units, $f(z) = \max(z, 0)$, with the random weights that training starts from.
+# $W$ has one row for each unit. A row is as long as an image, so we can draw it as one. Unit $k$
+# multiplies each pixel of $x$ by the weight at its place and adds up the products; then $f$ bends
+# the sum. Here are 8 ReLU units, $f(z) = \max(z, 0)$, with the random weights that training starts
+# from.
 
 # %%
 x, labels, shape = images(64)
@@ -59,21 +60,21 @@ print("h =", h.round(2))
 # %% [markdown]
 # ## One image, backward
 #
-# Somebody above tells the layer how the loss changes with each of its outputs: $g = \partial L /
-# \partial h$. It has to say how the loss changes with $W$, with $b$, and with $x$. Equation 9
-# ([derivation](../derivations/09-supervisor-gradient.md)) has three steps.
+# The layer above tells our layer how the loss changes with each of its outputs: $g = \partial L /
+# \partial h$. Our layer must find how the loss changes with $W$, with $b$, and with $x$. Equation 9
+# ([derivation](../derivations/09-supervisor-gradient.md)) does this in three steps.
 #
-# **1. Through $f$.** $h_k$ depends on $z_k$ alone. So the matrix of all $\partial h_k / \partial
+# **1. Through $f$.** $h_k$ depends only on $z_k$. So the matrix of all $\partial h_k / \partial
 # z_a$, the paper's $f'$, is *diagonal*, and
 #
 # $$\delta = \frac{\partial L}{\partial z} = f' g .$$
 #
-# **2. Weights.** $W_{aj}$ enters $z_a$ alone, with the factor $x_j$. So $dW_{aj} = \delta_a x_j$,
-# an *outer product*; and $db = \delta$:
+# **2. Weights.** $W_{aj}$ appears only in $z_a$, with the factor $x_j$. So $dW_{aj} = \delta_a
+# x_j$. This is an *outer product*. The bias appears with the factor 1, so $db = \delta$.
 #
 # $$dW = \delta x^T .$$
 #
-# **3. The layer below.** $x_j$ enters every $z_k$, with the factor $W_{kj}$:
+# **3. The layer below.** $x_j$ appears in every $z_k$, with the factor $W_{kj}$:
 #
 # $$\frac{\partial L}{\partial x} = W^T \delta .$$
 
@@ -88,9 +89,10 @@ panels = {"f' (8 x 8)": slope, "g": g[:, None], "delta = f' g": delta[:, None]}
 show(matrices(panels, xlabel="column", ylabel="unit", signed=True, columns=3), "a diagonal matrix")
 
 # %% [markdown]
-# An outer product, seen: row $k$ of $dW$ is the image times the number $\delta_k$. A unit whose sum
-# should have been larger (blue: descent adds what is negative) wants more of this image in its
-# weights; a unit that is off ($h_k = 0$) wants nothing.
+# Row $k$ of the outer product $dW$ is the image times the number $\delta_k$. Where the gradient is
+# negative (blue), descent adds the image to the unit's weights: its sum was too small. Where the
+# gradient is positive (red), descent subtracts the image. A unit that is off ($h_k = 0$) has no
+# gradient, so its weights stay as they are.
 
 # %%
 titles = [f"$\\delta$ = {value:.2f}" for value in delta]
@@ -98,9 +100,9 @@ rows = image_rows({"rows of dW": dW}, shape, signed=True, titles=titles)
 show(rows, "one image in eight strengths")
 
 # %% [markdown]
-# The paper's $\partial h / \partial W$ is a tensor of order three: a number for every output, row
-# and column. For the layer 500 -> 2000 of the paper it would be 8 GB in float32, nearly all of them
-# zeros.
+# The paper's $\partial h / \partial W$ is a tensor of order three: one number for each output, row
+# and column. For the paper's layer 500 -> 2000 it would take 8 GB in float32, and nearly all of its
+# entries would be 0.
 
 # %%
 for fan_in, fan_out in (one.size, 8), (500, 2000):
@@ -110,14 +112,14 @@ for fan_in, fan_out in (one.size, 8), (500, 2000):
 # %% [markdown]
 # ## From one image to a batch
 #
-# Put $n$ images into the rows of `x`. Forward, each row goes its own way, so that all of them are
-# one product. Backward, the rows do not meet either, until $dW$ and $db$ add them up; and a sum of
-# outer products *is* a matrix product:
+# We put $n$ images into the rows of `x`. In the forward pass the rows do not influence each other,
+# so one matrix product computes them all. In the backward pass the rows stay separate too, until
+# $dW$ and $db$ add them up. And a sum of outer products *is* a matrix product:
 #
 # $$h = f(x W^T + \mathbf 1 b^T), \qquad dW = \sum_i \delta_i x_i^T = \delta^T x, \qquad
 #   db = \sum_i \delta_i, \qquad dx = \delta W .$$
 #
-# A diagonal matrix for each image has become one product element by element, $\delta = f' \odot g$.
+# The diagonal matrices of all images have become one element-wise product, $\delta = f' \odot g$.
 
 # %%
 h = layer.forward(x)  # (64, 8)
@@ -145,7 +147,7 @@ slow, fast = (
 print(f"64 images one by one: {1e3 * slow:.2f} ms; at once: {1e3 * fast:.2f} ms")
 
 # %% [markdown]
-# Now a row of $dW$ is a mixture of all images that its unit was on for, each in its own strength.
+# Now a row of $dW$ is a mixture of all images for which its unit was on, each with its own weight.
 
 # %%
 dW = at_once(x, h, g)
@@ -154,15 +156,17 @@ show(image_rows({"rows of dW": dW}, shape, signed=True), "eight mixtures of digi
 # %% [markdown]
 # ## The lines of the package
 #
-# Forward, and equation 9 backward. All memory is there before: `out=` says where a result goes.
+# `Dense.forward` computes equation 1, `Dense.backward` equation 9. All memory exists before the
+# call: `out=` says where a result goes.
 
 # %%
 show_source(Dense.forward)
 show_source(Dense.backward)
 
 # %% [markdown]
-# Side by side: the same for one image, as the paper writes it (a file has all ten equations in this
-# form; there the output of the layer below is called `below`), and for a batch.
+# Side by side: the lines of `literal.py` compute one image as the paper writes it, those of
+# `layers.py` a batch. (`literal.py` has all ten equations in this form. It calls the output of the
+# layer below `below`.)
 #
 # | file | line |
 # |---|---|
@@ -175,16 +179,15 @@ show_source(Dense.backward)
 # | `ddnmf_np/engine/layers.py` | `ops.matmul(delta, self.W, out=dx)` |
 
 # %% [markdown]
-# `ops.delta` does step 1. Its heart is $f'$, which is written as a function of the output $h$, so
-# that $z$ need not be kept:
+# `ops.delta` does step 1. Its heart is $f'$, written as a function of the output $h$, so we need
+# not keep $z$:
 
 # %%
 show_source(Ops.dactivate)
 
 # %% [markdown]
-# The same numbers? Give $g$ to `backward`, and compare with the sum of outer products.
-# (The last column of the table by `gradcheck` is the subject of [notebook
-# 3](03-gradient-check.ipynb).)
+# Are the numbers the same? We give $g$ to `backward` and compare with the sum of outer products.
+# ([Notebook 3](03-gradient-check.ipynb) explains the table that `gradcheck` prints.)
 
 # %%
 dx = layer.backward(g)
@@ -195,7 +198,7 @@ report = gradcheck(layer, x)
 # ## Where f' is small, little comes through
 #
 # $f'$ decides how much of a signal passes. A ReLU passes all or nothing, a sigmoid at most a
-# quarter. Ten layers of sigmoids pass on $0.25^{10}$, a millionth, at best.
+# quarter. Ten layers of sigmoids pass at most $0.25^{10}$, a millionth.
 
 # %%
 z = np.linspace(-5, 5, 401)[:, None]
@@ -215,7 +218,7 @@ show(figure, "four activations and their slopes; the sigmoid's is never above a 
 # %% [markdown]
 # ## Exercises
 #
-# **1. Forward.** A ReLU layer on a batch: `x` is (n, in), `W` is (out, in), `b` is (out,).
+# **1. Forward.** Compute a ReLU layer for a batch: `x` is (n, in), `W` is (out, in), `b` is (out,).
 
 
 # %% tags=["exercise"]
@@ -234,7 +237,8 @@ def forward(x, W, b):
 check("dense-forward", forward)
 
 # %% [markdown]
-# **2. The slope from the output.** The derivative of $\tanh$, given nothing but $h = \tanh z$.
+# **2. The slope from the output.** Compute the derivative of $\tanh$ from nothing but $h = \tanh
+# z$.
 
 
 # %% tags=["exercise"]
@@ -253,8 +257,8 @@ def slope(h):
 check("slope-from-output", slope)
 
 # %% [markdown]
-# **3. One sample, as the paper writes it.** A sigmoid layer, with a diagonal matrix and an outer
-# product. `x` is (in,), `h` and `g` are (out,), `W` is (out, in).
+# **3. One sample, as the paper writes it.** Go backward through a sigmoid layer with a diagonal
+# matrix and an outer product. `x` is (in,), `h` and `g` are (out,), `W` is (out, in).
 
 
 # %% tags=["exercise"]
@@ -279,7 +283,8 @@ def one_sample(x, h, W, g):
 check("layer-one-sample", one_sample)
 
 # %% [markdown]
-# **4. A batch.** A ReLU layer; `x` is (n, in), `h` and `g` are (n, out). No loop.
+# **4. A batch.** Go backward through a ReLU layer without a loop. `x` is (n, in), `h` and `g` are
+# (n, out).
 
 
 # %% tags=["exercise"]
@@ -304,7 +309,7 @@ check("dense-backward", backward)
 # %% [markdown]
 # ## What to read next
 #
-# * [Notebook 3](03-gradient-check.ipynb): is this gradient right? How would one know?
+# * [Notebook 3](03-gradient-check.ipynb): is this gradient right? How can we know?
 # * [Equation 1](../derivations/01-layer.md) and [equation
 #   9](../derivations/09-supervisor-gradient.md).
-# * `ddnmf_np/engine/layers.py`, which is half as long as this notebook.
+# * `ddnmf_np/engine/layers.py`, which is shorter than this notebook.

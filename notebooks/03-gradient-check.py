@@ -21,8 +21,8 @@
 # * say why checks that are often used let wrong gradients pass;
 # * plant a bug in a layer and watch the checker of this package find it.
 #
-# The gradients are those of equation 9 and equation 10; the page behind this notebook is
-# [the gradient check](../derivations/13-gradient-check.md).
+# The gradients are those of equation 9 and equation 10. The page [the gradient
+# check](../derivations/13-gradient-check.md) has the theory of this notebook.
 
 # %% tags=["setup"]
 import numpy as np
@@ -42,12 +42,12 @@ from ddnmf_np.teaching.display import COLORS, new_figure, show, show_source
 #
 # $$\frac{d}{dh} L(\theta + h u) \Big|_{h = 0} = \langle g, u \rangle .$$
 #
-# The left side can be had without any derivative, from two losses:
+# We can compute the left side without any derivative, from two losses:
 #
 # $$S(h) = \frac{L(\theta + h u) - L(\theta - h u)}{2 h} .$$
 #
-# A small network of tanh layers, 20 real images, all parameters moved at once by steps of random
-# sign:
+# We take a small network of tanh layers and 20 real images. All parameters move at once, each by a
+# step of random sign:
 
 # %%
 x, labels, shape = images(20)
@@ -62,14 +62,14 @@ print(f"from two losses, h = 1e-5:   {difference:.10f}")
 # %% [markdown]
 # ## Which step?
 #
-# By Taylor's series, $S(h)$ misses the slope by $\frac{h^2}{6} L'''$: small steps are better. But
-# a computer rounds each loss, by about $\eta |L|$ with $\eta \approx 10^{-16}$ in float64, and
-# divides that by $h$: large steps are better. Together,
+# By Taylor's series, $S(h)$ misses the slope by $\frac{h^2}{6} L'''$: small steps are better. But a
+# computer rounds each loss by about $\eta |L|$, with $\eta \approx 10^{-16}$ in float64, and $S(h)$
+# divides this error by $h$: large steps are better. Together,
 #
 # $$E(h) \approx \frac{h^2}{6} |L'''| + \frac{\eta |L|}{h},$$
 #
-# a V on double-logarithmic paper. In float32, $\eta \approx 10^{-7}$: the left branch moves up, and
-# with it the bottom of the V, which moves to the right too.
+# a V on logarithmic axes. In float32, $\eta \approx 10^{-7}$: the left branch moves up, and the
+# bottom of the V moves up and to the right.
 
 # %%
 steps = np.logspace(-12, 0, 49)
@@ -96,17 +96,18 @@ for name, errors in curves.items():
     print(f"{name:20} least error {errors.min():.0e} at h = {steps[errors.argmin()]:.0e}")
 
 # %% [markdown]
-# Read it from the right. The central difference falls with slope 2 (ten times smaller step, a
-# hundred times smaller error), the one-sided one with slope 1. Then rounding takes over and both
-# rise again, with slope $-1$. In float32 no step is good enough to tell a small mistake from
-# rounding; and the smallest steps do not move a parameter at all, so that the slope comes out as 0.
-# The checker takes central differences, in float64, with $h = 10^{-5}$.
+# Read the curves from right to left. The error of the central difference falls with slope 2 (ten
+# times smaller step, a hundred times smaller error), that of the one-sided difference with slope 1.
+# Then rounding takes over, and both rise again with slope $-1$. In float32 no step is good enough
+# to tell a small mistake from rounding. The smallest steps do not even change a parameter, so the
+# computed slope is 0. Therefore the checker takes central differences in float64 with $h =
+# 10^{-5}$.
 #
 # ## Kinks
 #
-# A ReLU has a kink at 0. If the step carries a unit over it, the difference quotient mixes two
-# slopes: it is not the checker's gradient that is wrong then, and not the layer's either. The same
-# network with ReLU in place of tanh, and the number of unit outputs that change sides within the
+# A ReLU has a kink at 0. If the step carries a unit across it, the difference quotient mixes two
+# slopes. It then differs from the gradient although the layer's gradient is right. We repeat the
+# experiment with ReLU in place of tanh, and count the unit outputs that change sides within the
 # step:
 
 # %%
@@ -127,9 +128,9 @@ low.set(xlabel="step h (no unit)", ylabel="ReLUs that\nchange sides", yscale="sy
 show(figure, "the error of a ReLU network jumps at the step at which a first unit changes sides")
 
 # %% [markdown]
-# With the first unit that crosses its kink, the error jumps. The checker therefore looks at which
-# side every ReLU is on, and makes the step smaller until none changes. If no step is small enough
-# it draws another direction, and if that does not help either it says `at a kink`, which is not
+# The error jumps when the first unit crosses its kink. The checker therefore records the side of
+# every ReLU and makes the step smaller until none changes. If no step is small enough, it draws
+# another direction. If that does not help either, the verdict is `at a kink`, which does not mean
 # `wrong`.
 #
 # ## The lines of the package
@@ -139,7 +140,7 @@ show_source(checker._direction_error)
 
 # %% [markdown]
 # The last line before `return None` is the whole check: $|\langle g, u \rangle - S(h)|$, relative
-# to the length of the block's own gradient. All blocks of the tanh network:
+# to the length of the block's own gradient. Here are all blocks of the tanh network:
 
 # %%
 report = gradcheck(network, x)
@@ -147,18 +148,18 @@ report = gradcheck(network, x)
 # %% [markdown]
 # ## Checks that miss
 #
-# Each bug of the list below is one wrong line in `backward`. Three checks that one meets in
-# courses, against the one of this package:
+# Each bug in the picture below is one wrong line in `backward`. We compare three checks that are
+# common in courses with the checker of this package:
 #
-# * **all-ones signal**: the loss is the sum of the outputs, so that $g = 1$ everywhere. Then
-#   forgetting to multiply by $g$ is exactly right.
-# * **absolute tolerance**: right if no entry is off by more than $10^{-4}$. A mean over images and
-#   pixels has gradients that are hardly larger themselves.
-# * **all-ones direction**: every parameter moves by $+h$. That sees the *sum* of a gradient; what
-#   is in the wrong order, or transposed, has the right sum.
+# * **all-ones signal**: the loss is the sum of the outputs, so $g = 1$ everywhere. A `backward`
+#   that forgets to multiply by $g$ is then exactly right.
+# * **absolute tolerance**: a gradient passes if no entry is off by more than $10^{-4}$. But if the
+#   loss is a mean over images and pixels, the gradient itself is hardly larger than that.
+# * **all-ones direction**: every parameter moves by $+h$. This check sees only the *sum* of a
+#   gradient. A gradient with its entries in the wrong order, or transposed, has the right sum.
 #
-# `gradcheck` takes directions of random signs, a random target at every layer, and an error
-# relative to each block.
+# `gradcheck` takes directions of random signs, a random target at every layer, and a tolerance
+# relative to the norm of each block.
 
 # %%
 some = images(16).x.astype("float64")
@@ -179,18 +180,18 @@ axes.xaxis.tick_top()
 show(figure, "which of four checks complains of which of six bugs; gradcheck complains of all")
 
 # %% [markdown]
-# The first line has no bug, and no check may complain. In the others every "content" is a bug that
-# goes unseen. The direct gradients of hidden layers, which are the heart of equation 10
-# ([derivation](../derivations/10-student-gradient.md)), are seen by `gradcheck` alone, since the
-# others put their loss at the output.
+# The first row has no bug, so no check may complain. In the other rows every "content" is a bug
+# that goes unseen. Only `gradcheck` sees the direct gradients of hidden layers, which are the heart
+# of equation 10 ([derivation](../derivations/10-student-gradient.md)): the other checks put their
+# loss at the output.
 #
-# What no such check can see: a loss that is itself the wrong one. A missing term is missing in the
-# loss and in its gradient, and the two agree. For that the package has a second writing of the
-# equations in its tests.
+# No such check can see a wrong loss. If a term is missing in the loss, it is missing in the
+# gradient too, and the two agree. Therefore the tests compare the package with a second
+# implementation of the equations, `ddnmf_np/engine/literal.py`.
 #
 # ## Exercises
 #
-# **1. The central difference.** `loss` is a function of `theta`.
+# **1. The central difference.** Compute $S(h)$. `loss` is a function of `theta`.
 
 
 # %% tags=["exercise"]
@@ -230,8 +231,8 @@ check("best-step", best_step)
 
 # %% [markdown]
 # **3. Plant a bug.** Spoil something in `backward`, as you might by accident: a factor, a sign, an
-# axis, a forgotten copy. `gradcheck` is to find it. (`self.dW`, `self.db` and `dx` are the results;
-# change them in place.)
+# axis, a forgotten copy. `gradcheck` should find it. (`self.dW`, `self.db` and `dx` are the
+# results; change them in place.)
 
 
 # %% tags=["exercise"]
@@ -256,8 +257,7 @@ class Broken(Dense):
 check("plant-a-bug", Broken)
 
 # %% [markdown]
-# **4. Fool the ones.** Write a *wrong* `dW` of a ReLU layer that the all-ones direction takes for
-# right.
+# **4. Fool the ones.** Write a *wrong* `dW` of a ReLU layer that the all-ones direction accepts.
 
 
 # %% tags=["exercise"]

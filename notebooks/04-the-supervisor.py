@@ -16,7 +16,7 @@
 #
 # After this notebook you can
 #
-# * compute the supervisor's loss, and the signal that it sends down (equation 4);
+# * compute the supervisor's loss, and the gradient that starts the backward pass (equation 4);
 # * follow that signal through the whole network, layer by layer (equation 9), and see it;
 # * take a step of descent (equation 8), and train the supervisor on real digits;
 # * say where signals die.
@@ -39,8 +39,8 @@ from ddnmf_np.teaching.display import COLORS, image_rows, matrices, new_figure, 
 #
 # The supervisor is an autoencoder: it squeezes a clean image into a short code, here of 20 numbers,
 # and rebuilds the image from it. Each layer is equation 1
-# ([derivation](../derivations/01-layer.md)). It is one half of the model of this package; the other
-# half, the student, waits until [notebook 5](05-student-and-nmf.ipynb).
+# ([derivation](../derivations/01-layer.md)). The model of this package has two networks; the other
+# one, the student, waits until [notebook 5](05-student-and-nmf.ipynb).
 
 # %%
 x, labels, shape = images(1280)
@@ -61,13 +61,15 @@ show(
 # ## The top: equation 4
 #
 # How far is the output $y = h^{(L)}$ from the input? Equation 4
-# ([derivation](../derivations/04-symmetric-loss.md)) is the mean over $N$ images of
-# $\lVert x_i - y_i \rVert^2$, and its gradient by $y$ starts the way down:
+# ([derivation](../derivations/04-symmetric-loss.md)) is the mean over $N$ images of $\lVert x_i -
+# y_i \rVert^2$. The gradient of $\alpha L_{sym}$ with respect to $y$ is the signal that starts the
+# way down:
 #
 # $$L_{sym} = \frac1N \sum_i \lVert x_i - y_i \rVert^2, \qquad
 #   g^{(L)} = \frac{2 \alpha}{N} (y - x).$$
 #
-# So the first signal is an image, of what is too bright (red) or too dark (blue).
+# So the first signal is itself an image. It shows where the output is too bright (red) or too dark
+# (blue).
 
 # %%
 loss_sym = float(((batch - y) ** 2).sum()) / len(batch)
@@ -80,9 +82,9 @@ show(image_rows({"g(L)": g[:6]}, shape, signed=True), "the difference of the two
 # %% [markdown]
 # ## Down: equation 9
 #
-# Each layer does what [notebook 2](02-one-layer-by-hand.ipynb) did: a signal $g$ comes in from
-# above, $f'$ lets some of it through, the rest is two products. Equation 9
-# ([derivation](../derivations/09-supervisor-gradient.md)) for a batch, $l = L, \dots, 1$:
+# Each layer does what it did in [notebook 2](02-one-layer-by-hand.ipynb): it receives a signal $g$
+# from above, $f'$ lets some of it through, and two products do the rest. Equation 9
+# ([derivation](../derivations/09-supervisor-gradient.md)) for a batch and $l = L, \dots, 1$ is
 #
 # $$\delta^{(l)} = f'^{(l)} \odot g^{(l)}, \qquad dW^{(l)} = \delta^{(l) T} h^{(l-1)}, \qquad
 #   db^{(l)} = \sum_i \delta^{(l)}_i, \qquad g^{(l-1)} = \delta^{(l)} W^{(l)} .$$
@@ -97,16 +99,18 @@ for number in (4, 3, 2, 1):
     signals[number - 1] = deltas[number] @ layer.W
 
 # %% [markdown]
-# The package does the same, for any number of layers. What the loss wants of a layer's output is a
-# *direct gradient*, $c\,(h - \mathrm{ref})$; the supervisor has one, at its top, with
-# $c = 2\alpha / N$.
+# The package does the same for any number of layers. Where a loss compares a layer's output $h$
+# with a reference, its gradient with respect to $h$ is a *direct gradient*, $c\,(h -
+# \mathrm{ref})$. The supervisor has one, at its last layer, with $c = 2\alpha / N$ and
+# $\mathrm{ref} = x$.
 
 # %%
 show_source(Network.backward)
 
 # %% [markdown]
-# Side by side: equation 9 at the top and on the way down, for one sample as the paper writes it,
-# and for a batch. The number $c$ of the batch's line is $2\alpha / N$, and `ref` is $x$.
+# Side by side: the lines of `literal.py` compute equation 9 for one sample as the paper writes it,
+# those of `ops.py` and `network.py` for a batch. The first three lines belong to the last layer,
+# the other two to the way down. In the batch's lines `c` is $2\alpha / N$ and `ref` is $x$.
 #
 # | file | line |
 # |---|---|
@@ -127,7 +131,7 @@ for name, gradient in gradients.items():
 # %% [markdown]
 # ## Signals as pictures
 #
-# The top row is what comes in from above, the bottom row what $f'$ lets through. White columns are
+# The top row shows the signals from above, the bottom row what $f'$ lets through. White columns are
 # units that are off for every image: whatever the signal says, their weights do not move.
 
 # %%
@@ -140,7 +144,7 @@ show(
 
 # %% [markdown]
 # At both ends of the network the gradients are images. A row of $dW^{(1)}$ is a mixture of inputs,
-# each in the strength of its $\delta$; a column of $dW^{(4)}$ is a mixture of errors.
+# each weighted by its $\delta$. A column of $dW^{(4)}$ is a mixture of errors.
 
 # %%
 ends = {"rows of dW1": gradients["W1"][:8], "columns of dW4": gradients["W4"].T[:8]}
@@ -149,9 +153,9 @@ show(image_rows(ends, shape, signed=True), "gradients as images, all of them mix
 # %% [markdown]
 # ## Descent: equation 8
 #
-# Equation 8 ([derivation](../derivations/08-descent.md)) takes a step against the gradient,
-# $\theta \leftarrow \theta - \rho\, \partial L / \partial \theta$, all parameters at once. Sixty
-# times through 1280 images, 64 at a time:
+# Equation 8 ([derivation](../derivations/08-descent.md)) moves all parameters at once by a step
+# against the gradient, $\theta \leftarrow \theta - \rho\, \partial L / \partial \theta$. We go
+# through the 1280 images sixty times, 64 at a time:
 
 # %%
 show_source(Ops.descend)
@@ -191,8 +195,7 @@ right.legend(frameon=False, fontsize=8)
 show(figure, "the loss falls from epoch to epoch; signals of all layers, before and after training")
 
 # %% [markdown]
-# And the signal at the top, once training is done: what is left of it follows the edges of the
-# strokes.
+# What is left of the signal at the top after training follows the edges of the strokes:
 
 # %%
 y = supervisor.forward(batch)
@@ -203,10 +206,10 @@ show(image_rows({"g(L)": g[:8]}, shape, signed=True), "what the reconstructions 
 # %% [markdown]
 # ## Where signals die
 #
-# Every layer multiplies the signal by $f'$ and by its weights. In a ReLU network about half of it
-# is stopped at each layer, but what passes is whole. In a sigmoid network nothing is stopped, but a
-# quarter is the most that passes, and after eight layers little is left. The same images, the same
-# start:
+# Every layer multiplies the signal by $f'$ and by its weights. In a ReLU network each layer stops
+# about half of the signal, and lets the rest through whole. In a sigmoid network nothing is
+# stopped, but at most a quarter passes, and after eight layers little is left. We send the same
+# signal through both, with the same images and the same initial weights:
 
 # %%
 figure = new_figure(2.8)
@@ -225,13 +228,13 @@ show(figure, "the signal of the sigmoid network shrinks at every layer on its wa
 # %% [markdown]
 # ## Exercises
 #
-# **1. Equation 4 and its gradient.** `x` and `y` are (n, D), `alpha` is a number.
+# **1. Equation 4 and its gradient.** Compute both. `x` and `y` are (n, D), `alpha` is a number.
 
 
 # %% tags=["exercise"]
 def symmetric_loss(x, y, alpha):
     loss_sym = ...  # a number, without alpha
-    g = ...  # (n, D), the gradient of alpha * loss_sym by y
+    g = ...  # (n, D), the gradient of alpha * loss_sym with respect to y
     return loss_sym, g
 
 
@@ -246,9 +249,9 @@ def symmetric_loss(x, y, alpha):
 check("symmetric-loss", symmetric_loss)
 
 # %% [markdown]
-# **2. Equation 9.** All gradients of a ReLU network of four layers. `h[layer]` is the output of a
-# layer and `h[0]` the input; `W[layer - 1]` belongs to the same layer; `g` is the gradient by
-# `h[4]`.
+# **2. Equation 9.** Compute all gradients of a ReLU network of four layers. `h[layer]` is the
+# output of a layer, `h[0]` the input, and `W[layer - 1]` the layer's weights. `g` is the gradient
+# of the loss with respect to `h[4]`.
 
 
 # %% tags=["exercise"]
@@ -278,7 +281,7 @@ def supervisor_gradient(h, W, g):
 check("supervisor-gradient", supervisor_gradient)
 
 # %% [markdown]
-# **3. Equation 8.** One step.
+# **3. Equation 8.** Take one step.
 
 
 # %% tags=["exercise"]
@@ -318,7 +321,7 @@ check("silent-units", silent)
 # %% [markdown]
 # ## What to read next
 #
-# * [Notebook 5](05-student-and-nmf.ipynb): the student, whose layers have signals of their own
+# * [Notebook 5](05-student-and-nmf.ipynb): the student, where losses act on hidden layers too
 #   (equation 10).
 # * [Equation 4](../derivations/04-symmetric-loss.md), [equation 8](../derivations/08-descent.md)
 #   and [equation 9](../derivations/09-supervisor-gradient.md).

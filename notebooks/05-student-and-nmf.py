@@ -17,12 +17,12 @@
 # After this notebook you can
 #
 # * write the NMF module forward and backward (equation 3);
-# * say at which layer each loss pulls directly, and how equation 10 adds the pulls up on the way
+# * say which layers each loss compares, and how equation 10 adds up their gradients on the way
 #   down;
 # * take a term away, and know what breaks.
 #
 # The networks here are small (two hidden layers, 5,000 images), so that each training takes
-# seconds. What breaks, breaks at the paper's size too, but the numbers are those of this size.
+# seconds. What breaks here breaks at the paper's size too, but the numbers belong to this size.
 
 # %% tags=["setup"]
 import numpy as np
@@ -46,18 +46,19 @@ from ddnmf_np.training import Trainer
 #
 # $$H = \sigma(W' X), \qquad \hat X = \mathrm{ReLU}(W H) .$$
 #
-# $X$ is the code, here 64 numbers for each image; $H$ has 10; and $\hat X$ is the code again,
-# rebuilt as a sum of parts, the columns of $W$, each weighted by one number of $H$. With rows as
-# samples that is `H = sigmoid(code @ W_base.T)` and `code_hat = relu(H @ W_rec.T)`: two layers of
-# equation 1 without bias. So the student is a `Network` of $L + 2$ layers, without any new code.
+# $X$ is the code, here 64 numbers for each image. $H$ has 10 numbers. $\hat X$ is the code again,
+# rebuilt as a sum of parts: the columns of $W$, each weighted by one number of $H$. With samples as
+# rows we write `H = sigmoid(code @ W_base.T)` and `code_hat = relu(H @ W_rec.T)`. These are two
+# layers of equation 1 without bias, so the student is a `Network` of $L + 2$ layers and needs no
+# new code.
 #
-# What it sees is not $x$ but $\tilde x = x + \varepsilon$ (equation 2,
-# [derivation](../derivations/02-noise.md)): here each pixel is lost with probability 0.1.
+# The student does not see $x$ but $\tilde x = x + \varepsilon$ (equation 2,
+# [derivation](../derivations/02-noise.md)). Here each pixel is lost with probability 0.1.
 
 # %%
 x, labels, shape = images(5000)
-shape_of_nets = Architecture(widths=(128, 64), rank=10)
-model = Model(x.shape[1], shape_of_nets, batch_size=50, rows=500)
+architecture = Architecture(widths=(128, 64), rank=10)
+model = Model(x.shape[1], architecture, batch_size=50, rows=500)
 for net, network in model.nets.items():
     print(f"{net:10} {' -> '.join(map(str, network.widths))}")
 
@@ -72,23 +73,24 @@ print(f"H before training: {H.min():.2f} to {H.max():.2f}")
 # %% [markdown]
 # Before training $H$ stays near $\sigma(0) = 1/2$ and is nearly the same for all images (vertical
 # stripes). Ten units that do not differ between images can say nothing about an image. Keep an eye
-# on their spread: the standard deviation of each unit over the images. No label is needed to
-# measure it.
+# on their spread: the standard deviation of each unit over the images. You need no label to measure
+# it.
 #
 # ## Three losses, one table
 #
-# * *Symmetric loss*, equation 4: the supervisor's output against the clean image.
+# * *Symmetric loss*, equation 4: the distance of the supervisor's output from the clean image.
 # * *Apposition loss*, equation 5 ([derivation](../derivations/05-apposition-loss.md)): layer by
-#   layer, the student is to think what the supervisor thinks,
-#   $L_{ap} = \frac1N \sum_i \sum_l \lVert h_i^{(l)} - \tilde h_i^{(s(l))} \rVert^2$. The partner
-#   $s(l)$ is $l$ below the cut and $l + 2$ above it.
+#   layer, the student should think what the supervisor thinks, $L_{ap} = \frac1N \sum_i \sum_l
+#   \lVert h_i^{(l)} - \tilde h_i^{(s(l))} \rVert^2$. The partner $s(l)$ is $l$ below the NMF module
+#   and $l + 2$ above it.
 # * *Non-negative constraint loss*, equation 6
-#   ([derivation](../derivations/06-non-negative-loss.md)): what the factorization loses,
+#   ([derivation](../derivations/06-non-negative-loss.md)): the error of the factorization,
 #   $L_{nc} = \frac1N \sum_i \lVert X_i - \hat X_i \rVert^2$.
 #
-# Equation 7 ([derivation](../derivations/07-interpretability-loss.md)) weighs them,
-# $L_{in} = \alpha L_{sym} + \beta L_{ap} + \gamma L_{nc}$. In the package all of it is a table.
-# Each row is a weight times a squared distance of two signals, and says which signals it *moves*:
+# Equation 7 ([derivation](../derivations/07-interpretability-loss.md)) is their weighted sum,
+# $L_{in} = \alpha L_{sym} + \beta L_{ap} + \gamma L_{nc}$. The package writes it as a table. Each
+# row is a weight times the squared distance of two signals. It also names the signals that it
+# *moves*: those that receive a gradient from this row.
 
 # %%
 depth = model.depth
@@ -99,28 +101,30 @@ for term in model.loss.terms:
     print(f"{term.loss:4} weight {term.weight:g}:  {a:12} - {b:12}  moves {moves}")
 
 # %% [markdown]
-# The apposition loss moves the student and not the supervisor: the teacher is not taught. The
-# last row moves *both* its ends, because both belong to the student.
+# The apposition loss moves the student and not the supervisor: the teacher is not taught. The last
+# row moves *both* its signals, because both belong to the student.
 #
 # ## Down: equation 10
 #
-# A layer of the student matters in two ways. It may stand in a loss itself, and it feeds the layer
-# above. Equation 10 ([derivation](../derivations/10-student-gradient.md)) adds the two:
+# The output of a student layer affects the losses in two ways. A loss may compare it directly, and
+# it is the input of the next layer. Equation 10
+# ([derivation](../derivations/10-student-gradient.md)) adds the two gradients:
 #
 # $$\tilde g^{(l)} = \mathrm{Grad}[\tilde h^{(l)}] + W^{(l+1)T} f'^{(l+1)} \tilde g^{(l+1)} .$$
 #
-# The first part is the *direct gradient*. A row $w \lVert a - b \rVert^2 / N$ gives $\frac{2w}{N}
-# (a - b)$ at $a$, if it moves $a$, and the opposite at $b$, if it moves $b$. The package calls this
-# a `DirectGradient`: a reference and a factor. Here is the function that reads them off the
-# table, and the recursion:
+# The first part is the *direct gradient*. A row $w \lVert a - b \rVert^2 / N$ of the table gives
+# $\frac{2w}{N} (a - b)$ at $a$, if it moves $a$, and the opposite at $b$, if it moves $b$. The
+# package stores it as a `DirectGradient`: a reference and a factor. The first function below reads
+# the direct gradients off the table; the second is the recursion:
 
 # %%
 show_source(InterpretabilityLoss.direct_gradients)
 show_source(Network.backward)
 
 # %% [markdown]
-# Side by side: the direct gradient of the code $X$, and the recursion, for one sample as the paper
-# writes them, and for a batch.
+# Side by side: the lines of `literal.py` compute one sample as the paper writes it, those of
+# `losses.py` and `network.py` a batch. The first two lines are the direct gradient of the code $X$,
+# the other two the recursion.
 #
 # | file | line |
 # |---|---|
@@ -130,8 +134,9 @@ show_source(Network.backward)
 # | `ddnmf_np/engine/network.py` | `layer.backward(direct=direct.get(number, ()))` |
 
 # %% [markdown]
-# Where does each direct gradient enter, and how strong is it beside what comes from above? We ask
-# them for their pull, and after `backward` the layer above for what it passes down.
+# Where does each direct gradient enter, and how large is it compared with what comes from above?
+# After `backward` we compute the norm of each direct gradient, and of the gradient that the next
+# layer passes down.
 
 # %%
 model.backward(x[:64])
@@ -159,12 +164,12 @@ axes.legend(frameon=False)
 show(figure, "direct gradients and what comes from above, for each layer of the student")
 
 # %% [markdown]
-# $H$ has no coloured bar: it stands in no loss, and learns from what comes down through $\hat X$
-# alone. All of that has to pass $f' = H (1 - H) \le 1/4$ and the ten rows of $W'$. So at the code
-# what has come through the module is the smallest of three pulls, and the encoder learns from the
-# direct gradients there. That is what *layer by layer* is good for.
+# $H$ has no coloured bar, because no loss compares it. It learns only from the gradient that comes
+# down through $\hat X$. That gradient must pass $f' = H (1 - H) \le 1/4$ and the ten rows of $W'$
+# on its way to the code. There it is the smallest of three, so the encoder learns mostly from the
+# direct gradients. That is what *layer by layer* is good for.
 #
-# Is equation 10 right in this model? As in [notebook 3](03-gradient-check.ipynb):
+# Is equation 10 right in this model? We check it as in [notebook 3](03-gradient-check.ipynb):
 
 # %%
 report = gradcheck(model, verbose=False)
@@ -174,18 +179,20 @@ print("\n".join([*lines[:2], *(line for line in lines if line.startswith("studen
 # %% [markdown]
 # ## What collapses without which term
 #
-# Now we train: the whole objective, and the same with a part of the table switched off. A row with
-# weight 0 does nothing; a row that moves one end less has one direct gradient less. Everything else
-# is equal: first weights, noise, order of images, number of steps.
+# Now we train with the whole objective, and then with parts of the table switched off. A row with
+# weight 0 does nothing. A row that moves one signal instead of two gives one direct gradient
+# instead of two. Everything else is equal: initial weights, noise, order of images, number of
+# steps.
 #
-# We judge without labels, on images that were not trained on:
+# We judge without labels, on images of the test split:
 #
-# * **spread of H**: standard deviation of a unit over images, mean over the units; **dead** units
-#   have less than 0.001;
-# * **size of X**: root mean square of the code;
+# * **spread of H**: the standard deviation of a unit over the images, averaged over the units. A
+#   unit with less than 0.001 counts as **dead**;
+# * **size of X**: the root mean square of the code;
 # * **left over**: $\lVert X - \hat X \rVert^2 / \lVert X \rVert^2$, the share of the code that the
 #   factorization does not explain;
-# * **error** of the student's output against the clean image, per pixel.
+# * **error**: the mean squared difference between the student's output and the clean image, per
+#   pixel.
 
 # %%
 test = images(500, split="test").x
@@ -224,7 +231,7 @@ variants = {
 trained, rows = {}, {}
 print(f"{'':18} spread of H  dead  size of X  left over   error")
 for name, change in variants.items():
-    trained[name] = model = Model(x.shape[1], shape_of_nets, batch_size=50, rows=500)
+    trained[name] = model = Model(x.shape[1], architecture, batch_size=50, rows=500)
     model.loss.terms = tuple(change(term) for term in model.loss.terms)
     Trainer(model, x).train(10)
     model.forward(test, test)
@@ -264,39 +271,40 @@ show(figure, "histograms of H; without the apposition loss all values are near a
 #
 # * **No $L_{sym}$: the teacher never learns.** The supervisor keeps the random weights it started
 #   with. The student follows it faithfully, and so makes random images as well.
-# * **No $L_{ap}$: collapse.** What is left to the student is $L_{nc}$ alone, and $X = \hat X = 0$
-#   costs nothing. The code shrinks, $W' X$ goes to 0, every unit of $H$ settles at $1/2$, and its
-#   spread is gone. The share left over is *small*: a code that says nothing is easy to factorize. A
-#   low $L_{nc}$ by itself proves nothing.
-# * **$L_{ap}$ at the output only.** A good image, for an auto-encoder would also make one. But the
-#   code is no longer that of the supervisor, and $L_{nc}$ shrinks it.
+# * **No $L_{ap}$: collapse.** The student has only $L_{nc}$ left, and $X = \hat X = 0$ costs
+#   nothing. The code shrinks, $W' X$ goes to 0, every unit of $H$ settles at $1/2$, and the spread
+#   is gone. The share left over is *small*: a code that says nothing is easy to factorize. A low
+#   $L_{nc}$ by itself proves nothing.
+# * **$L_{ap}$ at the output only.** The image is good, as that of any auto-encoder would be. But
+#   the code no longer follows the supervisor's, and $L_{nc}$ shrinks it.
 # * **No $L_{nc}$: not an NMF.** The spread of $H$ and the image are even *better*: nothing presses
-#   the code through ten parts, and the decoder makes do with any $\hat X$. But most of $X$ is left
-#   over. $H$ is then the bottleneck of an auto-encoder, and to call it a factorization of $X$ would
-#   be wrong.
-# * **$L_{nc}$ at one end only.** Pulling at $X$ alone asks the encoder to come down to what the
-#   module happens to give, and nobody asks the module to rebuild $X$. Pulling at $\hat X$ alone
-#   teaches the module, and lets the code be as large as the supervisor's. Of the three, both ends
-#   together leave least over.
+#   the code through ten parts, and the decoder can work with any $\hat X$. But most of $X$ is left
+#   over. $H$ is then the bottleneck of an auto-encoder. It would be wrong to call it a
+#   factorization of $X$.
+# * **$L_{nc}$ moves one side only.** If it moves only $X$, the encoder adapts to whatever the
+#   module produces, and the module never learns to rebuild $X$. If it moves only $\hat X$, the
+#   module learns, and the code stays as large as the supervisor's. Of the three variants, the one
+#   that moves both leaves least over.
 #
-# (The black dots in the images are output pixels whose ReLU is off for every image. Such a unit
-# gets no signal, equation 9, and cannot come back.)
+# (The black dots in the images are output pixels whose ReLU is off for every image. By equation 9
+# such a unit gets no gradient, so it cannot come back.)
 #
 # So the terms check each other. $L_{sym}$ gives the teacher something to say. $L_{ap}$ makes the
 # student say it, and keeps the code from vanishing. $L_{nc}$ makes the code a product of few parts,
-# at some cost to the image. How much of each is what $\alpha, \beta, \gamma$ decide, and the paper
-# leaves them open.
+# at some cost to the image. The weights $\alpha, \beta, \gamma$ decide how much of each we get; the
+# paper does not publish them.
 #
-# Seven trainings with one seed are a demonstration, not a proof. Which of these differences survive
-# other seeds you can find out in a minute: `Model(..., seed=1)`.
+# Seven trainings with one seed are a demonstration, not a proof. Do these differences survive
+# another seed? You can find out in a minute: `Model(..., seed=1)`.
 
 # %% [markdown]
 # ## Exercises
 #
-# In all of them `h[0]` to `h[4]` are the supervisor's activations ($L = 4$) and `t[0]` to `t[6]`
+# In all exercises `h[0]` to `h[4]` are the supervisor's activations ($L = 4$) and `t[0]` to `t[6]`
 # the student's: `t[2]` is the code, `t[3]` is $H$, `t[4]` the recovered code.
 #
-# **1. Two losses.** Equation 5 and equation 6, summed over features, mean over the `n` samples.
+# **1. Two losses.** Compute equation 5 and equation 6: sum over the features, mean over the `n`
+# samples.
 
 
 # %% tags=["exercise"]
@@ -320,7 +328,8 @@ def losses(h, t):
 check("student-losses", losses)
 
 # %% [markdown]
-# **2. The direct gradients.** The table of equation 10, one entry for each layer of the student.
+# **2. The direct gradients.** Return the table of equation 10, one entry for each layer of the
+# student.
 
 
 # %% tags=["exercise"]
@@ -347,8 +356,8 @@ def direct(h, t, beta, gamma):
 check("direct-gradients", direct)
 
 # %% [markdown]
-# **3. Through the NMF module.** Equation 3 backwards: `g` (n, m) is the gradient by `code_hat`, and
-# nothing else pulls.
+# **3. Through the NMF module.** Go backward through equation 3. `g` (n, m) is the gradient of the
+# loss with respect to `code_hat`. There is no other direct gradient.
 
 
 # %% tags=["exercise"]
@@ -373,7 +382,7 @@ check("nmf-backward", nmf_backward)
 
 # %% [markdown]
 # **4. All of equation 10.** `Grad[l]` is given for `l` = 1 to 6, and `W[l - 1]` is the weight of
-# layer `l`. All layers are ReLU but layer 3, a sigmoid; layers 3 and 4 have no bias.
+# layer `l`. Layer 3 is a sigmoid, all others are ReLU. Layers 3 and 4 have no bias.
 
 
 # %% tags=["exercise"]
@@ -404,10 +413,10 @@ check("student-gradient", student_gradient)
 #
 # * [Notebook 6](06-training.ipynb): training, from a loop that you could have written to a run that
 #   can be stopped and resumed.
-# * [Equation 10](../derivations/10-student-gradient.md), and its trap: the slope of $L_{in}$ by the
-#   *supervisor's* weights is not what moves the supervisor.
+# * [Equation 10](../derivations/10-student-gradient.md), and its trap: the gradient of $L_{in}$
+#   with respect to the *supervisor's* weights is not what moves the supervisor.
 # * [Equation 3](../derivations/03-nmf-module.md): why forcing $W' \ge 0$ would keep every $H$ above
 #   1/2, and how the module can start from the data.
-# * [Where paper and demo differ](../derivations/12-paper-and-demo.md): other weights, and a fifth
-#   row of the table.
+# * [Where paper and demo differ](../derivations/12-paper-and-demo.md): other weights, and one more
+#   kind of row in the table.
 # * `ddnmf_np/engine/losses.py`.

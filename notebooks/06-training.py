@@ -17,14 +17,14 @@
 # After this notebook you can
 #
 # * write algorithm 1 of the paper as a loop over the package's objects, and show that the package's
-#   own trainer does the same, to the last bit;
+#   own trainer gives the same parameters, to the last bit;
 # * read the curves of the losses, and see what a learning rate does;
 # * say what "denoising" means here, and measure it;
-# * stop a run, continue it, and get the run that was never stopped.
+# * stop a run, resume it, and get the same result as a run that was never stopped.
 #
-# We train on 5,000 images with two small hidden layers. The authors' demo has 60,000 images,
-# layers of 500, 500 and 2,000 units, and 300 epochs: `python -m ddnmf_np.train --dataset mnist
-# --objective demo --epochs 300`.
+# We train on 5,000 images with two small hidden layers. The authors' demo has 60,000 images, layers
+# of 500, 500 and 2,000 units, and 300 epochs. Its command would be `python -m ddnmf_np.train
+# --dataset mnist --objective demo --epochs 300`.
 
 # %% tags=["setup"]
 import tempfile
@@ -55,11 +55,12 @@ from ddnmf_np.training import Trainer
 # ## What the student sees
 #
 # Equation 2 ([derivation](../derivations/02-noise.md)) is one line, $\tilde x = x + \varepsilon$
-# with $\varepsilon \sim P(\varepsilon)$, and leaves $P$ open. The package has three kinds. Masking,
-# the default, sets pixels to 0 and divides the others by $1 - p$: the mean of a pixel stays.
+# with $\varepsilon \sim P(\varepsilon)$, and leaves $P$ open. The package has three kinds of noise.
+# Masking, the default, sets a pixel to 0 with probability $p$ and divides the others by $1 - p$, so
+# that the mean of a pixel stays.
 #
-# Each random number is a function of (seed, image, pixel), computed when it is needed. So an image
-# has the same noise in every batch, and no second data set is stored.
+# Each random number is a function of (seed, image, pixel), and we compute it when we need it. So an
+# image has the same noise in every batch, and we store no second data set.
 
 # %%
 x, labels, shape = images(5000)
@@ -70,14 +71,15 @@ for kind, rate in ("masking", 0.1), ("masking", 0.5), ("salt-and-pepper", 0.2), 
     rows[f"{kind} {rate}"] = np.empty_like(some)
     noise = Corruption(Noise(kind, rate), seed=0)
     noise.apply(some, np.arange(len(some)), 0, out=rows[f"{kind} {rate}"])
-show(image_rows(rows, shape), "seven digits, clean and with four kinds of noise")
+show(image_rows(rows, shape), "seven digits, clean and with noise of three kinds")
 
 # %% [markdown]
 # ## Algorithm 1 as a loop
 #
-# Everything is there: networks, losses and gradients from notebooks 4 and 5, noise, and a step.
-# The step is equation 8 ([derivation](../derivations/08-descent.md)), $\theta \leftarrow \theta -
-# \rho\, \partial L / \partial \theta$, for every parameter of both networks:
+# We have all we need: networks, losses and gradients from notebooks 4 and 5, noise, and a step. The
+# step is equation 8 ([derivation](../derivations/08-descent.md)),
+# $\theta \leftarrow \theta - \rho\, \partial L / \partial \theta$, for every parameter of both
+# networks:
 
 # %%
 show_source(GradientDescent)
@@ -85,7 +87,7 @@ show_source(Optimizer.step)
 
 # %% [markdown]
 # The default is Adam, a refinement of equation 8 that divides by a running size of the gradient.
-# Now the loop. In each line you should recognise an equation. Both gradients are there before
+# Now the loop. In each line you should recognise an equation. We compute both gradients before
 # either network moves.
 
 # %%
@@ -110,8 +112,8 @@ with model.lanes:  # as many threads as the trainer will use
         print(f"epoch {epoch + 1}:", {name: round(value, 3) for name, value in losses.items()})
 
 # %% [markdown]
-# `Trainer` is this loop, with care for what may go wrong: it checks that numbers are finite, can
-# stop between two steps, and knows where it is. Here is its step:
+# `Trainer` is this loop, with care for what may go wrong. It checks that numbers are finite, can
+# stop between two steps, and knows its position. Here is its step:
 
 # %%
 show_source(Trainer.step)
@@ -125,14 +127,14 @@ difference = max(
 print("largest difference between loop and trainer:", difference)
 
 # %% [markdown]
-# Not "nearly": the difference is 0. Order and noise depend on seed and epoch alone, and the
-# arithmetic is the same in the same order. That makes a run something one can argue about.
+# Not "nearly": the difference is 0. Order and noise depend only on seed and epoch, and both
+# programs do the same arithmetic in the same order. That makes a run something one can argue about.
 #
 # ## Curves
 #
-# Six more epochs. `loss_in` is equation 7, the weighted sum of the others. The supervisor descends
-# `loss_sym`; the student descends `loss_ap` and `loss_nc` towards a teacher that moves. So the sum
-# is a number to watch, and not what any one network descends: it may rise for a while.
+# We train six more epochs. `loss_in` is equation 7, the weighted sum of the others. The supervisor
+# descends `loss_sym`; the student descends `loss_ap` and `loss_nc` towards a teacher that moves. So
+# neither network descends the sum. It is a number to watch, and it may rise for a while.
 
 # %%
 trainer.train(config.training.epochs)
@@ -142,8 +144,8 @@ show(plot_losses(trainer.history), "the losses by epoch")
 # ## The learning rate
 #
 # $\rho$ decides how far a step goes. Too small, and training crawls; too large, and a step jumps
-# over the valley that the gradient describes. We look at the supervisor's loss alone, for Adam and
-# for equation 8 as it stands, on 2,000 images and three epochs.
+# over the valley that the gradient describes. We look only at the supervisor's loss, for Adam and
+# for plain descent (equation 8), on 2,000 images and three epochs.
 
 # %%
 empty = float((x[:2000] ** 2).sum(axis=1).mean())  # loss of a network that shows nothing
@@ -172,19 +174,19 @@ show(figure, "loss of the supervisor for four learning rates, with Adam and plai
 
 # %% [markdown]
 # The grey line is the loss of an empty image. Adam moves each parameter by about $\rho$, whatever
-# the scale of the gradient; a plain step is $\rho$ times the gradient, and here the losses are
-# *sums* over features, so gradients are large. (With `reduction="mean"` the same $\rho$ would mean
-# something else.) A curve that ends high and flat is a network whose units died of too large
-# steps: finite, and useless.
+# the scale of the gradient. A plain step is $\rho$ times the gradient. Here the losses are *sums*
+# over features, so gradients are large. (With `reduction="mean"` they would be smaller, and so
+# would the steps.) A curve that ends high and flat belongs to a network whose units died because
+# the steps were too large: finite, and useless.
 #
 # ## Denoising
 #
-# The student gets the noisy image. What does it make of it? With the paper's objective it is never
-# told what the clean image is; it hears of it through the supervisor. The authors' own demo has one
-# row more in the table of losses, the distance of the student's output from the clean image, and
-# other weights ([page 12](../derivations/12-paper-and-demo.md)). We train both once more. The NMF
-# module starts from the data this time ([equation 3](../derivations/03-nmf-module.md)), which saves
-# epochs.
+# The student gets the noisy image. What does it make of it? With the paper's objective no loss
+# shows it the clean image; it hears of it only through the supervisor. The authors' own demo has
+# other weights and one more row in the table of losses: the distance of the student's output from
+# the clean image ([page 12](../derivations/12-paper-and-demo.md)). We train both once more. This
+# time the initial weights of the NMF module come from the data ([equation
+# 3](../derivations/03-nmf-module.md)), which saves epochs.
 
 # %%
 noisy = np.empty_like(some)
@@ -200,10 +202,10 @@ for name in ("paper", "demo"):
     show(figure, f"clean, noisy, student and supervisor, objective {name}")
 
 # %% [markdown]
-# The student's images are blurred, for all that passes is ten numbers. Is that denoising? Let us
-# count: the mean squared error per pixel against the clean image, as more and more pixels are lost.
-# *Doing nothing* is what a denoiser must beat. For the comparison we also give the noisy images to
-# the supervisor, which never saw any and has no narrow door. (Both networks are the demo's.)
+# The student's images are blurred, because only ten numbers get through. Is that denoising? We
+# measure: the mean squared error per pixel from the clean image, as more and more pixels are lost.
+# A denoiser must beat *doing nothing*. For comparison we also give the noisy images to the
+# supervisor, which saw no noise in training and has no narrow door. (Both networks are the demo's.)
 
 # %%
 rates = np.array([0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7])
@@ -232,19 +234,19 @@ for name, found in ("doing nothing", nothing), ("supervisor", supervisor), ("stu
     print(f"{name:14}", np.round(found, 3))
 
 # %% [markdown]
-# Honest reading: at the rate it was trained with, the student's output is *further* from the clean
-# image than the noisy image is. Its ten units cost more than the noise does. (In the README the
-# full training on 60,000 images reaches 0.015, and masking 0.1 costs about 0.012.) But its curve is
-# the flattest of the three: what gets through the door is hardly touched by the noise. So the more
-# is lost the better it stands, first against doing nothing and in the end against the supervisor.
-# What it has learned is not to polish images, but a *code that noise leaves alone*. What that code
-# says is the subject of [notebook 7](07-what-did-it-learn.ipynb).
+# At the noise rate of its training, the student's output is *further* from the clean image than the
+# noisy image is. Its ten units cost more than the noise does. (In the README the full training on
+# 60,000 images reaches 0.015, and masking 0.1 costs about 0.012.) But its curve is the flattest of
+# the three: noise hardly touches what gets through the door. So as more pixels are lost, the
+# student overtakes first doing nothing and in the end the supervisor. It has not learned to polish
+# images. It has learned a *code that noise leaves alone*. [Notebook 7](07-what-did-it-learn.ipynb)
+# asks what that code says.
 #
 # ## Stop, save, resume
 #
-# Where a run is can be said in two numbers, epoch and batch, since order and noise follow from them
-# and the seed. A checkpoint holds these, the parameters, and what Adam remembers. We stop a new run
-# in the middle of its second epoch, throw it away, and continue from the file.
+# Two numbers say where a run is, epoch and batch, since order and noise follow from them and the
+# seed. A checkpoint holds these two, the parameters, and Adam's moments. We stop a new run in the
+# middle of its second epoch, throw it away, and continue from the file.
 
 # %%
 short = x[:2000]
@@ -280,8 +282,8 @@ print("same losses:", second.history[-1]["loss_in"] == whole.history[-1]["loss_i
 # %% [markdown]
 # ## Exercises
 #
-# **1. Masking noise.** `keep` is an array of True and False, as drawn; equation 2 with the mean of
-# each pixel kept.
+# **1. Masking noise.** Compute equation 2 so that the mean of each pixel stays. `keep` is True
+# where a pixel stays and False where it is lost.
 
 
 # %% tags=["exercise"]
@@ -300,8 +302,9 @@ def masked(x, keep, rate):
 check("masking-noise", masked)
 
 # %% [markdown]
-# **2. Adam.** Equation 8 with a running mean `m` of the gradient and `v` of its square, $\theta
-# \leftarrow \theta - \rho \frac{m / c_1}{\sqrt{v / c_2} + \epsilon}$ with $c_k = 1 - b_k^t$.
+# **2. Adam.** Take one step of equation 8 with a running mean `m` of the gradient and `v` of its
+# square, $\theta \leftarrow \theta - \rho \frac{m / c_1}{\sqrt{v / c_2} + \epsilon}$ with
+# $c_k = 1 - b_k^t$.
 
 
 # %% tags=["exercise"]
@@ -326,7 +329,7 @@ def adam(theta, g, m, v, t, lr, b1, b2, eps):
 check("adam-step", adam)
 
 # %% [markdown]
-# **3. One step of algorithm 1**, with equation 8 as it stands. `model.nets` is a dict of the two
+# **3. One step of algorithm 1**, with plain descent (equation 8). `model.nets` is a dict of the two
 # networks; each has `arena.params` and `arena.grads`, flat arrays. Change the parameters in place.
 
 
@@ -350,8 +353,7 @@ check("algorithm-1-step", step)
 
 # %% [markdown]
 # **To try** (no check): give the student fresh noise in each epoch (`noise_redraw=True`) or more of
-# it (`noise_rate=0.3`), and draw the curve of the errors again. Which rate does each student like
-# best?
+# it (`noise_rate=0.3`), and draw the curve of the errors again. At which rate is each student best?
 #
 # ## What to read next
 #

@@ -21,8 +21,8 @@
 # * cluster codes, and read ACC, NMI and ARI;
 # * doubt such pictures in the right places: every one of them gets a control.
 #
-# The paper calls its loss (equation 7) the *interpretability* loss. We train on 5,000 images for
-# some seconds, with two hidden layers, and ask what of that claim can be seen. Labels are used to
+# The paper calls its loss (equation 7) the *interpretability* loss. We train on 5,000 images for a
+# few seconds, with two hidden layers, and ask how much of that claim we can see. We use labels to
 # score and to colour, never to train or to choose.
 
 # %% tags=["setup"]
@@ -49,12 +49,13 @@ from ddnmf_np.teaching.display import image_rows, new_figure, show, show_source
 # %% [markdown]
 # ## Three networks
 #
-# The model, with the demo's objective and the NMF module started from the data. And two controls:
+# We train the model with the demo's objective. The initial weights of its NMF module come from the
+# data. There are two controls:
 #
-# * the same network **untrained**: what looks as good with random weights was not learned;
+# * the same network **untrained**: whatever looks as good with random weights was not learned;
 # * a denoising **auto-encoder** with the same widths, noise, steps, and a sigmoid layer of ten
-#   units in the middle, but without supervisor, apposition loss and $L_{nc}$: what it shows as well
-#   is not owed to this model.
+#   units in the middle, but without supervisor, apposition loss and $L_{nc}$: whatever it shows as
+#   well is not due to this model.
 
 # %%
 x, _, shape = images(5000)
@@ -65,7 +66,7 @@ rank = config.model.rank
 
 model = config.make_model(x.shape[1])
 untrained = config.make_model(x.shape[1])
-untrained.start(x[:2000])  # the start from the data, and not one step
+untrained.start(x[:2000])  # initial weights from the data, and not one step
 autoencoder = Autoencoder(x.shape[1], config.model, mean=True, batch_size=50)
 for net in (model, autoencoder):
     config.make_trainer(net, x).train(10)
@@ -101,8 +102,7 @@ for name, H in codes.items():
 #
 # Equation 3 says $\hat X = \mathrm{ReLU}(W H)$: the recovered code is a sum of the columns of $W$,
 # each weighted by one unit of $H$. In [notebook 1](01-nmf-from-scratch.ipynb) a column of $W$ *was*
-# an image. Here a decoder comes after it, so one decodes a code in which one unit is 1 and all
-# others are 0:
+# an image. Here a decoder follows, so we decode codes in which one unit is 1 and all others are 0:
 
 # %%
 show_source(decode_parts)
@@ -113,14 +113,14 @@ for name, part in parts.items():
     print(f"{name:13} Hoyer sparsity of the parts {hoyer_sparsity(part).mean():.2f}")
 
 # %% [markdown]
-# Are these "parts of digits"? Two doubts, both countable.
+# Are these "parts of digits"? There are two doubts, and we can measure both.
 #
 # **Is the corner where images are?** A unit vector is a corner of the cube $(0, 1)^{10}$. If no
-# image has a code near it, the picture shows what the decoder does where it was never asked.
+# image has a code near it, the picture shows how the decoder behaves where it was never trained.
 #
 # **Do the parts add up?** In NMF an image is the weighted sum of its parts. The decoder is not
-# linear, so here it need not be: we compare $\mathrm{decode}(H)$ with $\sum_k H_k\,
-# \mathrm{decode}(e_k)$.
+# linear, so this need not hold here. We compare $\mathrm{decode}(H)$ with
+# $\sum_k H_k\, \mathrm{decode}(e_k)$.
 
 # %%
 print(f"{'':13} corner to nearest  code to nearest  image less sum")
@@ -133,27 +133,28 @@ for name, H in codes.items():
 
 # %% [markdown]
 # In the trained networks the corners are several times further from any code than codes are from
-# each other. And the sum of the parts misses the image by about the size of the image itself: it
-# is no approximation at all. So "the parts" are a picture of the decoder, not a list of
-# ingredients. (`nonnegative="recovery"` makes the *module* a true NMF; the layers above it still
-# bend.)
+# each other. And the sum of the parts misses the image by about the size of the image itself: it is
+# no approximation at all. So "the parts" are a picture of the decoder, not a list of ingredients.
+# (`nonnegative="recovery"` makes the *module* a true NMF; the layers after it are still not
+# linear.)
 #
 # ## Effects: the same question where the images are
 #
-# Take the median code. Set one unit to its 5 % quantile, then to its 95 % quantile, and subtract
-# the two images: red appears, blue goes.
+# Take the median code. Set one unit to its 5th percentile, then to its 95th percentile, and
+# subtract the two images: red pixels appear, blue pixels go.
 
 # %%
 effects = {name: unit_effects(decoders[name], H) for name, H in codes.items()}
 show_small(image_rows(effects, shape, signed=True, titles=titles), "effects of the units")
 
 # %% [markdown]
-# In the trained networks the effects are strokes: what is red in one place is blue in another. In
+# In the trained networks the effects are strokes: red in one place goes with blue in another. In
 # the untrained one they are noise. So something was learned. But the auto-encoder has strokes too.
 #
 # **Is a unit special?** If $H$ has good axes, then a step along one unit should look more like a
-# part than a step along any other direction of the same spread. The control: replace the ten axes
-# by ten random orthogonal directions $Q$ (rotated about the median), and draw the same picture.
+# part than a step along any other direction of the same spread. As a control we replace the ten
+# axes by ten random orthogonal directions $Q$ (rotated about the median), and draw the same
+# picture.
 
 # %%
 H = codes["DDNMF"]
@@ -161,7 +162,7 @@ median = np.median(H, axis=0)
 
 
 def rotated_effects(seed):
-    """Return what `unit_effects` shows along ten random orthogonal directions."""
+    """Return the effects of ten random orthogonal directions in place of the units."""
     Q = np.linalg.qr(np.random.default_rng(seed).normal(size=(rank, rank)))[0].astype(H.dtype)
     return unit_effects(lambda z: model.decode(median + z @ Q.T), (H - median) @ Q)
 
@@ -180,8 +181,8 @@ print(f"Hoyer sparsity: units {hoyer_sparsity(effects['DDNMF']).mean():.3f}, 50 
 #
 # ## H as coordinates
 #
-# Move along one unit: it goes from its 5 % to its 95 % quantile, while the other nine stay what
-# they are for this image (a 0, in MNIST). The three units with the strongest effects:
+# We move one unit from its 5th to its 95th percentile, while the other nine keep the values of this
+# image (a 0, in MNIST). Here are the three units with the strongest effects:
 
 # %%
 strongest = np.argsort(-np.linalg.norm(effects["DDNMF"], axis=1))[:3]
@@ -196,8 +197,8 @@ titles = [f"{q:.0%}" for q in np.linspace(0.05, 0.95, 9)]
 show_small(image_rows(moves, shape, titles=titles), "one image while one unit moves")
 
 # %% [markdown]
-# Swap: the code of image A, with one unit taken from image B. If units were parts, each swap would
-# bring one part of B and leave the rest of A alone.
+# Now we swap: in the code of image A we replace one unit by that of image B. If units were parts,
+# each swap would bring in one part of B and leave the rest of A alone.
 
 # %%
 a, b = (int(np.flatnonzero(labels == digit)[0]) for digit in (7, 0))
@@ -217,12 +218,13 @@ show_small(image_rows(rows, shape, titles=titles), "A with units of B")
 
 # %% [markdown]
 # Some swaps open or close a stroke. Most change the whole image a little, because the units work
-# together. Between A and B there are images that are no digit at all.
+# together. Some images between A and B are no digit at all.
 #
 # ## A map
 #
 # t-SNE places 700 codes in the plane so that neighbours stay neighbours. It sees no label; we
-# colour by the class. Distances *between* groups, sizes of groups, and axes mean nothing.
+# colour each point by its class. Distances *between* groups, sizes of groups, and axes mean
+# nothing.
 
 # %%
 shown, points = embed(H, max_samples=700)
@@ -231,8 +233,8 @@ show_small(
 )
 
 # %% [markdown]
-# **Control.** t-SNE makes islands of many things. Here are the untrained network's codes, and the
-# pixels themselves, of the same images in the same colours.
+# **Control.** t-SNE makes islands of many things. Here are two more maps of the same images in the
+# same colours: the untrained network's codes, and the pixels themselves.
 
 # %%
 figure = new_figure(3.0, 6.0)
@@ -246,18 +248,18 @@ show(figure, "t-SNE of an untrained network's codes, and of pixels")
 # %% [markdown]
 # ## Clusters, and three scores
 #
-# k-means puts each code to the nearest of ten centres; a Gaussian mixture (GMM) gives each cluster
-# a spread of its own. Both start at random and end in *some* optimum; of five starts the one with
-# the best objective is kept, without a look at the labels.
+# k-means assigns each code to the nearest of ten centres. A Gaussian mixture (GMM) also fits the
+# spread of each cluster. Both start at random and end in *some* optimum. So we restart each five
+# times and keep the start with the best objective, without a look at the labels.
 #
-# Clusters have no names. How does one score them?
+# Clusters have no names. How can we score them?
 #
-# * **ACC**: match clusters to classes one to one, as well as possible (the Hungarian method); the
-#   share of images on matched pairs.
-# * **NMI**: how much knowing the cluster tells about the class, as mutual information over the mean
-#   of the two entropies. 0 is nothing, 1 is all.
-# * **ARI**: over all *pairs* of images, do cluster and class agree whether the two belong together?
-#   Corrected so that chance gives 0.
+# * **ACC**: match clusters to classes one to one, as well as possible (the Hungarian method). ACC
+#   is the share of images on matched pairs.
+# * **NMI**: how much the cluster tells about the class: the mutual information over the mean of the
+#   two entropies. 0 is nothing, 1 is all.
+# * **ARI**: do cluster and class agree whether two images belong together? We count this over all
+#   *pairs* of images, and correct it so that chance gives 0.
 
 # %%
 spaces = {"H of DDNMF": H, "H, untrained": codes["untrained"]}
@@ -295,28 +297,28 @@ labels_found = found["H of DDNMF", "kmeans"][1].labels
 show(plot_cluster_matrix(assign_clusters(labels, labels_found), title), "clusters against classes")
 
 # %% [markdown]
-# Before a difference between two rows is worth a word, look at the range over the starts, and
-# remember that this is one seed and a training of seconds. The README has the long runs with three
-# seeds. What the table does show, on MNIST: pixels alone reach about half, so a score near that is
-# no achievement of a network; and classes that are confused (here above all 4 and 9) share
-# their strokes; look for the others in the table.
+# Before you discuss a difference between two rows, look at the range over the starts, and remember
+# that this is one seed and a training of seconds. The README has the long runs with several seeds.
+# On MNIST the table does show two things. Pixels alone reach about half, so a score near that is no
+# achievement of a network. And the classes that are confused (here above all 4 and 9) share their
+# strokes; look for the others in the table.
 #
 # ## What may be claimed
 #
-# * Ten units carry about as much of the classes as 784 pixels do, as far as k-means can tell, and a
+# * As far as k-means can tell, ten units carry about as much of the classes as 784 pixels do. A
 #   unit's effect is a smooth change of strokes where images are. The untrained control shows
 #   neither.
-# * The auto-encoder shows much of the same. What is owed to *this* model has to be shown against
-#   it, with several seeds, and not by a gallery.
+# * The auto-encoder shows much of the same. A claim for *this* model needs a comparison with it
+#   over several seeds, not a gallery.
 # * Decoded unit vectors are far from all codes and do not add up. "Parts" is a name for them, not a
-#   property that was measured.
+#   property that we measured.
 # * Whether the axes are better than random directions is a question with a number. Ask it.
 
 # %% [markdown]
 # ## Exercises
 #
-# **1. ACC.** Classes `y` and clusters `clusters` are arrays of whole numbers from 0, as many of the
-# one as of the other (few enough to try all matchings).
+# **1. ACC.** `y` (classes) and `clusters` are arrays of whole numbers from 0. There are as many
+# clusters as classes, few enough to try all matchings.
 
 
 # %% tags=["exercise"]
@@ -336,8 +338,8 @@ def accuracy(y, clusters):
 check("clustering-accuracy", accuracy)
 
 # %% [markdown]
-# **2. Effects.** Row `k`: `decode` of the median code with unit `k` at its 95 % quantile, minus
-# `decode` of the same with unit `k` at its 5 % quantile.
+# **2. Effects.** Row `k` is `decode` of the median code with unit `k` at its 95th percentile, minus
+# `decode` of the same code with unit `k` at its 5th percentile.
 
 
 # %% tags=["exercise"]
@@ -360,7 +362,7 @@ def effects_of_units(decode, H):
 check("unit-effects", effects_of_units)
 
 # %% [markdown]
-# **3. Swap.** Row `k`: the code `H_a` (rank,) with unit `k` taken from `H_b`.
+# **3. Swap.** Row `k` is the code `H_a` (rank,) with unit `k` taken from `H_b`.
 
 
 # %% tags=["exercise"]
@@ -381,7 +383,7 @@ def swap(H_a, H_b):
 check("swap-units", swap)
 
 # %% [markdown]
-# **4. Do parts add up?** For each code, $\lVert \mathrm{decode}(H) - H P \rVert / \lVert
+# **4. Do parts add up?** Compute for each code $\lVert \mathrm{decode}(H) - H P \rVert / \lVert
 # \mathrm{decode}(H) \rVert$, where row $k$ of $P$ is the decoded unit vector $k$.
 
 
@@ -405,7 +407,7 @@ check("additivity-gap", additivity_gap)
 # ## What to read next
 #
 # * [Notebook 8](08-cpu-to-gpu.ipynb): where the time goes, and the same arithmetic on a GPU.
-# * The parts explorer: `python -m ddnmf_np.explore RUN_FOLDER` makes a page in which you move the
+# * The parts explorer: `python -m ddnmf_np.explore RUN_FOLDER` writes a page in which you move the
 #   units yourself.
 # * [Equation 3](../derivations/03-nmf-module.md): in what sense the module is an NMF.
 # * [The experiments](../derivations/experiments.md), on how to compare without fooling oneself;

@@ -17,12 +17,12 @@
 # After this notebook you can
 #
 # * say how one code runs on NumPy and on CuPy, and what must not cross between host and device;
-# * measure where the time of a training step goes;
+# * measure how much time each part of a training step takes;
 # * tell by hand, with a roofline, which part of it is limited by arithmetic and which by memory;
 # * explain what a fused operation saves.
 #
-# The mathematics is that of notebooks 2 to 6. Nothing here changes a formula. All times are of the
-# machine that ran this notebook, on one thread, and differ from machine to machine.
+# The mathematics is that of notebooks 2 to 6. Nothing here changes a formula. All times were
+# measured on the machine that ran this notebook, on one thread. On your machine they will differ.
 
 # %% tags=["setup"]
 import time
@@ -40,21 +40,23 @@ from ddnmf_np.teaching.display import new_figure, show, show_source
 # %% [markdown]
 # ## The shim
 #
-# CuPy has NumPy's functions under NumPy's names, on arrays that live in the GPU's memory. So the
-# engine asks for its array module once, and calls it `xp`. All arithmetic is in methods of one
-# object, `Ops`; a layer holds an `Ops` and never names a library. Here is the direct gradient of
-# equation 10, the descent of equation 8, and what moves data:
+# CuPy has NumPy's functions under NumPy's names, for arrays in the GPU's memory. So the engine asks
+# for its array module once, and calls it `xp`. All arithmetic is in the methods of one object,
+# `Ops`; a layer holds an `Ops` and never names a library. Here are the direct gradient of equation
+# 10, the descent of equation 8, and the two methods that move data:
 
 # %%
 for method in (Ops.add_direct, Ops.descend, Ops.to_device, Ops.to_host):
     show_source(method)
 
 # %% [markdown]
-# `out=` everywhere: memory belongs to the caller, and a warm step allocates nothing. On a GPU an
-# allocation can be slower than the arithmetic; on a CPU it makes the cache cold.
+# Every operation has an `out=`: the caller owns the memory, and after warm-up a step allocates
+# nothing. On a GPU an allocation can be slower than the arithmetic; on a CPU fresh memory is not in
+# the cache.
 #
-# `get_ops(name)` returns the object for a backend, or says why it cannot run here; it never falls
-# back on its own. `ddnmf_np/backends/select.py` is the only file that knows the names.
+# `get_ops(name)` returns the object for a backend, or says why it cannot run here. It never falls
+# back to another backend by itself. `ddnmf_np/backends/select.py` is the only file that knows the
+# names.
 
 # %%
 for backend, problem in ("cupy", why_not_cupy()), ("numba", why_not_numba()):
@@ -63,13 +65,13 @@ for backend, problem in ("cupy", why_not_cupy()), ("numba", why_not_numba()):
 # %% [markdown]
 # ## What must not cross
 #
-# Host and device are joined by a bus. Two things are dear about it. *Bytes*: the bus moves some 10
-# to 50 GB/s, the GPU's own memory a hundred times as much. And *waiting*: the host only queues work
-# and runs ahead; to read a single number back (`float(loss)`, `if loss > 3`, `print(loss)`) it must
-# wait until all that was queued is done, and meanwhile the GPU runs dry.
+# A bus joins host and device. Crossing it is expensive for two reasons. *Bytes*: the bus moves some
+# 10 to 50 GB/s, the GPU's own memory a hundred times as much. *Waiting*: usually the host only
+# queues work and runs ahead. But to read a single number back (`float(loss)`, `if loss > 3`,
+# `print(loss)`) it must wait until the GPU has done all queued work, and then the GPU runs dry.
 #
-# So: the data go over once, at the start. Order, noise, batches, losses are made on the device.
-# Once an epoch, a handful of losses comes back. We count the calls of one epoch:
+# So the data cross once, at the start. The device makes order, noise, batches and losses. Once an
+# epoch, a handful of losses comes back. We count the calls of one epoch:
 
 # %%
 x, labels, shape = images(5000)
@@ -99,19 +101,20 @@ for epoch in (1, 2):
     print(f"epoch {epoch}, {len(trainer.batches)} steps:", dict(calls))
 
 # %% [markdown]
-# Thousands of operations, and one `to_host`. (`to_device` before training: the first weights, drawn
-# on the host so that every backend starts from the same numbers, and the images.)
+# An epoch has thousands of operations and one `to_host`. (Before training, `to_device` moves the
+# images and the initial weights. We draw these on the host, so that every backend starts from the
+# same numbers.)
 #
 # ## Where the time goes
 #
-# The authors' network is 784-500-500-2000-10-2000-500-500-784, with batches of 128. We let a step
-# run a few times and time each operation. (Data of the right shape will do: the time does not
-# depend on what is in them. The clock is that of the thread, which stands while other programs have
-# the processor.)
+# The authors' network is 784-500-500-2000-10-2000-500-500-784, with batches of 128. We run a few
+# steps and time each operation. (Random data of the right shape will do, because the time does not
+# depend on their values. We use the clock of the thread, which stops while other programs have the
+# processor.)
 #
-# The plain form and its *fused* twin in Numba compute the same: `delta` in plain NumPy goes over
+# The plain form and its *fused* twin in Numba compute the same. In plain NumPy `delta` goes over
 # its batch once for each operation of equation 10, and each time the numbers travel from memory and
-# back. Numba's loop does everything to a row while it is in the cache.
+# back. Numba's loop does everything to a row while the row is in the cache.
 
 # %%
 show_source(Ops.delta)
@@ -180,7 +183,7 @@ for kind, color in zip([*KINDS.values(), "the rest"], COLORS, strict=True):
     axes.barh(list(found), lengths, left=left, color=color, label=kind, edgecolor="white")
     left += lengths
 axes.invert_yaxis()
-axes.set_xlabel("milliseconds a step (one thread)")
+axes.set_xlabel("milliseconds per step (one thread)")
 figure.legend(loc="outside upper center", ncols=3, frameon=False, fontsize=8)
 show(figure, "time of a step by kind of work, plain and fused, for batches of 128 and 16")
 for name, spent in found.items():
@@ -188,33 +191,36 @@ for name, spent in found.items():
     print(f"{name:24} {sum(spent.values()):5.1f} ms: products {products:.1f}, Adam {adam:.1f}")
 
 # %% [markdown]
-# With 128 images the products dominate; everything else together can be made small by fusing, and
-# then there is little left to win. With 16 images the products are fewer, and Adam is what it was:
+# With 128 images the products dominate. Fusing makes everything else small, and then there is
+# little left to win. With 16 images the products take less time, but Adam takes as long as before:
 # it moves all parameters once a step, however few images the step has seen.
 #
 # ## A roofline by hand
 #
-# Whether a piece of work is limited by arithmetic or by memory can be told without running it.
+# You can tell without running it whether a piece of work is limited by arithmetic or by memory.
 # Count its floating-point operations and the bytes it must move. Their ratio is the *arithmetic
-# intensity*. A machine with a peak of $P$ operations a second and $M$ bytes a second can do at most
+# intensity*. A machine with a peak of $P$ operations per second and $M$ bytes per second can do at
+# most
 #
 # $$\min(P, \; M \cdot \text{intensity})$$
 #
-# operations a second: a slope that meets a flat roof. [Page 11](../derivations/11-complexity.md)
-# counts a whole step. Three pieces of it, by hand, in float32 (4 bytes), for the layer 500 -> 2000:
+# operations per second: a slope that meets a flat roof. [Page 11](../derivations/11-complexity.md)
+# counts a whole step. Here we count three pieces of it by hand, in float32 (4 bytes), for the layer
+# 500 -> 2000:
 #
-# * *Forward product* of $n$ images: $2 n \cdot 500 \cdot 2000$ operations on $4\,(500 n + 500 \cdot
-#   2000 + 2000 n)$ bytes. For $n = 128$ that is 48 operations a byte.
-# * *ReLU with bias*, fused: 2 operations an entry, 8 bytes (read, write): 0.25.
-# * *Adam*, fused: about 13 operations a parameter, 28 bytes (read $\theta, g, m, v$, write $\theta,
-#   m, v$): 0.46.
+# * *Forward product* of $n$ images: $2 n \cdot 500 \cdot 2000$ operations on
+#   $4\,(500 n + 500 \cdot 2000 + 2000 n)$ bytes. For $n = 128$ that is 48 operations per byte.
+# * *ReLU with bias*, fused: 2 operations and 8 bytes (read, write) per entry: 0.25 operations per
+#   byte.
+# * *Adam*, fused: about 13 operations and 28 bytes per parameter (read $\theta, g, m, v$, write
+#   $\theta, m, v$): 0.46 operations per byte.
 #
 # Now we measure this machine's roof, and put the pieces on the picture.
 
 
 # %%
 def seconds(work, repeat=30):
-    """Return the shortest time of some work."""
+    """Return the shortest of several times of `work`."""
     times = []
     for _ in range(repeat):
         start = now()
@@ -224,7 +230,7 @@ def seconds(work, repeat=30):
 
 
 def product(n, fan_in=500, fan_out=2000):
-    """Return the intensity and the operations a second of a forward product."""
+    """Return the intensity and the operations per second of a forward product."""
     a, b = np.ones((n, fan_in), "float32"), np.ones((fan_out, fan_in), "float32")
     out = np.empty((n, fan_out), "float32")
     flop, moved = 2 * n * fan_in * fan_out, a.nbytes + b.nbytes + out.nbytes
@@ -257,28 +263,27 @@ for name, (ratio, rate) in points.items():
     axes.annotate(
         name, (ratio, rate / 1e9), (4, -4), textcoords="offset points", fontsize=8, **place
     )
-axes.set(xlabel="operations a byte", ylabel="10$^9$ operations a second")
+axes.set(xlabel="operations per byte", ylabel="10$^9$ operations per second")
 axes.grid(color="0.92")
 show(figure, "roofline of this machine with products, Adam and ReLU")
 print(f"roof: {peak / 1e9:.0f} GFLOP/s; slope: {bandwidth / 1e9:.1f} GB/s; they meet at "
-      f"{peak / bandwidth:.0f} operations a byte")  # fmt: skip
+      f"{peak / bandwidth:.0f} operations per byte")  # fmt: skip
 
 # %% [markdown]
-# The more images, the nearer the product comes to the roof, for each weight is read once and used
-# $n$ times. Adam and the ReLU stay at the left, far below the roof, whatever the batch: only fewer
-# passes over memory make them faster, and that is what fusing is. (A point above the line has its
-# numbers in the cache, where bytes are cheaper than the slope says.)
+# The more images, the nearer the product comes to the roof, because each weight is read once and
+# used $n$ times. Adam and the ReLU stay at the left, far below the roof, whatever the batch. Only
+# fewer passes over memory make them faster, and fusing does just that. (A point above the line has
+# its numbers in the cache, where bytes are cheaper than the slope says.)
 #
-# On a GPU both limits are 10 to 100 times higher, and the picture is the same but for one thing:
-# each operation is a *launch* of some microseconds. A batch of 128 is little work for a large GPU,
-# so launches count; hence `activate` and `delta` are one kernel each, and forward, backward and
-# losses of a step are recorded as a CUDA graph and replayed ([page
-# 14](../derivations/14-speed.md)).
+# On a GPU both limits are 10 to 100 times higher. The picture is the same but for one thing: each
+# operation is a *launch*, which takes some microseconds. A batch of 128 is little work for a large
+# GPU, so launches count. Therefore `activate` and `delta` are one kernel each, and a step is
+# recorded as a CUDA graph and replayed ([on a GPU](../derivations/gpu.md)).
 #
 # ## Do both forms compute the same?
 #
-# A fused form is worth nothing if it computes something else. The order of the operations is kept,
-# so all that may differ is the sum of a loss.
+# A fused form is worth nothing if it computes something else. It keeps the order of the operations,
+# so only the sum of a loss may differ.
 
 # %%
 outcome = {}
@@ -296,9 +301,9 @@ print(f"loss_in: {losses[0]:.6f} and {losses[1]:.6f}")
 # %% [markdown]
 # ## The same run on a GPU
 #
-# Same seed, same weights, same order and noise; on the device the products are added up in another
-# order, so that the numbers agree to rounding and not to the bit. Where there is no GPU, the next
-# cell says so, and nothing else happens.
+# Seed, initial weights, order and noise are the same. But the device adds up the products in
+# another order, so the numbers agree up to rounding and are not bit-identical. If there is no GPU,
+# the next cell says so and does nothing else.
 
 # %%
 problem = why_not_cupy()
@@ -317,15 +322,15 @@ else:
 # %% [markdown]
 # ## Exercises
 #
-# **1. Intensity.** For the product `x @ W.T` with `x` (n, fan_in) and `W` (fan_out, fan_in): its
-# operations, its bytes (both factors and the result, each moved once), and their ratio.
+# **1. Intensity.** Take the product `x @ W.T` with `x` (n, fan_in) and `W` (fan_out, fan_in).
+# Return its operations, its bytes (both factors and the result, each moved once), and their ratio.
 
 
 # %% tags=["exercise"]
 def layer_intensity(n, fan_in, fan_out, itemsize):
     flop = ...
     moved = ...  # bytes
-    intensity = ...  # operations a byte
+    intensity = ...  # operations per byte
     return flop, moved, intensity
 
 
@@ -342,7 +347,8 @@ def layer_intensity(n, fan_in, fan_out, itemsize):
 check("layer-intensity", layer_intensity)
 
 # %% [markdown]
-# **2. Roofline.** The least time of a piece of work, and what limits it: `"compute"` or `"memory"`.
+# **2. Roofline.** Return the least time that a piece of work can take, and its limit: `"compute"`
+# or `"memory"`.
 
 
 # %% tags=["exercise"]
@@ -364,9 +370,9 @@ def roofline_time(flop, moved, peak, bandwidth):
 check("roofline-time", roofline_time)
 
 # %% [markdown]
-# **3. In place.** What `Ops.delta` does for a ReLU layer with one direct gradient: overwrite `dh`
-# with $\delta = f' \odot (dh + c\,(h - \mathrm{ref}))$ and `db` with the sum of its rows (equation
-# 10). Make no array: `work` is there to be used, and every step has its `out=`. Return nothing.
+# **3. In place.** Do what `Ops.delta` does for a ReLU layer with one direct gradient (equation 10):
+# overwrite `dh` with $\delta = f' \odot (dh + c\,(h - \mathrm{ref}))$, and `db` with the sum of its
+# rows. Make no array: use `work`, and give every step its `out=`. Return nothing.
 
 
 # %% tags=["exercise"]
@@ -390,8 +396,9 @@ def relu_delta(h, dh, ref, c, work, db):
 check("delta-in-place", relu_delta)
 
 # %% [markdown]
-# **4. One crossing.** `outputs` and `targets` are lists of arrays on a (pretended) device, a batch
-# each. Return the sum of all squared differences as a Python float, and let the host read once.
+# **4. One crossing.** `outputs` and `targets` are lists of arrays on a (pretended) device, one
+# array for each batch. Return the sum of all squared differences as a Python float, and let the
+# host read only once.
 
 
 # %% tags=["exercise"]
@@ -416,7 +423,7 @@ check("one-crossing", total_loss)
 # ## What to read next
 #
 # * [Cost](../derivations/11-complexity.md): operations and bytes of a step, derived and counted.
-# * [Speed](../derivations/14-speed.md): what was done, and what was tried in vain.
+# * [Speed](../derivations/14-speed.md): what makes a step fast, and what did not help.
 # * `ddnmf_np/backends/ops.py` beside `ops_numba.py` and `ops_cupy.py`: the same formulas three
-#   times, held equal by tests.
+#   times. Tests compare them.
 # * `python -m ddnmf_np.bench` measures a step beside other libraries.

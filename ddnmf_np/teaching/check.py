@@ -131,7 +131,7 @@ def _trials(exercise: Exercise, answer: Any) -> Iterator[dict[str, Verdict]]:
         except Exception as error:
             raise _StoppedError("", *_raised(error, answer)) from None
         if is_empty(returned):
-            raise _StoppedError(", the function returns nothing yet")
+            raise _StoppedError(", the function returns nothing")
         if changed := _changed(exercise, given, mine):
             raise _StoppedError(
                 "",

@@ -64,12 +64,11 @@ def show_source(thing: Any) -> None:
 
 
 def source_text(thing: Any) -> str:
-    """Return the source of a function or class as Markdown, headed by its file and line."""
-    lines, start = inspect.getsourcelines(thing)
+    """Return the source of a function or class as Markdown, headed by its name and file."""
     home = Path(ddnmf_np.__file__).parents[1]
     place = Path(inspect.getsourcefile(thing) or "").resolve().relative_to(home).as_posix()
-    code = _without_docstring(textwrap.dedent("".join(lines)).rstrip("\n"))
-    return f"`{place}`, from line {start}:\n\n```python\n{code}\n```"
+    code = _without_docstring(textwrap.dedent(inspect.getsource(thing)).rstrip("\n"))
+    return f"`{thing.__qualname__}` in `{place}`:\n\n```python\n{code}\n```"
 
 
 def _without_docstring(code: str) -> str:

@@ -42,6 +42,7 @@ def test_the_empty_answer_fails_and_says_what_is_asked_for(path, name):
     result = run(path, "exercise", name)
     assert not result.passed
     assert f"{name}: not yet" in result.text
+    assert result.text.splitlines()[0].count("yet") == 1
     assert all_exercises()[name].task in result.text
 
 

@@ -57,7 +57,7 @@ def _decoder(seed: int) -> tuple[Decoder, Floats]:
 
 
 def _effects_between(decode: Any, H: Any, ends: tuple[float, float], middle: Any) -> Floats:
-    """Return the effects between other quantiles, or around another code."""
+    """Return the effects between other percentiles, or around another code."""
     low, high = np.quantile(H, ends, axis=0)
     rows = []
     for k in range(H.shape[1]):
@@ -103,9 +103,9 @@ EXERCISES = (
         name="unit-effects",
         task=(
             "a function that returns the effect of each unit, shape (rank, D): row k is "
-            "decode(median code with unit k at its 95 % quantile) minus decode(the same with unit "
-            "k at its 5 % quantile). decode takes codes (any number, rank) and returns as many "
-            "images, (the same number, D)."
+            "decode(median code with unit k at its 95th percentile) minus decode(the same with "
+            "unit k at its 5th percentile). decode takes codes (any number, rank) and returns "
+            "as many images, (the same number, D)."
         ),
         hint=(
             "np.quantile(H, [0.05, 0.5, 0.95], axis=0) gives low, median and high of every unit; "
@@ -115,7 +115,7 @@ EXERCISES = (
         problem=_decoder,
         reference=unit_effects,
         mistakes={
-            "You moved the unit between its extremes; use the 5 % and 95 % quantiles.": (
+            "You moved the unit between its extremes; use the 5th and 95th percentiles.": (
                 lambda decode, H: _effects_between(decode, H, (0.0, 1.0), np.median)
             ),
             "You left the other units at their mean; use their median.": (
