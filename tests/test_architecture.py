@@ -474,3 +474,17 @@ def test_what_the_derivations_point_at_exists():
         if int(path.name[:2] if path.name[0].isdigit() else 0) in EQUATIONS:
             tests = re.findall(r"tests/[\w/]+\.py", text)
             assert any(int(path.name[:2]) in marks(ROOT / test) for test in tests), path.name
+
+
+def test_every_test_that_needs_another_extra_is_selected_by_a_step_of_ci():
+    """The mark deselects a test by default: without a step nobody would run it."""
+    run = ROOT / ".ci" / "run"
+    steps = run.read_text("utf-8") if run.exists() else ""  # a source distribution has no steps
+    selected = set(re.findall(r"-m extra (tests/\w+)", steps))
+    marked = {
+        path.relative_to(ROOT).parent.as_posix()
+        for path in TESTS
+        if "pytest.mark.extra" in path.read_text("utf-8") and path != Path(__file__)
+    }
+    assert marked
+    assert marked == selected or not steps
