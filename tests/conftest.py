@@ -6,6 +6,7 @@ import os
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest
+from unpainted import empty_pictures
 
 from ddnmf_np.backends.ops import Ops
 
@@ -19,3 +20,17 @@ def ops(request):
     from ddnmf_np.backends.ops_numba import NumbaOps
 
     return NumbaOps()
+
+
+@pytest.fixture
+def sketched():
+    """Draw every picture, but save an empty one: painting takes most of the time of a small run."""
+    with empty_pictures():
+        yield
+
+
+@pytest.fixture(scope="module")
+def sketched_module():
+    """The same for all tests of a file and the runs that they share."""
+    with empty_pictures():
+        yield

@@ -1,6 +1,7 @@
 """The shape of the package: imports point one way, and every equation can be followed."""
 
 import ast
+import functools
 import importlib
 import inspect
 import re
@@ -248,11 +249,13 @@ def search(number):
     return re.compile(rf"[Ee]quation[ (]{number}\b")
 
 
+@functools.cache
 def commented_code(path):
-    """Yield the comments at the end of a line of code, of which a closing bracket is none.
+    """Return the comments at the end of a line of code, of which a closing bracket is none.
 
     A comment on a line of its own computes nothing.
     """
+    found = []
     with path.open("rb") as stream:
         code = False
         for token in tokenize.tokenize(stream.readline):
@@ -260,9 +263,10 @@ def commented_code(path):
                 case tokenize.NAME | tokenize.NUMBER:
                     code = True
                 case tokenize.COMMENT if code:
-                    yield token.string
+                    found.append(token.string)
                 case tokenize.NL | tokenize.NEWLINE:
                     code = False
+    return found
 
 
 def cells(path):
@@ -294,7 +298,7 @@ def test_search_finds_what_it_should_and_no_more(tmp_path):
         '"""Equation 1."""\n# equation 2\nf(  # equation 3\n    x,\n)  # equation 4\n'
         "# equation 5\ny = 1  # equation 6\n"
     )
-    assert list(commented_code(code)) == ["# equation 3", "# equation 6"]
+    assert commented_code(code) == ["# equation 3", "# equation 6"]
     script = tmp_path / "01-a.py"
     script.write_text(
         "# equation 1\n# %% [markdown]\n# Equation 2\n# %% [markdown]\n# equation 3\n"
@@ -304,6 +308,7 @@ def test_search_finds_what_it_should_and_no_more(tmp_path):
     assert [n for n in range(1, 6) if shown_in(script, n)] == [3, 4]
 
 
+@functools.cache
 def marks(path):
     """Return the numbers of all ``pytest.mark.equation(...)`` in a file."""
     found = set()
@@ -325,12 +330,14 @@ def citations(text):
     return found
 
 
+@functools.cache
 def docstrings(path):
     tree = ast.parse(path.read_text("utf-8"))
     kinds = (ast.Module, ast.ClassDef, ast.FunctionDef)
     return [ast.get_docstring(node) or "" for node in ast.walk(tree) if isinstance(node, kinds)]
 
 
+@functools.cache
 def functions_docstrings(path):
     """Return the docstrings of classes and functions: a module's summary computes nothing."""
     tree = ast.parse(path.read_text("utf-8"))
@@ -467,3 +474,17 @@ def test_what_the_derivations_point_at_exists():
         if int(path.name[:2] if path.name[0].isdigit() else 0) in EQUATIONS:
             tests = re.findall(r"tests/[\w/]+\.py", text)
             assert any(int(path.name[:2]) in marks(ROOT / test) for test in tests), path.name
+
+
+def test_every_test_that_needs_another_extra_is_selected_by_a_step_of_ci():
+    """The mark deselects a test by default: without a step nobody would run it."""
+    run = ROOT / ".ci" / "run"
+    steps = run.read_text("utf-8") if run.exists() else ""  # a source distribution has no steps
+    selected = set(re.findall(r"-m extra (tests/\w+)", steps))
+    marked = {
+        path.relative_to(ROOT).parent.as_posix()
+        for path in TESTS
+        if "pytest.mark.extra" in path.read_text("utf-8") and path != Path(__file__)
+    }
+    assert marked
+    assert marked == selected or not steps

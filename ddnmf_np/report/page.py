@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import functools
 import hashlib
 import math
 import statistics
@@ -55,8 +56,9 @@ def make_report(folder: RunFolder, *, linked_from: Path) -> str:
     return render(read_results(folder), linked=linked)
 
 
-def render(results: Results, *, linked: bool = True) -> str:
-    """Return the page; `linked` says whether it lies in the folder of the run."""
+@functools.cache
+def _environment() -> jinja2.Environment:
+    """Return the environment of the template, which compiles it once for all reports."""
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("ddnmf_np.report", "assets"),
         autoescape=True,
@@ -66,6 +68,12 @@ def render(results: Results, *, linked: bool = True) -> str:
     )
     functions = (number, numbers, duration, setting, statistics.median, base64_text, png_size)
     environment.filters |= {function.__name__: function for function in functions}
+    return environment
+
+
+def render(results: Results, *, linked: bool = True) -> str:
+    """Return the page; `linked` says whether it lies in the folder of the run."""
+    environment = _environment()
     config = results.config
     style = environment.loader.get_source(environment, "style.css")[0]  # type: ignore[union-attr]
     scores = results.get("evaluation", "scores")

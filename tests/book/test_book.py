@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[2]
 REQUIRED = os.environ.get("DDNMF_REQUIRE_BOOK") == "1"
 MISSING = [name for name in ("sphinx", "myst_nb", "furo") if not importlib.util.find_spec(name)]
 
-needs_sphinx = pytest.mark.skipif(
+skip_without_sphinx = pytest.mark.skipif(
     bool(MISSING) and not REQUIRED, reason=f"not installed: {MISSING} (the extra 'docs')"
 )
 
@@ -48,7 +48,8 @@ def pages(book):
     return read_all(book)
 
 
-@needs_sphinx
+@pytest.mark.extra
+@skip_without_sphinx
 class TestBook:
     def test_every_link_inside_leads_to_a_page_and_an_anchor(self, pages, book):
         assert len(pages) > 50
@@ -129,7 +130,8 @@ class TestBook:
         assert sum("_images/" in address for address in page.loaded) >= len(pictures)
 
 
-@needs_sphinx
+@pytest.mark.extra
+@skip_without_sphinx
 class TestFormulas:
     """The converter of the book, on its own."""
 

@@ -188,6 +188,7 @@ def test_without_it_the_remedy_is_named_before_any_work(monkeypatch, tmp_path, c
         unfold(np.ones((50, 2)), 2)
 
 
+@pytest.mark.extra
 def test_real_maps_find_groups_that_are_connected_and_not_round():
     """Digits, in sixteen principal components."""
     if "DDNMF_REQUIRE_UMAP" not in os.environ:

@@ -11,6 +11,8 @@ from ddnmf_np.experiments import settings
 from ddnmf_np.experiments.__main__ import main
 from ddnmf_np.experiments.tables import METRICS
 
+pytestmark = pytest.mark.usefixtures("sketched_module")
+
 WORDS = [
     *("table1", "recipe", "--seeds", "1", "--datasets", "mnist"),
     *("--epochs", "1", "--samples", "200", "--starts", "3"),

@@ -2,9 +2,10 @@
 
 import contextlib
 import json
+import multiprocessing
 import os
-import subprocess
 import sys
+import time
 
 import numpy as np
 
@@ -30,34 +31,93 @@ def write_images(path):
     np.save(path, load("digits").x_train[:400])
 
 
-def command(output, *flags, code=""):
-    """Return the command of a run; ``code`` is executed before it in its process."""
-    arguments = ["ddnmf_np.train", *FLAGS, *map(str, flags), "--output", str(output)]
-    return [
-        sys.executable,
-        "-c",
-        # The command first: it chooses kernels of BLAS before anything loads NumPy.
-        f"import sys\nfrom ddnmf_np.train import main\n{code}\nsys.exit(main(sys.argv[2:]))",
-        *arguments,
-    ]
+def program(code):
+    """Return the program of a run; ``code`` is executed before it.
+
+    Every picture is empty, because painting takes longer than training.
+    """
+    return f"""
+import sys
+from matplotlib.figure import Figure
+from ddnmf_np.train import main
+_paint = Figure.savefig
+Figure.savefig = lambda self, stream, **how: _paint(Figure((1, 1)), stream, format="png")
+{code}
+sys.exit(main(sys.argv[1:]))
+"""
 
 
-def start(output, *flags, code="", err=subprocess.PIPE):
-    """Start a run; one of many epochs writes more to standard error than an unread pipe holds."""
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    return subprocess.Popen(
-        command(output, *flags, code=code),
-        stdout=subprocess.DEVNULL,
-        stderr=err,
-        text=True,
-        env=environment,
-    )
+def words(output, *flags):
+    """Return the command line of a run, without the interpreter."""
+    return ["ddnmf_np.train", *FLAGS, *map(str, flags), "--output", str(output)]
+
+
+def command(output, *flags):
+    """Return the command of a run that starts an interpreter."""
+    return [sys.executable, "-c", program(""), *words(output, *flags)[1:]]
+
+
+SERVER = multiprocessing.get_context("forkserver" if hasattr(os, "fork") else "spawn")
+SERVER.set_forkserver_preload(["ddnmf_np.runs.run"])
+"""Starts a process by forking one that has imported everything, which takes most of a short run."""
+
+
+class Run:
+    """A process of the command line, with the methods of ``subprocess.Popen`` that we need.
+
+    A run of many epochs writes more to standard error than an unread pipe holds; it is given none.
+    """
+
+    def __init__(self, output, *flags, code="", err=True):
+        self.reader, writer = SERVER.Pipe(duplex=False)
+        arguments = (program(code), words(output, *flags), writer if err else None)
+        self.process = SERVER.Process(target=_run, args=arguments)
+        self.process.start()
+        writer.close()
+
+    @property
+    def pid(self):
+        return self.process.pid
+
+    @property
+    def returncode(self):
+        return self.process.exitcode
+
+    def poll(self):
+        return self.process.exitcode
+
+    def send_signal(self, number):
+        os.kill(self.pid, number)
+
+    def end(self):
+        """Wait until the process has ended; return what it said on standard error."""
+        said, until = b"", time.monotonic() + 120
+        while self.reader.poll(max(0.0, until - time.monotonic())):
+            if not (more := os.read(self.reader.fileno(), 1 << 16)):
+                break
+            said += more
+        self.process.join(max(0.0, until - time.monotonic()))
+        if self.returncode is None:
+            self.process.kill()
+            raise TimeoutError(said.decode())
+        return said.decode()
+
+
+def _run(code, arguments, err):
+    """Do what ``python -c CODE ARGUMENTS`` does, in a process that was forked for it."""
+    with open(os.devnull, "w") as nothing:
+        os.dup2(nothing.fileno(), 1)
+        os.dup2(err.fileno() if err else nothing.fileno(), 2)
+    if err:
+        err.close()
+    sys.argv = arguments
+    exec(code, {"__name__": "__main__"})
 
 
 def finish(output, *flags, code=""):
     """Run to the end; return exit code and what it said on standard error."""
-    process = start(output, *flags, code=code)
-    _, err = process.communicate(timeout=120)
+    process = Run(output, *flags, code=code)
+    err = process.end()
     return process.returncode, err
 
 

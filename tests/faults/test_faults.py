@@ -9,7 +9,7 @@ import time
 
 import numpy as np
 import pytest
-from fault_cases import assert_same_result, finish, go_on, leftovers, result, start
+from fault_cases import Run, assert_same_result, finish, go_on, leftovers, result
 
 from ddnmf_np.errors import OutputError, UsageError
 from ddnmf_np.runs.checkpoint import load_checkpoint
@@ -90,9 +90,9 @@ def test_disk_that_fills_up_leaves_the_last_checkpoint(tmp_path, images, undistu
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_asked_to_stop_again_and_again(tmp_path, images, undisturbed, number):
     output = tmp_path / "run"
-    for wait in (1.5, 1.2, 1.8):
+    for wait in (0.2, 0.1, 0.4):
         flags = ["--resume"] if (output / "checkpoint.npz").exists() else ["--overwrite"]
-        process = start(
+        process = Run(
             output,
             *flags,
             "--dataset",
@@ -101,7 +101,7 @@ def test_asked_to_stop_again_and_again(tmp_path, images, undisturbed, number):
         )
         time.sleep(wait)
         process.send_signal(number)
-        process.communicate(timeout=60)
+        process.end()
         if (output / "checkpoint.npz").exists():
             load_checkpoint(output / "checkpoint.npz")
     go_on(output, images)
@@ -154,7 +154,7 @@ def test_second_run_into_the_folder_is_refused_and_the_first_not_disturbed(
     tmp_path, images, undisturbed
 ):
     output = tmp_path / "run"
-    first = start(output, "--dataset", images)
+    first = Run(output, "--dataset", images)
     while not (output / "checkpoint.npz").exists():
         assert first.poll() is None
         time.sleep(0.01)
@@ -163,7 +163,7 @@ def test_second_run_into_the_folder_is_refused_and_the_first_not_disturbed(
         if first.poll() is None:  # else it has waited its turn
             assert code == 2
             assert f"process {first.pid} on " in err
-    first.communicate(timeout=60)
+    first.end()
     assert first.returncode == 0
     assert_same_result(result(output), undisturbed)
     assert not leftovers(output)

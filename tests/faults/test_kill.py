@@ -6,20 +6,19 @@ DDNMF_KILLS says how many (20 by default; 200 by the page "What you can rely on"
 import os
 import random
 import signal
-import subprocess
 import sys
 import time
 from collections import Counter
 
 import pytest
 from fault_cases import (
+    Run,
     assert_same_result,
     finish,
     go_on,
     how_to_go_on,
     leftovers,
     result,
-    start,
 )
 
 from ddnmf_np.runs.checkpoint import load_checkpoint
@@ -31,7 +30,7 @@ SHARE = 5
 """So many kills a run has; every fifth process is killed before it trains, and that of every other
 run while it scores. The others are killed in training."""
 
-EPOCHS = 120
+EPOCHS = 60
 """Training takes seconds, and saves a checkpoint each epoch: a kill finds it anywhere."""
 
 CHECKPOINTS = ["--checkpoint-every", "0"], ["--checkpoint-every", "1e-9"]
@@ -112,20 +111,20 @@ def wait_for(process, output, epoch):
 def kill_at(moment, output, flags, rng):
     """Start or resume a run and kill it; return where that fell, by what has become of the run."""
     before = epoch_of(output)
-    process = start(output, how_to_go_on(output), *flags, err=subprocess.DEVNULL)
+    process = Run(output, how_to_go_on(output), *flags, err=False)
     try:
         if moment == "before":
-            time.sleep(rng.uniform(0.0, 2.0))  # about what imports take
+            time.sleep(rng.uniform(0.0, 0.2))  # about what reading options and data takes
         elif moment == "training":
             # Two epochs on at least: the line of the next one may be there, without a checkpoint.
             wait_for(process, output, (before or 0) + rng.randint(2, EPOCHS // SHARE))
             time.sleep(rng.uniform(0.0, 0.03))  # anywhere in an epoch or a checkpoint
         else:
             wait_for(process, output, EPOCHS)
-            time.sleep(rng.uniform(0.0, 1.0))
+            time.sleep(rng.uniform(0.0, 0.3))
     finally:
-        process.kill()
-        process.wait()
+        process.send_signal(signal.SIGKILL)
+        process.end()
     assert process.returncode in (-signal.SIGKILL, 0)
     after = epoch_of(output)
     if before is not None:

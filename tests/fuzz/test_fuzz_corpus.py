@@ -60,6 +60,7 @@ def test_seeds_reach_what_lies_behind_the_checks():
         load_checkpoint(whole[:-1])
 
 
+@pytest.mark.extra
 @pytest.mark.skipif(not SECONDS, reason="DDNMF_FUZZ_SECONDS says how long to fuzz; CI: 60")
 def test_fuzz(tmp_path):
     if importlib.util.find_spec("atheris") is None:

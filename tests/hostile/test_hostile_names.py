@@ -13,6 +13,8 @@ from ddnmf_np.explore.__main__ import main as explore
 from ddnmf_np.report.__main__ import main as report
 from ddnmf_np.train import main as train
 
+pytestmark = pytest.mark.usefixtures("sketched_module")
+
 OPTIONS = [
     *("--widths", "8", "4", "--rank", "3", "--epochs", "1", "--batch-size", "16", "--threads", "1"),
     *("--clusterers", "kmeans", "--starts", "2", "--embedding", "pca", "--output"),

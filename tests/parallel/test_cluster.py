@@ -1,5 +1,6 @@
 """The how-to page's sweep on a local Dask cluster has the results of one process."""
 
+import importlib.util
 import re
 import subprocess
 import sys
@@ -7,7 +8,13 @@ from pathlib import Path
 
 import pytest
 
-pytest.importorskip("distributed", reason="Dask is not installed (the extra 'cluster')")
+pytestmark = [
+    pytest.mark.extra,
+    pytest.mark.skipif(
+        importlib.util.find_spec("distributed") is None,
+        reason="Dask is not installed (the extra 'cluster')",
+    ),
+]
 
 PAGE = Path(__file__).parents[2] / "derivations" / "how-to" / "several-processes.md"
 

@@ -1,5 +1,6 @@
 """Runs under mpiexec: weights equal to one process, and failures of a rank."""
 
+import importlib.util
 import json
 import os
 import signal
@@ -14,8 +15,13 @@ from ddnmf_np.data.datasets import load
 from ddnmf_np.errors import BackendError, DataError
 from ddnmf_np.runs.checkpoint import load_checkpoint
 
-pytest.importorskip("mpi4py", reason="mpi4py is not installed (the extra 'mpi')")
-pytestmark = pytest.mark.skipif(mpiexec() is None, reason="there is no mpiexec (the extra 'mpi')")
+pytestmark = [
+    pytest.mark.extra,
+    pytest.mark.skipif(
+        mpiexec() is None or importlib.util.find_spec("mpi4py") is None,
+        reason="there is no mpiexec or mpi4py (the extra 'mpi')",
+    ),
+]
 
 WHOLE = {"paper": 1e-10, "float32": 1e-5}
 """Largest difference of a block's weights from those of one process, relative to the block's

@@ -290,7 +290,7 @@ def blocks_of(output):
     return {name: block.tobytes() for name, block in arrays.items()}
 
 
-def test_command_streams_and_ends_where_memory_does(tmp_path):
+def test_command_streams_and_ends_where_memory_does(tmp_path, sketched):
     x = draw()
     y = np.arange(103) % 3
     np.save(tmp_path / "y.npy", y)
@@ -310,7 +310,7 @@ def test_command_streams_and_ends_where_memory_does(tmp_path):
     assert acc[0] == acc[1]
 
 
-def test_command_refuses_to_go_on_with_other_data(tmp_path, capsys):
+def test_command_refuses_to_go_on_with_other_data(tmp_path, sketched, capsys):
     x = draw()
     path = npy(x, tmp_path)
     assert train(path, tmp_path / "run", "--stream") == 0
@@ -321,7 +321,9 @@ def test_command_refuses_to_go_on_with_other_data(tmp_path, capsys):
     assert "was trained on other data" in capsys.readouterr().err
 
 
-def test_command_looks_at_the_folder_before_it_reads_everything(tmp_path, capsys, monkeypatch):
+def test_command_looks_at_the_folder_before_it_reads_everything(
+    tmp_path, sketched, capsys, monkeypatch
+):
     path = npy(draw(), tmp_path)
     assert train(path, tmp_path / "run", "--stream") == 0
     monkeypatch.setattr(Rows, "look", lambda *_: pytest.fail("the samples were read"))

@@ -118,6 +118,7 @@ def test_pictures_can_be_had_in_words(path):
             assert output["metadata"].get("image/png", {}).get("alt"), "show(figure, alt)"
 
 
+@pytest.mark.extra
 @each_notebook
 def test_both_files_of_a_pair_have_the_same_cells(path):
     notebook_cases.require_notebooks()

@@ -19,6 +19,7 @@ def seconds_in_all(request):
         print(f"\n{len(seconds)} notebooks: {sum(seconds):.0f} s in all", file=sys.stderr)
 
 
+@pytest.mark.extra
 @pytest.mark.filterwarnings("ignore")  # the messages between kernel and client are not ours
 @pytest.mark.parametrize("data", ["as found", "digits"])
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=NAMES)
