@@ -7,6 +7,7 @@ import io
 import sys
 from collections.abc import Sequence
 from contextlib import nullcontext, redirect_stdout
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -151,8 +152,9 @@ def _train(argv: Sequence[str] | None, communicator: Communicator) -> int:
     output = flags.pop("output", None)
     # Rank 0's options are those of all, so that it alone needs the files that have some.
     config = _gather(flags, output, resume=resume) if communicator.rank == 0 else None
-    config = communicator.broadcast_object(config)
-    assert config is not None
+    agreed = communicator.broadcast_object(config and [config.to_dict(), sorted(config.undecided)])
+    if config is None:
+        config = replace(configure(**agreed[0]), undecided=frozenset(agreed[1]))
     folder = RunFolder(output or default_output(config.data.dataset))
     try:
         # Late: scikit-learn and matplotlib take seconds, for which no usage error should wait.
