@@ -122,7 +122,7 @@ def test_weights_after_50_steps_are_those_of_one_process(tmp_path):
 
 def test_rank_0_alone_prints_and_writes(undisturbed):
     output, out, err = undisturbed
-    assert out.count("training samples") == out.count("all of it on one page") == 1
+    assert out.count("training samples") == out.count("for the full report") == 1
     assert "2 ranks by MPI" in out
     assert "each with its share of every batch; threads of BLAS in each: 1" in out
     assert err.count("epoch 1/6") == 1
