@@ -93,7 +93,10 @@ class Config:
 
     def decide(self, facts: Facts) -> Config:
         """Return the configuration with the undecided options chosen for some data."""
-        chosen = choose(facts, self.model.rank)
+        batch_size = None if "batch_size" in self.undecided else self.training.batch_size
+        chosen = choose(facts, self.model.rank, batch_size)
+        if "noise_kind" not in self.undecided and self.noise.kind != chosen["noise_kind"]:
+            chosen["noise_rate"] = self.noise.rate  # the rule is for its own kind
         decided = configure(self, **{name: chosen[name] for name in self.undecided})
         return replace(decided, undecided=frozenset())
 
@@ -191,7 +194,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "start": "data",
         "nmf_start": "pca",
         "nmf_spread": 1.0,
-        "noise_kind": "gaussian",
+        "noise_rescale": False,
         "noise_redraw": True,
         "lr_schedule": "cosine",
         "validation_fraction": 0.1,
@@ -253,7 +256,11 @@ shear=0.0)
     """
     check_names(options)
     if base is not None:
-        options = _chosen(base) | options
+        kept = _chosen(base)
+        decided = base.objective.preset == "auto" and not base.undecided
+        if decided and options.get("objective", "auto") != "auto":  # the data's choices go with it
+            kept = {name: value for name, value in kept.items() if name not in DECIDED}
+        options = kept | options
     given = options.keys()
     preset = check_option("objective", options.get("objective", "paper"))
     options = PRESETS[preset] | {"objective": preset} | options

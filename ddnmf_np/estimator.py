@@ -17,6 +17,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from ddnmf_np.backends.select import backend_of
 from ddnmf_np.config import OPTIONS, Config, configure
 from ddnmf_np.data.datasets import check_nonnegative
+from ddnmf_np.data.defaults import WEIGHTS
 from ddnmf_np.data.noise import Noise
 from ddnmf_np.data.streaming.rows import Rows
 from ddnmf_np.data.streaming.sources import Source, stream, streams_by_itself
@@ -75,7 +76,7 @@ class DDNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  
         Number of base units H (r in the paper).
     widths : sequence of int or "auto", default="auto"
         Widths of the encoder's layers; the decoder mirrors them.
-    activation : str or sequence of str, default="relu"
+    activation : str or sequence of str, default="auto"
         Activation of the encoder's layers (mirrored in the decoder).
     output_activation : str, default="auto"
         Activation of the output.
@@ -83,10 +84,11 @@ class DDNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  
         Which NMF weights are projected to be >= 0 after each step.
     objective : {"auto", "paper", "demo", "stable"} or Objective, default="auto"
         The losses. A name is a preset. With "auto" the data decide every parameter that is "auto"
-        (`ddnmf_np.data.defaults`), the samples are scaled, and early stopping watches held-out
-        rows. "paper" is the paper's, "demo" its authors' public demo's, and "stable" was chosen for
-        groups that other seeds find again; with these, "auto" stands for what the paper or the demo
-        has. An object changes weights: ``Objective("auto", beta_ap=0.1)``.
+        (`ddnmf_np.data.defaults`), the samples are scaled, a tenth of them is held out, and the
+        weights that reconstruct these best are kept. "paper" is the paper's, "demo" its authors'
+        public demo's, and "stable" was chosen for groups that other seeds find again; with these,
+        "auto" stands for what the paper or the demo has. An object changes weights:
+        ``Objective("auto", beta_ap=0.1)``.
     noise : {"auto", "masking", "gaussian", "salt-and-pepper", "none"} or Noise, default="auto"
         Noise of the student's input (equation 2). An object sets its rate and how it is drawn:
         ``Noise("gaussian", 0.2)``.
@@ -123,7 +125,7 @@ class DDNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  
     n_iter_ : int
         Epochs done.
     data_max_ : float
-        Largest value of the data first learned from, the unit of the noise.
+        Largest value that the networks saw first, the unit of the noise; 1 for scaled data.
     n_samples_seen_ : int
         Samples given to `fit` or, in all, to `partial_fit`.
     model_ : Model
@@ -157,7 +159,7 @@ class DDNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  
         n_components: int = 10,
         *,
         widths: Any = "auto",
-        activation: Any = "relu",
+        activation: Any = "auto",
         output_activation: str = "auto",
         nonnegative: str = "off",
         objective: str | Objective = "auto",
@@ -335,6 +337,8 @@ class DDNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  
         if options["objective"] == "auto" and one_pass and "optimizer" not in objects:
             options["lr_schedule"] = "constant"
             options["validation_fraction"] = 0.0
+            if _is_auto(self.batch_size):  # the first part may be small, and the next ones not
+                options["batch_size"] = 128
         decided = {k: v for k, v in options.items() if k == "objective" or not _is_auto(v)}
         try:
             config = replace(configure(**decided), **objects)
@@ -342,6 +346,9 @@ class DDNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  
                 config = replace(config, optimizer=replace(objects["optimizer"], lr=self.lr))
             # What an object says is not for the data to decide.
             said = {o.name for o in OPTIONS.values() if o.part in objects}
+            if "objective" in objects:  # its preset has 1 for the weights that the data decide
+                usual = Objective(objects["objective"].preset)
+                said -= {n for n in WEIGHTS if config[n] == getattr(usual, n)}
             config = replace(config, undecided=config.undecided - said)
         except OptionError as error:
             raise error.renamed(NAMES_HERE.get(error.name, error.name)) from error

@@ -256,6 +256,8 @@ class Model:
             Some clean samples, on the model's backend.
         """
         if self.architecture.start == "data":
+            # Drawn again: a run that was stopped before its first step starts a second time.
+            glorot(self.supervisor.layers, self.seed, 0)
             start_from_data(self.supervisor.layers, self.ops.to_host(self.seen(x)))
             for number, layer in enumerate(self.supervisor.layers, start=1):
                 twin = self.student.layers[appositive(number, self.depth) - 1]

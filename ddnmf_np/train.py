@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ddnmf_np.config import OPTIONS, PRESETS, Config, Option, configure, read_config
+from ddnmf_np.data.defaults import DECIDED
 from ddnmf_np.errors import INTERRUPTED, OptionError, UsageError
 from ddnmf_np.parallel.communicator import Communicator
 from ddnmf_np.parallel.launch import complain, connect, together
@@ -93,6 +94,8 @@ def override(options: dict[str, Any], flags: dict[str, Any]) -> dict[str, Any]:
     if in_file in PRESETS and flags.get("objective", in_file) != in_file:
         usual = configure(objective=in_file).to_dict()
         options = {k: v for k, v in options.items() if k not in usual or v != usual[k]}
+        if in_file == "auto":  # what the data have decided is not the user's choice
+            options = {k: v for k, v in options.items() if k not in DECIDED}
     return options | flags
 
 

@@ -66,7 +66,9 @@ class Training:
     )  # scikit-learn takes no larger seeds
     dtype: Literal["float32", "float64"] = option("float32", "precision")
     validation_fraction: float = option(
-        0.0, "share of the samples that are held out for early stopping", FRACTION
+        0.0,
+        "share of the samples that are held out; the weights that suit them best are kept",
+        FRACTION,
     )
     patience: int = option(
         0, "stop after so many looks at them without an improvement; 0: never", Range(least=0)
@@ -135,6 +137,12 @@ class Stopping(Protocol):
 
     def look(self, trainer: Trainer) -> None:
         """Update ``stopped``; the trainer calls this after each epoch."""
+
+    def numbers(self) -> dict[str, Any]:
+        """Return what the rule remembers, as plain JSON values."""
+
+    def load_numbers(self, numbers: dict[str, Any]) -> None:
+        """Put back what `numbers` returned."""
 
     def finish(self, trainer: Trainer) -> None:
         """Do what is due at the end, such as putting the best weights back."""

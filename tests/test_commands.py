@@ -165,7 +165,9 @@ import sys
 import numpy as np
 from ddnmf_np.runs import scoring
 from ddnmf_np.train import main
-scores = {"split": "train", "n_samples": 45, "scores": {}, "code": {"std": 0.1, "dead_units": 0}}
+scores = {"split": "train", "n_samples": 45, "scores": {},
+    "code": {"std": 0.1, "dead_units": 0, "unit_std": [0.1]},
+    "unexplained": {"ddnmf": 0.5, "mean": 1.0, "findings": []}}
 scoring.evaluate = lambda *_: None
 scoring.summarise = lambda *_: scores
 scoring.draw_figures = lambda *_: []

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ddnmf_np.data.scaling import Scaling
+from ddnmf_np.data.scaling import Scale, Scaling
 
 WIDELY, SLIGHTLY = 100.0, 3.0
 """Ranges of features in one unit differ at most by the first factor if they begin at 0, and by the
@@ -28,8 +28,10 @@ class Facts:
     ----------
     n, n_features : int
         Shape of the samples.
-    mixed : bool
-        Whether the features seem to have different units.
+    scale : {"none", "all", "features"}
+        How they are scaled.
+    inside : bool
+        Whether all scaled values are in [0, 1].
     missing : bool
         Whether entries may be missing.
     variance : float
@@ -38,12 +40,21 @@ class Facts:
 
     n: int
     n_features: int
-    mixed: bool
+    scale: Scale
+    inside: bool
     missing: bool
     variance: float
 
     @classmethod
-    def of(cls, x: npt.NDArray[Any], *, n: int, images: bool, missing: bool) -> Facts:
+    def of(
+        cls,
+        x: npt.NDArray[Any],
+        *,
+        n: int,
+        images: bool,
+        missing: bool,
+        scale: Scale | None = None,
+    ) -> Facts:
         """Return the facts of samples, of which ``x`` on the host are some or all.
 
         Parameters
@@ -56,15 +67,18 @@ class Facts:
             Whether they are images, whose pixels have one unit.
         missing : bool
             Whether entries may be missing.
+        scale : {"none", "all", "features"}, optional
+            The scaling that is asked for; by default we choose it.
         """
-        mixed = not images and _is_mixed(x)
-        scaling = Scaling.learn(x, "features" if mixed else "all")
+        scale = scale or ("features" if not images and _is_mixed(x) else "all")
+        scaling = Scaling.learn(x, scale)
         scaled = (np.asarray(x, np.float64) - scaling.low) / scaling.span
         known = ~np.isnan(scaled)
         count = np.maximum(known.sum(axis=0), 1)
         mean = np.sum(scaled, axis=0, where=known) / count
         squares = np.sum((scaled - mean) ** 2, axis=0, where=known)
-        return cls(n, x.shape[1], mixed, missing, float((squares / count).mean()))
+        inside = bool(((scaled >= 0.0) & (scaled <= 1.0) | ~known).all())
+        return cls(n, x.shape[1], scale, inside, missing, float((squares / count).mean()))
 
 
 def _is_mixed(x: npt.NDArray[Any]) -> bool:
@@ -80,21 +94,37 @@ def _is_mixed(x: npt.NDArray[Any]) -> bool:
     return bool(most > (WIDELY if from_zero else SLIGHTLY) * least)
 
 
-def choose(facts: Facts, rank: int) -> dict[str, Any]:
-    """Return the options that suit some data, by their short names."""
+def choose(facts: Facts, rank: int, batch_size: int | None = None) -> dict[str, Any]:
+    """Return the options that suit some data, by their short names.
+
+    Parameters
+    ----------
+    facts : Facts
+        What we know of the samples.
+    rank : int
+        Number of base units.
+    batch_size : int, optional
+        Samples a step, if they are given.
+    """
     n, n_features = facts.n, facts.n_features
     wide = _power_of_two(4 * n_features, 256, 512)
-    batch_size = min(n, _power_of_two(n / 10, 16, 128))
+    batch_size = batch_size or min(n, _power_of_two(n / 10, 16, 128))
     steps = min(8_000, max(3_000, 4 * n))
     # In units of the variance, both reconstruction losses are fractions that are unexplained.
-    weight = 1.0 / max(facts.variance, 1e-6)
+    weight = 1.0 / max(facts.variance, 1e-3)
+    noise: dict[str, Any] = {
+        "noise_kind": "gaussian",
+        "noise_rate": min(0.5, 0.1 * facts.variance**0.5),
+    }
+    if facts.missing:  # what the model has to do with missing entries is what masking trains
+        noise = {"noise_kind": "masking", "noise_rate": 0.25}
     return {
         "widths": (wide, max(128, 4 * rank)),
-        "output_activation": "sigmoid",
-        "scale": "features" if facts.mixed else "all",
+        "output_activation": "sigmoid" if facts.inside else "relu",
+        "scale": facts.scale,
         "alpha_sym": weight,
         "student_reconstruction": weight,
-        "noise_rate": 0.1 * facts.variance**0.5,
+        **noise,
         "batch_size": batch_size,
         "lr": 1e-3 * (batch_size / 16) ** 0.5,
         "epochs": max(1, round(steps * batch_size / n)),
@@ -105,8 +135,11 @@ def _power_of_two(value: float, least: int, most: int) -> int:
     return int(min(most, max(least, 2 ** round(math.log2(max(value, 1.0))))))
 
 
+WEIGHTS = ("alpha_sym", "student_reconstruction")
+"""Names of the weights among them."""
+
 DECIDED = (
     *("widths", "output_activation", "scale", "alpha_sym", "student_reconstruction"),
-    *("noise_rate", "batch_size", "lr", "epochs"),
+    *("noise_rate", "noise_kind", "batch_size", "lr", "epochs"),
 )
 """Names of the options that `choose` returns."""

@@ -153,6 +153,10 @@ class Autoencoder:
         self.stack.backward(self.loss.direct_gradients(x, measure=True))
         self.optimizer.update(0)
 
+    def seen(self, x: Array) -> Array:
+        """Return samples as the network sees them: as they are."""
+        return x
+
     def encode(self, x: Array) -> Array:
         """Return the codes of samples, shape (n, width of the code)."""
         return self._apply(x, self.code_layer)

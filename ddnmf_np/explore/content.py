@@ -118,7 +118,8 @@ def gather(checkpoint: Checkpoint, data_dir: str | None, say: Say) -> Content:
     layers = _decoder(model, blocks)
     done, batch = checkpoint.meta["position"]["epoch"], checkpoint.meta["position"]["batch"]
     epochs = config.training.epochs
-    if (done, batch) < (epochs, 0):
+    stopped = (checkpoint.meta.get("validation") or {}).get("stopped", False)
+    if (done, batch) < (epochs, 0) and not stopped:
         part = f" and {batch} steps" if batch else ""
         notes.append(
             f"This run is not finished: the page shows the model after {done} of {epochs} "

@@ -44,14 +44,18 @@ class SharedStep:
         if self.communicator.rank == 0:
             trainer.start()  # the others receive the parameters
         position, here = trainer.position, list(trainer.x.shape)
-        state = [here, position.epoch, position.batch, trainer.history]
+        rule = trainer.stopping
+        numbers = None if rule is None else rule.numbers()
+        state = [here, position.epoch, position.batch, trainer.history, numbers]
         there, *state = self.communicator.broadcast_object(state)
         if there != here:  # with other numbers of batches, ranks would wait for each other for ever
             raise DataError(
                 f"x has shape {tuple(here)} on rank {self.communicator.rank} and {tuple(there)} "
                 "on rank 0; give all ranks the same samples"
             )
-        position.epoch, position.batch, trainer.history = state
+        position.epoch, position.batch, trainer.history, numbers = state
+        if rule is not None:  # all must stop at the same epoch
+            rule.load_numbers(numbers)
         model, broadcast = self.model, self.communicator.broadcast
         model.optimizer.t = self.communicator.broadcast_object(model.optimizer.t)
         for net in NETS:

@@ -16,6 +16,9 @@ from ddnmf_np.data.streaming.rows import Rows
 MOST_SEEN = 20_000
 """Largest number of samples of a stream that we look at before training."""
 
+MOST_BYTES = 2**27
+"""Largest size of these samples."""
+
 FEWEST = 20
 """With fewer samples we hold none out."""
 
@@ -68,7 +71,9 @@ def prepare(x: Any, config: Config, image_shape: tuple[int, ...] | None = None) 
     decided = [name for name in DECIDED if name in config.undecided]
     if decided:
         missing = config.data.missing == "nan"
-        facts = Facts.of(some, n=x.shape[0], images=image_shape is not None, missing=missing)
+        scale = None if "scale" in config.undecided else config.data.scale
+        images = image_shape is not None
+        facts = Facts.of(some, n=x.shape[0], images=images, missing=missing, scale=scale)
         config = config.decide(facts)
     scaling = Scaling.learn(some, config.data.scale)
     kept = None if scaling.is_identity else scaling
@@ -78,7 +83,8 @@ def prepare(x: Any, config: Config, image_shape: tuple[int, ...] | None = None) 
 def on_host(x: Any) -> Any:
     """Return samples on the host: all, or of a stream some."""
     if isinstance(x, Rows):
-        return x.sample(MOST_SEEN)[1]
+        row_bytes = x.shape[1] * x.dtype.itemsize
+        return x.sample(min(MOST_SEEN, max(1, MOST_BYTES // row_bytes)))[1]
     return x if backend_of(x) == "numpy" else x.get()
 
 
@@ -87,5 +93,8 @@ def _split(x: Any, config: Config) -> tuple[Any, Any]:
     if share == 0.0 or n < FEWEST or isinstance(x, Rows):
         return x, None
     order = np.random.default_rng([config.training.seed, HELD_OUT]).permutation(n)
-    held_out = round(share * n)
+    batch_size = 1 if "batch_size" in config.undecided else config.training.batch_size
+    held_out = min(max(1, round(share * n)), n - batch_size)  # a batch must be left
+    if held_out < 1:
+        return x, None
     return x[np.sort(order[held_out:])], x[np.sort(order[:held_out])]

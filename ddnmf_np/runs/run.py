@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shlex
 import sys
 import time
@@ -379,8 +380,9 @@ def _in_use(code: dict[str, Any]) -> str:
 
 def _describe_unexplained(found: dict[str, Any]) -> list[str]:
     names = {"pca": "PCA", "nmf": "NMF", "mean": "the mean"}
-    others = ", ".join(f"{names[key]} {found[key]:.3f}" for key in names if key in found)
-    first = f"variance left unexplained: {found['ddnmf']:.3f} ({others})"
+    known = {key: value for key, value in found.items() if isinstance(value, float)}
+    others = ", ".join(f"{names[key]} {known[key]:.3f}" for key in names if key in known)
+    first = f"variance left unexplained: {known.get('ddnmf', math.nan):.3f} ({others})"
     return [first, *(f"not learned well: {text}" for text in found["findings"])]
 
 

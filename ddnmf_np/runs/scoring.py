@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -175,7 +176,8 @@ def unexplained(trainer: Trainer, evaluation: Evaluation, some: Floats) -> dict[
     found: dict[str, Any] = {"ddnmf": measure.of(x), "mean": 1.0}
     train, test = measure.scaled(some[:BASELINE_SAMPLES]), measure.scaled(x)
     rank = min(model.architecture.rank, *train.shape)
-    if not (np.isnan(train).any() or np.isnan(test).any()):
+    whole = not (np.isnan(train).any() or np.isnan(test).any())
+    if whole and (train != train[0]).any() and np.maximum(train, 0.0).any():
         pca = PCA(rank, random_state=0).fit(train)
         found["pca"] = measure.of_guess(test, pca.inverse_transform(pca.transform(test)))
         nmf = NMF(rank, init="nndsvda", max_iter=200, random_state=0)
@@ -184,6 +186,7 @@ def unexplained(trainer: Trainer, evaluation: Evaluation, some: Floats) -> dict[
             nmf.fit(np.maximum(train, 0.0))
             guess = nmf.inverse_transform(nmf.transform(np.maximum(test, 0.0)))
         found["nmf"] = measure.of_guess(test, guess)
+    found = {key: value if math.isfinite(value) else None for key, value in found.items()}
     found["findings"] = findings(measure, model, x)
     return found
 

@@ -50,7 +50,7 @@ class Unexplained:
         return x if scaling is None else (x - scaling.low) / scaling.span
 
     def of(self, x: Any) -> float:
-        """Return the fraction for some samples; 0 / 0 is 0, and anything else over 0 infinity."""
+        """Return the fraction for some samples; where they have no variance, 0 or infinity."""
         return self.of_guess(self.scaled(x), self.scaled(self.model.denoise(x)))
 
     def of_guess(self, scaled: npt.NDArray[Any], guess: npt.NDArray[Any]) -> float:
@@ -83,7 +83,7 @@ class Validation:
     x : ndarray of shape (n, n_features)
         Held-out rows.
     patience : int
-        We stop after so many looks in a row without an improvement.
+        We stop after so many looks in a row without an improvement; 0 for never.
     tol : float
         An improvement lowers the best fraction by more than ``tol`` times its value.
     every : int
@@ -113,32 +113,42 @@ class Validation:
         """Return the early stopping that the options ask for; we look about a hundred times."""
         training = config.training
         every = max(1, training.epochs // LOOKS)
-        patience = training.patience or LOOKS + 1
-        return cls(unexplained, x, patience=patience, tol=training.tol, every=every)
+        return cls(unexplained, x, patience=training.patience, tol=training.tol, every=every)
 
     def look(self, trainer: Trainer) -> None:
         """Look at the held-out rows if it is time.
 
-        The last epoch's record gets the fraction as ``fvu``.
+        The last epoch's record gets the fraction as ``fvu``, if the rows have variance.
         """
         epoch = trainer.position.epoch
         if epoch % self.every and epoch < trainer.epochs:
             return
-        self.fraction = trainer.history[-1]["fvu"] = self.unexplained.of(self.x)
+        self.fraction = self.unexplained.of(self.x)
+        if math.isfinite(self.fraction):
+            trainer.history[-1]["fvu"] = self.fraction
         improved = self.fraction < self.best * (1.0 - self.tol)
         if self.fraction < self.best:
             self.best = self.fraction
             for name, network in trainer.model.nets.items():
                 self._kept[name] = network.arena.params.copy()
         self.waited = 0 if improved else self.waited + 1
-        self.stopped = self.waited >= self.patience
+        self.stopped = 0 < self.patience <= self.waited
 
     def state(self) -> tuple[dict[str, Array], dict[str, Any]]:
         """Return what a checkpoint keeps: the best weights on the host, and numbers."""
         to_host = self.unexplained.model.ops.to_host
         kept = {f"best.{name}": to_host(params) for name, params in self._kept.items()}
+        return kept, self.numbers()
+
+    def numbers(self) -> dict[str, Any]:
+        """Return what the rule remembers, besides the best weights."""
         names = ("best", "fraction", "waited", "stopped")
-        return kept, {name: getattr(self, name) for name in names}
+        return {name: getattr(self, name) for name in names}
+
+    def load_numbers(self, numbers: dict[str, Any]) -> None:
+        """Put back what `numbers` returned."""
+        for name in self.numbers():
+            setattr(self, name, numbers[name])
 
     def load_state(self, kept: dict[str, Array], numbers: dict[str, Any]) -> None:
         """Put back what `state` returned; blocks must have the size of the model's."""
@@ -150,8 +160,7 @@ class Validation:
             if found.shape != network.arena.params.shape:
                 raise CheckpointError(f"block best.{name} is of shape {found.shape}")
             self._kept[name] = model.ops.to_device(found, model.dtype)
-        for name in ("best", "fraction", "waited", "stopped"):
-            setattr(self, name, numbers[name])
+        self.load_numbers(numbers)
 
     def finish(self, trainer: Trainer) -> None:
         """Put the best weights back."""
@@ -177,7 +186,7 @@ def findings(unexplained: Unexplained, model: Model, x: Any) -> list[str]:
         found.append(
             f"the reconstruction leaves {errors.sum() / deviations.sum():.2f} of the variance "
             "unexplained, where the mean of each feature leaves 1.00; train longer (max_iter, "
-            "--epochs), take smaller widths, or objective='auto'"
+            "--epochs), or take objective='auto' with its scaling (--scale)"
         )
     H = model.ops.to_host(model.encode(x))
     dead = int(dead_units(H).sum()) if len(H) > 1 else 0

@@ -165,7 +165,8 @@ def _prepare() -> None:
     for stream in (sys.stdout, sys.stderr):
         # A path may have letters that the stream's encoding has not.
         if isinstance(stream, TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")
+            with suppress(OSError, ValueError):  # a stream that cannot even be flushed
+                stream.reconfigure(errors="backslashreplace")
     # matplotlib cannot be imported if this names a backend that is not installed, such as that of
     # the notebook from which the command was started. We draw without one.
     backend = os.environ.get("MPLBACKEND")

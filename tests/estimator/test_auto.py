@@ -13,6 +13,7 @@ from ddnmf_np import DDNMF, Descent, Noise, Objective
 from ddnmf_np.config import configure
 from ddnmf_np.data.defaults import DECIDED, Facts, choose
 from ddnmf_np.data.scaling import Scaling
+from ddnmf_np.data.streaming.rows import Rows
 from ddnmf_np.data.streaming.sources import stream
 from ddnmf_np.errors import DataError
 from ddnmf_np.evaluation.interpret import dead_units
@@ -184,7 +185,7 @@ def test_images_and_counts_share_one_scale():
     x = rng.uniform(1, 16, (50, 64)) * np.linspace(0.01, 1.0, 64)
 
     def mixed(x, images=False):
-        return Facts.of(x, n=50, images=images, missing=False).mixed
+        return Facts.of(x, n=50, images=images, missing=False).scale == "features"
 
     assert mixed(x)
     assert not mixed(x, images=True)
@@ -197,8 +198,8 @@ def test_images_and_counts_share_one_scale():
 @pytest.mark.parametrize("n", [1, 2, 7, 20, 1000, 10**6])
 @pytest.mark.parametrize("n_features", [1, 2, 100, 10**5])
 def test_every_shape_gets_options_that_can_be_used(n, n_features):
-    for mixed in (False, True):
-        facts = Facts(n, n_features, mixed, missing=False, variance=0.0 if mixed else 0.1)
+    for scale, variance in (("all", 0.0), ("features", 0.1)):
+        facts = Facts(n, n_features, scale, inside=True, missing=False, variance=variance)
         config = configure(objective="auto", rank=3).decide(facts)
         assert 1 <= config.training.batch_size <= n
         assert config.training.epochs >= 1
@@ -311,3 +312,77 @@ def test_an_objective_object_names_its_preset():
     config = DDNMF(2, objective=Objective("auto", gamma_nc=1.0))._configure(load_iris().data)
     assert (config.objective.preset, config.objective.gamma_nc) == ("auto", 1.0)
     assert config.undecided
+
+
+# -- what was found wrong once --------------------------------------------------------------------
+
+
+def test_the_estimator_s_defaults_are_the_preset_s():
+    x = load_wine().data
+    found = DDNMF(5, random_state=0)._configure(x)
+    assert found.undecided == frozenset(DECIDED)
+    expected = configure(objective="auto", rank=5, dtype="float64")
+    assert found.to_dict() == expected.to_dict()
+
+
+@pytest.mark.parametrize("share", [0.001, 0.5, 0.99])
+def test_some_rows_are_held_out_and_a_batch_is_left(share):
+    config = configure(objective="auto", validation_fraction=share)
+    prepared = prepare(np.random.default_rng(0).uniform(size=(40, 3)), config)
+    assert 1 <= len(prepared.held_out) <= 39
+    given = configure(objective="auto", batch_size=30, validation_fraction=share)
+    prepared = prepare(np.random.default_rng(0).uniform(size=(40, 3)), given)
+    assert len(prepared.x) >= 30
+    full = configure(objective="auto", batch_size=40)
+    assert prepare(np.ones((40, 3)), full).held_out is None
+
+
+def test_constant_data_end_in_a_summary(tmp_path):
+    np.save(tmp_path / "x.npy", np.full((40, 4), 0.1))
+    flags = ["--rank", "2", "--epochs", "2", "--clusterers", "kmeans", "--clusters", "1",
+             "--starts", "1", "--embedding", "pca"]  # fmt: skip
+    output = tmp_path / "run"
+    assert main(["--dataset", str(tmp_path / "x.npy"), *flags, "--output", str(output)]) == 0
+    json.loads((output / "summary.json").read_text(), parse_constant=pytest.fail)
+
+
+def test_what_the_data_decided_does_not_outlive_the_preset():
+    config = DDNMF(2, max_iter=1, random_state=0).fit(load_iris().data).config_
+    paper = configure(config, objective="paper")
+    expected = configure(objective="paper", rank=2, dtype="float64").to_dict()
+    assert {k: v for k, v in paper.to_dict().items() if v != expected[k]} == {}
+
+
+def test_an_object_leaves_the_weights_to_the_data():
+    x = load_iris().data
+    by_name = DDNMF(2, max_iter=1, random_state=0).fit(x).config_
+    one = DDNMF(2, objective=Objective("auto", beta_ap=0.1), max_iter=1, random_state=0)
+    config = one.fit(x).config_
+    assert config["beta_ap"] == 0.1
+    assert config["alpha_sym"] == by_name["alpha_sym"] > 1.0
+
+
+def test_another_kind_of_noise_has_its_own_rate():
+    x = load_iris().data
+    config = DDNMF(2, noise="masking", max_iter=1, random_state=0).fit(x).config_
+    assert (config.noise.kind, config.noise.rate) == ("masking", 0.1)
+
+
+def test_a_given_batch_size_counts():
+    facts = Facts(2000, 30, "all", inside=True, missing=False, variance=0.1)
+    config = configure(objective="auto", batch_size=16).decide(facts)
+    assert config["batch_size"] == 16
+    assert config["lr"] == pytest.approx(1e-3)
+    assert config["epochs"] * 2000 / 16 == pytest.approx(8000, rel=0.01)
+
+
+def test_data_that_are_not_scaled_keep_an_output_that_reaches_them():
+    x = load_wine().data
+    config = configure(objective="auto", scale="none")
+    assert prepare(x, config).config.model.output_activation == "relu"
+
+
+def test_a_stream_s_first_look_is_bounded(monkeypatch):
+    monkeypatch.setattr("ddnmf_np.runs.preparation.MOST_BYTES", 4 * 8 * 10)
+    prepared = prepare(Rows(stream(load_iris().data), "float64"), configure(objective="auto"))
+    assert len(prepared.some) <= 10
