@@ -94,7 +94,7 @@ def override(options: dict[str, Any], flags: dict[str, Any]) -> dict[str, Any]:
     if in_file in PRESETS and flags.get("objective", in_file) != in_file:
         usual = configure(objective=in_file).to_dict()
         options = {k: v for k, v in options.items() if k not in usual or v != usual[k]}
-        if in_file == "auto":  # what the data have decided is not the user's choice
+        if in_file == "auto" and options.keys() >= set(DECIDED):  # a run's file: its data decided
             options = {k: v for k, v in options.items() if k not in DECIDED}
     return options | flags
 

@@ -466,14 +466,14 @@ def test_naming_the_file_s_own_objective_changes_nothing(tmp_path, data, unscore
 @pytest.mark.parametrize("objective", PRESETS)
 def test_presets_give_way_to_one_another(objective, other):
     """What a file has of its own preset does not outlive it; what was chosen by hand does."""
-    file = configure(objective=objective, lr=0.01).to_dict()
+    file = configure(objective=objective, momentum=0.5).to_dict()
     config = configure(**override(file, {"objective": other, "starts": 2}))
-    assert config.to_dict() == configure(objective=other, lr=0.01, starts=2).to_dict()
+    assert config.to_dict() == configure(objective=other, momentum=0.5, starts=2).to_dict()
     for name, value in (("noise_redraw", True), ("noise_shear", 0.25), ("lr_schedule", "cosine")):
         if file[name] == value:
             continue
         config = configure(**override(file | {name: value}, {"objective": other}))
-        assert config.to_dict() == configure(objective=other, lr=0.01, **{name: value}).to_dict()
+        assert config.to_dict() == configure(objective=other, momentum=0.5, **{name: value}).to_dict()
         by_flag = configure(**override(file, {"objective": other, name: value}))
         assert by_flag.to_dict() == config.to_dict()
 
