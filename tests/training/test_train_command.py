@@ -473,7 +473,8 @@ def test_presets_give_way_to_one_another(objective, other):
         if file[name] == value:
             continue
         config = configure(**override(file | {name: value}, {"objective": other}))
-        assert config.to_dict() == configure(objective=other, momentum=0.5, **{name: value}).to_dict()
+        expected = configure(objective=other, momentum=0.5, **{name: value})
+        assert config.to_dict() == expected.to_dict()
         by_flag = configure(**override(file, {"objective": other, name: value}))
         assert by_flag.to_dict() == config.to_dict()
 
