@@ -87,7 +87,10 @@ class Run:
         return self.process.exitcode
 
     def send_signal(self, number):
-        os.kill(self.pid, number)
+        """Send a signal, unless the process has ended."""
+        if self.poll() is None:
+            with contextlib.suppress(ProcessLookupError):  # it has ended just now
+                os.kill(self.pid, number)
 
     def end(self):
         """Wait until the process has ended; return what it said on standard error."""
