@@ -37,7 +37,7 @@ def train(device, tmp_path):
 
     def run(folder, *options):
         given = f"--dataset {tmp_path}/x.npy --widths 7 5 --rank 3 --batch-size {BATCH}"
-        given += f" --embedding pca --backend cupy --output {tmp_path}/{folder}"
+        given += f" --embedding pca --backend cupy --output {tmp_path}/{folder} --objective paper"
         assert main([*given.split(), *options]) == 0
         return tmp_path / folder
 

@@ -89,7 +89,12 @@ def test_two_streams_are_the_same_bits_as_one(device, without_graphs, monkeypatc
 )
 def test_what_is_not_finite_is_found_in_the_batch_that_was_replayed(device, make, where):
     """Not in the rows of the batch that was recorded last, the short one."""
-    trainer = Trainer(make(FEATURES, config(noise_rate=0.0), ops=device.ops), data())
+    chosen = config(noise_rate=0.0)
+    if make is Model:
+        model = chosen.make_model(FEATURES, device.ops)
+    else:
+        model = make(FEATURES, chosen.model, batch_size=BATCH, ops=device.ops)
+    trainer = chosen.make_trainer(model, data())
     trainer.train(4)
     trainer.x[BATCH - 1] = np.nan
     trainer.step(device.ops.xp.arange(BATCH))
