@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from typing import Any, TextIO
 
 from tqdm import tqdm
@@ -11,7 +12,10 @@ from ddnmf_np.system.command import tell
 from ddnmf_np.training import Record, Trainer
 
 LINES = 100
-"""About how many lines a long run prints."""
+"""About how many lines a run of short epochs prints."""
+
+SILENCE = 10.0
+"""Seconds after which the next epoch prints its line in any case."""
 
 
 class Progress:
@@ -30,6 +34,7 @@ class Progress:
     def __init__(self, trainer: Trainer, epochs: int, stream: TextIO | None = None) -> None:
         self.epochs = epochs
         self.every = max(1, epochs // LINES)
+        self.told: float | None = None
         self.stream = stream or sys.stderr
         self.bar: Any = None
         if self.stream is not None and self.stream.isatty():  # None: closed before Python began
@@ -51,8 +56,11 @@ class Progress:
         """Show the record of the epoch."""
         record = trainer.history[-1]
         if self.bar is None:
-            if record["epoch"] % self.every and record["epoch"] != self.epochs:
+            now = time.monotonic()
+            recent = self.told is not None and now - self.told < SILENCE
+            if recent and record["epoch"] % self.every and record["epoch"] != self.epochs:
                 return
+            self.told = now
             tell(f"epoch {record['epoch']}/{self.epochs}  {describe(record)}", self.stream)
         else:
             self.bar.set_postfix_str(describe(record))

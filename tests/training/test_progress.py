@@ -8,19 +8,19 @@ import select
 import pytest
 from training_cases import make_trainer, stop_after
 
-from ddnmf_np.runs.progress import Progress
+from ddnmf_np.runs import progress
 
 
 def watch(trainer, epochs, stream, on_step=None):
-    progress = Progress(trainer, epochs, stream)
+    shown = progress.Progress(trainer, epochs, stream)
 
     def both(trainer):
-        progress.on_step(trainer)
+        shown.on_step(trainer)
         if on_step is not None:
             on_step(trainer)
 
-    trainer.train(epochs, on_step=both, on_epoch=progress.on_epoch)
-    progress.close()
+    trainer.train(epochs, on_step=both, on_epoch=shown.on_epoch)
+    shown.close()
 
 
 def on_terminal(trainer, epochs):
@@ -57,6 +57,18 @@ def test_lines_of_a_log():
         exact = [record[f"loss_{name}"] for name in ("in", "sym", "ap", "nc")]
         assert shown[:4] == pytest.approx(exact, rel=1e-3)
         assert shown[4] == pytest.approx(record["samples_per_second"], abs=0.51)
+
+
+@pytest.mark.parametrize(("silence", "shown"), [(1e9, [1, 2, 4, 6, 8, 9]), (0.0, range(1, 10))])
+def test_log_of_many_epochs_is_thinned_but_never_silent(monkeypatch, silence, shown):
+    """A million epochs print their first, and one after each ten seconds."""
+    monkeypatch.setattr(progress, "LINES", 4)
+    monkeypatch.setattr(progress, "SILENCE", silence)
+    stream = io.StringIO()
+    watch(make_trainer(), 9, stream)
+    assert [line.split("  ")[0] for line in stream.getvalue().splitlines()] == [
+        f"epoch {number}/9" for number in shown
+    ]
 
 
 def test_bar_on_a_terminal():
