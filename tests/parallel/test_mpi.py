@@ -189,13 +189,17 @@ def test_launcher_is_ended(tmp_path, images, number):
     """All ranks end too, and the last checkpoint is good."""
     output = tmp_path / "run"
     process = start(2, output, *SMALL, "--epochs", 10**6, "--dataset", images)
-    deadline = time.monotonic() + TIMEOUT
-    while not (output / "checkpoint.npz").exists() and time.monotonic() < deadline:
+    saved, deadline = output / "checkpoint.npz", time.monotonic() + TIMEOUT
+
+    def epochs():
+        return load_checkpoint(saved).meta["position"]["epoch"] if saved.exists() else 0
+
+    while epochs() == 0 and time.monotonic() < deadline:
         time.sleep(0.05)
     process.send_signal(number)
     process.communicate(timeout=30)  # its ranks hold its pipes: they are gone too
     assert process.returncode != 0
-    assert load_checkpoint(output / "checkpoint.npz").meta["position"]["epoch"] >= 1
+    assert epochs() >= 1
 
 
 def test_error_of_all_is_said_once(tmp_path, images):
