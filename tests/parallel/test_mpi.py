@@ -211,11 +211,11 @@ def test_error_of_all_is_said_once(tmp_path, images):
 
 
 OTHER_DATA = """
-import dataclasses
 import ddnmf_np.runs.run as run
+from ddnmf_np.config import configure
 data = run._data
 if RANK:
-    run._data = lambda config, **more: data(dataclasses.replace(config, dataset={path!r}), **more)
+    run._data = lambda config, **more: data(configure(config, dataset={path!r}), **more)
 """
 
 
