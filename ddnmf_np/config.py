@@ -1,4 +1,4 @@
-"""The options of a run: one part for each room that uses them; flags and TOML keys follow."""
+"""All options of a run, composed of the parts that each package declares."""
 
 from __future__ import annotations
 
@@ -28,7 +28,8 @@ from ddnmf_np.system.options import (
 from ddnmf_np.training import Trainer, Training
 
 MAX_CONFIG = 2**15
-"""Bytes of a configuration file; a run writes some 1500. Reading one takes time with its square."""
+"""Largest size of a configuration file in bytes, because reading takes time quadratic in its size.
+A run writes about 1500."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,7 +45,7 @@ class Config:
     objective : Objective
         Weights of the losses; its ``preset`` also decides other parts, see `PRESETS`.
     noise : Noise
-        What corrupts the student's input.
+        Noise of the student's input.
     optimizer : Descent
         Descent rule and learning rate.
     training : Training
@@ -84,19 +85,19 @@ class Config:
             for f in fields(getattr(self, part)):
                 value = getattr(getattr(self, part), f.name)
                 if value is not None:
-                    # JSON's strings, numbers, booleans and flat lists are TOML's too, except that
-                    # JSON escapes in pairs, and TOML wants an escape for DEL.
+                    # JSON's strings, numbers, booleans and flat lists are valid TOML, except for
+                    # pairs of escapes (so we write none) and for DEL (which TOML escapes).
                     text = json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
                     lines.append(f"{f.name} = {text}")
             tables.append("\n".join(lines) + "\n")
         return "\n".join(tables)
 
     def decide(self, facts: Facts) -> Config:
-        """Return the configuration with the undecided options chosen for some data."""
+        """Return the configuration with its undecided options chosen for the data."""
         batch_size = None if "batch_size" in self.undecided else self.training.batch_size
         chosen = choose(facts, self.model.rank, batch_size)
         if "noise_kind" not in self.undecided and self.noise.kind != chosen["noise_kind"]:
-            chosen["noise_rate"] = self.noise.rate  # the rule is for its own kind
+            chosen["noise_rate"] = self.noise.rate  # the rule knows one kind of noise only
         decided = configure(self, **{name: chosen[name] for name in self.undecided})
         return replace(decided, undecided=frozenset())
 
@@ -148,15 +149,15 @@ class Option(NamedTuple):
     Attributes
     ----------
     name : str
-        Its short name, which is that of its flag.
+        Short name, that of the flag.
     part, field : str
-        Its part of `Config`, which is its table in TOML, and its name there.
+        Part of `Config`, also its table in TOML, and its name there.
     default : object
-        Its default value, None if a preset decides.
+        Default value; None if a preset decides.
     kind : Kind
-        What its annotation says.
+        Type, read off its annotation.
     help : str
-        A line for the user.
+        One line of help.
     resumable : bool
         Whether a resumed run may change it.
     """
@@ -171,7 +172,7 @@ class Option(NamedTuple):
 
 
 def _short_name(part: str, name: str) -> str:
-    """Return the name of an option among all others: that of its flag."""
+    """Return the short name of an option, which is unique among all parts."""
     if part == "noise":
         return f"noise_{name}"
     return "objective" if name == "preset" else name
@@ -200,12 +201,11 @@ PRESETS: dict[str, dict[str, Any]] = {
         "validation_fraction": 0.1,
     },
 }
-"""What each preset sets besides its `Objective`, by short names.
+"""Options that a preset sets in addition to its `Objective`, by short names.
 
-"stable" was chosen by a rule that uses no label: how well runs with other seeds agree on the
-groups that they find (``derivations/experiments.md``, which also says what the records do not
-prove). "auto" also decides the options in `ddnmf_np.data.defaults.DECIDED`, once it knows the
-data: see `Config.decide`.
+We chose "stable" by a rule without labels: how well runs with other seeds agree on their groups
+(``derivations/experiments.md``, which also names the limits of that evidence). "auto" also decides
+the options in `ddnmf_np.data.defaults.DECIDED` once it knows the data (`Config.decide`).
 """
 assert tuple(PRESETS) == get_args(PresetName)
 
@@ -235,17 +235,16 @@ def configure(base: Config | None = None, /, **options: Any) -> Config:
     Parameters
     ----------
     base : Config, optional
-        Supplies the options that are not given; by default the preset does, and the defaults.
-        If the options name another preset, values that ``base`` has from its own preset give way
-        to that of the other.
+        Configuration to change; by default that of the preset. If the options name another
+        preset, its values replace those that ``base`` has from its own preset.
     **options
-        Such as ``rank=4``, ``noise_rate=0.2`` or ``objective="demo"``; see `OPTIONS`.
+        For example ``rank=4``, ``noise_rate=0.2`` or ``objective="demo"``; see `OPTIONS`.
 
     Raises
     ------
     UsageError
-        If an option is unknown, of the wrong kind or out of range. The error names it, the value
-        that came, and what is expected.
+        If an option is unknown, of the wrong type or out of range. The error names the option,
+        its value, and the expected values.
 
     Examples
     --------
@@ -258,7 +257,7 @@ shear=0.0)
     if base is not None:
         kept = _chosen(base)
         decided = base.objective.preset == "auto" and not base.undecided
-        if decided and options.get("objective", "auto") != "auto":  # the data's choices go with it
+        if decided and options.get("objective", "auto") != "auto":  # drop the data's choices too
             kept = {name: value for name, value in kept.items() if name not in DECIDED}
         options = kept | options
     given = options.keys()
@@ -283,7 +282,7 @@ def _chosen(config: Config) -> dict[str, Any]:
 
 
 def by_preset(config: Config) -> dict[str, Any]:
-    """Return the values of the options that the preset of a configuration decides."""
+    """Return the options that the preset decides, with their values."""
     usual = configure(objective=config.objective.preset).to_dict()
     left = set() if config.objective.preset == "auto" else set(DECIDED)
     decided = [o.name for o in OPTIONS.values() if o.default is None and not o.kind.optional]
@@ -291,12 +290,12 @@ def by_preset(config: Config) -> dict[str, Any]:
 
 
 def check_option(name: str, value: Any) -> Any:
-    """Return the value of an option in its own type.
+    """Return the value of an option, converted to its type.
 
     Raises
     ------
     OptionError
-        If the value is of the wrong kind or out of range; it has the option's short name.
+        If the value is of the wrong type or out of range; the error has the option's short name.
     """
     found = OPTIONS[name]
     try:
@@ -318,7 +317,7 @@ def read_config(source: Source) -> dict[str, Any]:
     Parameters
     ----------
     source : str, Path or bytes
-        The file, or its content. An option may stand in the table of its part, or by its short
+        The file, or its content. An option belongs into the table of its part, or by its short
         name before all tables.
 
     Raises
@@ -362,8 +361,8 @@ def _options_of_table(part: str, table: Mapping[str, Any], where: str) -> dict[s
 
 
 def changed_on_resume(old: Config, new: Config) -> list[str]:
-    """Return the options that differ between two runs and that a resumed run may not change."""
-    # A schedule spans the whole run, so its length is part of it.
+    """Return the changed options that a resumed run may not change."""
+    # A learning-rate schedule depends on the length of the run.
     fixed = () if old.optimizer.lr_schedule == "constant" else ("epochs",)
     return [
         name

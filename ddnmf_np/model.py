@@ -11,7 +11,7 @@ import numpy as np
 
 from ddnmf_np.backends.ops import Activation, Array, Ops
 from ddnmf_np.backends.select import ops_by_name
-from ddnmf_np.backends.threads import Lanes
+from ddnmf_np.backends.threads import NetworkThreads
 from ddnmf_np.data.scaling import Scaling
 from ddnmf_np.data.start import start_from_data
 from ddnmf_np.engine.arena import Arena
@@ -27,10 +27,10 @@ from ddnmf_np.system.options import MAX_WIDTH, POSITIVE, Range, check_options, o
 NETS = ("supervisor", "student")
 
 _CACHED = 1 << 17
-"""Parameters that stay in the cache from a layer's gradient to the end of the backward pass.
+"""Number of parameters that stay in the processor's cache during a backward pass.
 
-A larger network moves each layer as soon as its gradient is there: at the paper's shape a step
-of about 30 ms takes 0.3 to 1.3 ms less than with one pass over all parameters at its end.
+In a larger network we move each layer as soon as its gradient is computed, because the gradient
+is still in the cache: at the paper's shape this saves 0.3 to 1.3 ms of a step of about 30 ms.
 """
 
 
@@ -51,14 +51,14 @@ class Architecture:
     base_activation, recovery_activation : str
         Activations of the NMF module (equation 3).
     start : {"glorot", "data"}
-        First weights: drawn, or drawn and then scaled by the data (`ddnmf_np.data.start`), the
-        student's those of its supervisor.
+        First weights. With "data" we scale the drawn weights by the data (`ddnmf_np.data.start`),
+        and the student starts as a copy of its supervisor.
     nmf_start : {"glorot", "pca"}
-        First weights of the NMF module: drawn like those of all other layers, or taken from the
-        principal components of the data's codes (`ddnmf_np.engine.nmf`).
+        First weights of the NMF module: drawn as in all other layers, or the principal components
+        of the data's codes (`ddnmf_np.engine.nmf`).
     nmf_spread : float
         With "pca": standard deviation of the base's first pre-activations, above 0. Well below 1
-        the sigmoid starts almost linear; above 2 it starts bent.
+        the sigmoid works in its linear part; above 2 it saturates.
     nonnegative : {"off", "recovery", "both"}
         Which NMF weights we project to be >= 0 after each step.
 
@@ -167,15 +167,15 @@ class Model:
     missing : bool
         Whether NaN in the data is a missing entry.
     scaling : Scaling, optional
-        Scaling of the data, which the networks alone see: what goes in is scaled, and what comes
-        out is scaled back. None by default.
+        Scaling of the data. The model scales its input and scales its output back; None by
+        default.
     threads : int, optional
-        Threads on the CPU, shared out between the two networks; by default as many as BLAS has.
+        CPU threads for the two networks together; by default as many as BLAS uses.
     ops : Ops, optional
         Backend; NumPy by default.
     rows : int, optional
-        Samples for which the activations have memory; by default at least 256, so that `encode`
-        does not crawl.
+        Largest number of samples in one pass; the activations have memory for so many. By default
+        at least 256, because `encode` is slow with small batches.
 
     Attributes
     ----------
@@ -185,8 +185,8 @@ class Model:
         The student's base and recovery (equation 3).
     loss : InterpretabilityLoss
         Equation 7 as a table.
-    lanes : Lanes
-        ``with model.lanes:`` gives each network a thread, where that pays.
+    network_threads : NetworkThreads
+        ``with model.network_threads:`` gives each network a thread where that is faster.
     """
 
     def __init__(
@@ -223,12 +223,12 @@ class Model:
         self.project()
 
     def _join(self) -> None:
-        """Put the two networks under one loss."""
+        """Connect the two networks by the loss, and make what both share."""
         self.nets = {"supervisor": self.supervisor, "student": self.student}
         self.nmf = NMFModule.of(self.student)
         # A parameter takes part in three products a sample: h, dx and dW.
         work = 6.0 * self.batch_size * self.n_parameters()
-        self.lanes = Lanes(self.ops, self.threads, work)
+        self.network_threads = NetworkThreads(self.ops, self.threads, work)
         self._repeat = self.ops.recorder()
         self.loss = InterpretabilityLoss(self.objective, self.supervisor, self.student)
         if self.missing:
@@ -267,18 +267,18 @@ class Model:
             self.start_from_code(self.code(x), self.architecture.nmf_spread)
 
     def start_from_code(self, code: Array, spread: float) -> None:
-        """Let the NMF module start at the principal components of some codes."""
+        """Set the NMF module's first weights from the principal components of codes."""
         self.nmf.start(code, spread)
         self.project()
 
     @property
     def starts_from_data(self) -> bool:
-        """Whether `start` does anything."""
+        """Whether the first weights depend on the data."""
         return (self.architecture.start, self.architecture.nmf_start) != ("glorot", "glorot")
 
     @cached_property
     def optimizer(self) -> Optimizer:
-        """The configured optimizer of both networks; its memory is taken at first use."""
+        """The optimizer of both networks; it allocates its memory at first use."""
         return self.descent.make_optimizer([self.supervisor.arena, self.student.arena])
 
     def step(self, x: Array, x_noisy: Array, observed: Array | None = None) -> None:
@@ -289,9 +289,8 @@ class Model:
         x, x_noisy : ndarray of shape (n, n_features)
             The clean and the noisy batch, in the model's precision, on its backend.
         observed : ndarray of shape (n, n_features), bool, optional
-            Entries of ``x`` that losses may compare with, for a model with ``missing``; all
-            by default. What is not observed should be 0 in both batches, which are what the
-            networks see.
+            Entries of ``x`` that the losses compare with, for a model with ``missing``; all
+            by default. Both batches should be 0 where an entry is not observed.
         """
         mask = () if observed is None else (observed,)
         self.optimizer.begin()
@@ -300,8 +299,8 @@ class Model:
     def iterate(self, x: Array, x_noisy: Array, observed: Array | None = None) -> None:
         """Run both networks forward, then each backward, and move its parameters (algorithm 1).
 
-        This is all of a step but the optimizer's numbers. It is the same at every step, so that a
-        device may record it.
+        A device may record this as a graph and repeat it, because it is the same at every step:
+        the numbers that change (learning rate, bias correction) are set by `step`.
 
         Parameters
         ----------
@@ -320,14 +319,16 @@ class Model:
                 net.backward(direct)  # equation 9, equation 10
                 self.optimizer.update(number)  # equation 8
 
-        self.forward(x, x_noisy)  # both first: a direct gradient compares outputs of the two
-        # One after the other, in two threads or on two streams: the same bits.
-        self.lanes.both(lambda: descend(0), lambda: descend(1))
+        self.forward(x, x_noisy)  # both first, because the losses compare their outputs
+        # In turn, in two threads or on two streams: the result is bit-identical.
+        self.network_threads.both(lambda: descend(0), lambda: descend(1))
         self.project()
 
     def forward(self, x: Array, x_noisy: Array) -> None:
-        """Run both networks; both must be done before either is run backward."""
-        self.lanes.both(lambda: self.supervisor.forward(x), lambda: self.student.forward(x_noisy))
+        """Run both networks forward; each backward pass needs the outputs of both."""
+        self.network_threads.both(
+            lambda: self.supervisor.forward(x), lambda: self.student.forward(x_noisy)
+        )
 
     def backward(self, x: Array, observed: Array | None = None) -> None:
         """Compute the gradients of both networks (equation 9 and equation 10)."""
@@ -335,13 +336,13 @@ class Model:
             self.nets[net].backward(self.loss.direct_gradients(net, x, observed=observed))
 
     def project(self) -> None:
-        """Set negative NMF weights to 0, as far as the architecture asks for it."""
+        """Set negative NMF weights to 0 where ``architecture.nonnegative`` says so."""
         self.nmf.project(self.architecture.nonnegative)
 
     # -- use ------------------------------------------------------------------------------
 
     def code(self, x: Array) -> Array:
-        """Return the code ``X`` that the NMF module gets, shape (n, width of the code)."""
+        """Return the code ``X``, the input of the NMF module, shape (n, width of the code)."""
         return self._apply(self.student, x, 0, self.depth // 2)
 
     def encode(self, x: Array) -> Array:
@@ -349,7 +350,7 @@ class Model:
         return self._apply(self.student, x, 0, self.depth // 2 + 1)
 
     def decode(self, H: Array) -> Array:
-        """Return the data that codes ``H`` stand for: the student from recovery to output."""
+        """Return the data for codes ``H``: the student from recovery to output."""
         return self._apply(self.student, H, self.depth // 2 + 1, self.depth + 2)
 
     def denoise(self, x: Array) -> Array:
@@ -393,9 +394,9 @@ class Model:
         return all(bool(isfinite(net.arena.params).all()) for net in self.nets.values())
 
     def first_nonfinite(self, x: Array, x_noisy: Array) -> str | None:
-        """Return where the first value that is not finite sits, lowest layer first, or None.
+        """Return the lowest layer or block with a value that is not finite, or None.
 
-        Activations are looked at before parameters: they come first in time.
+        We search activations before parameters, because they are computed first.
 
         Parameters
         ----------
@@ -416,10 +417,10 @@ class Model:
         return None
 
     def state(self) -> dict[str, Array]:
-        """Return parameters and what the optimizer remembers, by name, on the host.
+        """Return the parameters and the optimizer's moments by name, on the host.
 
-        Names are ``<net>.<block>`` for parameters and ``<net>.<block>:<slot>`` for slots. Where
-        the model is on the host the arrays are views: copy what must outlive the next step.
+        Names are ``<net>.<block>`` for parameters and ``<net>.<block>:<slot>`` for moments. If
+        the model is on the host the arrays are views; the next step changes them.
         """
         state: dict[str, Array] = {}
         for net, network in self.nets.items():
@@ -430,19 +431,19 @@ class Model:
         return state
 
     def load_state(self, state: Mapping[str, Array], steps: int | None = None) -> None:
-        """Put back what `state` returned.
+        """Load parameters and moments that `state` returned.
 
         Parameters
         ----------
         state : mapping of str to ndarray
             Blocks by name.
         steps : int, optional
-            Steps that the optimizer had done. Without it only the parameters are put back.
+            Number of steps the optimizer had done. Without it we load the parameters only.
 
         Raises
         ------
         CheckpointError
-            If a block is missing or of another shape; it names the block, and nothing has changed.
+            If a block is missing or of another shape. It names the block; nothing has changed.
         """
         if steps is not None:
             _ = self.optimizer  # takes the memory that the slots are put back into
@@ -459,7 +460,7 @@ class Model:
             self.optimizer.t = steps
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Pickle as options and state: a layer's views would not survive as views."""
+        """Pickle as options and state, because a layer's views would become copies."""
         parts = (self.n_features, self.architecture, self.objective, self.descent)
         options = {
             "seed": self.seed,
@@ -476,7 +477,7 @@ class Model:
 
     def copy(self, *, rows: int, dtype: str) -> Model:
         """Return a model with the same parameters, in its own memory, without an optimizer."""
-        twin = object.__new__(type(self))  # copy() would go the way of pickle
+        twin = object.__new__(type(self))  # copy.copy() would pickle
         twin.__dict__ |= {k: v for k, v in self.__dict__.items() if k != "optimizer"}
         twin.supervisor, twin.student = (
             self.nets[net].copy(rows=rows, dtype=dtype) for net in NETS
@@ -493,9 +494,8 @@ class Model:
     ) -> list[Problem]:
         """Return the two problems of `ddnmf_np.gradcheck`, one for each network.
 
-        Each network's scalar is the sum of the loss terms that move it (equations 9 and 10),
-        as a function of its own parameters alone. Where ``observed`` is given, entries of ``x``
-        that are not observed count in none of them.
+        Each network's scalar is the sum of the loss terms that move it (equations 9 and 10), as a
+        function of its own parameters. Entries of ``x`` that are not ``observed`` do not count.
         """
         rng = np.random.default_rng([seed, SAMPLES])
         if x is None:
@@ -542,7 +542,7 @@ class Model:
 
 
 def _flats(arena: Arena) -> list[tuple[str, Array]]:
-    """Return the flat arrays of an arena that make up its state, each with its name's suffix."""
+    """Return the flat arrays of an arena's state, each with the suffix of its name."""
     return [("", arena.params), *((f":{slot}", flat) for slot, flat in arena.slots.items())]
 
 
@@ -554,7 +554,7 @@ def _rebuild(
     state: Mapping[str, Array],
     steps: int | None,
 ) -> Model:
-    """Return the model that was pickled; the backend it was on must be usable."""
+    """Return the pickled model; its backend must be usable here."""
     model = Model(*parts, **options, ops=ops_by_name(ops_name, matmul_precision=matmul_precision))
     model.load_state(state, steps)
     return model
@@ -563,7 +563,7 @@ def _rebuild(
 def check_state(
     n_features: int, architecture: Architecture, objective: Objective, state: Mapping[str, Array]
 ) -> None:
-    """Raise `CheckpointError` unless a state has the parameters of a model, which is not made."""
+    """Raise `CheckpointError` unless a state fits a model with these options."""
     nets = architecture.layers(n_features, base_bias=objective.base_bias)
     for net, layers in zip(NETS, nets, strict=True):
         for layer in layers:
@@ -572,7 +572,7 @@ def check_state(
 
 
 def _block(state: Mapping[str, Array], name: str, shape: tuple[int, ...]) -> Array:
-    """Return a block of a state, which must be there and of that shape."""
+    """Return a block of a state after a check of its shape."""
     found = state.get(name)
     if found is None or found.shape != shape:
         came = "missing" if found is None else f"of shape {found.shape}"

@@ -1,7 +1,7 @@
 """Algorithm 1: the one training loop, for the command line and the estimator alike.
 
 A *feed* yields the batches of an epoch, from memory or from disk. A *step* does one iteration on a
-batch. The *loop* repeats that, and knows where it is.
+batch. The *loop* repeats the step and keeps the position in the run.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from ddnmf_np.model import Model
 from ddnmf_np.system.options import COUNT, FRACTION, WEIGHT, Range, check_options, option
 
 Record = dict[str, float]
-"""One epoch: ``epoch``, every loss, ``seconds`` (with the checkpoints saved within it),
+"""One epoch: ``epoch``, every loss, ``seconds`` (including checkpoints saved in the epoch) and
 ``samples_per_second``."""
 
 
@@ -47,7 +47,7 @@ class Training:
         Share of the samples that are held out to measure how well the student reconstructs; 0 for
         none.
     patience : int
-        We stop after so many looks at them in a row without an improvement; 0 for never.
+        We stop after this many validations in a row without an improvement; 0 for never.
     tol : float
         An improvement lowers the unexplained fraction by more than ``tol`` times its value.
     checkpoint_every : float
@@ -67,11 +67,11 @@ class Training:
     dtype: Literal["float32", "float64"] = option("float32", "precision")
     validation_fraction: float = option(
         0.0,
-        "share of the samples that are held out; the weights that suit them best are kept",
+        "share of the samples that are held out; we keep the weights with the least error on them",
         FRACTION,
     )
     patience: int = option(
-        0, "stop after so many looks at them without an improvement; 0: never", Range(least=0)
+        0, "stop after this many validations without an improvement; 0: never", Range(least=0)
     )
     tol: float = option(1e-3, "smallest improvement, as a share of the error", FRACTION)
     checkpoint_every: float = option(
@@ -88,7 +88,7 @@ class Training:
 
 @dataclass
 class Position:
-    """Where a run is. With the seed, all that order and noise depend on.
+    """Position in a run. Order and noise depend on it and on the seed, and on nothing else.
 
     Attributes
     ----------
@@ -109,10 +109,10 @@ class Step(Protocol):
     """One iteration of algorithm 1, by this process or together with others."""
 
     def begin(self, trainer: Trainer) -> None:
-        """Make ready to go on from where the trainer is."""
+        """Prepare to continue from the trainer's position."""
 
     def __call__(self, index: Array, n: int, asked: bool) -> None:
-        """Do an iteration on the samples that `Batch.choose` chose, of a batch of ``n``.
+        """Do an iteration on the ``n`` samples that `Batch.choose` chose.
 
         ``asked`` is `Trainer.stop_requested`.
         """
@@ -121,7 +121,7 @@ class Step(Protocol):
         """Return whether to stop before the next iteration."""
 
     def check(self) -> None:
-        """Raise `DivergedError` if the parameters are not what the iterations should have made."""
+        """Raise `DivergedError` if replicas of the model no longer agree."""
 
 
 class Stopping(Protocol):
@@ -130,7 +130,7 @@ class Stopping(Protocol):
     Attributes
     ----------
     stopped : bool
-        Whether it has.
+        Whether training should end.
     """
 
     stopped: bool
@@ -139,20 +139,20 @@ class Stopping(Protocol):
         """Update ``stopped``; the trainer calls this after each epoch."""
 
     def numbers(self) -> dict[str, Any]:
-        """Return what the rule remembers, as plain JSON values."""
+        """Return the rule's state as plain JSON values."""
 
     def load_numbers(self, numbers: dict[str, Any]) -> None:
-        """Put back what `numbers` returned."""
+        """Load the state that `numbers` returned."""
 
     def finish(self, trainer: Trainer) -> None:
-        """Do what is due at the end, such as putting the best weights back."""
+        """Finish training, for example by loading the best weights."""
 
 
 class RecordedStep:
-    """The model's plain step, and the work that prepares its batch, as one piece of work.
+    """The preparation of a batch and the model's plain step, as one function.
 
-    A device records the piece as a CUDA graph and repeats it. So whatever changes from step to step
-    (samples, epoch, learning rate) is in arrays that stay in their place.
+    A device records the function as a CUDA graph and repeats it. So everything that changes from
+    step to step (samples, epoch, learning rate) is in arrays that keep their address.
     """
 
     def __init__(self, model: Model, feed: Feed) -> None:
@@ -160,7 +160,7 @@ class RecordedStep:
         self.repeat = model.ops.recorder()
 
     def begin(self, trainer: Trainer) -> None:
-        """Start the model from the data, if the run begins."""
+        """Set first weights from the data at the beginning of a run."""
         trainer.start()
 
     def __call__(self, index: Array, n: int, asked: bool) -> None:
@@ -169,54 +169,52 @@ class RecordedStep:
         self.repeat(self.work, index)
 
     def work(self, index: Array) -> None:
-        """Do what is the same at every step: the host has no number in it that changes."""
+        """Do the part of a step that never changes, so that a device can record it."""
         self.model.iterate(*self.feed.prepare(index))
 
     def agreed_to_stop(self, asked: bool) -> bool:
-        """Return whether to stop: nobody else has to agree."""
+        """Return ``asked``, because one process needs nobody's agreement."""
         return asked
 
     def check(self) -> None:
-        """Do nothing: there is no other replica to compare the model with."""
+        """Do nothing, because there is no other replica."""
 
 
 class Trainer:
-    """Trains a model on samples that are on the model's backend, or read as it goes.
+    """Training of a model on samples in memory or on disk (algorithm 1).
 
     Parameters
     ----------
     model : Model
         Trained in place.
     x : array_like of shape (n, n_features)
-        Clean samples, at least as many as a batch. Kept without a copy where dtype and backend
-        allow. NaN is a missing entry if the model has ``missing``. Or `Rows`, which are read a
-        window at a time.
+        Clean samples, at least one batch. We copy them only if dtype or backend require it. NaN
+        is a missing entry if the model has ``missing``. `Rows` are read a window at a time.
     noise : Noise, optional
         Options of the noise; 10 % masking by default.
     epochs : int, optional
-        Length of the whole run, which the learning-rate schedule spans; needed for a schedule
-        that is not constant.
+        Length of the whole run. A learning-rate schedule that is not constant needs it.
     first_index : int
-        Index of the first sample, for the noise; not 0 when data arrive in parts.
+        Index of the first sample, on which the noise depends; not 0 if data arrive in parts.
     high : float, optional
-        The data's largest value, the unit of the noise; looked up if not given.
+        The data's largest value, the unit of the noise; by default we compute it.
     batch_size : int, optional
-        Instead of the model's; at most the model's ``rows``.
+        Samples of a mini-batch, at most the model's ``rows``; by default the model's own.
     image_shape : tuple of two ints, optional
-        Height and width of the images that the samples are.
+        Height and width, if samples are images.
     feed : callable
-        Returns the feed; as `ddnmf_np.data.feed.make_feed`, the default.
+        Makes the feed; `ddnmf_np.data.feed.make_feed` by default.
     step : callable
-        Takes model and feed, and returns the step.
+        Makes the step from model and feed.
 
     Attributes
     ----------
     position : Position
-        Where the run is; a checkpoint holds it.
+        Position in the run; a checkpoint stores it.
     history : list of Record
         One record for each epoch done.
     stopping : Stopping or None
-        Rule that may end training before; None at first.
+        Rule that may end training early; None at first.
     stop_requested : bool
         Set it (from a signal handler or a callback) to stop after the current step.
 
@@ -225,7 +223,7 @@ class Trainer:
     DataError
         If there are fewer samples than a batch, or of another width than the model's.
     UsageError
-        If the noise moves images, and what their height and width are is not known.
+        If the noise moves images and ``image_shape`` is not known.
     """
 
     def __init__(
@@ -303,24 +301,23 @@ class Trainer:
         Returns
         -------
         bool
-            Whether the epochs are done or the rule has ended them. If not, the run stopped
-            between two steps.
+            True if training is complete, False if it was stopped between two steps.
 
         Raises
         ------
         DivergedError
-            If a loss or a parameter is not finite; names the epoch, the loss terms and the
-            lowest layer that is affected.
+            If a loss or a parameter is not finite. It names the epoch, the loss terms and the
+            lowest layer with such a value.
 
         Notes
         -----
-        The two networks have a thread each where that is faster (`ddnmf_np.backends.threads`).
-        Compilation is done before the first epoch and not counted in its time.
+        Each network gets a thread where that is faster (`ddnmf_np.backends.threads`). We compile
+        before the first epoch, so its time does not include compilation.
 
-        Once an epoch the losses, and whether the parameters are finite, cross from the device
-        to the host; nothing else does. On the host the losses are looked at after each step.
+        On a device we read the losses once an epoch, and check the parameters then. On the host
+        we check the losses after each step.
         """
-        with self.model.lanes:
+        with self.model.network_threads:
             self.ops.warm_up(self.model.dtype)
             self._step.begin(self)
             stopping = self.stopping
@@ -336,7 +333,7 @@ class Trainer:
         return True
 
     def _finish_epoch(self, on_step: Callable[[Trainer], None] | None) -> bool:
-        """Do what is left of an epoch and record it; return False if the run stops before."""
+        """Do the rest of an epoch and record it; return False if the run stops before its end."""
         position, loss = self.position, self.model.loss
         if position.batch == 0:
             loss.reset()
@@ -364,9 +361,9 @@ class Trainer:
         return True
 
     def step(self, index: Array) -> None:
-        """Do one step on the samples of that index (one iteration of algorithm 1).
+        """Do one step on the samples with these indices (one iteration of algorithm 1).
 
-        Samples that are streamed must be the ones that the feed has just read.
+        If samples are streamed, the feed must have just read them.
         """
         self.model.optimizer.lr = self.model.descent.rate(self.progress)
         here = self.feed.batch.choose(index, self.position.epoch)
@@ -374,23 +371,23 @@ class Trainer:
             self._step(here, index.shape[0], self.stop_requested)
 
     def start(self) -> None:
-        """Show the model the first samples, if the run begins and the model starts from data."""
+        """Set first weights from the first samples, at the beginning of a run."""
         begins = (self.position.epoch, self.position.batch) == (0, 0)
         if begins and self.model.starts_from_data:
             self.model.start(self.feed.first(SAMPLES))
 
     @property
     def progress(self) -> float:
-        """Share of the whole run that is done, by which the learning-rate schedule goes."""
+        """Completed share of the whole run; the learning-rate schedule depends on it."""
         done = self.position.epoch * len(self.batches) + self.position.batch
         return done / max(1, self.epochs * len(self.batches))
 
     def check_finite(self, losses: dict[str, float] | None = None) -> None:
         """Raise `DivergedError` if a loss or a parameter is not finite.
 
-        The losses are those of the current epoch so far, read from the device if not given.
-        Asked for after each step where that is free, so that it names the batch and the layer in
-        which it began; on a device after each epoch, when it may have spread.
+        ``losses`` are those of the current epoch so far; by default we read them. On the host the
+        loop calls this after the first bad step, so the error names the batch and layer where the
+        trouble began. On a device it runs once an epoch, when the values may have spread.
         """
         position, batch = self.position, self.feed.batch
         losses = losses or self.model.loss.values(self.x.shape[0])

@@ -97,7 +97,7 @@ noise = Corruption(config.noise, seed=model.seed, high=float(x.max()))
 x_noisy = np.empty((model.batch_size, x.shape[1]), x.dtype)
 batches = batch_slices(len(x), model.batch_size)
 
-with model.lanes:  # as many threads as the trainer will use
+with model.network_threads:  # as many threads as the trainer will use
     for epoch in range(2):
         order = epoch_order(len(x), model.seed, epoch)  # a new order in each epoch
         model.loss.reset()

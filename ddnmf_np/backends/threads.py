@@ -23,7 +23,7 @@ WORTH_A_THREAD = 2e7
 """Floating-point operations in a step above which a second thread saves more than it costs."""
 
 
-class Lanes:
+class NetworkThreads:
     """Context in which two functions run in two threads, if that is faster.
 
     Outside the context they run one after the other. On a device they run on two streams.
@@ -57,12 +57,12 @@ class Lanes:
         # A forked process has a copy of this object, but not its thread.
         return self._other is not None and self._process == os.getpid()
 
-    def __enter__(self) -> Lanes:
+    def __enter__(self) -> NetworkThreads:
         if self._depth == 0:
             worth_it = self.work >= WORTH_A_THREAD
             self._limited = self.ops.on_host and (self.threads is not None or worth_it)
             if self._limited and _BLAS.take(self.threads, two=worth_it) > 1 and worth_it:
-                self._other = ThreadPoolExecutor(1, thread_name_prefix="ddnmf-lane")
+                self._other = ThreadPoolExecutor(1, thread_name_prefix="ddnmf-network")
                 self._process = os.getpid()
         self._depth += 1
         return self
@@ -157,7 +157,7 @@ def usable_processors() -> int:
 
 
 def share(threads: int, *, two: bool, takes_turns: bool) -> int:
-    """Return the number of BLAS threads for one product, see `Lanes`.
+    """Return the number of BLAS threads for one product, see `NetworkThreads`.
 
     ``two`` tells whether two networks share the threads, ``takes_turns`` whether this BLAS does one
     multi-threaded product at a time.

@@ -30,7 +30,7 @@ class EnginePeer(Peer):
         self.clean = [self.ops.to_device(x) for x in problem.clean]
         self.noisy = [self.ops.to_device(x) for x in problem.noisy]
         self.batch, self.steps = problem.case.batch, 0
-        self.lanes = self.model.lanes.__enter__()
+        self.network_threads = self.model.network_threads.__enter__()
 
     @classmethod
     def load(cls, mode: str) -> None:
@@ -65,4 +65,4 @@ class EnginePeer(Peer):
         return name, int(self.ops.xp.get_default_memory_pool().total_bytes())
 
     def close(self) -> None:
-        self.lanes.__exit__(None, None, None)
+        self.network_threads.__exit__(None, None, None)

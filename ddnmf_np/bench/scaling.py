@@ -144,7 +144,7 @@ def epoch_seconds(point: Point, options: ScalingOptions, ops: Ops) -> float:
     They include data order, gathering of the batches, and noise.
     """
     trainer = make_trainer(point, options, ops)
-    with trainer.model.lanes:
+    with trainer.model.network_threads:
         trainer.train(1)  # compiles, and touches all memory
         done, start = 0, time.perf_counter()
         while (spent := time.perf_counter() - start) < options.seconds or done == 0:

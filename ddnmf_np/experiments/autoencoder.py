@@ -11,7 +11,7 @@ from functools import cached_property
 import numpy as np
 
 from ddnmf_np.backends.ops import Array, DirectGradient, Ops
-from ddnmf_np.backends.threads import Lanes
+from ddnmf_np.backends.threads import NetworkThreads
 from ddnmf_np.engine.descent import Descent, Optimizer
 from ddnmf_np.engine.layers import Dense, glorot
 from ddnmf_np.engine.network import Network
@@ -125,7 +125,7 @@ class Autoencoder:
         self.stack = Network(layers, rows=rows, dtype=dtype, ops=self.ops)
         self.loss = ReconstructionLoss(self.stack, mean=mean)
         # A single network has no other to share the threads with.
-        self.lanes = Lanes(self.ops, threads, work=0.0)
+        self.network_threads = NetworkThreads(self.ops, threads, work=0.0)
         glorot(self.stack.layers, seed, STREAM)
 
     @property

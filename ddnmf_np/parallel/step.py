@@ -127,8 +127,8 @@ class SharedStep:
             ]
         else:
             direct = None
-        if model.lanes.side_by_side and self.communicator.from_several_threads:
-            model.lanes.both(
+        if model.network_threads.side_by_side and self.communicator.from_several_threads:
+            model.network_threads.both(
                 lambda: self._descend(SUPERVISOR, direct), lambda: self._descend(STUDENT, direct)
             )
         else:

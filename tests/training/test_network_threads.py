@@ -15,7 +15,7 @@ from training_cases import assert_same_state, draw
 
 from ddnmf_np.backends import threads as lanes_module
 from ddnmf_np.backends.ops import Ops
-from ddnmf_np.backends.threads import Lanes, share
+from ddnmf_np.backends.threads import NetworkThreads, share
 from ddnmf_np.config import configure
 from ddnmf_np.training import Trainer
 
@@ -40,11 +40,13 @@ def test_threads_and_order_change_no_bit(ops, objective, cached, monkeypatch):
         model = make(ops, threads=threads, objective=objective, nonnegative="recovery")
         trainer = Trainer(model, x)
         alongside = []
-        trainer.train(4, on_step=lambda t, seen=alongside: seen.append(t.model.lanes.side_by_side))
+        trainer.train(
+            4, on_step=lambda t, seen=alongside: seen.append(t.model.network_threads.side_by_side)
+        )
         assert alongside == [threads > 1] * 20
         models.append((model, trainer.history))
     backwards = make(ops, threads=1, objective=objective, nonnegative="recovery")
-    backwards.lanes.both = lambda one, two: (two(), one())
+    backwards.network_threads.both = lambda one, two: (two(), one())
     trainer = Trainer(backwards, x)
     trainer.train(4)
     models.append((backwards, trainer.history))
@@ -85,17 +87,17 @@ class TestThreads:
         monkeypatch.setattr(lanes_module, "WORTH_A_THREAD", 0.0)
         with threadpool_limits(2, user_api="blas"):
             before = blas_threads()
-            lanes = Lanes(Ops(), None, 1.0)
-            with lanes, lanes:  # entered again by a function that is called inside
-                assert lanes.side_by_side
+            both = NetworkThreads(Ops(), None, 1.0)
+            with both, both:  # entered again by a function that is called inside
+                assert both.side_by_side
                 assert set(blas_threads()) == {1}
             assert blas_threads() == before
-            assert not lanes.side_by_side
-            assert not any(t.name.startswith("ddnmf-lane") for t in threading.enumerate())
+            assert not both.side_by_side
+            assert not any(t.name.startswith("ddnmf-network") for t in threading.enumerate())
 
     def test_two_fits_at_a_time_leave_the_number_of_threads_alone(self):
         with threadpool_limits(2, user_api="blas"):
-            first, second = (Lanes(Ops(), None, 1e12) for _ in range(2))
+            first, second = (NetworkThreads(Ops(), None, 1e12) for _ in range(2))
             first.__enter__()
             second.__enter__()
             first.__exit__(None, None, None)
@@ -104,18 +106,18 @@ class TestThreads:
             assert set(blas_threads()) == {2}
 
     def test_little_work_and_no_wish_change_nothing(self):
-        with threadpool_limits(2, user_api="blas"), Lanes(Ops(), None, 1e3) as lanes:
-            assert not lanes.side_by_side
+        with threadpool_limits(2, user_api="blas"), NetworkThreads(Ops(), None, 1e3) as both:
+            assert not both.side_by_side
             assert set(blas_threads()) == {2}
 
     @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
     def test_a_forked_process_goes_on_alone(self):
-        with Lanes(Ops(), 2, 1e12) as lanes:
-            lanes.both(lambda: None, lambda: None)
+        with NetworkThreads(Ops(), 2, 1e12) as both:
+            both.both(lambda: None, lambda: None)
             child = os.fork()
             if child == 0:
-                lanes.both(lambda: None, lambda: None)
-                os._exit(0 if not lanes.side_by_side else 1)
+                both.both(lambda: None, lambda: None)
+                os._exit(0 if not both.side_by_side else 1)
             deadline = time.monotonic() + 30
             while (status := os.waitpid(child, os.WNOHANG)) == (0, 0):
                 assert time.monotonic() < deadline, "the child waits for a thread it has not"
@@ -123,8 +125,8 @@ class TestThreads:
             assert status == (child, 0)
 
     def test_a_limit_set_outside_is_kept(self):
-        with threadpool_limits(1, user_api="blas"), Lanes(Ops(), None, 1e12) as lanes:
-            assert not lanes.side_by_side
+        with threadpool_limits(1, user_api="blas"), NetworkThreads(Ops(), None, 1e12) as both:
+            assert not both.side_by_side
             assert set(blas_threads()) == {1}
 
     def test_of_several_libraries_the_least_counts(self):
@@ -133,8 +135,8 @@ class TestThreads:
         assert lanes_module.threads_of(SimpleNamespace(lib_controllers=libraries)) == 1
 
     def test_little_work_is_worth_no_thread(self):
-        with Lanes(Ops(), 2, 1e5) as lanes:
-            assert not lanes.side_by_side
+        with NetworkThreads(Ops(), 2, 1e5) as both:
+            assert not both.side_by_side
 
     @pytest.mark.parametrize(
         ("threads", "two", "takes_turns", "expected"),
@@ -171,10 +173,10 @@ class TestErrors:
             calls = [lambda: None, lambda: None]
             calls[number] = partial(self.fail, ZeroDivisionError(str(number)))
             with (
-                Lanes(Ops(), threads, 1e12) as lanes,
+                NetworkThreads(Ops(), threads, 1e12) as both,
                 pytest.raises(ZeroDivisionError, match=str(number)),
             ):
-                lanes.both(*calls)
+                both.both(*calls)
 
     def test_ctrl_c_while_waiting_waits_all_the_same(self, ctrl_c):
         done = threading.Event()
@@ -185,9 +187,9 @@ class TestErrors:
             threading.Event().wait(0.2)
             done.set()
 
-        with Lanes(Ops(), 2, 1e12) as lanes:
+        with NetworkThreads(Ops(), 2, 1e12) as both:
             with pytest.raises(KeyboardInterrupt):
-                lanes.both(slow, lambda: None)
+                both.both(slow, lambda: None)
             assert done.is_set()
 
     def test_the_other_is_waited_for(self):
@@ -198,16 +200,16 @@ class TestErrors:
             threading.Event().wait(0.2)
             done.set()
 
-        with Lanes(Ops(), 2, 1e12) as lanes:
+        with NetworkThreads(Ops(), 2, 1e12) as both:
             with pytest.raises(ZeroDivisionError):
-                lanes.both(slow, partial(self.fail, ZeroDivisionError()))
+                both.both(slow, partial(self.fail, ZeroDivisionError()))
             assert done.is_set()
 
     def test_no_warning_from_the_other_thread(self):
         """A network that diverges is reported by the trainer, not by a warning of NumPy."""
         big = np.full(3, np.finfo("float32").max, "float32")
-        with Lanes(Ops(), 2, 1e12) as lanes, np.errstate(all="ignore"):
-            lanes.both(lambda: np.multiply(big, big), lambda: np.multiply(big, big))
+        with NetworkThreads(Ops(), 2, 1e12) as both, np.errstate(all="ignore"):
+            both.both(lambda: np.multiply(big, big), lambda: np.multiply(big, big))
 
 
 def test_a_model_in_use_is_copied_and_pickled_without_its_threads(monkeypatch):
@@ -215,9 +217,9 @@ def test_a_model_in_use_is_copied_and_pickled_without_its_threads(monkeypatch):
 
     monkeypatch.setattr(lanes_module, "WORTH_A_THREAD", 0.0)
     model = make(Ops(), threads=2)
-    with model.lanes:
+    with model.network_threads:
         twin = pickle.loads(pickle.dumps(model))
         other = model.copy(rows=4, dtype="float32")
-        assert not twin.lanes.side_by_side
-        assert not other.lanes.side_by_side
+        assert not twin.network_threads.side_by_side
+        assert not other.network_threads.side_by_side
     assert_same_bits(twin.supervisor.arena.params, model.supervisor.arena.params)
