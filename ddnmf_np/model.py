@@ -422,13 +422,7 @@ class Model:
         Names are ``<net>.<block>`` for parameters and ``<net>.<block>:<slot>`` for moments. If
         the model is on the host the arrays are views; the next step changes them.
         """
-        state: dict[str, Array] = {}
-        for net, network in self.nets.items():
-            arena = network.arena
-            for suffix, flat in _flats(arena):
-                host = self.ops.to_host(flat)
-                state |= {f"{net}.{b}{suffix}": arena.view(host, b) for b in arena.shapes}
-        return state
+        return state_of(self.nets, self.ops)
 
     def load_state(self, state: Mapping[str, Array], steps: int | None = None) -> None:
         """Load parameters and moments that `state` returned.
@@ -446,16 +440,8 @@ class Model:
             If a block is missing or of another shape. It names the block; nothing has changed.
         """
         if steps is not None:
-            _ = self.optimizer  # takes the memory that the slots are put back into
-        blocks: list[tuple[Array, Array]] = []
-        for net, network in self.nets.items():
-            arena = network.arena
-            for suffix, flat in _flats(arena) if steps is not None else [("", arena.params)]:
-                for block, shape in arena.shapes.items():
-                    name = f"{net}.{block}{suffix}"
-                    blocks.append((arena.view(flat, block), _block(state, name, shape)))
-        for block_here, found in blocks:
-            block_here[...] = self.ops.to_device(found, self.dtype)
+            _ = self.optimizer  # allocates the moments
+        load_state(self.nets, self.ops, state, moments=steps is not None)
         if steps is not None:
             self.optimizer.t = steps
 
@@ -539,6 +525,32 @@ class Model:
         arena = network.arena
         blocks = {name: (arena.param(name), arena.grad(name)) for name in arena.shapes}
         return Problem(net, self.ops, blocks, value, gradient, lambda: relu_sides(network))
+
+
+def state_of(nets: Mapping[str, Network], ops: Ops) -> dict[str, Array]:
+    """Return what `Model.state` returns, for any networks."""
+    state: dict[str, Array] = {}
+    for net, network in nets.items():
+        arena = network.arena
+        for suffix, flat in _flats(arena):
+            host = ops.to_host(flat)
+            state |= {f"{net}.{b}{suffix}": arena.view(host, b) for b in arena.shapes}
+    return state
+
+
+def load_state(
+    nets: Mapping[str, Network], ops: Ops, state: Mapping[str, Array], *, moments: bool
+) -> None:
+    """Load what `state_of` returned, with the optimizer's moments or without."""
+    blocks: list[tuple[Array, Array]] = []
+    for net, network in nets.items():
+        arena = network.arena
+        for suffix, flat in _flats(arena) if moments else [("", arena.params)]:
+            for block, shape in arena.shapes.items():
+                name = f"{net}.{block}{suffix}"
+                blocks.append((arena.view(flat, block), _block(state, name, shape)))
+    for block_here, found in blocks:
+        block_here[...] = ops.to_device(found, block_here.dtype)
 
 
 def _flats(arena: Arena) -> list[tuple[str, Array]]:

@@ -12,6 +12,7 @@ from ddnmf_np.errors import UsageError
 from ddnmf_np.experiments.networks import STUDIES
 from ddnmf_np.experiments.records import Store
 from ddnmf_np.experiments.settings import (
+    CURVES,
     EVERYTHING,
     OPTIONS,
     RESULTS,
@@ -28,6 +29,10 @@ EPILOG = """\
 Each run leaves a record in OUTPUT/records.jsonl, named by its configuration, and is not repeated.
 To continue a campaign that was stopped, give the same command again; more seeds add to the fewer.
 Tables (Markdown) and figures are made from the records only; `report` makes them again.
+
+`curves` scores the networks of tables 1 and 2 after several numbers of epochs, for example
+  python -m ddnmf_np.experiments curves --epochs 100 --at 5 10 20 40 70 --networks ae1 ddnmf-demo
+A long training is saved every five minutes, and the same command continues it.
 
 A study compares variants of networks: each difference between paper and demo (ablation), the
 weights of the losses (weights), candidates for a better recipe (recipe), each part of the preset
@@ -54,8 +59,8 @@ def make_parser() -> Parser:
         "results",
         nargs="*",
         metavar="RESULT",
-        help=f"{', '.join(RESULTS)}; all (all of these); studies: {', '.join(STUDIES)}; or only "
-        "report (tables and figures from existing records)",
+        help=f"{', '.join(RESULTS)}; all (all of these); {CURVES}; studies: "
+        f"{', '.join(STUDIES)}; or only report (tables and figures from existing records)",
     )
     for name in OPTIONS:
         # Without the flag, `Settings` uses the default.

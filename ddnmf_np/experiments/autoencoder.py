@@ -6,6 +6,7 @@ optimizers, so that rows of the tables differ in the method only.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import cached_property
 
 import numpy as np
@@ -15,7 +16,7 @@ from ddnmf_np.backends.threads import NetworkThreads
 from ddnmf_np.engine.descent import Descent, Optimizer
 from ddnmf_np.engine.layers import Dense, glorot
 from ddnmf_np.engine.network import Network
-from ddnmf_np.model import Architecture
+from ddnmf_np.model import Architecture, load_state, state_of
 
 STREAM = 4
 """Stream of the seed that draws the weights; the model and the checker use 0 to 3."""
@@ -118,7 +119,7 @@ class Autoencoder:
         self.n_features, self.architecture, self.bottleneck = n_features, architecture, bottleneck
         self.descent, self.mean = descent or Descent(), mean
         self.seed, self.batch_size, self.missing = seed, batch_size, False
-        self.scaler, self.starts_from_data = None, False
+        self.scaling, self.scaler, self.starts_from_data = None, None, False
         self.ops = ops or Ops()
         layers = make_layers(n_features, architecture, bottleneck=bottleneck)
         rows = rows or max(batch_size, 256)
@@ -175,6 +176,16 @@ class Autoencoder:
     def n_parameters(self) -> int:
         """Return the number of weights and biases."""
         return self.stack.arena.n_parameters
+
+    def state(self) -> dict[str, Array]:
+        """Return parameters and moments by name, as `Model.state`."""
+        return state_of({"autoencoder": self.stack}, self.ops)
+
+    def load_state(self, state: Mapping[str, Array], steps: int | None = None) -> None:
+        """Load what `state` returned, as `Model.load_state`."""
+        if steps is not None:
+            self.optimizer.t = steps  # allocates the moments
+        load_state({"autoencoder": self.stack}, self.ops, state, moments=steps is not None)
 
     def all_finite(self) -> bool:
         """Return whether every parameter is finite."""

@@ -18,8 +18,9 @@ from __future__ import annotations
 import hashlib
 import time
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
@@ -31,7 +32,7 @@ from tqdm import tqdm
 from ddnmf_np.config import OPTIONS, Config, configure
 from ddnmf_np.data.datasets import Dataset
 from ddnmf_np.data.order import epoch_order
-from ddnmf_np.errors import DataError
+from ddnmf_np.errors import CheckpointError, DataError
 from ddnmf_np.evaluation import clustering, maps
 from ddnmf_np.evaluation.clustering import ClusteringResult, cluster
 from ddnmf_np.evaluation.options import Method
@@ -40,7 +41,9 @@ from ddnmf_np.experiments.networks import NETWORKS
 from ddnmf_np.experiments.records import Name, key_of
 from ddnmf_np.experiments.settings import Source
 from ddnmf_np.model import Model
+from ddnmf_np.runs.checkpoint import load_checkpoint, save_checkpoint
 from ddnmf_np.runs.scoring import noisy_copy
+from ddnmf_np.training import Trainer
 
 Floats = npt.NDArray[np.floating[Any]]
 
@@ -135,6 +138,20 @@ class Representation:
                 del options[name]
             options["bottleneck"] = network.bottleneck
         return {"codes": network.kind, **images, **options}
+
+    @property
+    def curve(self) -> str | None:
+        """Key that runs of different lengths share if the longer begins with the shorter."""
+        if self.config is None or self.config.optimizer.lr_schedule != "constant":
+            return None
+        identity = self.identity
+        del identity["epochs"]
+        return key_of(identity)
+
+    @property
+    def epochs(self) -> int:
+        """Number of epochs of the network; 0 without one."""
+        return 0 if self.config is None else self.config.training.epochs
 
     @property
     def trained(self) -> Config | None:
@@ -271,15 +288,50 @@ class Codes:
     weights: Floats | None = None
 
 
-def compute(spec: Representation, weights: Floats | None = None) -> Codes:
-    """Compute a representation; `weights` are those of the network that it continues from."""
+@dataclass
+class Curve:
+    """Shorter runs that a run contains, and the checkpoint from which it can continue.
+
+    Parameters
+    ----------
+    shorter : sequence of Representation
+        Runs of the same network with fewer epochs.
+    keep : callable
+        Called with each shorter run and its codes as soon as these are there.
+    checkpoint : Path
+        File that holds the training while it is not finished.
+    """
+
+    shorter: Sequence[Representation]
+    keep: Callable[[Representation, Codes], None]
+    checkpoint: Path
+
+
+SAVE_EVERY = 300.0
+"""Seconds of training between two checkpoints."""
+
+
+def compute(
+    spec: Representation, weights: Floats | None = None, curve: Curve | None = None
+) -> Codes:
+    """Compute a representation.
+
+    Parameters
+    ----------
+    spec : Representation
+        Its options.
+    weights : ndarray, optional
+        Parameters of the network that it continues from.
+    curve : Curve, optional
+        Shorter runs of the same network, and where to save the training.
+    """
     data = spec.data.source.load()
     x_train = training_images(data, spec.data.n_train)
     x_test = cast(Floats, data.x_test)
     if spec.model == "raw":
         return Codes({"clean": x_test}, {})
     if spec.config is not None:
-        return _train(spec, x_train, x_test, data.image_shape)
+        return _train(spec, x_train, x_test, data.image_shape, curve)
     if spec.parent is not None:
         network = make_network(
             spec.parent.model, cast(Config, spec.parent.config), x_train.shape[1]
@@ -321,17 +373,56 @@ def make_network(model: str, config: Config, n_features: int) -> Model | Autoenc
 
 
 def _train(
-    spec: Representation, x_train: Floats, x_test: Floats, image_shape: tuple[int, int] | None
+    spec: Representation,
+    x_train: Floats,
+    x_test: Floats,
+    image_shape: tuple[int, int] | None,
+    curve: Curve | None,
 ) -> Codes:
     config = cast(Config, spec.config)
     network = make_network(spec.model, config, x_train.shape[1])
     # An auto-encoder has everything that the trainer needs of a model.
     trainer = config.make_trainer(cast(Model, network), x_train, image_shape=image_shape)
-    epochs = config.training.epochs
+    shorter = sorted(curve.shorter, key=lambda run: run.epochs) if curve else []
+    data_sha256 = key_of({"data": spec.data.sha256, "n_train": spec.data.n_train})
+    if curve:
+        _continue(trainer, config, data_sha256, [*shorter, spec][0].epochs, curve.checkpoint)
+    saved = time.monotonic()
+
+    def save(trainer: Trainer) -> None:
+        nonlocal saved
+        if curve and time.monotonic() - saved > SAVE_EVERY:
+            save_checkpoint(curve.checkpoint, config, trainer, data_sha256)
+            saved = time.monotonic()
+
     # Short runs show no bar, and a log of a long run gets one line in half a minute.
     quiet: Any = {"delay": 30, "mininterval": 30, "maxinterval": 30, "leave": False}
-    with tqdm(total=epochs, desc=spec.label, unit="epoch", **quiet) as bar:
-        trainer.train(epochs, on_epoch=lambda _: bar.update())
+    first = trainer.position.epoch
+    with tqdm(total=spec.epochs, initial=first, desc=spec.label, unit="epoch", **quiet) as bar:
+        for run in [*shorter, spec]:
+            trainer.train(run.epochs, on_step=save, on_epoch=lambda _: bar.update())
+            codes = _codes_of(run, trainer, x_test)
+            if curve and run is not spec:
+                curve.keep(run, codes)
+    return codes
+
+
+def _continue(
+    trainer: Trainer, config: Config, data_sha256: str, before: int, checkpoint: Path
+) -> None:
+    """Load a checkpoint of this run, unless it lies beyond the first codes that we need."""
+    try:
+        found = load_checkpoint(checkpoint)
+        if found.meta["position"]["epoch"] < before:
+            found.restore(trainer, config, data_sha256)
+    except CheckpointError:  # there is none, or its options or data are others
+        return
+
+
+def _codes_of(spec: Representation, trainer: Trainer, x_test: Floats) -> Codes:
+    """Return the codes and results of a trained network."""
+    config = cast(Config, spec.config)
+    network = cast("Model | Autoencoder", trainer.model)
     images = {"clean": x_test}
     if spec.noise_rate:
         images["noisy"] = noisy_copy(trainer, x_test)

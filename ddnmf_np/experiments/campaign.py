@@ -30,7 +30,14 @@ from ddnmf_np.evaluation.clustering import check_methods, score_clustering
 from ddnmf_np.evaluation.interpret import code_statistics
 from ddnmf_np.evaluation.maps import embed
 from ddnmf_np.experiments import baselines
-from ddnmf_np.experiments.baselines import Codes, DataInfo, Floats, Representation, make_config
+from ddnmf_np.experiments.baselines import (
+    Codes,
+    Curve,
+    DataInfo,
+    Floats,
+    Representation,
+    make_config,
+)
 from ddnmf_np.experiments.networks import (
     MAP_MODELS,
     MAPPED_MODELS,
@@ -70,12 +77,18 @@ class Unit:
         The clusterings.
     map_samples : int
         Points of the map; 0 for no map.
+    shorter : tuple of Representation
+        Runs whose codes the training of this unit makes on its way.
+    trains : bool
+        False if another unit makes the codes.
     """
 
     spec: Representation
     starts: int
     needs: set[Need] = field(default_factory=set)
     map_samples: int = 0
+    shorter: tuple[Representation, ...] = ()
+    trains: bool = True
 
     @property
     def key(self) -> str:
@@ -88,7 +101,9 @@ class Unit:
         """Rough seconds of one thread; they order the units and estimate the time left."""
         # Measured with 10,000 test images. A start of a clustering takes longer on wide codes.
         spec, n_train = self.spec, self.spec.data.n_train
-        if spec.config is not None:
+        if not self.trains:
+            seconds = 0.0
+        elif spec.config is not None:
             networks = 2 if NETWORKS[spec.model].kind == "ddnmf" else 1
             seconds = 2.2e-4 * spec.config.training.epochs * n_train * networks
         else:
@@ -141,7 +156,8 @@ def plan(settings: Settings, infos: Mapping[str, DataInfo]) -> list[Unit]:
                 for model in settings.models_of(result):
                     has_maps = result in DATASETS and model in MAPPED_MODELS
                     maps = [MAPPED[name] for name in settings.maps if has_maps]
-                    add(info, model, seed, settings.starts, clean + maps)
+                    for epochs in settings.lengths_of(result, model):
+                        add(info, model, seed, settings.starts, clean + maps, epochs=epochs)
     # One data set after the other, because a process keeps one in memory. The longest runs first,
     # because short runs at the end leave no process idle.
     order = [source.name for source in settings.sources]
@@ -169,16 +185,30 @@ def missing(unit: Unit, store: Store) -> Unit | None:
     return replace(unit, needs=needs, map_samples=0 if has_map else unit.map_samples)
 
 
+def join(units: Iterable[Unit], store: Store) -> None:
+    """Let the longest run of a network make the codes of the shorter runs on its way."""
+    curves: dict[str, list[Unit]] = {}
+    for unit in units:
+        if unit.spec.curve is not None and store.find(unit.spec.name) is None:
+            curves.setdefault(unit.spec.curve, []).append(unit)
+    for runs in curves.values():
+        longest = max(runs, key=lambda unit: unit.spec.epochs)
+        shorter = [unit for unit in runs if unit.spec.epochs < longest.spec.epochs]
+        longest.shorter = tuple({unit.spec.epochs: unit.spec for unit in shorter}.values())
+        for unit in shorter:
+            unit.trains = False
+
+
 def stages(units: Iterable[Unit]) -> tuple[list[Unit], list[Unit]]:
     """Return the units in two parts; the second part must wait for the first.
 
     In the second part are units that continue from another unit, and units whose codes another unit
-    makes too.
+    makes.
     """
     units = list(units)
     first: dict[str, Unit] = {}
     for unit in units:
-        if unit.spec.parent is None:
+        if unit.spec.parent is None and unit.trains:
             first.setdefault(unit.spec.name.key, unit)
     return list(first.values()), [u for u in units if first.get(u.spec.name.key) is not u]
 
@@ -222,6 +252,7 @@ def _run(settings: Settings, store: Store, say: Callable[[str], None]) -> list[s
             failures.append(f"data set {source.name}: {error}")
             say(f"failed: {failures[-1]}")
     units = plan(settings, infos)
+    join(units, store)
     left = [rest for unit in units if (rest := missing(unit, store)) is not None]
     say(
         f"{len(units)} representations, {len(units) - len(left)} of them complete; "
@@ -313,7 +344,7 @@ def work_off(unit: Unit, store: Store) -> None:
     left = missing(unit, store)
     if left is None:
         return
-    y, codes = spec.data.source.load().y_test, get_codes(spec, store)
+    y, codes = spec.data.source.load().y_test, get_codes(spec, store, unit.shorter)
     for images, method in sorted(left.needs):
         found = baselines.cluster_codes(
             codes[images], spec.data.n_classes, method, unit.starts, spec.seed
@@ -342,21 +373,37 @@ def work_off(unit: Unit, store: Store) -> None:
         store.write(spec.embedding(left.map_samples), content)
 
 
-def get_codes(spec: Representation, store: Store) -> dict[str, Floats]:
+def get_codes(
+    spec: Representation, store: Store, shorter: Sequence[Representation] = ()
+) -> dict[str, Floats]:
     """Return the codes of the clean and, after a training with noise, of the noisy test images."""
     if spec.model == "raw":
         return baselines.compute(spec).arrays
-    return store.read_arrays(spec.name, "arrays") or make_codes(spec, store).arrays
+    return store.read_arrays(spec.name, "arrays") or make_codes(spec, store, shorter).arrays
 
 
-def make_codes(spec: Representation, store: Store) -> Codes:
-    """Compute codes, and write their arrays and their record."""
+def make_codes(spec: Representation, store: Store, shorter: Sequence[Representation] = ()) -> Codes:
+    """Compute codes, and write their arrays and their record; the same for shorter runs."""
     store.check_room()
-    began, weights = time.perf_counter(), None
+    began, weights, curve = time.perf_counter(), None, None
     if spec.parent is not None:
         found = store.read_arrays(spec.parent.name, "weights")
         weights = found["params"] if found else make_codes(spec.parent, store).weights
-    made = baselines.compute(spec, weights=weights)
+
+    def keep(run: Representation, made: Codes) -> None:
+        _write_codes(run, store, made, time.perf_counter() - began)
+
+    if spec.config is not None:
+        file = store.codes / f"{spec.label}-{spec.name.key}-training.npz"
+        curve = Curve(shorter, keep, file)
+    made = baselines.compute(spec, weights=weights, curve=curve)
+    _write_codes(spec, store, made, time.perf_counter() - began)
+    if curve is not None:
+        curve.checkpoint.unlink(missing_ok=True)
+    return made
+
+
+def _write_codes(spec: Representation, store: Store, made: Codes, seconds: float) -> None:
     content = {
         **spec.common,
         "backend": None,
@@ -369,8 +416,7 @@ def make_codes(spec: Representation, store: Store) -> Codes:
     }
     if made.weights is not None:
         content["weights"] = store.write_arrays(spec.name, "-weights", {"params": made.weights})
-    store.write(spec.name, content | {"seconds": time.perf_counter() - began})
-    return made
+    store.write(spec.name, content | {"seconds": seconds})
 
 
 def time_left(elapsed: float, done: float, total: float) -> str:

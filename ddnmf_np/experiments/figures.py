@@ -61,7 +61,7 @@ def draw(name: str, records: Sequence[Record], folder: Path) -> list[str]:
     return list(files)
 
 
-def _grid(
+def grid(
     rows: int, columns: int, width: float, height: float, *, sharex: bool = False
 ) -> tuple[Figure, Sequence[Sequence[Axes]]]:
     """Return a figure (size in inches) and its panels, row by row."""
@@ -85,7 +85,7 @@ def maps(records: Sequence[Record]) -> Figure | None:
     if not datasets:
         return None
     side, columns = WIDTH / len(MAP_MODELS) * 1.4, len(MAP_MODELS)
-    figure, axes = _grid(len(datasets), columns, side * columns, side * len(datasets))
+    figure, axes = grid(len(datasets), columns, side * columns, side * len(datasets))
     legend: tuple[list[Any], list[Any]] = [], []
     for line, dataset in zip(axes, datasets, strict=True):
         for panel, model in zip(line, MAP_MODELS, strict=True):
@@ -119,7 +119,7 @@ def noise_curves(records: Sequence[Record], method: str, images: str) -> Figure 
                 found[dataset] = budget, {row: scores[row] for row in rows}
     if not found:
         return None
-    figure, axes = _grid(len(found), len(METRICS), WIDTH * 1.3, 2.6 * len(found), sharex=True)
+    figure, axes = grid(len(found), len(METRICS), WIDTH * 1.3, 2.6 * len(found), sharex=True)
     for line, (dataset, (budget, scores)) in zip(axes, found.items(), strict=True):
         for panel, metric in zip(line, METRICS, strict=True):
             for number, model in enumerate(NOISE_MODELS):

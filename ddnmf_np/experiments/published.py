@@ -13,12 +13,14 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from ddnmf_np.errors import DataError, DDNMFError, unknown
-from ddnmf_np.experiments import figures, tables
+from ddnmf_np.evaluation.figures import own_settings, save
+from ddnmf_np.experiments import curves, figures, tables
 from ddnmf_np.experiments.networks import STUDIES
 from ddnmf_np.experiments.records import Record, Store
+from ddnmf_np.experiments.settings import CURVES
 from ddnmf_np.system.files import atomic_write_text, make_folder
 
-TABLES = (*tables.TABLES, "table3", *STUDIES)
+TABLES = (*tables.TABLES, "table3", CURVES, *STUDIES)
 """Tables that a page can contain."""
 
 END = "<!-- /experiments -->"
@@ -58,10 +60,12 @@ def report(
                 folder = store.folder / "figures"
                 make_folder(folder)
                 written += [folder / file for file in figures.draw(name, records, folder)]
-            elif text := tables.render(name, records):
+            elif text := _table(name, records):
                 make_folder(store.folder / "tables")
                 written.append(store.folder / "tables" / f"{name}.md")
                 atomic_write_text(written[-1], text)
+                if name == CURVES:
+                    written.append(_draw_curves(store.folder / "figures", records))
         except DDNMFError as error:
             problems.append(f"{name}: {error}")
         except (ArithmeticError, LookupError, TypeError, ValueError) as error:
@@ -86,6 +90,20 @@ def report(
     return problems
 
 
+def _table(name: str, records: Sequence[Record], *, short: bool = False) -> str:
+    """Return a table as Markdown; empty without records."""
+    return curves.render(records) if name == CURVES else tables.render(name, records, short=short)
+
+
+@own_settings()
+def _draw_curves(folder: Path, records: Sequence[Record]) -> Path:
+    make_folder(folder)
+    figure = curves.draw(records)
+    assert figure is not None  # there is a table
+    save(figure, folder / "curves.png")
+    return folder / "curves.png"
+
+
 def updated(text: str, read: Reader) -> str:
     """Return a page with new tables; everything else stays as it is.
 
@@ -108,7 +126,7 @@ def updated(text: str, read: Reader) -> str:
         name, folder = match.groups()
         if name not in TABLES:
             raise DataError(f"{line!r}: {unknown('table', name, list(TABLES))}")
-        table = tables.render(name, read(folder), short=True) or "There are no records yet.\n"
+        table = _table(name, read(folder), short=True) or "There are no records yet.\n"
         page += f"{line}\n\n{table}{end}{rest}"
     return page
 

@@ -8,15 +8,19 @@ from functools import lru_cache
 from typing import Any, TypeVar
 
 from ddnmf_np.backends.threads import usable_processors
+from ddnmf_np.config import configure
 from ddnmf_np.data.datasets import Dataset, load
 from ddnmf_np.errors import UsageError, unknown
 from ddnmf_np.evaluation.options import Method
-from ddnmf_np.experiments.networks import STUDIES, TABLE_MODELS
+from ddnmf_np.experiments.networks import NETWORKS, STUDIES, TABLE_MODELS
 
 RESULTS = ("table1", "table2", "table3", "figure2", "figure3")
 """The paper's tables and figures."""
 
-EVERYTHING = (*RESULTS, *STUDIES)
+CURVES = "curves"
+"""Scores of tables 1 and 2 against the number of epochs."""
+
+EVERYTHING = (*RESULTS, CURVES, *STUDIES)
 """All results of a campaign."""
 
 SOURCES = ("mnist", "fashion-mnist")
@@ -96,6 +100,12 @@ class Settings:
         (0, 1, 2, 3, 4), "number of seeds (0 to N-1), or a list of seeds with commas"
     )
     epochs: int = option(30, "epochs of every network", least=0, most=1_000_000)
+    at: tuple[int, ...] = option(
+        (),
+        "for curves: also score the codes after these epochs; one run gives all of them if its "
+        "learning rate is constant (other networks have the last point only)",
+        most=1_000_000,
+    )
     samples: int | None = option(None, "training images (default: all)", most=1_000_000_000)
     starts: int = option(
         10, "starts of every clustering, except in table 3 and figure 3", most=10_000
@@ -153,6 +163,8 @@ class Settings:
             raise UsageError(f"seeds: the list has {len(self.seeds)}; give at most {MOST_SEEDS}")
         for name, option in OPTIONS.items():
             (least, most), value = option.metadata["limits"], getattr(self, name)
+            if isinstance(value, tuple):
+                continue  # checked where it is used
             if most is not None and value is not None and not least <= value <= most:
                 raise UsageError(
                     f"{name} is {value}; expected a whole number from {least} to {most:,}"
@@ -165,6 +177,13 @@ class Settings:
                 f"datasets is {', '.join(self.datasets)}, but {', '.join(needed)}; add that data "
                 "set, or choose another table"
             )
+        if self.at and CURVES not in self.results:
+            raise UsageError(f"at is {self.at}, but {CURVES} is not chosen; add it")
+        for epochs in self.at:
+            if not 1 <= epochs <= self.epochs:
+                raise UsageError(
+                    f"at is {epochs}; expected whole numbers from 1 to epochs = {self.epochs}"
+                )
         if self.variants is not None and not studies:
             raise UsageError(
                 f"variants is {self.variants}, but no study is chosen; name one of "
@@ -186,6 +205,15 @@ class Settings:
             threads = max(1, usable_processors() // self.jobs)
         own = {"epochs": self.epochs, "backend": self.backend, "threads": threads}
         return {**self.options, "seed": seed, **own}
+
+    def lengths_of(self, result: str, model: str) -> list[int]:
+        """Return the numbers of epochs after which a result needs the codes of a network."""
+        if result != CURVES or model not in NETWORKS:
+            return [self.epochs]
+        config = configure(**{**NETWORKS[model].options, **self.options})
+        if config.optimizer.lr_schedule != "constant":
+            return [self.epochs]
+        return sorted({*self.at, self.epochs})
 
     @property
     def sources(self) -> list[Source]:

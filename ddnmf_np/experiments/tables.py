@@ -161,7 +161,7 @@ Scores = Mapping[Row, pd.DataFrame]
 PLAIN = ("key", "dataset", *Row._fields, "seed", "n_test")
 _COLUMNS = (
     *(*PLAIN, *METRICS, "text", "budget", "codes", "assignment", "bic", "degenerate", "smallest"),
-    *("low", "high", *(f"{metric}_std" for metric in METRICS)),
+    *("low", "high", *(f"{metric}_{of}" for metric in METRICS for of in ("mean", "std"))),
 )
 
 
@@ -173,7 +173,7 @@ def frame_of(records: Iterable[Record]) -> pd.DataFrame:
             continue
         result, starts = r["result"], r["result"]["spread"]
         line = {name: r[name] for name in PLAIN} | {metric: result[metric] for metric in METRICS}
-        line |= {f"{metric}_std": starts[metric]["std"] for metric in METRICS}
+        line |= {f"{m}_{of}": starts[m][of] for m in METRICS for of in ("mean", "std")}
         line |= {"low": starts["acc"]["min"], "high": starts["acc"]["max"], "bic": result["bic"]}
         line["degenerate"] = bool(result["degenerate"])
         line["text"] = " / ".join(f"{result[metric]:.3f}" for metric in METRICS)

@@ -1,0 +1,122 @@
+"""Scores against the number of epochs: a table and a figure for tables 1 and 2."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from ddnmf_np.evaluation.figures import CLASS_COLORS, WIDTH
+from ddnmf_np.experiments.baselines import CLUSTERERS
+from ddnmf_np.experiments.figures import grid
+from ddnmf_np.experiments.networks import NETWORKS, TABLE_MODELS, TITLES
+from ddnmf_np.experiments.records import Record
+from ddnmf_np.experiments.tables import (
+    DATASET_TITLES,
+    METHODS,
+    frame_of,
+    lines_of,
+    markdown,
+    table_noise,
+)
+
+SCORES = ("acc", "nmi")
+NOTE = (
+    "Mean over seeds ± standard deviation (number of seeds). A seed's score is the mean over the "
+    "starts of its clustering, so labels choose nothing. A network with a constant learning rate "
+    "has its whole line from one run, because a longer run begins with the bits of the shorter."
+)
+
+
+def curves_of(records: Sequence[Record]) -> Iterator[tuple[str, int, pd.DataFrame]]:
+    """Yield data set, number of training images, and one line per network, clusterer and length.
+
+    We show the largest number of training images and of starts that the records of a data set
+    have, and leave out lines of other noise than that of tables 1 and 2.
+    """
+    frame = frame_of(records)
+    frame = frame[frame["images"] == "clean"]
+    for name in ("epochs", "samples", "starts"):
+        frame = frame.assign(**{name: [getattr(b, name) for b in frame["budget"]]})
+    for dataset in DATASET_TITLES:
+        lines = lines_of(frame, dataset, [m for m in TABLE_MODELS if m in NETWORKS])
+        lines = lines[lines["noise_rate"] == lines["model"].map(table_noise).astype(float)]
+        lines = lines[lines["samples"] == lines["samples"].max()]
+        lines = lines[lines["starts"] == lines["starts"].max()]
+        lines = lines.drop_duplicates(["model", "method", "epochs", "seed"], keep="last")
+        if lines["epochs"].nunique() > 1:
+            yield dataset, int(lines["samples"].iloc[0]), lines
+
+
+def render(records: Sequence[Record]) -> str:
+    """Return the tables as Markdown; empty without records of two lengths."""
+    parts = []
+    for dataset, samples, lines in curves_of(records):
+        parts.append(f"### Curves: {DATASET_TITLES[dataset]}, {samples:,} training images")
+        lengths = sorted({int(length) for length in lines["epochs"]})
+        for score in SCORES:
+            rows = []
+            for model, method, own in _rows(lines):
+                cells = [_cell(own[own["epochs"] == length], score) for length in lengths]
+                rows.append([TITLES[model], METHODS[method], *cells])
+            header = ["codes", f"{score.upper()} of", *(f"{length} epochs" for length in lengths)]
+            parts.append(markdown(header, rows))
+        parts.append(NOTE)
+    return "\n\n".join(parts) + "\n" if parts else ""
+
+
+def draw(records: Sequence[Record]) -> Figure | None:
+    """Return the figure: a row for each data set and score, a column for each clusterer.
+
+    A line is the mean over seeds; the band around it is one standard deviation.
+    """
+    found = list(curves_of(records))
+    if not found:
+        return None
+    count = len(found) * len(SCORES)
+    figure, axes = grid(count, len(CLUSTERERS), WIDTH * 1.3, 2.4 * count, sharex=True)
+    colors = dict(zip(TABLE_MODELS, CLASS_COLORS, strict=False))
+    shown: Mapping[str, Any] = {}
+    panels = iter(axes)
+    for dataset, _, lines in found:
+        for score in SCORES:
+            row = next(panels)
+            row[0].set_ylabel(f"{DATASET_TITLES[dataset]}\n{score.upper()}", fontsize=9)
+            for panel, method in zip(row, CLUSTERERS, strict=True):
+                panel.set_title(METHODS[method], fontsize=9)
+                for model, _, own in _rows(lines[lines["method"] == method]):
+                    each = own.groupby("epochs")[f"{score}_mean"]
+                    mean, band = each.mean(), each.std().fillna(0.0)
+                    style: Any = {"color": colors[model], "label": TITLES[model]}
+                    [line] = panel.plot(mean.index, mean, marker="o", markersize=3, **style)
+                    edges = np.asarray(mean - band), np.asarray(mean + band)
+                    panel.fill_between(
+                        mean.index, *edges, color=colors[model], alpha=0.2, linewidth=0
+                    )
+                    shown = {**shown, TITLES[model]: line}
+    for panel in axes[-1]:
+        panel.set_xlabel("epochs", fontsize=9)
+    figure.legend(
+        list(shown.values()), list(shown), loc="outside upper center", ncols=3, frameon=False
+    )
+    return figure
+
+
+def _rows(lines: pd.DataFrame) -> Iterator[tuple[str, str, pd.DataFrame]]:
+    """Yield network, clusterer and lines, in the order of tables 1 and 2."""
+    for model in TABLE_MODELS:
+        for method in METHODS:
+            own = lines[(lines["model"] == model) & (lines["method"] == method)]
+            if len(own):
+                yield model, method, own
+
+
+def _cell(seeds: pd.DataFrame, score: str) -> str:
+    values = seeds[f"{score}_mean"]
+    if values.empty:
+        return "-"
+    spread = f" ± {values.std():.3f}" if len(values) > 1 else ""
+    return f"{values.mean():.3f}{spread} ({len(values)})"

@@ -1,0 +1,168 @@
+"""Curves: codes after several numbers of epochs from one training, which can be interrupted."""
+
+import json
+
+import numpy as np
+import pytest
+from experiments_cases import OPTIONS, PLACES, clustering, records_of, sealed
+
+from ddnmf_np.errors import UsageError
+from ddnmf_np.experiments import baselines, campaign, curves
+from ddnmf_np.experiments.__main__ import main
+from ddnmf_np.experiments.settings import Settings
+from ddnmf_np.training import Trainer
+
+pytestmark = pytest.mark.usefixtures("sketched_module")
+
+NETWORKS = ["ae1", "ddnmf-demo", "ddnmf-paper"]
+
+
+def run(folder, *words, networks=NETWORKS):
+    flags = ["--seeds", "1", "--starts", "1", "--samples", "200", "--datasets", "mnist"]
+    words = ["curves", *words, *flags, "--networks", *networks, "--output", str(folder)]
+    return main(words, places=PLACES, options=OPTIONS)
+
+
+def codes_of(folder):
+    """Return record and arrays of the codes, by network and number of epochs."""
+    found = {}
+    for line in records_of(folder).values():
+        record = json.loads(line)
+        if record["kind"] == "codes":
+            with np.load(folder / "codes" / record["arrays"]) as arrays:
+                found[record["model"], record["epochs"]] = record, dict(arrays)
+    return found
+
+
+@pytest.fixture
+def steps(monkeypatch):
+    """Number of steps that trainers do, in a list of one."""
+    count, step = [0], Trainer.step
+
+    def counted(self, index):
+        count[0] += 1
+        step(self, index)
+
+    monkeypatch.setattr(Trainer, "step", counted)
+    return count
+
+
+def test_one_training_gives_every_length_bit_for_bit(tmp_path, steps):
+    assert run(tmp_path / "curve", "--epochs", "5", "--at", "1", "3") == 0
+    assert steps == [3 * 5 * 4]  # networks, epochs, batches
+    found = codes_of(tmp_path / "curve")
+    assert set(found) == {(name, length) for name in NETWORKS for length in (1, 3, 5)}
+    for length in (1, 3):
+        assert run(tmp_path / f"{length}", "--epochs", str(length)) == 0
+        for name in NETWORKS:
+            record, arrays = codes_of(tmp_path / f"{length}")[name, length]
+            mine, of_curve = found[name, length]
+            assert mine["key"] == record["key"]
+            loss = "loss_rec" if name == "ae1" else "loss_in"
+            assert mine["losses"][loss] == record["losses"][loss]
+            assert arrays.keys() == of_curve.keys()
+            for images in arrays:
+                np.testing.assert_array_equal(of_curve[images], arrays[images])
+    assert "1 epochs" in (tmp_path / "curve" / "tables" / "curves.md").read_text()
+    assert (tmp_path / "curve" / "figures" / "curves.png").is_file()
+    assert not list((tmp_path / "curve" / "codes").glob("*-training.npz"))
+
+
+def test_interrupted_training_goes_on_where_it_was_saved(tmp_path, steps, monkeypatch):
+    monkeypatch.setattr(baselines, "SAVE_EVERY", 0.0)
+    words = ["--epochs", "5", "--at", "2"]
+    whole = tmp_path / "whole"
+    assert run(whole, *words, networks=["ae1", "ddnmf-demo"]) == 0
+    step = Trainer.step
+    for planted in (3, 14):  # of 20 steps: before the first codes, after them
+        for name in ("ae1", "ddnmf-demo"):
+            folder = tmp_path / f"{name}{planted}"
+            steps[0] = 0
+
+            def killed(self, index, planted=planted):
+                if steps[0] == planted:
+                    raise KeyboardInterrupt
+                step(self, index)
+
+            with monkeypatch.context() as patch:
+                patch.setattr(Trainer, "step", killed)
+                assert run(folder, *words, networks=[name]) == 130
+            steps[0] = 0
+            assert run(folder, *words, networks=[name]) == 0
+            assert steps == [20 - planted]
+            for length in (2, 5):
+                mine, there = (codes_of(f)[name, length] for f in (folder, whole))
+                assert mine[0]["key"] == there[0]["key"]
+                np.testing.assert_array_equal(mine[1]["clean"], there[1]["clean"])
+
+
+def test_checkpoint_beyond_the_codes_that_are_needed_is_not_used(tmp_path, steps, monkeypatch):
+    """New points of a curve need a training from its beginning."""
+    monkeypatch.setattr(baselines, "SAVE_EVERY", 0.0)
+    step = Trainer.step
+
+    def killed(self, index):
+        if steps[0] == 14:
+            raise KeyboardInterrupt
+        step(self, index)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Trainer, "step", killed)
+        assert run(tmp_path, "--epochs", "5", networks=["ae1"]) == 130
+    steps[0] = 0
+    assert run(tmp_path, "--epochs", "5", "--at", "2", networks=["ae1"]) == 0
+    assert steps == [20]
+
+
+def test_longer_curve_trains_only_what_has_no_record(tmp_path, steps):
+    assert run(tmp_path, "--epochs", "3", networks=["ae1"]) == 0
+    steps[0] = 0
+    assert run(tmp_path, "--epochs", "3", "--at", "1", "2", networks=["ae1"]) == 0
+    assert steps == [2 * 4]  # the longest that is missing
+
+
+def test_network_with_a_schedule_has_its_last_point_only(tmp_path):
+    words = ["--epochs", "2", "--at", "1"]
+    assert run(tmp_path, *words, networks=["ae1", "ddnmf-stable"]) == 0
+    assert set(codes_of(tmp_path)) == {("ae1", 1), ("ae1", 2), ("ddnmf-stable", 2)}
+
+
+def test_table_has_means_over_starts_of_the_largest_budget():
+    records = []
+    for epochs in (5, 10):
+        for seed, acc in ((0, 0.4), (1, 0.6)):
+            record = clustering("ae1", seed, acc=0.9, epochs=epochs)
+            for score in ("acc", "nmi", "ari"):
+                record["result"]["spread"][score]["mean"] = acc + epochs / 100
+            records.append(sealed(record))
+    records.append(sealed(clustering("ae1", 2, epochs=5, samples=6000)))
+    text = curves.render(records)
+    assert "| AE1 | k-means | 0.550 ± 0.141 (2) | 0.600 ± 0.141 (2) |" in text
+    assert "60,000 training images" in text
+    assert curves.render(records[:2]) == ""  # one length is no curve
+    assert curves.draw(records[:2]) is None
+
+
+@pytest.mark.parametrize("at", [(0,), (11,)])
+def test_points_outside_of_the_run_are_an_error(at):
+    with pytest.raises(UsageError, match=r"at is \d+; expected whole numbers from 1 to epochs"):
+        Settings(results=("curves",), epochs=10, at=at)
+
+
+def test_points_without_curves_are_an_error():
+    with pytest.raises(UsageError, match="curves is not chosen"):
+        Settings(results=("table1",), at=(1,))
+
+
+def test_longest_run_is_estimated_with_its_training_and_the_shorter_without(tmp_path):
+    settings = Settings(results=("curves",), epochs=4, at=(2,), networks=("ae1",), places=PLACES)
+    info = baselines.inspect(settings.sources[0], 200)
+    units = campaign.plan(settings, {"mnist": info})
+    store = campaign.Store(tmp_path)
+    campaign.join(units, store)
+    assert [(u.spec.epochs, u.trains, len(u.shorter)) for u in units if u.spec.seed == 0] == [
+        (4, True, 1), (2, False, 0),
+    ]  # fmt: skip
+    first, second = campaign.stages(units)
+    assert {u.spec.epochs for u in first} == {4}
+    assert {u.spec.epochs for u in second} == {2}
