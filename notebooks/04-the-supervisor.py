@@ -23,6 +23,7 @@
 
 # %% tags=["setup"]
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from ddnmf_np.backends.ops import DirectGradient, Ops
 from ddnmf_np.data.order import epoch_order
@@ -33,6 +34,8 @@ from ddnmf_np.evaluation.figures import SUPERVISOR_COLOR
 from ddnmf_np.model import Architecture, Model
 from ddnmf_np.teaching import check, images
 from ddnmf_np.teaching.display import COLORS, image_rows, matrices, new_figure, show, show_source
+
+limits = threadpool_limits(1)  # these products are tiny: two threads would wait for each other
 
 # %% [markdown]
 # ## Up: four layers
