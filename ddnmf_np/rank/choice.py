@@ -35,8 +35,8 @@ class Answer:
     rank : int or None
         Smallest rank that predicts as well as the best; None if the data do not say.
     low, high : int or None
-        Smallest rank that may be as good as the best, and smallest that surely is (the largest
-        rank if none surely is).
+        Range: one more than the largest rank that is surely too small (the smallest rank if none
+        is), and the smallest that is surely as good as the best (the largest rank if none is).
     text : str
         The answer in words.
     """
@@ -67,13 +67,15 @@ def decide(ranks: tuple[int, ...], errors: Floats) -> Answer:
     margin = TOLERANCE * (1.0 - means[best])
     scatter = stats.sem(excess, axis=0)  # (n_ranks,)
     rank = ranks[int(np.argmax(excess.mean(axis=0) <= np.maximum(margin, scatter)))]
-    low = next(r for r, e in zip(ranks, excess.T, strict=True) if t_limits(e)[0] <= margin)
+    first = next(i for i, column in enumerate(excess.T) if t_limits(column)[0] <= margin)
+    # Ranks between the last one that is too small and the first that may do were not tried.
+    low = ranks[first - 1] + 1 if first else ranks[0]
     # Which rank is the best is uncertain too, so a rank has to hold against each of the others.
     sure = [
         max(t_limits(one - other)[1] for other in errors.T) <= margin for one in errors.T
     ]  # (n_ranks,)
     high = ranks[sure.index(True)] if any(sure) else ranks[-1]
-    if low == ranks[0] and high == ranks[-1]:
+    if first == 0 and high == ranks[-1]:
         why = f"ranks from {low} to {high} cannot be told apart; use more seeds or more samples"
         return Answer(None, low, high, f"{UNKNOWN}: {why}")
     if rank == ranks[-1]:

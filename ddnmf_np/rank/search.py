@@ -7,6 +7,7 @@ import json
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import timedelta
@@ -22,7 +23,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_array
 
 from ddnmf_np.data.datasets import check_nonnegative
-from ddnmf_np.errors import DataError, DivergedError, OptionError
+from ddnmf_np.errors import DataError, DivergedError, OptionError, UsageError
 from ddnmf_np.estimator import DDNMF
 from ddnmf_np.experiments.records import Name, Store, versions
 from ddnmf_np.rank.choice import RankChoice
@@ -147,7 +148,8 @@ def choose_rank(
     Raises
     ------
     UsageError
-        If an argument cannot be used, or another process writes to ``output``.
+        If an argument cannot be used, another process writes to ``output``, or one of the
+        processes of ``jobs`` died.
     DataError
         If the samples are negative, not finite, fewer than 20, or of less than two features.
     DivergedError
@@ -312,7 +314,13 @@ def _run(tasks: Sequence[Task], jobs: int) -> Iterator[Fit]:
         yield from map(fit, tasks)
         return
     pool = Parallel(n_jobs=jobs, return_as="generator_unordered", batch_size=1)
-    yield from pool(delayed(fit)(task) for task in tasks)
+    try:
+        yield from pool(delayed(fit)(task) for task in tasks)
+    except BrokenProcessPool as error:
+        raise UsageError(
+            f"jobs is {jobs}, and one of the processes died, mostly because memory runs out; take "
+            "fewer jobs or samples. Fits with a record are kept"
+        ) from error
 
 
 def _identity(task: Task) -> dict[str, Any]:
