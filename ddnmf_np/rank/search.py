@@ -162,9 +162,9 @@ def choose_rank(
     >>> import numpy as np
     >>> from ddnmf_np.rank import choose_rank
     >>> rng = np.random.default_rng(0)
-    >>> X = rng.random((200, 2)) @ rng.random((2, 12)) + 0.1 * rng.random((200, 12))
-    >>> choice = choose_rank(X, ranks=(1, 2, 4), seeds=3)
-    >>> choice.rank
+    >>> X = rng.random((100, 2)) @ rng.gamma(0.5, size=(2, 30))  # sums of two parts
+    >>> X = (X / X.max() + 0.02 * rng.random(X.shape)).astype("float32")
+    >>> choose_rank(X, ranks=(1, 2, 4), seeds=2).rank
     2
     """
     try:
