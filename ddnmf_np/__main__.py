@@ -18,6 +18,7 @@ COMMANDS = {
         "compute the tables and figures of the paper's section 4",
     ),
     "bench": ("ddnmf_np.bench.__main__", "compare the speed with PyTorch, JAX and Keras"),
+    "rank": ("ddnmf_np.rank.__main__", "say which rank some data need"),
     "doctor": ("ddnmf_np.doctor", "say what is installed, what works, and how to mend the rest"),
     "refresh": ("ddnmf_np.teaching.refresh", "execute notebooks and write them with their outputs"),
 }

@@ -140,6 +140,7 @@ assert not slow, slow
         ["ddnmf_np.__main__", "train"],
         ["ddnmf_np.train"],
         ["ddnmf_np.report.__main__"],
+        ["ddnmf_np.rank.__main__"],
         ["ddnmf_np.explore.__main__"],
         ["ddnmf_np.bench.__main__"],
         ["ddnmf_np.bench.__main__", "scaling"],
