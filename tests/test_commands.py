@@ -141,6 +141,7 @@ assert not slow, slow
         ["ddnmf_np.train"],
         ["ddnmf_np.report.__main__"],
         ["ddnmf_np.explore.__main__"],
+        ["ddnmf_np.playground.__main__"],
         ["ddnmf_np.bench.__main__"],
         ["ddnmf_np.bench.__main__", "scaling"],
         ["ddnmf_np.doctor"],

@@ -107,12 +107,14 @@ def _levels(name: str, data_dir: str | None) -> tuple[npt.NDArray[np.uint8], int
     if name not in SETS:
         raise DataError(unknown("data set", name, list(SETS)))
     dataset: Dataset = load(name, data_dir=data_dir, dtype="float64")
-    x, top = dataset.x_train, 16
+    top = 16 if name == "digits" else 255
+    levels = np.rint(dataset.x_train * top)
     if name == "mnist":
-        x, top = x[:_MNIST_SIZE].reshape(-1, 14, 2, 14, 2).mean(axis=(2, 4)), 255
+        fours = levels[:_MNIST_SIZE].reshape(-1, 14, 2, 14, 2)
+        levels = np.rint(fours.mean(axis=(2, 4))).reshape(-1, 196)
     y = dataset.y_train
-    labels = [] if y is None else y[: len(x)].tolist()
-    return np.rint(x.reshape(len(x), -1) * top).astype(np.uint8), top, labels
+    labels = [] if y is None else y[: len(levels)].tolist()
+    return levels.astype(np.uint8), top, labels
 
 
 def preset(name: str) -> dict[str, Any]:
