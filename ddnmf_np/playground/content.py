@@ -47,6 +47,7 @@ DEFAULTS: dict[str, Any] = {
     "rank": 10,
     "batch_size": 32,
     "epochs": 100,
+    "lr": 0.004,  # these networks are small
     "dtype": "float64",
 }
 """Options that the page sets for each preset, by their short names."""

@@ -9,13 +9,13 @@ const SHARES = Array.from({ length: 19 }, (_, k) => k / 20);
 const RANKS = Array.from({ length: content.most_rank }, (_, k) => k + 1);
 
 const SLIDERS = {
-  lr: ["learning rate \u03c1 (equation 8)", RATES],
-  noise_rate: ["noise rate (equation 2)", SHARES],
+  lr: ["learning rate \u03c1 (8)", RATES],
+  noise_rate: ["noise rate (2)", SHARES],
   rank: ["rank of H", RANKS],
 };
 
 const SELECTS = {
-  optimizer: ["descent", { adam: "Adam", gd: "plain (equation 8)" }],
+  optimizer: ["descent", { adam: "Adam", gd: "plain (8)" }],
   noise_kind: ["noise", { masking: "masking", gaussian: "gaussian", none: "none" }],
   reduction: ["over the features", { sum: "sum (paper)", mean: "mean (demo)" }],
 };
@@ -28,10 +28,10 @@ const SWITCHES = {
 
 /* Rows of the loss table: the option of the weight, its symbol, what is compared, what it trains. */
 const ROWS = {
-  sym: ["alpha_sym", "\u03b1", "L_sym (4): y and x", "trains the supervisor"],
-  ap: ["beta_ap", "\u03b2", "L_ap (5): partners", "trains the student"],
-  nc: ["gamma_nc", "\u03b3", "L_nc (6): X and X\u0302", "trains the student"],
-  rec: ["student_reconstruction", "", "L_rec (demo): output and x", "trains the student"],
+  sym: ["alpha_sym", "\u03b1", "L_sym (4): y and x", "trains supervisor"],
+  ap: ["beta_ap", "\u03b2", "L_ap (5): partners", "trains student"],
+  nc: ["gamma_nc", "\u03b3", "L_nc (6): X and X\u0302", "trains student"],
+  rec: ["student_reconstruction", "", "L_rec: output and x", "trains student"],
 };
 
 /* Build the controls; `change(key, value)` returns whether the change was made. */
@@ -49,6 +49,7 @@ class Controls {
   /* Show the values of all options. */
   show(options) {
     for (const [key, update] of Object.entries(this.updates)) update(options[key]);
+    this.showsApposition(options.apposition_to_supervisor);
   }
 
   set(key, value) {
@@ -98,7 +99,8 @@ class Controls {
     const label = row.appendChild(make("label", "", { class: "check" }));
     const input = label.appendChild(make("input", "", { type: "checkbox", id: `row-${loss}` }));
     label.append(" ", text);
-    row.append(make("small", trains));
+    const who = row.appendChild(make("small", trains));
+    if (loss === "ap") this.showsApposition = (both) => (who.textContent = both ? "trains both" : trains);
     const slide = row.appendChild(make("span", "", { class: "slide" }));
     slide.append(make("var", symbol));
     this.slider(slide, key, `weight of ${text}`, WEIGHTS);

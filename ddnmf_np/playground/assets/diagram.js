@@ -109,7 +109,7 @@ class Diagram {
     for (const [key, tag] of Object.entries(this.tags)) {
       const value = values[key];
       tag.classList.toggle("absent", value === undefined);
-      tag.querySelector("output").textContent = value === undefined ? "off" : short(value);
+      tag.querySelector("output").textContent = value === undefined ? "off" : written(value);
     }
   }
 
@@ -122,7 +122,7 @@ class Diagram {
       const worst = ["wrong", "kink", "zero", "waiting", "ok"].find((v) => verdicts.includes(v));
       lamp.className = `lamp ${worst}`;
       const words = found.map(([name, block]) =>
-        block ? `${name} ${block.verdict} (error ${short(block.error)})` : `${name} waiting`,
+        block ? `${name} ${block.verdict} (error ${written(block.error)})` : `${name} waiting`,
       );
       lamp.title = `gradient check: ${words.join("; ")}`;
     }

@@ -16,9 +16,14 @@ function largest(values) {
   return most;
 }
 
-/* Return the value of an option as a person writes it. */
+/* Return a number with three digits that count. */
 function written(value) {
-  return String(Number(value.toPrecision(3)));
+  const size = Math.abs(value);
+  const text =
+    value !== 0 && (size >= 1e5 || size < 1e-3) && size < Infinity
+      ? value.toExponential(1)
+      : String(Number(value.toPrecision(3)));
+  return text.replaceAll("-", "\u2212");
 }
 
 /* Paint values from 0 (black) to `high` (white). */

@@ -10,6 +10,30 @@ class Inspector {
     this.backward = this.figures("backward-pictures", ["g", "slope", "delta", "outer", "dW", "below"]);
     this.forward.W.figure.classList.add("wide");
     for (const key of ["slope", "outer", "dW"]) this.backward[key].figure.classList.add("wide");
+    this.addGrowth();
+  }
+
+  /* A slider under dW: the sum over the first images of the batch, which grows to dW. */
+  addGrowth() {
+    const label = this.backward.dW.figure.appendChild(make("label", "", { class: "grow" }));
+    this.growth = make("input", "", { type: "range", id: "grow", min: 0, max: 1, step: "any", value: 1 });
+    this.growth.setAttribute("aria-label", "share of the batch whose outer products are summed");
+    this.growth.addEventListener("input", touch);
+    this.grown = make("output", "");
+    label.append(this.growth, this.grown);
+  }
+
+  /* Return dW of the last batch, summed over a share of its images only. */
+  grow(layer, share) {
+    const { inputs, outputs, n, delta, x, dW } = layer;
+    const count = Math.round(share * n);
+    this.grown.textContent = `${count} of ${n} images`;
+    if (count === n) return dW;
+    const sum = new Float64Array(dW.length);
+    for (let i = 0; i < count; i++) {
+      for (let o = 0; o < outputs; o++) addTo(sum, o * inputs, delta[i * outputs + o], x, i * inputs, inputs);
+    }
+    return sum;
   }
 
   figures(id, keys) {
@@ -33,10 +57,10 @@ class Inspector {
     const above = l < model.nets[net].depth ? `W(${l + 1})\u1d40 \u03b4(${l + 1})` : "0";
     byId("backward-formula").textContent =
       `g = ${above}${direct},   \u03b4 = f\u2032 g,   dW = \u03b4 ${below}\u1d40${layer.bias ? ",   db = \u03b4" : ""},   ` +
-      `g(${l - 1}) = ${W}\u1d40 \u03b4   equation ${net === "student" ? "10 (g), 9" : 9}`;
+      `g(${l - 1}) = ${W}\u1d40 \u03b4   ${net === "student" ? "equations 9 and 10" : "equation 9"}`;
     const captions = {
       x: `input ${below}`, W, z: "z", h: `output ${here}`, g: "g", slope: "f\u2032, a diagonal matrix", delta: "\u03b4 = f\u2032 g",
-      outer: `\u03b4 ${below}\u1d40`, dW: "dW of the batch", below: `${W}\u1d40 \u03b4, to the layer below`,
+      outer: `\u03b4 ${below}\u1d40`, dW: `dW = \u03a3 \u03b4 ${below}\u1d40 over the batch`, below: `${W}\u1d40 \u03b4, to the layer below`,
     };
     for (const [key, { text, canvas }] of Object.entries({ ...this.forward, ...this.backward })) {
       text.textContent = captions[key];
@@ -59,8 +83,9 @@ class Inspector {
     }
   }
 
-  /* Draw everything; `model` has run on the chosen image, `trained` on the batch. */
-  show(model, trained, x, unit) {
+  /* Draw everything; `model` has run on the chosen image, `trained` on the batch. `share` is the
+   * part of the batch that is in the picture of dW, by default what the slider says. */
+  show(model, trained, x, unit, share = Number(this.growth.value)) {
     const { net, l } = this;
     const layer = layerOf(model, net, l);
     const { inputs, outputs, W, b, g, h, delta } = layer;
@@ -73,7 +98,7 @@ class Inspector {
     const draw = (key, paint, values, shape) => {
       paint(pictures[key].canvas, values, shape);
       pictures[key].canvas.classList.toggle("flat", shape[1] > 2 * shape[0]);
-      pictures[key].detail.textContent = `${shape[0]} \u00d7 ${shape[1]}, largest ${short(largest(values))}`;
+      pictures[key].detail.textContent = `${shape[0]} \u00d7 ${shape[1]}, largest ${written(largest(values))}`;
     };
     draw("x", paintValues, input.subarray(0, inputs), inShape);
     draw("W", paintSigned, W, matrix);
@@ -87,7 +112,7 @@ class Inspector {
     const outer = new Float64Array(outputs * inputs);
     for (let o = 0; o < outputs; o++) addTo(outer, o * inputs, delta[o], input, 0, inputs);
     draw("outer", paintSigned, outer, matrix);
-    draw("dW", paintSigned, layerOf(trained, net, l).dW, matrix);
+    draw("dW", paintSigned, this.grow(layerOf(trained, net, l), share), matrix);
     if (layer.below) draw("below", paintSigned, layer.below.subarray(0, inputs), inShape);
     this.showNumbers(layer, input, z[unit], slopes[unit], unit);
     this.showParts(model, x, unit);
@@ -97,16 +122,16 @@ class Inspector {
   showNumbers({ inputs, W, b, g, h, delta, activation }, input, z, slope, unit) {
     const terms = Array.from({ length: inputs }, (_, k) => [W[unit * inputs + k], input[k], k]);
     terms.sort((p, q) => Math.abs(q[0] * q[1]) - Math.abs(p[0] * p[1]));
-    const first = terms.slice(0, 3).map(([w, v]) => `${short(w)} \u00b7 ${short(v)}`);
+    const first = terms.slice(0, 3).map(([w, v]) => `${written(w)} \u00b7 ${written(v)}`);
     const rest = inputs > 3 ? ` + \u2026 (${inputs - 3} more)` : "";
-    const bias = b ? ` + b ${short(b[unit])}` : "";
+    const bias = b ? ` + b ${written(b[unit])}` : "";
     byId("forward-numbers").textContent =
-      `unit ${unit}: z = ${first.join(" + ")}${rest}${bias} = ${short(z)}, ` +
-      `so ${this.here} = ${F_NAMES[activation]}(${short(z)}) = ${short(h[unit])}`;
+      `unit ${unit}: z = ${first.join(" + ")}${rest}${bias} = ${written(z)}, ` +
+      `so ${this.here} = ${F_NAMES[activation]}(${written(z)}) = ${written(h[unit])}`;
     const [, v, k] = terms[0];
     byId("backward-numbers").textContent =
-      `unit ${unit}: \u03b4 = f\u2032 g = ${short(slope)} \u00b7 ${short(g[unit])} = ${short(delta[unit])}, ` +
-      `dW[${unit}, ${k}] = \u03b4 \u00b7 ${this.below}[${k}] = ${short(delta[unit])} \u00b7 ${short(v)} = ${short(delta[unit] * v)}`;
+      `unit ${unit}: \u03b4 = f\u2032 g = ${written(slope)} \u00b7 ${written(g[unit])} = ${written(delta[unit])}, ` +
+      `dW[${unit}, ${k}] = \u03b4 \u00b7 ${this.below}[${k}] = ${written(delta[unit])} \u00b7 ${written(v)} = ${written(delta[unit] * v)}`;
   }
 
   /* Draw where g of the unit comes from: one bar for the layer above, one for each loss. */
@@ -137,7 +162,7 @@ class Inspector {
       bar.style.setProperty("--from", Math.min(value, 0));
       bar.style.setProperty("--size", Math.abs(value));
       const norm = Math.sqrt(dot(values, 0, values, 0, values.length));
-      row.append(make("output", short(values[unit])), make("small", `whole layer \u2016\u00b7\u2016 ${short(norm)}`));
+      row.append(make("output", written(values[unit])), make("small", `whole layer \u2016\u00b7\u2016 ${written(norm)}`));
       return row;
     });
     byId("parts").replaceChildren(make("p", `Where g of unit ${unit} comes from`), ...rows);

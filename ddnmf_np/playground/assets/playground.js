@@ -321,6 +321,7 @@ function frame(now) {
       lastSlow = now;
       stepLayer();
     }
+    dirty ||= growing(now) !== undefined;
   } else if (playing) {
     const until = performance.now() + BUDGET;
     do step();
@@ -354,7 +355,7 @@ function render(now) {
   diagram.showLosses(values);
   diagram.showLamps(report);
   showCheck();
-  inspector.show(display, model, xs.supervisor, state.unit);
+  inspector.show(display, model, xs.supervisor, state.unit, growing(now));
   showLines();
   showStatus();
   showSamples();
@@ -367,6 +368,13 @@ function render(now) {
     lastAddress = now;
     writeAddress();
   }
+}
+
+/* Return the share of the outer products that slow motion shows while the layer that we look at is
+ * run backward; undefined leaves it to the slider. */
+function growing(now) {
+  const here = at !== null && at.net === state.look[0] && at.layer === state.look[1] && at.line.endsWith("-back");
+  return playing && here && !still.matches ? Math.min(1, (now - lastSlow) / (0.8 * SLOW)) : undefined;
 }
 
 /* Put the state into the address, unless someone has just changed the address. */
@@ -390,19 +398,28 @@ function termValues({ loss }, x) {
   return values;
 }
 
+/* The lines of algorithm 1, with the numbers of the equations; the backward passes start from the
+ * losses that train the network. */
 const LINES = {
-  batch: "Draw a mini-batch of clean images x",
-  noise: "Corrupt it: x\u0303 = x + \u03b5 (2)",
-  supervisor: "Supervisor forward: h(l) = f(W h(l\u22121) + b) (1)",
-  student: "Student forward, with H and X\u0302 (1, 3)",
-  losses: "Compute the losses (4\u20137)",
-  "supervisor-back": "Supervisor backward, from \u03b1 L_sym (9)",
-  "student-back": "Student backward, from \u03b2 L_ap + \u03b3 L_nc (10)",
-  descend: "Descend: \u03b8 \u2190 \u03b8 \u2212 \u03c1 \u2202L/\u2202\u03b8 (8)",
+  batch: () => "Draw a mini-batch of clean images x",
+  noise: () => "Corrupt it: x\u0303 = x + \u03b5 (2)",
+  supervisor: () => "Supervisor forward (1)",
+  student: () => "Student forward, with H and X\u0302 (1, 3)",
+  losses: () => "Compute the losses (4\u20137)",
+  "supervisor-back": (terms) => `Supervisor backward, from ${lossesOf(terms, "supervisor")} (9)`,
+  "student-back": (terms) => `Student backward, from ${lossesOf(terms, "student")} (10)`,
+  descend: () => "Descend: \u03b8 \u2190 \u03b8 \u2212 \u03c1 \u2202L/\u2202\u03b8 (8)",
 };
 
+function lossesOf(terms, net) {
+  const trains = terms.filter(({ moves }) => moves.some((signal) => signal[0] === net));
+  return [...new Set(trains.map(({ loss }) => LOSS_NAMES[loss][0]))].join(", ") || "no loss";
+}
+
 function showLines() {
+  const { terms } = trainer.model.loss;
   for (const item of byId("lines").children) {
+    item.textContent = LINES[item.dataset.line](terms);
     const now = at !== null && item.dataset.line === at.line;
     if (now) item.setAttribute("aria-current", "step");
     else item.removeAttribute("aria-current");
@@ -422,7 +439,7 @@ function showCurve() {
   const last = records.at(-1) ?? {};
   for (const item of byId("loss-names").children) {
     const value = last[item.dataset.loss];
-    item.querySelector("output").textContent = value === undefined ? "off" : short(value);
+    item.querySelector("output").textContent = value === undefined ? "off" : written(value);
   }
 }
 
@@ -571,9 +588,7 @@ function setUpTexts() {
   byId("legend").textContent =
     "Grey: outputs. Red and blue: signals above and below 0. Dotted: partners that L_ap compares. " +
     "Numbers are losses of the chosen image.";
-  for (const [line, text] of Object.entries(LINES)) {
-    byId("lines").append(make("li", text, { "data-line": line }));
-  }
+  for (const line of Object.keys(LINES)) byId("lines").append(make("li", "", { "data-line": line }));
   for (const [loss, [name, color]] of Object.entries(LOSS_NAMES)) {
     const item = make("li", "", { "data-loss": loss, class: `loss-${color}` });
     item.append(make("i"), name, " ", make("output", ""));

@@ -37,7 +37,7 @@ const RESTARTS = new Set(["rank", "seed", "base_bias", "optimizer"]);
 
 function defaultState() {
   return {
-    preset: "paper",
+    preset: "stable",
     data: "digits",
     changes: {}, // options that differ from the preset's
     sample: 0,

@@ -9,7 +9,7 @@ const STOPS = [
       "Every box is one layer: h = f(W x + b), equation 1. Here is the supervisor's first layer for the " +
       "chosen image. Each row of W is multiplied with the image and summed; then ReLU sets negative sums " +
       "to 0. Move the slider \u201cunit\u201d to read the sum of another unit with its numbers.",
-    show: "#inspector",
+    show: "#forward-numbers",
     set: (page) => page.look("supervisor", 1),
   },
   {
@@ -18,7 +18,7 @@ const STOPS = [
       "f\u2032 says how much the output of a unit follows its sum. The paper writes it as a diagonal matrix, " +
       "because each output depends on its own sum only. For ReLU it is 0 or 1; for the sigmoid of H, " +
       "here, it is H (1 \u2212 H), at most 1/4. Where f\u2032 is 0, the signal dies: \u03b4 = f\u2032 g is 0.",
-    show: "#inspector",
+    show: "#backward-pictures",
     set: (page) => page.look("student", 3),
   },
   {
@@ -26,8 +26,8 @@ const STOPS = [
     text:
       "The weight from input k to unit i acts only through z of unit i, and there it is multiplied with " +
       "x of k. So its gradient is \u03b4 of i times x of k: one product for each pair, the outer product \u03b4 x\u1d40. " +
-      "Each row is the input image, bright or dark by \u03b4. The batch adds up one such picture per image.",
-    show: "#inspector",
+      "Each row is the input image, red or blue by \u03b4. Drag the slider under dW: the batch adds up one such picture per image.",
+    show: "#backward-pictures",
     set: (page) => page.look("supervisor", 1),
   },
   {
@@ -36,7 +36,7 @@ const STOPS = [
       "Equation 10: a student layer gets a signal from above, and one from each loss that compares its own " +
       "output. The bars show them for the code X: L_ap pulls it to the supervisor's code, L_nc to what " +
       "the NMF module makes of it. g is their sum.",
-    show: "#inspector",
+    show: "#parts",
     set: (page) => page.look("student", 2),
   },
   {
@@ -45,7 +45,7 @@ const STOPS = [
       "The weight of L_ap is now 0, and training goes on. Only L_nc is left for the student, and it is " +
       "content when X and X\u0302 are both 0. Watch the codes H under the ten images: they become the same. " +
       "The supervisor does not notice, because equation 9 leaves the student out.",
-    show: "#model",
+    show: "#samples",
     set: (page) => {
       page.restart({ preset: "paper", changes: { beta_ap: 0 }, bug: null });
       page.look("student", 3);
@@ -100,8 +100,8 @@ class Tour {
     byId("tour-text").textContent = text;
     byId("tour-back").disabled = stop === 0;
     byId("tour-next").textContent = stop === STOPS.length - 1 ? "Finish" : "Next";
-    this.mark(show);
     set(this.page);
+    this.mark(show);
     say(`${title} ${text}`);
     byId("tour-next").focus({ preventScroll: true });
   }
@@ -110,8 +110,9 @@ class Tour {
     for (const section of document.querySelectorAll("section")) section.classList.remove("toured");
     if (!selector) return;
     const target = document.querySelector(selector);
-    target.classList.add("toured");
-    if (!target.hidden) target.scrollIntoView({ block: "nearest" });
+    const section = target.closest("section");
+    section.classList.add("toured");
+    if (!section.hidden) target.scrollIntoView({ block: "center" });
   }
 
   end() {
