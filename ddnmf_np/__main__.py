@@ -13,6 +13,10 @@ COMMANDS = {
     "train": ("ddnmf_np.train", "train a model on a data set, score its codes, draw its parts"),
     "report": ("ddnmf_np.report.__main__", "write the report of a run again"),
     "explore": ("ddnmf_np.explore.__main__", "make a web page in which you move the learned parts"),
+    "playground": (
+        "ddnmf_np.playground.__main__",
+        "make a web page in which you watch every gradient as the model learns",
+    ),
     "experiments": (
         "ddnmf_np.experiments.__main__",
         "compute the tables and figures of the paper's section 4",

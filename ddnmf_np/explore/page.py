@@ -6,26 +6,26 @@ import base64
 import hashlib
 import html
 import json
+from collections.abc import Mapping
 from importlib import resources
 from string import Template
+from typing import Any
 
 from ddnmf_np.explore.content import Content
 
-SCRIPTS = ("network.js", "pictures.js", "map.js", "explorer.js")
+SCRIPTS = ("frame.js", "network.js", "pictures.js", "map.js", "explorer.js")
 """Scripts in the order in which the page runs them."""
 
 
-def asset(name: str) -> str:
-    """Return the text of a file in ``assets``."""
-    return resources.files("ddnmf_np.explore").joinpath("assets", name).read_text("utf-8")
+def asset(name: str, command: str = "explore") -> str:
+    """Return the text of a file in ``assets`` of a command that makes a page."""
+    return resources.files(f"ddnmf_np.{command}").joinpath("assets", name).read_text("utf-8")
 
 
 def render(content: Content) -> str:
     """Return the page.
 
-    Names from outside cannot inject code: we escape them in HTML and in JSON, and the scripts
-    insert text only as text. The page's policy allows only its own script and style, by their
-    hashes, and no request.
+    Names from outside cannot inject code: see `compose`.
 
     Parameters
     ----------
@@ -37,24 +37,56 @@ def render(content: Content) -> str:
     str
         HTML, to be written in UTF-8.
     """
-    style, script = asset("style.css"), "\n".join(asset(name) for name in SCRIPTS)
+    style = asset("frame.css") + asset("style.css")
+    return compose(
+        asset("page.html"),
+        style,
+        "\n".join(asset(name) for name in SCRIPTS),
+        content.head,
+        title=html.escape(content.title),
+        blocks=pack_blocks(content.blocks),
+    )
+
+
+def compose(template: str, style: str, script: str, head: Mapping[str, Any], **texts: str) -> str:
+    """Return a page that contains everything it needs.
+
+    The page's policy allows only its own script and style, by their hashes, and no request. We
+    escape ``head`` in JSON; the scripts insert text only as text.
+
+    Parameters
+    ----------
+    template : str
+        HTML with the placeholders ``$policy``, ``$style``, ``$script``, ``$head`` and those of
+        ``texts``.
+    style, script : str
+        CSS and JavaScript.
+    head : mapping of str to object
+        Content for the script, in plain JSON types.
+    **texts : str
+        Further parts of the page, which must be HTML already.
+
+    Returns
+    -------
+    str
+        HTML, to be written in UTF-8.
+    """
     policy = (
         f"default-src 'none'; script-src {_hash(script)}; style-src {_hash(style)}; "
         "img-src data:; base-uri 'none'; form-action 'none'"
     )
     # Inside a script element, "<" could end the element or begin a comment.
-    head = json.dumps(content.head, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c")
-    blocks = "\n".join(
-        f'<script type="text/plain" id="block-{html.escape(name)}">{text}</script>'
-        for name, text in content.blocks.items()
+    text = json.dumps(head, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c")
+    return Template(template).substitute(
+        policy=policy, style=style, script=script, head=text, **texts
     )
-    return Template(asset("page.html")).substitute(
-        title=html.escape(content.title),
-        policy=policy,
-        style=style,
-        script=script,
-        head=head,
-        blocks=blocks,
+
+
+def pack_blocks(blocks: Mapping[str, str]) -> str:
+    """Return packed arrays as elements of a page, which the script finds by their names."""
+    return "\n".join(
+        f'<script type="text/plain" id="block-{html.escape(name)}">{text}</script>'
+        for name, text in blocks.items()
     )
 
 

@@ -10,12 +10,6 @@
  * Text enters the page only as text (textContent), never as HTML.
  */
 
-/* Show errors on the page, because nobody reads the console. */
-window.addEventListener("error", (event) => {
-  byId("notes").hidden = false;
-  byId("notes").append(make("li", `This page has met an error: ${event.message}. Please reload it.`));
-});
-
 const content = JSON.parse(document.getElementById("content").textContent);
 const shape = content.image_shape;
 const rank = content.layers[0].inputs;
@@ -35,18 +29,6 @@ const state = {
   unit: 0,
 };
 const timings = { open: NaN, redraw: NaN }; // milliseconds
-
-function byId(id) {
-  return document.getElementById(id);
-}
-
-/* Return a new element with text and attributes. */
-function make(tag, text = "", attributes = {}) {
-  const element = document.createElement(tag);
-  element.textContent = text;
-  for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
-  return element;
-}
 
 /* -- samples --------------------------------------------------------------------------------- */
 
@@ -93,11 +75,6 @@ function load(sample, tell = true) {
   strip.select(place < 0 ? null : place);
   if (tell) say(`Sample ${nameOf(sample)} loaded.`);
   requestRedraw();
-}
-
-/* Announce a text to screen readers. */
-function say(text) {
-  byId("live").textContent = text;
 }
 
 /* -- lists of tiles: the strip of samples and the gallery of parts ---------------------------- */
@@ -542,32 +519,6 @@ function redrawAll() {
   redraw();
 }
 
-function setTheme(name) {
-  document.documentElement.dataset.theme = name;
-  byId("theme").textContent = name === "dark" ? "Light colours" : "Dark colours";
-}
-
-function setUpTheme() {
-  const dark = window.matchMedia("(prefers-color-scheme: dark)");
-  let chosen = null; // set by the button; until then we follow the system
-  const wished = () => chosen ?? (dark.matches ? "dark" : "light");
-  const apply = (name) => {
-    setTheme(name);
-    redrawAll();
-  };
-  setTheme(wished());
-  dark.addEventListener("change", () => apply(wished()));
-  byId("theme").addEventListener("click", () => {
-    chosen = theme() === "dark" ? "light" : "dark";
-    apply(chosen);
-  });
-  window.addEventListener("beforeprint", () => {
-    stopWalk();
-    apply("light"); // on paper
-  });
-  window.addEventListener("afterprint", () => apply(wished()));
-}
-
 const F_NAMES = { identity: "", relu: "ReLU", sigmoid: "\u03c3", tanh: "tanh", softplus: "softplus" };
 
 /* Set titles, equations and notes, which depend on the run but not on the state. */
@@ -634,7 +585,7 @@ function setUpSampleTexts() {
 
 function setUp() {
   setUpTexts();
-  setUpTheme();
+  setUpTheme(redrawAll, stopWalk);
   for (const id of ["main", "footer"]) byId(id).hidden = false;
   for (const id of ["choose", "places", "clean", "nearest"]) byId(id).hidden = samples === null;
   byId("reading").addEventListener("change", (event) => showParts(event.target.value));

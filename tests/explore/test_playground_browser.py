@@ -1,0 +1,333 @@
+"""The playground in Chromium: it trains as the engine does, and anyone can use it."""
+
+import json
+
+import numpy as np
+import pytest
+from playground_cases import JAVASCRIPT64, blocks_of
+from tolerances import assert_close
+
+from ddnmf_np.playground import content
+
+
+@pytest.fixture(scope="module")
+def text():
+    return content.page()
+
+
+def text_of(page, selector):
+    return page.run(f"document.querySelector({json.dumps(selector)}).textContent")
+
+
+def arrive(page, fragment):
+    """Go to a fragment of the address, as a reader does who pastes it."""
+    page.run(
+        "new Promise(done => { addEventListener('hashchange', () => done(0), { once: true });"
+        f"location.hash = {json.dumps(fragment)}; }})"
+    )
+    page.wait("trainer !== null && !dirty && target === null")
+
+
+def blocks(page):
+    """Return the parameters of the page by name."""
+    return page.run(
+        "Object.fromEntries(NETS.flatMap(net => Object.entries(trainer.model.nets[net]"
+        ".arena.parameters).map(([name, v]) => [`${net}.${name}`, [...v]])))"
+    )
+
+
+def checked(page):
+    """Wait for the gradient check of the present state; return the blocks it rejects."""
+    page.wait("check === null && checkedSteps === trainer.steps && !dirty")
+    return page.run("Object.keys(report).filter(name => report[name].verdict !== 'ok').sort()")
+
+
+# -- what it computes ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("preset", content.PRESETS)
+def test_copied_lines_repeat_what_the_page_has_done(visit, text, preset):
+    """Options change while the run goes on; then a person presses the buttons and copies."""
+    page = visit(text)
+    arrive(page, f"v=1&preset={preset}&rank=6&seed=4")
+    page.run("for (let k = 0; k < 30; k++) step()")
+    page.run("change('beta_ap', 0.5); change('lr', 0.002); change('noise_rate', 0.25)")
+    page.run("for (let k = 0; k < 18; k++) step()")
+    page.click("#one-batch")
+    page.click("#one-layer")  # half an iteration, which does not count
+    page.click("#copy-python")
+    found, given = blocks(page), {}
+    exec(page.run("byId('copied').value"), given)
+    model = given["run"].model
+    assert model.optimizer.t == page.run("trainer.steps") == 49
+    assert model.objective.preset == preset
+    for name, block in blocks_of(model).items():
+        assert_close(np.reshape(found[name], block.shape), block, JAVASCRIPT64, name)
+    losses = page.run("trainer.model.losses")
+    for name, value in given["run"].losses.items():
+        assert losses[name.removeprefix("loss_").replace("in", "total")] == pytest.approx(
+            value, rel=JAVASCRIPT64
+        )
+
+
+def test_play_trains_and_checks_and_pauses(visit, text, capsys):
+    page = visit(text)
+    page.click("#play")
+    page.wait("trainer.steps >= 40")
+    page.press("p")
+    steps = page.run("trainer.steps")
+    page.settle()
+    assert page.run("[trainer.steps, playing, byId('play').textContent]") == [steps, False, "Play"]
+    assert checked(page) == []
+    assert text_of(page, "#check-result") == "19 of 19 blocks pass."
+    assert text_of(page, "#status").startswith(f"step {steps} ")
+    assert page.run("records.at(-1).sym < records[0].sym")
+    pace = page.run(
+        "(() => { const began = performance.now(); for (let k = 0; k < 60; k++) step();"
+        "return 60000 / (performance.now() - began); })()"
+    )
+    with capsys.disabled():
+        print(f"\nplayground, digits, 64-32-16-10, batch of 32: {pace:.0f} steps a second")
+
+
+def test_bug_in_the_page_turns_its_lamps_red(visit, text):
+    page = visit(text)
+    page.run("for (let k = 0; k < 10; k++) step()")
+    page.run("byId('bug').value = 'half'; byId('bug').dispatchEvent(new Event('change'))")
+    assert page.run("byId('bug-place').value") == "student.3", "the layer that is looked at"
+    assert checked(page) == ["student.W1", "student.W2", "student.b1", "student.b2"]
+    assert page.run(
+        "Object.values(diagram.cells).filter(c => c.lamp?.className === 'lamp wrong')"
+        ".map(c => `${c.net}.${c.l}`)"
+    ) == ["student.1", "student.2"]
+    assert text_of(page, "#check-result").startswith("Wrong gradient in 4 of 19 blocks")
+    assert "Bug planted here" in text_of(page, "#bug-here")
+    page.click("#one-batch")
+    assert page.run("pythonOf()").startswith("# Steps of this run had a planted bug")
+    page.run("byId('bug').value = ''; byId('bug').dispatchEvent(new Event('change'))")
+    assert checked(page) == []
+
+
+# -- what it shows ---------------------------------------------------------------------------------
+
+
+def test_one_layer_at_a_time(visit, text):
+    page = visit(text)
+    lines, layers = [], []
+    for _ in range(page.run("orderOf(trainer.model).length")):
+        page.press("l")
+        lines.append(page.run("document.querySelector('[aria-current=step]').dataset.line"))
+        layers.append(page.run("document.querySelector('.cell.now')?.ariaLabel ?? null"))
+    expected = page.run("Object.keys(LINES)")
+    assert list(dict.fromkeys(lines)) == expected
+    assert layers[2] == "supervisor layer 1, h(1)"
+    assert [layer for layer in layers if layer][-1] == "student layer 1, h\u0303(1)"
+    assert page.run("[trainer.steps, trainer.running]") == [1, None]
+    page.press("l", 5)
+    hidden = "document.querySelectorAll('.cell.pending').length"
+    assert page.run(hidden) == 7, "one layer of the supervisor, six of the student"
+    page.press("b")
+    assert page.run(f"[trainer.steps, {hidden}]") == [2, 0]
+
+
+@pytest.mark.equation(9)
+@pytest.mark.equation(10)
+def test_numbers_of_a_layer(visit, text):
+    """The parts of g add up to g, and delta is f' g."""
+    page = visit(text)
+    arrive(page, "v=1&preset=paper&look=student.2&unit=5&sample=3&steps=12")
+    assert text_of(page, "#inspector-title") == "Student, layer 2: X"
+    assert page.run("[...document.querySelectorAll('.part span')].map(e => e.textContent)") == [
+        "from above",
+        "Grad: L_ap",
+        "Grad: L_nc",
+        "g",
+    ]
+    layer = page.run(
+        "(() => { const l = display.student.layers[1];"
+        "return { g: [...l.g], delta: [...l.delta], h: [...l.h] }; })()"
+    )
+    values = page.run("[...document.querySelectorAll('.part output')].map(e => e.textContent)")
+    values = [float(value.replace("\u2212", "-")) for value in values]
+    assert sum(values[:3]) == pytest.approx(values[3], abs=0.01 * max(map(abs, values)))
+    slope = np.array(layer["h"]) > 0
+    assert_close(np.array(layer["delta"]), slope * np.array(layer["g"]), 1e-15)
+    code = text_of(page, "#backward-code")
+    assert "dW = np.outer(delta, below)" in code
+    assert "derivations/10-student-gradient.md" in code
+
+
+def test_row_of_the_table_is_switched_off_and_on(visit, text):
+    page = visit(text)
+    arrive(page, "v=1&preset=paper")
+    page.click("#row-ap")
+    assert page.run(
+        "[trainer.model.options.beta_ap, 'ap1' in termValues(display, chosen().supervisor)]"
+    ) == [0, False]
+    page.click("#row-nc")
+    assert page.run("[trainer.model.options.gamma_nc, byId('row-nc').checked]") == [1, True]
+    assert "No loss would train the student" in text_of(page, "#notes")
+    page.click("#row-ap")
+    assert page.run("trainer.model.options.beta_ap") == 1
+
+
+def test_own_digit(visit, text):
+    page = visit(text)
+    page.run("for (let k = 0; k < 5; k++) step()")
+    page.run("byId('board').focus()")
+    for key in ("ArrowUp", " ", "ArrowUp", " ", "ArrowLeft", " ", " "):
+        page.press(key)
+    assert page.run("[own.reduce((a, b) => a + b), playing]") == [2, False]
+    assert page.run("[...display.supervisor.h[0]].filter(v => v).length") == 2
+    page.click("#board")
+    assert page.run("own.reduce((a, b) => a + b)") > 2
+    page.click("#clear")
+    assert page.run("own") is None
+
+
+def test_tour(visit, text):
+    page = visit(text)
+    page.click("#start-tour")
+    titles = []
+    for number in range(1, 8):
+        assert text_of(page, "#tour-place") == f"stop {number} of 7"
+        titles.append(text_of(page, "#tour-title"))
+        if number == 5:
+            assert page.run("trainer.model.options.beta_ap") == 0
+        if number == 6:
+            page.wait("report['student.W2']?.verdict === 'wrong'")
+        page.press("Enter")
+    assert len(set(titles)) == 7
+    assert page.run("[byId('tour').hidden, state.bug, state.preset]") == [True, None, "stable"]
+    page.click("#play")
+
+
+# -- the address -----------------------------------------------------------------------------------
+
+
+def test_address_holds_the_state(visit, text):
+    page = visit(text)
+    arrive(page, "v=1&preset=demo&gamma_nc=0.3&sample=7&look=supervisor.2&steps=20&hide=draw,tour")
+    assert page.run("[trainer.steps, trainer.model.options.gamma_nc, state.sample]") == [20, 0.3, 7]
+    assert page.run("['draw', 'start-tour', 'bugs'].map(id => byId(id).hidden)") == [
+        True,
+        True,
+        False,
+    ]
+    again = page.run("[location.hash, JSON.stringify(fromFragment(location.hash))]")
+    assert again == page.run("[toFragment(state), JSON.stringify(state)]")
+    arrive(page, "v=1&bug=mean.supervisor.2")
+    assert checked(page) == ["supervisor.b2"]
+
+
+BAD = {
+    "v=2&preset=demo": "v is 2; this page reads version 1",
+    "preset=demo": "v is missing",
+    "v=1&preset=papre": 'preset is "papre"; choose one of paper, demo, stable',
+    "v=1&alpha_sym=NaN": 'alpha_sym is "NaN"; expected a number from 0 to 10',
+    "v=1&lr=Infinity": 'lr is "Infinity"',
+    "v=1&rank=1000000": 'rank is "1000000"; expected a whole number from 1 to 16',
+    "v=1&rank=2.5": 'rank is "2.5"',
+    "v=1&lr=": 'lr is ""',
+    "v=1&preset=paper&beta_ap=0&gamma_nc=0": "No loss would train the student",
+    "v=1&look=student.9": 'look is "9"',
+    "v=1&look=teacher.1": 'look is "teacher"',
+    "v=1&bug=worm.student.1": 'bug is "worm"',
+    "v=1&widths=9": '"widths" is unknown',
+    "v=1&__proto__=1": '"__proto__" is unknown',
+    "v=1&sample=99999": 'sample is "99999"',
+    "hide=everything": 'hide is "everything"',
+}
+
+
+def test_address_that_cannot_be_used_gives_a_message_and_the_default(visit, text):
+    page = visit(text)
+    for fragment, message in BAD.items():
+        found = page.run(
+            f"(() => {{ try {{ fromFragment({json.dumps(fragment)}); return ''; }}"
+            "catch (error) { return error.message; } })()"
+        )
+        assert message in found, fragment
+    arrive(page, "v=1&rank=3")
+    arrive(page, "v=1&rank=NaN&steps=5")
+    assert 'The address cannot be used: rank is "NaN"' in text_of(page, "#notes")
+    assert page.run("JSON.stringify(state) === JSON.stringify(defaultState())")
+    assert page.run("[trainer.model.options.rank, trainer.steps, playing]") == [10, 0, False]
+    arrive(page, "v=1&preset=paper&bug=mean.student.3")
+    assert "has no place in this model" in text_of(page, "#notes")
+
+
+# -- how it is used --------------------------------------------------------------------------------
+
+
+def test_keyboard_reaches_every_control(visit, text):
+    page = visit(text)
+    wanted = page.run(
+        "[...document.querySelectorAll('button, input, select, textarea, [tabindex]')]"
+        ".filter(e => e.checkVisibility() && !e.disabled).length"
+    )
+    stops = set()
+    for _ in range(wanted + 2):
+        page.press("Tab")
+        stop = page.run(
+            "(() => { const e = document.activeElement; if (e === document.body) return null;"
+            "return [[...document.querySelectorAll('*')].indexOf(e),"
+            "getComputedStyle(e).outlineWidth]; })()"
+        )
+        if stop is None:
+            break
+        assert stop[1] == "3px", "it shows its focus"
+        stops.add(stop[0])
+    assert len(stops) == wanted
+    page.run("diagram.cells['supervisor.1'].cell.focus()")
+    for key, label in [
+        ("ArrowDown", "student layer 1"),
+        ("ArrowRight", "student layer 2"),
+        ("ArrowRight", "student layer 3"),
+        ("ArrowUp", "supervisor layer 2"),
+    ]:
+        page.press(key)
+        assert page.run("document.activeElement.ariaLabel").startswith(label)
+    page.press("Enter")
+    assert text_of(page, "#inspector-title") == "Supervisor, layer 2: h(2)"
+
+
+def test_nothing_overflows(visit, text):
+    page = visit(text, scheme="dark")
+    assert page.run("theme()") == "dark"
+    page.run("change('rank', 16); step(); tour.go(4); pause(); byId('copy-python').click()")
+    for width in (400, 800, 1280, 1920):
+        page.resize(width, 900)
+        page.settle()
+        for net, layer in (("student", 3), ("supervisor", 4)):
+            page.run(f"look('{net}', {layer}); render(0)")
+            outside = page.run(
+                "[...document.querySelectorAll('body *')].filter(e => e.checkVisibility()"
+                " && e.getBoundingClientRect().right > innerWidth + 1).map(e => e.id || e.tagName)"
+            )
+            assert outside == [], width
+            assert page.run("document.documentElement.scrollWidth") <= width
+
+
+def test_reduced_motion(visit, text):
+    page = visit(text, motion="reduce")
+    page.run(
+        "globalThis.shown = 0; const draw = drawCurves;"
+        "drawCurves = (...given) => { shown++; draw(...given); }"
+    )
+    page.click("#play")
+    page.wait("trainer.steps >= 20")
+    began = page.run("[performance.now(), shown]")
+    page.wait(f"performance.now() > {began[0]} + 600")
+    seconds, times = page.run(f"[(performance.now() - {began[0]}) / 1000, shown - {began[1]}]")
+    page.press("p")
+    assert times <= 2 * seconds + 1
+
+
+def test_first_hint_and_theme(visit, text):
+    page = visit(text)
+    assert not page.run("byId('first').hidden")
+    page.click("#first-done")
+    assert page.run("byId('first').hidden")
+    page.click("#theme")
+    assert page.run("theme()") == "dark"
