@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+import ddnmf_np
+from ddnmf_np.__main__ import COMMANDS
 from ddnmf_np.bench.scaling import to_markdown as scaling_to_markdown
 from ddnmf_np.bench.tables import overview, to_markdown
 from ddnmf_np.config import configure
@@ -19,7 +21,7 @@ SPEED_PAGE = (ROOT / "derivations" / "14-speed.md").read_text("utf-8")
 PAGES = sorted({*ROOT.glob("*.md"), *(ROOT / "derivations").rglob("*.md")})
 BLOCKS = re.findall(r"```(\w+)\n(.*?)```", README, re.DOTALL)  # not those marked "notest"
 TRAIN = "python -m ddnmf_np.train "
-COMMANDS = sorted(
+TRAININGS = sorted(
     {
         line.partition("#")[0].strip()
         for page in PAGES
@@ -78,7 +80,7 @@ def test_its_scores_are_those_of_the_table():
     assert {text.replace(".", "0.") for text in shown} <= {*scores}
 
 
-@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("command", TRAININGS)
 def test_training_commands_are_valid(command):
     flags = vars(make_parser().parse_args(shlex.split(command.removeprefix(TRAIN))))
     for own in ("config", "output", "resume", "overwrite"):
@@ -89,6 +91,18 @@ def test_training_commands_are_valid(command):
 def test_the_two_set_up_commands_are_marked_for_ci():
     for name in ("main-job", "tests"):
         assert re.search(rf"<!-- {name} -->\n```bash\n.+?```", README, re.DOTALL), name
+
+
+def test_every_command_is_on_its_page():
+    page = (ROOT / "derivations" / "how-to" / "command-line.md").read_text("utf-8")
+    assert re.findall(r"^\| `(\w+)` \|", page.partition("## Train")[0], re.MULTILINE) == [*COMMANDS]
+
+
+def test_the_citation_is_of_this_version():
+    text = (ROOT / "CITATION.cff").read_text("utf-8")
+    assert re.findall(r"^version: (\S+)$", text, re.MULTILINE) == [ddnmf_np.__version__]
+    for page in (README, text):
+        assert "10.3389/fnbot.2021.701194" in page
 
 
 def test_nothing_is_left_to_fill_in():
