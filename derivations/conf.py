@@ -32,7 +32,7 @@ extensions = [
 
 root_doc = "derivations/index"
 include_patterns = [
-    "README.md",
+    "*.md",
     "derivations/**.md",
     "derivations/api/*.rst",
     "notebooks/*.ipynb",

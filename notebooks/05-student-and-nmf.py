@@ -40,6 +40,8 @@ from ddnmf_np.training import Trainer
 # %% [markdown]
 # ## Up: two layers more than the supervisor
 #
+# ![The supervisor above, the student with its NMF module below](../derivations/_static/model.svg)
+#
 # The student is an auto-encoder like the supervisor of [notebook 4](04-the-supervisor.ipynb), cut
 # open in the middle. Between its encoder and its decoder sits the NMF module, equation 3
 # ([derivation](../derivations/03-nmf-module.md)):

@@ -235,7 +235,7 @@ for name, found in ("doing nothing", nothing), ("supervisor", supervisor), ("stu
 
 # %% [markdown]
 # At the noise rate of its training, the student's output is *further* from the clean image than the
-# noisy image is. Its ten units cost more than the noise does. (In the README the full training on
+# noisy image is. Its ten units cost more than the noise does. (In our results the full training on
 # 60,000 images reaches 0.015, and masking 0.1 costs about 0.012.) But its curve is the flattest of
 # the three: noise hardly touches what gets through the door. So as more pixels are lost, the
 # student overtakes first doing nothing and in the end the supervisor. It has not learned to polish

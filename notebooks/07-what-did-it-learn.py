@@ -298,7 +298,7 @@ show(plot_cluster_matrix(assign_clusters(labels, labels_found), title), "cluster
 
 # %% [markdown]
 # Before you discuss a difference between two rows, look at the range over the starts, and remember
-# that this is one seed and a training of seconds. The README has the long runs with several seeds.
+# that this is one seed and a training of seconds. The results page has runs with several seeds.
 # On MNIST the table does show two things. Pixels alone reach about half, so a score near that is no
 # achievement of a network. And the classes that are confused (here above all 4 and 9) share their
 # strokes; look for the others in the table.

@@ -203,6 +203,8 @@ def _choices(prepared: Prepared) -> str:
 
 
 def _shown(value: object) -> str:
+    if isinstance(value, float):
+        return f"{value:.4g}"
     return "-".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
@@ -379,11 +381,14 @@ def _in_use(code: dict[str, Any]) -> str:
 
 
 def _describe_unexplained(found: dict[str, Any]) -> list[str]:
-    names = {"pca": "PCA", "nmf": "NMF", "mean": "the mean"}
+    names = {"mean": "the mean", "pca": "PCA", "nmf": "NMF"}
     known = {key: value for key, value in found.items() if isinstance(value, float)}
     others = ", ".join(f"{names[key]} {known[key]:.3f}" for key in names if key in known)
-    first = f"variance left unexplained: {known.get('ddnmf', math.nan):.3f} ({others})"
-    return [first, *(f"not learned well: {text}" for text in found["findings"])]
+    lines = [f"variance left unexplained: {known.get('ddnmf', math.nan):.3f} ({others})"]
+    if "noise" in known:
+        student, noise = known.get("ddnmf_noisy", math.nan), known["noise"]
+        lines.append(f"from noisy samples:        {student:.3f} (the noise itself {noise:.3f})")
+    return [*lines, *(f"not learned well: {text}" for text in found["findings"])]
 
 
 def say(text: str) -> None:

@@ -131,9 +131,10 @@ def summarise(trainer: Trainer, evaluation: Evaluation, some: Floats) -> dict[st
         are not missing.
     """
     model, host, x = trainer.model, trainer.ops.to_host, evaluation.x
+    noisy = noisy_copy(trainer, x)
     outputs = {
         "student_clean": model.denoise(x),
-        "student_noisy": model.denoise(noisy_copy(trainer, x)),
+        "student_noisy": model.denoise(noisy),
         "supervisor": model.supervise(x),
     }
     return {
@@ -145,14 +146,16 @@ def summarise(trainer: Trainer, evaluation: Evaluation, some: Floats) -> dict[st
         },
         "code": code_statistics(evaluation.H),
         "parts_sparsity": _mean_sparsity(evaluation.parts),
-        "unexplained": unexplained(trainer, evaluation, some),
+        "unexplained": unexplained(trainer, evaluation, some, noisy, outputs["student_noisy"]),
         "reconstruction_error": {
             name: _mean_square(host(out) - x) for name, out in outputs.items()
         },
     }
 
 
-def unexplained(trainer: Trainer, evaluation: Evaluation, some: Floats) -> dict[str, Any]:
+def unexplained(
+    trainer: Trainer, evaluation: Evaluation, some: Floats, noisy: Any, cleaned: Any
+) -> dict[str, Any]:
     """Return the variance that the student leaves unexplained, beside what others leave.
 
     Parameters
@@ -163,11 +166,16 @@ def unexplained(trainer: Trainer, evaluation: Evaluation, some: Floats) -> dict[
         Supplies the samples that are scored.
     some : ndarray of shape (n, n_features)
         Training samples.
+    noisy : ndarray of shape (m, n_features)
+        The scored samples with noise.
+    cleaned : ndarray of shape (m, n_features)
+        The student's output for these.
 
     Returns
     -------
     dict
-        ``ddnmf``; ``mean``; ``pca`` and ``nmf`` of the same rank, on at most `BASELINE_SAMPLES`
+        ``ddnmf``; ``ddnmf_noisy``, from noisy samples; ``noise``, that of the noisy samples as
+        they are; ``mean``; ``pca`` and ``nmf`` of the same rank, on at most `BASELINE_SAMPLES`
         training samples, unless entries are missing; and ``findings``, what shows that the model
         has not learned.
     """
@@ -175,6 +183,8 @@ def unexplained(trainer: Trainer, evaluation: Evaluation, some: Floats) -> dict[
     measure = Unexplained(model, some)
     found: dict[str, Any] = {"ddnmf": measure.of(x), "mean": 1.0}
     train, test = measure.scaled(some[:BASELINE_SAMPLES]), measure.scaled(x)
+    found["ddnmf_noisy"] = measure.of_guess(test, measure.scaled(cleaned))
+    found["noise"] = measure.of_guess(test, measure.scaled(noisy))
     rank = min(model.architecture.rank, *train.shape)
     whole = not (np.isnan(train).any() or np.isnan(test).any())
     if whole and (train != train[0]).any() and np.maximum(train, 0.0).any():

@@ -170,7 +170,9 @@ def redirect(app: Sphinx, doctree: nodes.document) -> None:
     ):
         if node.get("reftype") != "myst" or "#" in node["reftarget"]:
             continue
-        path = Path(app.env.relfn2path(node["reftarget"], docname)[0])
+        path = Path(node["reftarget"])
+        if node.get("refdomain") != "doc":  # else the target is a name from the root
+            path = Path(app.env.relfn2path(node["reftarget"], docname)[0])
         if path.is_relative_to(RESULTS) and path.suffix in ("", ".md"):
             target = addnodes.pending_xref(
                 "",

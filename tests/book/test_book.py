@@ -1,4 +1,4 @@
-"""The book is built as the README says, without a warning, and holds together without a network."""
+"""The book is built as it says, without a warning, and holds together without a network."""
 
 import importlib.util
 import json
@@ -23,13 +23,13 @@ skip_without_sphinx = pytest.mark.skipif(
 
 @pytest.fixture(scope="module")
 def book(tmp_path_factory):
-    """The folder of a book built from scratch, by the command of the README.
+    """The folder of a book built from scratch, by the command of the page on internals.
 
     Programs are told of a proxy where nobody is, so that none of them reaches the network.
     """
     folder = tmp_path_factory.mktemp("book") / "html"
-    readme = (ROOT / "README.md").read_text("utf-8")
-    [words] = re.findall(r"<!-- book -->\n```bash\n.*\nsphinx-build (.*) build/book\n```", readme)
+    page = (ROOT / "derivations" / "internals.md").read_text("utf-8")
+    [words] = re.findall(r"<!-- book -->\n```bash\n.*\nsphinx-build (.*) build/book\n```", page)
     assert "-W" in words.split()
     nobody = dict.fromkeys(("http_proxy", "https_proxy", "all_proxy"), "http://127.0.0.1:9")
     done = subprocess.run(
@@ -87,7 +87,7 @@ class TestBook:
             assert f"module-{name}" in page.ids, name
 
     def test_every_document_is_in_it(self, pages, book):
-        sources = [ROOT / "README.md", *(ROOT / "derivations").rglob("*.md")]
+        sources = [*ROOT.glob("*.md"), *(ROOT / "derivations").rglob("*.md")]
         sources += (ROOT / "notebooks").glob("*.ipynb")
         for source in sources:
             assert book / source.relative_to(ROOT).with_suffix(".html") in pages

@@ -284,6 +284,8 @@ def test_a_resumed_run_is_the_run_without_a_pause(tmp_path, monkeypatch, capsys)
     found = summary["evaluation"]["unexplained"]
     assert found["findings"] == []
     assert 0.0 < found["pca"] < found["ddnmf"] < 1.0
+    assert found["ddnmf"] < found["ddnmf_noisy"] < 1.0
+    assert found["noise"] == pytest.approx(0.01, rel=0.2)  # a tenth of the spread, squared
     model = load_checkpoint(tmp_path / "run" / "checkpoint.npz").restore_model()
     assert Unexplained(model, load_wine().data).of(load_wine().data) < 1.0
 

@@ -43,6 +43,8 @@ def summary(labelled=True, rank=3):
                      "unit_std": [0.1 * (k + 1) for k in range(rank)], "dead_units": 1,
                      "saturated": 0.02},
             "parts_sparsity": 0.75,
+            "unexplained": {"ddnmf": 0.1251, "ddnmf_noisy": 0.1351, "noise": 0.0101, "mean": 1.0,
+                            "pca": 0.2651, "nmf": None, "findings": []},
             "reconstruction_error": {"student_clean": 0.03, "student_noisy": 0.04,
                                      "supervisor": 0.01},
         },

@@ -72,6 +72,16 @@ def test_measures_are_those_of_the_summary(whole_run):
         assert words in text, words
 
 
+def test_the_student_stands_beside_what_needs_no_network(whole_run):
+    text = Page(page_of(whole_run)).text
+    table = text.partition("left unexplained output of fraction ")[2]
+    assert table.startswith(
+        "student 0.125 student, noisy input 0.135 nothing, noisy input the noise itself 0.0101 "
+        "the mean of the training samples, for every sample 1 PCA of the same rank 0.265 "
+    )
+    assert "NMF of the same rank" not in text  # not measured
+
+
 def test_every_clusterer_is_said_in_words(tmp_path):
     about = summary()
     about["evaluation"]["scores"] = dict.fromkeys(METHODS, about["evaluation"]["scores"]["kmeans"])

@@ -87,7 +87,8 @@ def assert_same_run(folder, other):
 
 def one_error(capsys, *texts):
     """Fail unless standard error ends in one line ``error: ...`` with these texts."""
-    lines = [line for line in capsys.readouterr().err.splitlines() if not line.startswith("epoch ")]
+    progress = ("epoch ", "total = ", "  ")
+    lines = [line for line in capsys.readouterr().err.splitlines() if not line.startswith(progress)]
     assert len(lines) == 1, lines
     assert lines[0].startswith("error: ")
     for text in texts:
@@ -229,13 +230,14 @@ def test_what_is_printed(digits_run):
     assert "ACC 0." in out
     assert "variance left unexplained: " in out
     assert "Open " in out
-    lines = err.splitlines()  # no terminal: a line an epoch, and no bar
+    assert "from noisy samples: " in out
+    lines = err.splitlines()[5:]  # no terminal: a legend, a line an epoch, and no bar
     assert len(lines) == 4
     for number, line in enumerate(lines, start=1):
-        assert line.startswith(f"epoch {number}/4  in ")
+        assert line.startswith(f"epoch {number}/4  total ")
         assert line.endswith(" samples/s")
-        for name in ("sym", "ap", "nc", "rec"):
-            assert f"  {name} " in line
+        for name in ("supervisor", "follow", "factorize", "student"):
+            assert f" {name} " in line
 
 
 # -- data of one's own ------------------------------------------------------------------------
