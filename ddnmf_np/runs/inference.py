@@ -176,7 +176,7 @@ def open_input(path: str, inference: Inference) -> Input:
         )
         source: Source = SlicedSource(table.x, str(file))
         row_names, notes = table.rows, table.notes
-    elif path not in NAMES and (is_stream_path(path) or (file.suffix == ".npy" and data.stream)):
+    elif path not in NAMES and (is_stream_path(path) or _is_by_rows(file)):
         source = open_source(path)
         row_names = source.row_names
     else:
@@ -195,6 +195,14 @@ def open_input(path: str, inference: Inference) -> Input:
             "the same columns in the same order"
         )
     return Input(source, row_names, notes)
+
+
+def _is_by_rows(file: Path) -> bool:
+    """Return whether this is an .npy file that can be read a block of rows at a time."""
+    try:
+        return file.suffix.lower() == ".npy" and bool(open_source(file).shape)
+    except DataError:
+        return False  # stored by columns, or damaged: reading it as a whole says so
 
 
 def results(

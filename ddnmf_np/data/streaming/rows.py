@@ -164,7 +164,8 @@ class Rows:
             start, name = number * self.block_rows, self.source.number
             raise DataError(
                 f"{self.name}: rows {name(start)} to {name(start + len(x) - 1)} are not what they "
-                "were when all were checked; start again with the same data, unchanged, on every machine"
+                "were when all were checked; start again with the same data, unchanged, on every "
+                "machine"
             )
         return x
 
