@@ -25,7 +25,7 @@ from ddnmf_np.model import Model
 from ddnmf_np.report.results import check_holds_run
 from ddnmf_np.runs.checkpoint import Checkpoint, load_checkpoint
 from ddnmf_np.runs.folder import RunFolder
-from ddnmf_np.runs.inputs import read_data
+from ddnmf_np.runs.inputs import read_data, with_held_out
 from ddnmf_np.runs.scoring import NAMES_OF_MAPS, held_out, n_clusters, named_effects
 
 MOST_SAMPLES = 2000
@@ -197,7 +197,8 @@ def _data(
         notes.append(f"{without}the data of the run were not found when this page was made.")
         say(f"warning: no samples in the page: {error}")
         return None
-    found, expected = fingerprint(x), checkpoint.meta["data_sha256"]
+    found = with_held_out(fingerprint(x), dataset, config)
+    expected = checkpoint.meta["data_sha256"]
     if found != expected:
         notes.append(
             f"{without}the data set found under this name when this page was made was not the "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,7 @@ import numpy as np
 from ddnmf_np.config import Config, configure
 from ddnmf_np.data.datasets import NAMES, Dataset, hold_out, load
 from ddnmf_np.data.streaming.dataset import SCORED, load_streamed
+from ddnmf_np.data.streaming.rows import fingerprint
 from ddnmf_np.data.streaming.sources import is_stream_path, open_source
 from ddnmf_np.errors import OptionError
 
@@ -74,6 +76,17 @@ def read_data(config: Config, *, scored: int = SCORED) -> tuple[Any, Dataset, Co
     config = _decided(config, len(dataset.x_train), classes)
     dataset = hold_out(dataset, config.data.test_fraction or 0.0, config.training.seed)
     return dataset.x_train, dataset, config
+
+
+def with_held_out(sha256: str, dataset: Dataset, config: Config) -> str:
+    """Return the fingerprint of a file's rows, from that of the training rows.
+
+    A run that goes on must find the held-out rows as they were, too, or its scores would be of
+    others.
+    """
+    if not config.data.test_fraction or dataset.x_test is None:
+        return sha256
+    return hashlib.sha256(f"{sha256} {fingerprint(dataset.x_test)}".encode()).hexdigest()
 
 
 def _decided(config: Config, n: int, classes: int) -> Config:

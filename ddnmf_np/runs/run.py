@@ -28,7 +28,7 @@ from ddnmf_np.runs.checkpoint import Checkpoint, load_checkpoint, save_checkpoin
 from ddnmf_np.runs.environment import commit, environment
 from ddnmf_np.runs.folder import RunFolder
 from ddnmf_np.runs.inference import Inference, open_input, results
-from ddnmf_np.runs.inputs import read_data
+from ddnmf_np.runs.inputs import read_data, with_held_out
 from ddnmf_np.runs.output import write_blocks
 from ddnmf_np.runs.preparation import Prepared, prepare
 from ddnmf_np.runs.progress import Progress
@@ -93,7 +93,7 @@ def run(
         about["n_clusters"] = scoring.n_clusters(
             dataset, config.evaluation.clusters, config.model.rank
         )
-        data_sha256 = _look_at(x, ranks)
+        data_sha256 = with_held_out(_look_at(x, ranks), dataset, config)
         prepared = prepare(x, config, dataset.image_shape)
         config, x = prepared.config, prepared.x
         epochs = config.training.epochs

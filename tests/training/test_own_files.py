@@ -116,6 +116,25 @@ def test_a_run_of_a_table_goes_on_with_the_same_rows(tmp_path, table, capsys):
     assert "the run has test_fraction = 0.2, not 0.1" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("streamed", [False, True])
+def test_a_change_of_any_row_is_found(tmp_path, frame, streamed, capsys):
+    """Also of one that is held out, or a resumed run would score other rows."""
+    x, path, run = np.ascontiguousarray(frame[NAMES]), tmp_path / "x.npy", tmp_path / "run"
+    np.save(path, x)
+    assert train(path, run, *(["--stream"] if streamed else [])) == 0
+    config = load_checkpoint(run / "checkpoint.npz").config
+    dataset = read_data(config)[1]
+    for part in (dataset.x_train[:1], dataset.x_test):
+        row = np.flatnonzero((x.astype(np.float32) == part[-1]).all(axis=1))[0]
+        changed = x.copy()
+        changed[row, 3] += 0.5
+        np.save(path, changed)
+        assert main(["--resume", "--output", str(run), "--epochs", "3"]) == 4
+        assert "was trained on other data" in capsys.readouterr().err
+    np.save(path, x)
+    assert main(["--resume", "--output", str(run), "--epochs", "3"]) == 0
+
+
 def test_training_does_not_see_what_is_scored(tmp_path, table):
     config = configure(dataset=str(table), labels="kind", seed=5, rank=3, batch_size=10)
     x, dataset, decided = read_data(config)
