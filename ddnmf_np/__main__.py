@@ -11,6 +11,10 @@ from ddnmf_np.system.command import Parser, run_command
 
 COMMANDS = {
     "train": ("ddnmf_np.train", "train a model on a data set, score its codes, draw its parts"),
+    "transform": (
+        "ddnmf_np.transform.__main__",
+        "write codes, clusters or cleaned samples of a file by a trained model",
+    ),
     "report": ("ddnmf_np.report.__main__", "write the report of a run again"),
     "explore": ("ddnmf_np.explore.__main__", "make a web page in which you move the learned parts"),
     "playground": (

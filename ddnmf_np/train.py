@@ -26,8 +26,9 @@ PRESET = "auto"
 EPILOG = """\
 The output folder holds config.toml (every option, resolved), metrics.jsonl (losses and speed, a
 line an epoch), checkpoint.npz, summary.json (scores, versions, time, memory), figures/, and
-report.html, all of it on one page.
-Ctrl-C or SIGTERM saves and stops; --resume continues to the same weights as a run without a pause.
+report.html, all of it on one page. With --save-codes it also holds codes.npy.
+Ctrl-C, SIGTERM or a terminal that closes (SIGHUP) saves and stops; --resume continues to the same
+weights as a run without a pause.
 Exit codes: 0 done, 2 usage, 3 backend missing, 4 data or files, 5 diverged, 130 interrupted."""
 
 

@@ -217,6 +217,8 @@ class Trainer:
         Rule that may end training early; None at first.
     stop_requested : bool
         Set it (from a signal handler or a callback) to stop after the current step.
+    about : dict
+        What a checkpoint keeps of the data, in plain JSON types; nothing at first.
 
     Raises
     ------
@@ -274,6 +276,7 @@ class Trainer:
         self.history: list[Record] = []
         self.stopping: Stopping | None = None
         self.stop_requested = False
+        self.about: dict[str, Any] = {}
 
     def _largest(self) -> float:
         """Return the largest value that the networks see."""

@@ -9,11 +9,12 @@ decompressed file must be the known one.
 import difflib
 import math
 import os
+import re
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,9 @@ from numpy.typing import NDArray
 
 from ddnmf_np.data.idx import read_idx, sha256_of_decompressed
 from ddnmf_np.data.order import epoch_order
-from ddnmf_np.errors import DataError, UsageError, printable, shown
+from ddnmf_np.data.sparse import dense, is_sparse, read_sparse
+from ddnmf_np.data.tables import TEXT, is_table, read_column, read_table
+from ddnmf_np.errors import DataError, OptionError, UsageError, printable, shown, suggestion
 from ddnmf_np.system.archives import ArchiveError, NpzArchive, read_npy
 from ddnmf_np.system.files import Source, name_of
 
@@ -63,8 +66,10 @@ NAMES = ("digits", *SHA256)
 DEBIAN_FOLDER = Path("/usr/share/datasets")
 
 _DIGITS_TRAIN = 1437  # of 1797, four fifths
+_HELD_OUT = 2**32 - 1  # the epoch whose order decides; no run has so many
 _SMALLEST_SIDE = 8  # a table of 9 or 16 columns is not an image
 _TIMEOUT_S = 30
+_WHOLE = re.compile(r"[+-]?[0-9]{1,18}(\.0*)?")
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,6 +89,14 @@ class Dataset:
         square number of features, at least 64, for an image.
     source : str
         Origin of the data.
+    feature_names, row_names : tuple of str, or None
+        Names of the features and of the training samples, where the file has some.
+    class_names : tuple of str, or None
+        Name of each label, if the labels were text; labels are places in it.
+    notes : tuple of str
+        What we have recognized in the file, for the user to check.
+    from_bytes : bool
+        Whether the samples were unsigned 8-bit values, which are divided by 255.
     """
 
     name: str
@@ -93,11 +106,20 @@ class Dataset:
     y_test: NDArray[np.int64] | None
     image_shape: tuple[int, int] | None
     source: str
+    feature_names: tuple[str, ...] | None = None
+    row_names: tuple[str, ...] | None = None
+    class_names: tuple[str, ...] | None = None
+    notes: tuple[str, ...] = ()
+    from_bytes: bool = False
+
+    def named(self, labels: NDArray[np.int64]) -> NDArray[Any]:
+        """Return labels as names of their classes; as they are if the classes have no names."""
+        return labels if self.class_names is None else np.array(self.class_names)[labels]
 
 
 _CHOICES = (
-    f"choose from {', '.join(NAMES)}, or give the path of an .npy file, an .npz file or a folder "
-    "of IDX files"
+    f"choose from {', '.join(NAMES)}, or give the path of a file (.csv, .tsv, .parquet, .npy, "
+    ".npz, .h5ad, .h5, .zarr) or a folder of IDX files"
 )
 
 
@@ -107,7 +129,9 @@ def load(
     data_dir: str | Path | None = None,
     dtype: str | np.dtype[Any] = "float32",
     labels: str | Path | None = None,
+    ignore: Sequence[str] = (),
     missing: str = "error",
+    features: Sequence[str] | None = None,
 ) -> Dataset:
     """Load a data set.
 
@@ -115,19 +139,25 @@ def load(
     ----------
     name_or_path : str or Path
         A name: "digits" (from scikit-learn, with a fixed split), "mnist" or "fashion-mnist" (found
-        or downloaded). Or a path: an .npy file of samples; an .npz file with ``x_train`` and
-        optionally ``y_train``, ``x_test``, ``y_test`` (or ``x`` and ``y``); or a folder of IDX
-        files with the names of MNIST's, at least the training images. Write ``./mnist`` for a
-        folder with the name of a set.
+        or downloaded). Or a path: a table (see `ddnmf_np.data.tables.read_table`); an .npy file of
+        samples; an .npz file with ``x_train`` and optionally ``y_train``, ``x_test``, ``y_test``
+        (or ``x`` and ``y``), or one of ``scipy.sparse.save_npz``; or a folder of IDX files with the
+        names of MNIST's, at least the training images. Write ``./mnist`` for a folder with the name
+        of a set.
     data_dir : str or Path, optional
         First folder to search for a named set; its files may be in a subfolder of that name.
     dtype : {"float32", "float64"}
         Type of the samples. Unsigned 8-bit samples are divided by 255; all others are converted
         as they are.
     labels : str or Path, optional
-        An .npy file with one integer for each sample of an .npy file.
+        Name of a column of a table; or a file with one label for each sample, whole numbers or
+        text: an .npy file, or a text file with a label in each line and a header or none.
+    ignore : sequence of str
+        Names of columns of a table that are left out.
     missing : {"error", "nan"}
         Refuse NaN, or take it for a missing entry.
+    features : sequence of str, optional
+        Names of the columns of a table to take; by default all that are numbers.
 
     Returns
     -------
@@ -146,19 +176,22 @@ def load(
         raise UsageError(f"dtype={dtype!r} cannot be used; choose 'float32' or 'float64'")
     name, kind = str(name_or_path), np.dtype(dtype)
     path = Path(name).expanduser()
-    if labels is not None and path.suffix.lower() != ".npy":
-        raise UsageError(f"labels={str(labels)!r} goes with an .npy file only, not with {name!r}")
     if name_or_path == "":
         raise UsageError(f"the name of the data set is empty; {_CHOICES}")
-    named = isinstance(name_or_path, str)  # str(Path("./mnist")) is "mnist", but it is a folder
-    if named and name == "digits":
-        arrays, source = _digits(), "scikit-learn"
-    elif named and name in SHA256:
-        arrays, source = _named(name, data_dir)
-    else:
-        arrays, source = _from_path(path), printable(str(path.resolve()))
+    # str(Path("./mnist")) is "mnist", but it is a folder.
+    named = isinstance(name_or_path, str) and name in NAMES
+    if not named:
         name = printable(path.resolve().stem)
-
+        if is_table(path) and path.exists():
+            source = printable(str(path.resolve()))
+            return _from_table(path, name, source, kind, missing, labels, ignore, features)
+    arrays, source = read_arrays(name_or_path, data_dir)
+    if ignore:
+        raise OptionError("ignore", f"is {shown(list(ignore))}, but {source} has no named columns")
+    if labels is not None and (named or "y_train" in arrays or "x_test" in arrays or path.is_dir()):
+        raise OptionError(
+            "labels", f"is {str(labels)!r}, but {name_or_path} has labels of its own; leave it out"
+        )
     x_train, image_shape = _samples(arrays["x_train"], f"{source}: x_train", kind, missing)
     x_test = None
     if "x_test" in arrays:
@@ -170,15 +203,116 @@ def load(
             )
     sizes = {"y_train": len(x_train), "y_test": 0 if x_test is None else len(x_test)}
     y: dict[str, Any] = {
-        key: _labels(arrays[key], n, f"{source}: {key}") if key in arrays else None
+        key: as_labels(arrays[key], n, f"{source}: {key}")[0] if key in arrays else None
         for key, n in sizes.items()
     }
+    classes = None
     if labels is not None:
-        y["y_train"] = load_labels(labels, len(x_train))
-    return Dataset(name, x_train, x_test, **y, image_shape=image_shape, source=source)
+        y["y_train"], classes = load_labels(labels, len(x_train))
+    return Dataset(
+        name,
+        x_train,
+        x_test,
+        **y,
+        image_shape=image_shape,
+        source=source,
+        class_names=classes,
+        from_bytes=arrays["x_train"].dtype == np.uint8,
+    )
 
 
-def check_nonnegative(x: Any, name: str, missing: str = "error", first_row: int = 0) -> None:
+def read_arrays(
+    name_or_path: str | Path, data_dir: str | Path | None = None
+) -> tuple[dict[str, NDArray[Any]], str]:
+    """Return the arrays of a data set as they are stored, by their `Dataset` names, and the origin.
+
+    Parameters and errors are those of `load`; a table is none of the files.
+    """
+    if isinstance(name_or_path, str) and name_or_path in NAMES:
+        if name_or_path == "digits":
+            return _digits(), "scikit-learn"
+        return _named(name_or_path, data_dir)
+    path = Path(name_or_path).expanduser()
+    return _from_path(path), printable(str(path.resolve()))
+
+
+def _from_table(
+    path: Path,
+    name: str,
+    source: str,
+    dtype: np.dtype[Any],
+    missing: str,
+    labels: str | Path | None,
+    ignore: Sequence[str],
+    features: Sequence[str] | None,
+) -> Dataset:
+    column = None if labels is None else str(labels)
+    table = read_table(path, labels=column, ignore=ignore, features=features)
+    x, image_shape = _samples(table.x, source, dtype, missing, table.features)
+    if len({re.sub("[0-9]+", "#", feature) for feature in table.features or ()}) > 1:
+        image_shape = None  # the features of images have no names, or numbered ones
+    y, classes = None, None
+    if table.labels is not None:
+        y, classes = as_labels(table.labels, len(x), f"{source}: column {column!r}")
+    elif column is not None:
+        if not Path(column).expanduser().exists():
+            near = suggestion(column, table.features or ()) or "check its name"
+            raise OptionError(
+                "labels", f"is {shown(column)}, neither a column of {source} nor a file; {near}"
+            )
+        y, classes = load_labels(column, len(x))
+    return Dataset(
+        name,
+        x,
+        None,
+        y,
+        None,
+        image_shape,
+        source,
+        feature_names=table.features,
+        row_names=table.rows,
+        class_names=classes,
+        notes=table.notes,
+    )
+
+
+def hold_out(dataset: Dataset, fraction: float, seed: int) -> Dataset:
+    """Move some training samples to the test split, which only scores see.
+
+    Parameters
+    ----------
+    dataset : Dataset
+        Without a test split.
+    fraction : float
+        Share of the samples to move, in [0, 1); at least one sample stays.
+    seed : int
+        Decides which; the same seed moves the same samples.
+    """
+    n = len(dataset.x_train)
+    count = min(round(fraction * n), n - 1)
+    if count < 1:
+        return dataset
+    order = epoch_order(n, seed, _HELD_OUT)
+    train, test = np.sort(order[count:]), np.sort(order[:count])
+    y, names = dataset.y_train, dataset.row_names
+    return replace(
+        dataset,
+        x_train=dataset.x_train[train],
+        x_test=dataset.x_train[test],
+        y_train=None if y is None else y[train],
+        y_test=None if y is None else y[test],
+        row_names=None if names is None else tuple(names[k] for k in train.tolist()),
+    )
+
+
+def check_nonnegative(
+    x: Any,
+    name: str,
+    missing: str = "error",
+    first_row: int = 0,
+    columns: Sequence[str] | None = None,
+    number: Callable[[int], int] = int,
+) -> None:
     """Refuse samples that a non-negative model cannot represent.
 
     Parameters
@@ -192,6 +326,10 @@ def check_nonnegative(x: Any, name: str, missing: str = "error", first_row: int 
         Refuse NaN, or take it for a missing entry.
     first_row : int
         Number of the first row for error messages, if `x` is a part of the samples.
+    columns : sequence of str, optional
+        Names of the columns for error messages.
+    number : callable
+        Returns the number of a row for error messages, if `x` has not all rows of a file.
 
     Raises
     ------
@@ -212,8 +350,8 @@ def check_nonnegative(x: Any, name: str, missing: str = "error", first_row: int 
         return
     bad, what = ~((x > -math.inf) & (x < math.inf)), "Values that are not finite (NaN or infinite)"
     remedy = (
-        "impute or drop them, or take NaN for missing entries with missing='nan'; if values "
-        "overflow, scale them or use float64"
+        "impute or drop them, or take NaN for missing entries with missing='nan' (--missing nan); "
+        "if values overflow, scale them or use float64"
     )
     if missing == "nan":
         absent = ~(x <= math.inf)  # of any array module
@@ -226,27 +364,33 @@ def check_nonnegative(x: Any, name: str, missing: str = "error", first_row: int 
             return
         remedy = "shift the data, clip them at 0, or scale them with MinMaxScaler"
     row, column = divmod(int(bad.argmax()), x.shape[1])
+    called = "" if columns is None else f" ({printable(repr(columns[column]))})"
     raise DataError(
         f"{what} in data {name}: {int(bad.sum())} of {x.size}, the first "
-        f"{float(x[row, column])} at row {first_row + row}, column {column}; {remedy}"
+        f"{float(x[row, column])} at row {number(first_row + row)}, column {column}{called}; "
+        f"{remedy}"
     )
 
 
 def _samples(
-    x: NDArray[Any], where: str, dtype: np.dtype[Any], missing: str
+    x: NDArray[Any],
+    where: str,
+    dtype: np.dtype[Any],
+    missing: str,
+    columns: Sequence[str] | None = None,
 ) -> tuple[NDArray[Any], tuple[int, int] | None]:
     """Return checked, flat, scaled samples and the shape of their images."""
     image_shape = square(x.shape[1]) if x.ndim == 2 else None
     if x.ndim == 3:
         image_shape = (x.shape[1], x.shape[2])
         x = x.reshape(len(x), x.shape[1] * x.shape[2])
-    check_nonnegative(x, where, missing)
+    check_nonnegative(x, where, missing, columns=columns)
     if x.dtype == np.uint8:
         x = np.divide(x, 255.0, dtype=dtype, order="C")
     else:
         with np.errstate(over="ignore"):  # checked below
             x = x.astype(dtype, order="C", copy=False)
-        check_nonnegative(x, f"{where} as {dtype}", missing)
+        check_nonnegative(x, f"{where} as {dtype}", missing, columns=columns)
     return x, image_shape
 
 
@@ -256,18 +400,79 @@ def square(n_features: int) -> tuple[int, int] | None:
     return (side, side) if side >= _SMALLEST_SIDE and side * side == n_features else None
 
 
-def load_labels(path: str | Path, n: int) -> NDArray[np.int64]:
-    """Return the labels of ``n`` samples from an .npy file, or raise `DataError`."""
-    return _labels(_read_npy(Path(path).expanduser()), n, f"labels {printable(str(path))}")
+def load_labels(path: str | Path, n: int) -> tuple[NDArray[np.int64], tuple[str, ...] | None]:
+    """Return the labels of ``n`` samples from a file and, if they are text, the classes' names.
 
+    Parameters
+    ----------
+    path : str or Path
+        An .npy file, or a text file with a label in each line and a header or none.
+    n : int
+        Number of samples.
 
-def _labels(y: NDArray[Any], n: int, where: str) -> NDArray[np.int64]:
-    if y.dtype.kind not in "bui" or y.shape != (n,):
+    Raises
+    ------
+    DataError
+        If the file cannot be read, or has not one label for each sample.
+    """
+    file = Path(path).expanduser()
+    where = f"labels {printable(str(path))}"
+    if file.suffix.lower() == ".npy":
+        with archive_errors(where):
+            found = read_npy(file, text=True)
+        return as_labels(found, n, where)
+    if file.suffix.lower() not in TEXT:
         raise DataError(
-            f"{where} has shape {y.shape} and dtype {y.dtype}; expected ({n},), one integer "
-            "for each sample"
+            f"{where}: is neither an .npy file nor text ({', '.join(TEXT)}); convert it, or name a "
+            "column of the data set"
         )
-    return y.astype(np.int64)
+    found = read_column(file)
+    return as_labels(found[1:] if len(found) == n + 1 else found, n, where)
+
+
+def as_labels(
+    y: NDArray[Any], n: int, where: str
+) -> tuple[NDArray[np.int64], tuple[str, ...] | None]:
+    """Return labels as whole numbers and, if they are text, the classes' names.
+
+    Parameters
+    ----------
+    y : ndarray of shape (n,)
+        Whole numbers of any type, or texts; texts that are all whole numbers are taken for those.
+    n : int
+        Number of samples.
+    where : str
+        Name for error messages.
+
+    Raises
+    ------
+    DataError
+        If there is not one whole number, or one text that is not empty, for each sample.
+    """
+    if y.dtype.kind not in "buifSU" or y.shape != (n,):
+        raise DataError(
+            f"{where} has shape {y.shape} and dtype {y.dtype}; expected ({n},), one whole number "
+            "or text for each sample"
+        )
+    if y.dtype.kind in "SU":
+        try:
+            texts = [str(text).strip() for text in y.astype(str).tolist()]
+        except ValueError as error:  # bytes that are no text
+            raise DataError(f"{where}: cannot be read as text ({error}); save it again") from error
+        if "" in texts:
+            raise DataError(f"{where}: the label of row {texts.index('')} is missing; fill it in")
+        if not all(map(_WHOLE.fullmatch, texts)):
+            names, places = np.unique(np.array(texts), return_inverse=True)
+            return places.astype(np.int64), tuple(names.tolist())
+        y = np.array([int(text.partition(".")[0]) for text in texts])
+    with np.errstate(invalid="ignore"):  # NaN and what is too large differ from any result
+        whole = y.astype(np.int64)
+    if (differ := whole != y).any():
+        row = int(differ.argmax())
+        raise DataError(
+            f"{where}: the label of row {row} is {y[row]}; expected a whole number or text"
+        )
+    return whole, None
 
 
 def _digits() -> dict[str, NDArray[Any]]:
@@ -285,11 +490,15 @@ def _from_path(path: Path) -> dict[str, NDArray[Any]]:
     if path.is_dir():
         return _read_folder(path)
     if path.suffix.lower() == ".npy":
-        return {"x_train": _read_npy(path)}
+        with archive_errors(str(path)):
+            return {"x_train": read_npy(path)}
     if path.suffix.lower() == ".npz":
         return read_npz(path)
     if path.exists():
-        raise DataError(f"{path}: is neither .npy nor .npz nor a folder of IDX files; convert it")
+        raise DataError(
+            f"{path}: is of no known kind (.csv, .tsv, .txt, .parquet, .npy, .npz, .h5ad, .h5, "
+            ".zarr, or a folder of IDX files); convert it"
+        )
     if path.name != str(path):
         raise DataError(f"{path}: there is no such file or folder; check the path")
     near = difflib.get_close_matches(path.name.lower(), NAMES, n=1)
@@ -316,11 +525,6 @@ def _idx_files(folder: Path) -> dict[str, Path]:
     return {key: path for key, path in candidates if os.path.isfile(path)}
 
 
-def _read_npy(source: Source) -> NDArray[Any]:
-    with archive_errors(name_of(source)):
-        return read_npy(source)
-
-
 def read_npz(source: Source) -> dict[str, NDArray[Any]]:
     """Return the samples and labels of an .npz file, or of its content, by their `Dataset` names.
 
@@ -329,6 +533,8 @@ def read_npz(source: Source) -> dict[str, NDArray[Any]]:
     path = name_of(source)
     names = {**{key: key for key in FILES}, "x": "x_train", "y": "y_train"}
     with archive_errors(path), NpzArchive(source) as archive:
+        if is_sparse(archive):
+            return {"x_train": dense(read_sparse(archive, path), path)}
         found = archive.keys
         wanted = [key for key in found if key.lower() in names]
         arrays = {names[key.lower()]: archive.read(key) for key in wanted}
@@ -339,7 +545,8 @@ def read_npz(source: Source) -> dict[str, NDArray[Any]]:
     if "x_train" not in arrays:
         raise DataError(
             f"{path}: has the keys {', '.join(map(shown, found[:20])) or '(none)'}; expected "
-            "x_train (and optionally y_train, x_test, y_test), or x and y; rename them"
+            "x_train (and optionally y_train, x_test, y_test), or x and y, or those of "
+            "scipy.sparse.save_npz; rename them"
         )
     return arrays
 

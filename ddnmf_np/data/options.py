@@ -7,7 +7,7 @@ from typing import Literal
 
 from ddnmf_np.data.scaling import Scale
 from ddnmf_np.errors import OptionError
-from ddnmf_np.system.options import COUNT, MAX_WIDTH, Range, check_options, option
+from ddnmf_np.system.options import COUNT, FRACTION, MAX_WIDTH, Range, check_options, option
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,11 @@ class Data:
     data_dir : str, optional
         Folder in which we look first for a named set.
     labels : str, optional
-        Path of the labels.
+        Name of the column of labels, or path of a file of labels.
+    ignore : tuple of str, optional
+        Names of columns that are left out.
+    test_fraction : float, optional
+        Share of the samples that only scores see; by default `ddnmf_np.runs.inputs` decides.
     image_shape : tuple of two ints, optional
         Height and width of the images that the samples are.
     missing : {"error", "nan"}
@@ -41,8 +45,9 @@ class Data:
 
     dataset: str = option(
         "digits",
-        "digits (embedded), mnist, fashion-mnist, or the path of a .npy, a .npz or a folder of "
-        "IDX files; or of what --stream names",
+        "digits (embedded), mnist, fashion-mnist, or the path of a table (.csv, .tsv, .txt, "
+        ".parquet), .npy, .npz (also SciPy's sparse), .h5ad, or a folder of IDX files; or of what "
+        "--stream names",
         resumable=True,  # its hash is what must not change
     )
     data_dir: str | None = option(
@@ -50,8 +55,18 @@ class Data:
     )
     labels: str | None = option(
         None,
-        ".npy with a label for each row of a .npy data set; for scoring only",
+        "name of the column of labels in the data set (in obs of a .h5ad), or a file with a label "
+        "for each row (.npy, or text with one in each line); for scoring only",
         resumable=True,
+    )
+    ignore: tuple[str, ...] | None = option(
+        None, "names of columns of the data set that are left out", resumable=True
+    )
+    test_fraction: float | None = option(
+        None,
+        "share of the rows that training never sees and all scores are of; by default a fifth, at "
+        "most 10,000, of a file without a test split; 0: score the training rows",
+        FRACTION,
     )
     image_shape: tuple[int, ...] | None = option(
         None,
@@ -69,8 +84,9 @@ class Data:
     )
     stream: bool = option(
         False,
-        "read a .npy file as it is trained on, and do not hold it in memory; HDF5 (FILE.h5::NAME), "
-        "Zarr and folders of .npy files are always read so",
+        "read a .npy file as it is trained on, and do not hold it in memory (a sparse .npz stays "
+        "sparse); HDF5 (FILE.h5::NAME, or .h5ad), Zarr and folders of .npy files are always read "
+        "so",
     )
     stream_window: int = option(
         128,

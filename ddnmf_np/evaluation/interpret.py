@@ -6,7 +6,7 @@ next call overwrites, because each function calls it once and copies the result.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -236,3 +236,39 @@ def code_statistics(H: npt.ArrayLike) -> dict[str, Any]:
         "dead_units": int(dead_units(codes).sum()),
         "saturated": float(np.mean((codes < 0.01) | (codes > 0.99))),
     }
+
+
+def top_features(
+    change: npt.ArrayLike, names: Sequence[str], count: int = 5
+) -> list[list[tuple[str, float]]]:
+    """Return the features on which each unit acts most.
+
+    Parameters
+    ----------
+    change : array_like of shape (rank, D)
+        What each unit does to each feature, in comparable units: `unit_effects` or `decode_parts`,
+        divided by the range of each feature.
+    names : sequence of str, of length D
+        Names of the features.
+    count : int
+        Features for each unit.
+
+    Returns
+    -------
+    list of list of (str, float)
+        For each unit the names and changes, the largest in size first; features that do not change
+        are left out.
+
+    Raises
+    ------
+    DataError
+        If there is not one name for each feature.
+    """
+    sizes = check_codes(change, "change")
+    if len(names) != sizes.shape[1]:
+        raise DataError(f"{len(names)} names for {sizes.shape[1]} features; pass one for each")
+    order = np.argsort(-np.abs(sizes), axis=1, kind="stable")[:, :count]
+    return [
+        [(names[k], float(row[k])) for k in chosen.tolist() if row[k] != 0.0]
+        for row, chosen in zip(sizes, order, strict=True)
+    ]

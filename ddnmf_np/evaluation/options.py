@@ -29,6 +29,8 @@ class Clustering:
         The map of H.
     embedding_samples : int
         Largest number of samples on that map.
+    save_codes : bool
+        Whether a run writes the codes of all its samples.
 
     Raises
     ------
@@ -56,6 +58,12 @@ class Clustering:
     embedding: EmbeddingMethod = option("tsne", "two-dimensional map of H", resumable=True)
     embedding_samples: int = option(
         2000, "largest number of samples on that map", Range(least=2), resumable=True
+    )
+    save_codes: bool = option(
+        False,
+        "write codes.npy, H of all rows of the data set in their order (of a set with a test split "
+        "the training rows, then the test rows)",
+        resumable=True,
     )
 
     def __post_init__(self) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ import numpy.typing as npt
 from threadpoolctl import threadpool_limits
 
 from ddnmf_np.config import Config
-from ddnmf_np.data.datasets import NAMES, Dataset, load
+from ddnmf_np.data.datasets import NAMES, Dataset
 from ddnmf_np.data.streaming.rows import fingerprint
 from ddnmf_np.errors import CheckpointError, DataError, UsageError
 from ddnmf_np.evaluation.clustering import cluster, score_clustering
@@ -25,7 +25,8 @@ from ddnmf_np.model import Model
 from ddnmf_np.report.results import check_holds_run
 from ddnmf_np.runs.checkpoint import Checkpoint, load_checkpoint
 from ddnmf_np.runs.folder import RunFolder
-from ddnmf_np.runs.scoring import NAMES_OF_MAPS, held_out, n_clusters
+from ddnmf_np.runs.inputs import read_data, with_held_out
+from ddnmf_np.runs.scoring import NAMES_OF_MAPS, held_out, n_clusters, named_effects
 
 MOST_SAMPLES = 2000
 """Largest number of samples on the map; ``embedding_samples`` of the run may lower it."""
@@ -130,6 +131,7 @@ def gather(checkpoint: Checkpoint, data_dir: str | None, say: Say) -> Content:
     high = checkpoint.meta.get("high")
     high = float(high) if isinstance(high, float) and 0.0 < high < math.inf else 1.0
     high = high if model.scaler is None else 1.0  # the page shows what the networks see
+    about = checkpoint.about
     samples, H = _samples(model, config, dataset, high, blocks, notes, say) or (None, None)
     head: dict[str, Any] = {
         "title": _NICER_NAMES.get(title, title),
@@ -146,6 +148,7 @@ def gather(checkpoint: Checkpoint, data_dir: str | None, say: Say) -> Content:
         },
         "layers": layers,
         "units": _units(config, H),
+        "tops": None if H is None else named_effects(model, H, about.get("feature_names")),
         "features": model.n_features,
         "image_shape": _image_shape(model.n_features, config, dataset),
         "high": high,
@@ -189,12 +192,13 @@ def _data(
     config = checkpoint.config
     without = "This page shows only parts and sliders, no samples: "
     try:
-        dataset = _load_forgivingly(config, data_dir, notes, say)
+        x, dataset = _load_forgivingly(config, data_dir, notes, say)
     except (DataError, UsageError) as error:
         notes.append(f"{without}the data of the run were not found when this page was made.")
         say(f"warning: no samples in the page: {error}")
         return None
-    found, expected = fingerprint(dataset.x_train), checkpoint.meta["data_sha256"]
+    found = with_held_out(fingerprint(x), dataset, config)
+    expected = checkpoint.meta["data_sha256"]
     if found != expected:
         notes.append(
             f"{without}the data set found under this name when this page was made was not the "
@@ -209,34 +213,37 @@ def _data(
     return dataset
 
 
-def _load_forgivingly(config: Config, data_dir: str | None, notes: list[str], say: Say) -> Dataset:
+def _load_forgivingly(
+    config: Config, data_dir: str | None, notes: list[str], say: Say
+) -> tuple[Any, Dataset]:
     """Return the data; if only the labels cannot be read, go on without them and note it."""
     try:
         return _load(config, data_dir, config.data.labels)
     except (DataError, UsageError) as error:
         if config.data.labels is None:
             raise
-        dataset = _load(config, data_dir, None)
+        found = _load(config, data_dir, None)
         notes.append("The labels were not found when this page was made.")
         say(f"warning: no labels in the page: {error}")
-        return dataset
+        return found
 
 
-def _load(config: Config, data_dir: str | None, labels: str | None) -> Dataset:
+def _load(config: Config, data_dir: str | None, labels: str | None) -> tuple[Any, Dataset]:
     def place(path: str) -> str:
         """Return the file of the same name in `data_dir`, if there is one."""
         moved = Path(data_dir, Path(path).name) if data_dir else Path(path)
         return str(moved) if moved.exists() else path
 
     data = config.data
-    named = data.dataset in NAMES
-    return load(
-        data.dataset if named else place(data.dataset),
+    moved = replace(
+        data,
+        dataset=data.dataset if data.dataset in NAMES else place(data.dataset),
         data_dir=data_dir or data.data_dir,
-        dtype=config.training.dtype,
         labels=labels and place(labels),
-        missing=data.missing,
+        test_fraction=data.test_fraction or 0.0,
     )
+    x, dataset, _ = read_data(replace(config, data=moved))
+    return x, dataset
 
 
 def _samples(
@@ -280,7 +287,7 @@ def _samples(
         "points": {"low": left, "high": right},
         # `embed` always uses principal components for so few samples.
         "map": NAMES_OF_MAPS["pca" if len(rows) < 10 else method],
-        "classes": [str(name) for name in classes],
+        "classes": [str(dataset.named(name)) for name in classes],
         "labels": None if y is None else np.searchsorted(classes, y[rows]).tolist(),
         "clusters": None if grouping is None else grouping.labels[rows].tolist(),
         "clustering": None if grouping is None else grouping.about,

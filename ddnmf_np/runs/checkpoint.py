@@ -36,7 +36,7 @@ class Checkpoint:
         Where it was read.
     meta : dict
         ``format``, ``version``, ``config``, ``n_features``, ``n_samples``, ``data_sha256``,
-        ``high``, ``t``, ``position``, ``history`` and ``validation``.
+        ``high``, ``t``, ``position``, ``history``, ``validation`` and ``data``.
     arrays : dict of str to ndarray
         ``<net>.<block>`` for each parameter block, ``<net>.<block>:<slot>`` for what the
         optimizer remembers of it, and ``loss_sums``.
@@ -50,6 +50,17 @@ class Checkpoint:
     def config(self) -> Config:
         """The options of the run that wrote it."""
         return configure(**self.meta["config"])
+
+    @property
+    def about(self) -> dict[str, Any]:
+        """What is known of the data besides their hash, as far as it was recorded.
+
+        ``feature_names`` and ``class_names``, lists of str or None; ``from_bytes``, whether they
+        were unsigned 8-bit values, which a run divides by 255; ``n_clusters``, the number of
+        clusters that the run looks for.
+        """
+        found: dict[str, Any] = self.meta.get("data") or {}
+        return found
 
     @property
     def scaling(self) -> Scaling | None:
@@ -95,7 +106,8 @@ class Checkpoint:
             name = changed[0]
             old, new = self.config[name], config[name]
             schedule = config.optimizer.lr_schedule
-            why = f" (lr_schedule {schedule!r} is drawn over them)" if name == "epochs" else ""
+            why = f" (the rate of lr_schedule {schedule!r} depends on their number, so that a run "
+            why = why + "cannot be extended)" if name == "epochs" else ""
             raise CheckpointError(
                 f"{self.path}: the run has {name} = {old!r}, not {new!r}{why}; leave the option "
                 "out, or start a new run in another folder"
@@ -167,6 +179,7 @@ def save_checkpoint(path: Path, config: Config, trainer: Trainer, data_sha256: s
         "position": asdict(trainer.position),
         "history": trainer.history,
         "validation": validation,
+        "data": trainer.about,
     }
     text = np.frombuffer(json.dumps(meta).encode("utf-8"), dtype=np.uint8)
     with atomic_write(path) as stream:
@@ -233,15 +246,29 @@ def _check_meta(meta: dict[str, Any]) -> None:
     if len(meta["history"]) != position.epoch:
         raise ValueError(f"history has {len(meta['history'])} of {position.epoch} epochs")
     _check_validation(meta.get("validation"))
+    _check_about(meta.get("data"), meta["n_features"])
     if not all(isinstance(record, dict) for record in meta["history"]):
         raise ValueError("an epoch of its history is no record")
+
+
+def _check_about(found: Any, n_features: int) -> None:
+    """Raise unless this is what `Checkpoint.about` says, or None."""
+    names = (found or {}).get("feature_names")
+    if type((found or {}).get("n_clusters", 1)) is not int:
+        raise ValueError(f"data has n_clusters {shown(found['n_clusters'])}")
+    if names is None:
+        return
+    if not isinstance(names, list) or len(names) != n_features:
+        raise ValueError(f"data has feature_names {shown(names)}")
+    if not all(isinstance(name, str) for name in names):
+        raise ValueError("data has feature_names that are no text")
 
 
 def _check_validation(found: Any) -> None:
     """Raise unless this is the numbers of `Validation.state`, or None."""
     if found is None:
         return
-    kinds = {"best": (int, float), "fraction": (int, float), "waited": (int,), "stopped": (bool,)}
-    for name, accepted in kinds.items():
+    kinds = {"best": (int, float), "fraction": (int, float), "waited": (int,)}
+    for name, accepted in {**kinds, "stopped": (bool,), "finished": (bool,)}.items():
         if type(found[name]) not in accepted:
             raise ValueError(f"validation has {name} = {shown(found[name])}")

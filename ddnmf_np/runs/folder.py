@@ -39,6 +39,8 @@ class RunFolder:
         ``report.html``, all of these on one page.
     explorer : Path
         ``explorer.html``, where `ddnmf_np.explore` has been asked for it.
+    codes : Path
+        ``codes.npy``, where the run has been asked for it.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
@@ -51,6 +53,7 @@ class RunFolder:
         self.pictures = [self.figures / f"{name}.png" for name in FIGURES]
         self.report = self.path / "report.html"
         self.explorer = self.path / "explorer.html"
+        self.codes = self.path / "codes.npy"
 
     def create(self, config: Config, *, overwrite: bool = False) -> None:
         """Begin a run: make the folder, or empty it of an earlier run if that was asked for.
@@ -114,7 +117,7 @@ class RunFolder:
             with locked(self.path):
                 try:
                     files = self.config, self.metrics, self.checkpoint, self.summary, self.report
-                    for file in files:
+                    for file in (*files, self.codes):
                         remove_unfinished(self.path, file.name)
                     for picture in self.pictures:
                         remove_unfinished(self.figures, picture.name)
@@ -127,10 +130,10 @@ class RunFolder:
                     self.path.rmdir()
 
     def remove_results(self) -> None:
-        """Remove summary, pictures and pages, which belong to the end of a run."""
+        """Remove summary, codes, pictures and pages, which belong to the end of a run."""
         try:
             pages = self.report, self.explorer
-            for file in (self.summary, *pages, *self.pictures):
+            for file in (self.summary, self.codes, *pages, *self.pictures):
                 file.unlink(missing_ok=True)
         except OSError as error:
             raise _cannot_write(self.path, error) from error

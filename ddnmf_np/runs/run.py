@@ -15,10 +15,8 @@ from threadpoolctl import threadpool_limits
 
 from ddnmf_np.backends.ops import Ops
 from ddnmf_np.config import Config, changed_on_resume, configure
-from ddnmf_np.data.datasets import NAMES, Dataset, load
-from ddnmf_np.data.streaming.dataset import SCORED, load_streamed
+from ddnmf_np.data.datasets import Dataset
 from ddnmf_np.data.streaming.rows import Rows, fingerprint
-from ddnmf_np.data.streaming.sources import is_stream_path
 from ddnmf_np.errors import INTERRUPTED, CheckpointError, DataError, DivergedError, UsageError
 from ddnmf_np.evaluation.clustering import check_methods
 from ddnmf_np.parallel.communicator import STOP, Communicator, SerialCommunicator
@@ -29,6 +27,9 @@ from ddnmf_np.runs import scoring
 from ddnmf_np.runs.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from ddnmf_np.runs.environment import commit, environment
 from ddnmf_np.runs.folder import RunFolder
+from ddnmf_np.runs.inference import Inference, open_input, results
+from ddnmf_np.runs.inputs import read_data, with_held_out
+from ddnmf_np.runs.output import write_blocks
 from ddnmf_np.runs.preparation import Prepared, prepare
 from ddnmf_np.runs.progress import Progress
 from ddnmf_np.runs.validation import Unexplained, Validation
@@ -86,18 +87,22 @@ def run(
         if not resume:
             folder.check_free(overwrite=overwrite)
         checkpoint = _checkpoint(folder) if resume else None
-        x, dataset = _data(config)
+        x, dataset, config = read_data(config)
         dataset = _with_shape(dataset, config.data.image_shape)
-        scoring.n_clusters(dataset, config.evaluation.clusters, config.model.rank)
-        data_sha256 = _look_at(x, ranks)
+        about = _about(dataset)
+        about["n_clusters"] = scoring.n_clusters(
+            dataset, config.evaluation.clusters, config.model.rank
+        )
+        data_sha256 = with_held_out(_look_at(x, ranks), dataset, config)
         prepared = prepare(x, config, dataset.image_shape)
         config, x = prepared.config, prepared.x
         epochs = config.training.epochs
         trainer = _make_trainer(prepared, ops, ranks, dataset.image_shape)
-        model = trainer.model
+        trainer.about, model = about, trainer.model
         _agree(ranks)  # before anything is written or replaced
         if checkpoint is not None:
             checkpoint.restore(trainer, config, data_sha256)
+            checkpoint_epochs = checkpoint.config.training.epochs
             del checkpoint  # its arrays, three times the parameters
             done = trainer.position
             if (done.epoch, done.batch) > (epochs, 0):
@@ -105,6 +110,8 @@ def run(
                     f"epochs is {epochs}, but the run has done {done.epoch} epochs and "
                     f"{done.batch} steps; give more epochs"
                 )
+            if trainer.stopping is not None and done.epoch < epochs:
+                _reopen(trainer, checkpoint_epochs, epochs)
             folder.write_config(config)
             if done.epoch < epochs:
                 folder.remove_results()  # they would be those of the shorter run
@@ -114,7 +121,8 @@ def run(
         folder.write_metrics(trainer.history)
         say(
             f"{dataset.name}: {x.shape[0]} training samples of "
-            f"{x.shape[1]} features, from {dataset.source}\n{_choices(prepared)}"
+            f"{x.shape[1]} features, from {dataset.source}\n{_recognized(dataset)}"
+            f"{_scored(config, dataset)}{_choices(prepared)}"
             f"objective {config.objective.preset}, {model.n_parameters():,} parameters, "
             f"{ops.name} on {ops.device_name()}, output in {folder.path}"
         )
@@ -144,12 +152,37 @@ def run(
         names = scoring.draw_figures(trainer, config, dataset, evaluation, folder.figures)
         write_report(folder)
         say(describe(summary))
+        if config.evaluation.save_codes:
+            _save_codes(folder, config, ops)
         say(
             f"{len(names)} pictures are in {folder.figures}. Open {folder.report} for the full "
-            f"report. Next: python -m ddnmf_np.explore {shlex.quote(str(folder.path))}"
+            f"report. Next: python -m ddnmf_np.explore {shlex.quote(str(folder.path))}; codes of "
+            f"samples: python -m ddnmf_np.transform {shlex.quote(str(folder.path))} FILE"
         )
     ranks.rest()
     return 0
+
+
+def _reopen(trainer: Trainer, before: int, epochs: int) -> None:
+    """Let a run whose end has put the best weights back go on from its last weights."""
+    stopping = trainer.stopping
+    assert isinstance(stopping, Validation)
+    if not stopping.stopped:
+        stopping.reopen(trainer)
+    elif epochs > before:
+        raise UsageError(
+            f"epochs is {epochs}, but the run has stopped early, after {trainer.position.epoch} of "
+            f"{before} epochs: {stopping.patience} looks at the held-out rows in a row were no "
+            "improvement; start a new run with a larger --patience, or leave --epochs out"
+        )
+
+
+def _save_codes(folder: RunFolder, config: Config, ops: Ops) -> None:
+    inference = Inference(load_checkpoint(folder.checkpoint), ops)
+    data = open_input(config.data.dataset, inference)
+    names = [f"H{k}" for k in range(config.model.rank)]
+    write_blocks(folder.codes, results(inference, data, "codes"), data.source.shape[0], names)
+    say(f"{folder.codes}: codes of {data.source.shape[0]} samples, in the order of the data")
 
 
 def _checkpoint(folder: RunFolder) -> Checkpoint:
@@ -168,7 +201,7 @@ def _checkpoint(folder: RunFolder) -> Checkpoint:
 
 def _help(config: Config, ops: Ops, ranks: Communicator) -> int:
     """Train as one of the ranks that neither print nor write."""
-    x, dataset = _data(config, scored=0)
+    x, dataset, config = read_data(config, scored=0)
     dataset = _with_shape(dataset, config.data.image_shape)
     _look_at(x, ranks)
     prepared = prepare(x, config, dataset.image_shape)
@@ -191,6 +224,26 @@ def _make_trainer(
         unexplained = Unexplained(model, prepared.some)
         trainer.stopping = Validation.of(config, unexplained, prepared.held_out)
     return trainer
+
+
+def _about(dataset: Dataset) -> dict[str, Any]:
+    """Return what a checkpoint keeps of the data."""
+    names = {"feature_names": dataset.feature_names, "class_names": dataset.class_names}
+    kept = {key: None if value is None else list(value) for key, value in names.items()}
+    return {**kept, "from_bytes": dataset.from_bytes}
+
+
+def _recognized(dataset: Dataset) -> str:
+    return f"recognized: {'; '.join(dataset.notes)}\n" if dataset.notes else ""
+
+
+def _scored(config: Config, dataset: Dataset) -> str:
+    """Return a line on which rows are scored, if the data set leaves that to us."""
+    if config.data.test_fraction:
+        return f"{len(scoring.held_out(dataset)[1])} rows are for scoring only\n"
+    return (
+        "" if dataset.x_test is not None else "no rows are for scoring only: see --test-fraction\n"
+    )
 
 
 def _choices(prepared: Prepared) -> str:
@@ -238,23 +291,6 @@ def _look_at(x: np.ndarray[Any, Any] | Rows, ranks: Communicator) -> str:
 def _rows(config: Config, ranks: Communicator) -> int:
     """Return how many samples a rank's activations have memory for: its share of a batch."""
     return max(-(-config.training.batch_size // ranks.size), 256)
-
-
-def _data(config: Config, *, scored: int = SCORED) -> tuple[Any, Dataset]:
-    """Return the samples to train on, and the data set that is scored.
-
-    Of what is streamed, ``scored`` samples are in it.
-    """
-    data = config.data
-    options: dict[str, Any] = {
-        "dtype": config.training.dtype,
-        "labels": data.labels,
-        "missing": data.missing,
-    }
-    if data.stream or (data.dataset not in NAMES and is_stream_path(data.dataset)):
-        return load_streamed(data.dataset, window_mib=data.stream_window, scored=scored, **options)
-    dataset = load(data.dataset, data_dir=data.data_dir, **options)
-    return dataset.x_train, dataset
 
 
 def _with_shape(dataset: Dataset, image_shape: tuple[int, ...] | None) -> Dataset:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,10 +28,12 @@ from ddnmf_np.evaluation.interpret import (
     dead_units,
     decode_parts,
     hoyer_sparsity,
+    top_features,
     unit_effects,
 )
 from ddnmf_np.evaluation.maps import embed
 from ddnmf_np.evaluation.metrics import assign_clusters
+from ddnmf_np.model import Model
 from ddnmf_np.runs.validation import Unexplained, findings
 from ddnmf_np.training import Trainer
 
@@ -87,6 +90,8 @@ class Evaluation:
         The decoded base units.
     clusterings : dict of str to ClusteringResult
         The codes' clusters, by method.
+    feature_names : tuple of str, or None
+        Names of the features.
     """
 
     split: str
@@ -95,6 +100,7 @@ class Evaluation:
     H: Floats
     parts: Floats
     clusterings: dict[str, ClusteringResult]
+    feature_names: tuple[str, ...] | None = None
 
 
 def evaluate(trainer: Trainer, config: Config, dataset: Dataset) -> Evaluation:
@@ -114,6 +120,7 @@ def evaluate(trainer: Trainer, config: Config, dataset: Dataset) -> Evaluation:
             method: cluster(H, k, method=method, n_starts=how.starts, seed=config.training.seed)
             for method in how.clusterers
         },
+        dataset.feature_names,
     )
 
 
@@ -124,7 +131,8 @@ def summarise(trainer: Trainer, evaluation: Evaluation, some: Floats) -> dict[st
     -------
     dict
         ``split`` and ``n_samples``; ``scores`` by clusterer (see `score_clustering`); ``code``
-        (see `code_statistics`); ``unexplained`` (see that function);
+        (see `code_statistics`); ``unexplained`` (see that function); ``top_features``, see
+        `named_effects`, None if the features have no names;
         ``parts_sparsity`` (Hoyer, mean over the base units);
         ``reconstruction_error``, the mean squared error per entry against the clean samples of
         the student on clean and on noisy samples and of the supervisor, over the entries that
@@ -147,10 +155,37 @@ def summarise(trainer: Trainer, evaluation: Evaluation, some: Floats) -> dict[st
         "code": code_statistics(evaluation.H),
         "parts_sparsity": _mean_sparsity(evaluation.parts),
         "unexplained": unexplained(trainer, evaluation, some, noisy, outputs["student_noisy"]),
+        "top_features": named_effects(trainer.model, evaluation.H, evaluation.feature_names),
         "reconstruction_error": {
             name: _mean_square(host(out) - x) for name, out in outputs.items()
         },
     }
+
+
+def named_effects(
+    model: Model, H: Floats, names: Sequence[str] | None
+) -> list[list[tuple[str, float]]] | None:
+    """Return the features on which each unit acts most, as shares of the features' ranges.
+
+    Parameters
+    ----------
+    model : Model
+        Supplies the decoder and the scaling, which has the ranges; without one they are all 1.
+    H : ndarray of shape (n, rank)
+        Codes of samples.
+    names : sequence of str, or None
+        Names of the features.
+
+    Returns
+    -------
+    list or None
+        As `top_features`, of `unit_effects`; None without names.
+    """
+    if names is None:
+        return None
+    change = unit_effects(lambda codes: model.ops.to_host(model.decode(codes)), H)
+    span = 1.0 if model.scaling is None else model.scaling.span
+    return top_features(change / span, names)
 
 
 def unexplained(
@@ -224,6 +259,7 @@ def draw_figures(
     """
     model, host, how = trainer.model, trainer.ops.to_host, config.evaluation
     y, H = evaluation.y, evaluation.H
+    y = None if y is None else dataset.named(y)
     some = evaluation.x[:10]
     noisy = noisy_copy(trainer, some)
     split = f"{dataset.name}, {evaluation.split} split"

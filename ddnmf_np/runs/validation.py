@@ -97,6 +97,9 @@ class Validation:
         Fraction at the last look.
     stopped : bool
         Whether patience has come to its end.
+    finished : bool
+        Whether the model has its best weights back. Then we keep the last ones, from which the
+        run can go on.
     """
 
     def __init__(
@@ -105,7 +108,7 @@ class Validation:
         self.unexplained, self.x = unexplained, x
         self.patience, self.tol, self.every = patience, tol, every
         self.best = self.fraction = math.inf
-        self.waited, self.stopped = 0, False
+        self.waited, self.stopped, self.finished = 0, False, False
         self._kept: dict[str, Array] = {}
 
     @classmethod
@@ -135,14 +138,18 @@ class Validation:
         self.stopped = 0 < self.patience <= self.waited
 
     def state(self) -> tuple[dict[str, Array], dict[str, Any]]:
-        """Return what a checkpoint keeps: the best weights on the host, and numbers."""
+        """Return what a checkpoint keeps: the best weights on the host, and numbers.
+
+        At the end of a run, when the model has those, it is the last weights.
+        """
         to_host = self.unexplained.model.ops.to_host
-        kept = {f"best.{name}": to_host(params) for name, params in self._kept.items()}
+        which = "last" if self.finished else "best"
+        kept = {f"{which}.{name}": to_host(params) for name, params in self._kept.items()}
         return kept, self.numbers()
 
     def numbers(self) -> dict[str, Any]:
         """Return what the rule remembers, besides the best weights."""
-        names = ("best", "fraction", "waited", "stopped")
+        names = ("best", "fraction", "waited", "stopped", "finished")
         return {name: getattr(self, name) for name in names}
 
     def load_numbers(self, numbers: dict[str, Any]) -> None:
@@ -154,18 +161,32 @@ class Validation:
         """Put back what `state` returned; blocks must have the size of the model's."""
         model = self.unexplained.model
         for name, network in model.nets.items():
-            found = kept.get(f"best.{name}")
+            block = f"{'last' if numbers['finished'] else 'best'}.{name}"
+            found = kept.get(block)
             if found is None:
                 continue
             if found.shape != network.arena.params.shape:
-                raise CheckpointError(f"block best.{name} is of shape {found.shape}")
+                raise CheckpointError(f"block {block} is of shape {found.shape}")
             self._kept[name] = model.ops.to_device(found, model.dtype)
         self.load_numbers(numbers)
 
     def finish(self, trainer: Trainer) -> None:
-        """Put the best weights back."""
-        for name, params in self._kept.items():
-            trainer.model.nets[name].arena.params[...] = params
+        """Put the best weights back, and keep the last ones."""
+        if not self.finished:
+            self._exchange(trainer)
+        self.finished = True
+
+    def reopen(self, trainer: Trainer) -> None:
+        """Undo `finish`, so that the run can go on."""
+        if self.finished:
+            self._exchange(trainer)
+        self.finished = False
+
+    def _exchange(self, trainer: Trainer) -> None:
+        for name, kept in self._kept.items():
+            params = trainer.model.nets[name].arena.params
+            self._kept[name] = params.copy()
+            params[...] = kept
 
 
 def findings(unexplained: Unexplained, model: Model, x: Any) -> list[str]:

@@ -49,6 +49,7 @@ _MAGIC = b"\x93NUMPY"
 _LENGTHS = {1: "<H", 2: "<I", 3: "<I"}  # of the header, by the major version
 _KEYS = {"descr", "fortran_order", "shape"}
 _NUMBERS = re.compile(r"[<>|=]?[biuf][0-9]{1,2}")
+_TEXTS = re.compile(r"[<>|=]?[SU][0-9]{1,4}")
 _PLAIN = re.compile(r"[ -~]*\n?")  # all characters that NumPy writes
 _PYTHON_2 = re.compile(r"(?<=[0-9])L(?=[,)])")  # its long integers
 _END = struct.Struct("<4s4H2LH")
@@ -84,13 +85,15 @@ class Header(NamedTuple):
         return math.prod(self.shape) * self.dtype.itemsize
 
 
-def read_npy(source: Source) -> NDArray[Any]:
+def read_npy(source: Source, *, text: bool = False) -> NDArray[Any]:
     """Read an .npy file.
 
     Parameters
     ----------
     source : str, Path or bytes
         The file, or its content.
+    text : bool
+        Accept texts of a fixed length, too.
 
     Returns
     -------
@@ -107,7 +110,7 @@ def read_npy(source: Source) -> NDArray[Any]:
     with open_source(source) as stream, _one_kind_of_error():
         size = stream.seek(0, os.SEEK_END)
         stream.seek(0)
-        header = read_header(stream, size)
+        header = read_header(stream, size, text=text)
         return _read_values(stream, header, claimed=False)
 
 
@@ -145,13 +148,16 @@ class NpzArchive:
             self._opened = opened.pop_all()
         self.keys = list(self._parts)
 
-    def read(self, key: str) -> NDArray[Any]:
-        """Return the array with a name; raises `ArchiveError` if the part is anything else."""
+    def read(self, key: str, *, text: bool = False) -> NDArray[Any]:
+        """Return the array with a name; raises `ArchiveError` if the part is anything else.
+
+        With ``text`` it may have texts of a fixed length.
+        """
         part = self._parts[key]
         try:
             with _one_kind_of_error(), self._zip.open(part) as opened:
                 stream = cast(BinaryIO, opened)
-                header = read_header(stream, part.file_size)
+                header = read_header(stream, part.file_size, text=text)
                 claimed = part.compress_type != zipfile.ZIP_STORED
                 array = _read_values(stream, header, claimed=claimed)
                 if stream.read(1):  # at the end, zipfile compares the checksum
@@ -256,7 +262,7 @@ def _checked_parts(infos: list[zipfile.ZipInfo], size: int) -> dict[str, zipfile
 # -- one array ---------------------------------------------------------------------------------
 
 
-def read_header(stream: BinaryIO, size: int) -> Header:
+def read_header(stream: BinaryIO, size: int, *, text: bool = False) -> Header:
     """Read the header of an array of plain numbers in NumPy's format.
 
     Parameters
@@ -265,6 +271,8 @@ def read_header(stream: BinaryIO, size: int) -> Header:
         At the beginning of the array; afterwards at its first value.
     size : int
         Bytes from there to the end of the file.
+    text : bool
+        Accept texts of a fixed length, too.
 
     Raises
     ------
@@ -272,7 +280,7 @@ def read_header(stream: BinaryIO, size: int) -> Header:
         If there is no such header, or it announces another number of bytes than follow.
     """
     with _one_kind_of_error():
-        header = _parsed_header(stream)
+        header = _parsed_header(stream, _TEXTS if text else None)
     if header.length + header.n_bytes != size:
         raise ArchiveError(
             f"its header announces {header.n_bytes} bytes, shape {shown(header.shape)}, and "
@@ -281,7 +289,7 @@ def read_header(stream: BinaryIO, size: int) -> Header:
     return header
 
 
-def _parsed_header(stream: BinaryIO) -> Header:
+def _parsed_header(stream: BinaryIO, others: re.Pattern[str] | None) -> Header:
     start = stream.read(8)
     if len(start) < 8 or not start.startswith(_MAGIC):
         raise ArchiveError(f"it begins with {start!r}, so it is not an array in NumPy's format")
@@ -297,11 +305,13 @@ def _parsed_header(stream: BinaryIO) -> Header:
     if len(header) < length:
         raise ArchiveError("it ends inside its header")
     text = header.decode("utf-8" if major == 3 else "latin-1")
-    shape, dtype, fortran_order = _parse_header(text, major)
+    shape, dtype, fortran_order = _parse_header(text, major, others)
     return Header(shape, dtype, fortran_order, len(start) + len(field) + length)
 
 
-def _parse_header(text: str, major: int) -> tuple[tuple[int, ...], np.dtype[Any], bool]:
+def _parse_header(
+    text: str, major: int, others: re.Pattern[str] | None
+) -> tuple[tuple[int, ...], np.dtype[Any], bool]:
     # A header of plain numbers has no comment, and no backslash, about which Python could warn.
     try:
         if not _PLAIN.fullmatch(text) or "\\" in text or "#" in text:
@@ -312,7 +322,8 @@ def _parse_header(text: str, major: int) -> tuple[tuple[int, ...], np.dtype[Any]
     except (SyntaxError, ValueError, TypeError, MemoryError, RecursionError) as error:
         raise ArchiveError(f"its header cannot be read: {shown(text)}") from error
     descr, shape, fortran_order = found["descr"], found["shape"], found["fortran_order"]
-    if not isinstance(descr, str) or not _NUMBERS.fullmatch(descr):
+    kinds = [_NUMBERS] if others is None else [_NUMBERS, others]
+    if not isinstance(descr, str) or not any(kind.fullmatch(descr) for kind in kinds):
         raise ArchiveError(
             f"its elements are {shown(descr)}, not plain numbers; objects are never unpickled"
         )

@@ -14,10 +14,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy import sparse
 from sklearn.datasets import load_digits
 
 from ddnmf_np.data import datasets
 from ddnmf_np.data.datasets import FILES, check_nonnegative, load
+from ddnmf_np.data.streaming.sources import is_stream_path, open_source
 from ddnmf_np.errors import DataError, UsageError
 
 # --- a small set under MNIST's name ------------------------------------------------------------
@@ -384,16 +386,98 @@ def test_npy_with_labels(tmp_path):
     data = load(str(tmp_path / "x.npy"), labels=tmp_path / "y.npy")
     assert data.y_train.tolist() == [2, 0, 1]
     assert data.y_train.dtype == np.int64
-    for bad in (np.zeros(4, int), np.zeros((3, 1), int), np.zeros(3)):
+    for bad in (np.zeros(4, int), np.zeros((3, 1), int), np.zeros(3, complex)):
         np.save(tmp_path / "y.npy", bad)
-        with pytest.raises(DataError, match=r"^labels .*y\.npy has .* expected \(3,\), one int"):
+        with pytest.raises(
+            DataError, match=r"^labels .*y\.npy.*( has .* expected \(3,\), one|read)"
+        ):
             load(str(tmp_path / "x.npy"), labels=tmp_path / "y.npy")
-    np.save(tmp_path / "y.npy", np.array(["a"] * 3))
-    with pytest.raises(DataError, match=r"y\.npy: cannot be read .*'<U1', not plain numbers"):
-        load(str(tmp_path / "x.npy"), labels=tmp_path / "y.npy")
-    for name in ("digits", tmp_path / "x.npz", tmp_path):
-        with pytest.raises(UsageError, match=r"labels='y\.npy' goes with an \.npy file only"):
+    np.savez(tmp_path / "x.npz", x=np.ones((3, 2)), y=np.arange(3))
+    put(tmp_path / "idx")
+    for name in ("digits", tmp_path / "x.npz", tmp_path / "idx"):
+        with pytest.raises(UsageError, match=r"labels is 'y\.npy', but .* has labels of its own"):
             load(name, labels="y.npy")
+
+
+@pytest.mark.parametrize(
+    ("given", "expected", "classes"),
+    [
+        (["b", "a", "b"], [1, 0, 1], ("a", "b")),
+        ([b"b", b"a", b"b"], [1, 0, 1], ("a", "b")),
+        (["2", "0", "10"], [2, 0, 10], None),
+        (["2.0", "0.0", "1.0"], [2, 0, 1], None),
+        ([2.0, 0.0, -1.0], [2, 0, -1], None),
+        ([True, False, True], [1, 0, 1], None),
+    ],
+)
+def test_labels_of_any_kind(tmp_path, given, expected, classes):
+    np.save(tmp_path / "x.npy", np.ones((3, 2)))
+    np.save(tmp_path / "y.npy", np.array(given))
+    data = load(tmp_path / "x.npy", labels=tmp_path / "y.npy")
+    assert data.y_train.tolist() == expected
+    assert data.y_train.dtype == np.int64
+    assert data.class_names == classes
+
+
+@pytest.mark.parametrize(
+    ("given", "text"),
+    [
+        ([0.0, 1.5, 1.0], "the label of row 1 is 1.5; expected a whole number or text"),
+        ([0.0, 1.0, np.nan], "the label of row 2 is nan"),
+        ([0.0, np.inf, 1.0], "the label of row 1 is inf"),
+        ([0.0, 1e300, 1.0], "the label of row 1 is 1e"),
+        (["a", "", "b"], "the label of row 1 is missing"),
+    ],
+)
+def test_labels_that_are_neither_whole_nor_text(tmp_path, given, text):
+    np.save(tmp_path / "x.npy", np.ones((3, 2)))
+    np.save(tmp_path / "y.npy", np.array(given))
+    with pytest.raises(DataError, match=rf"y\.npy.*{text}"):
+        load(tmp_path / "x.npy", labels=tmp_path / "y.npy")
+
+
+@pytest.mark.parametrize("form", ["csr", "csc", "coo"])
+@pytest.mark.parametrize("compressed", [False, True])
+def test_sparse_npz(tmp_path, form, compressed):
+    x = sparse.random_array((6, 5), density=0.4, rng=np.random.default_rng(0)).asformat(form)
+    sparse.save_npz(tmp_path / "x.npz", x, compressed=compressed)
+    np.save(tmp_path / "y.npy", np.arange(6))
+    data = load(tmp_path / "x.npz", dtype="float64", labels=tmp_path / "y.npy")
+    np.testing.assert_array_equal(data.x_train, x.toarray())
+    assert data.y_train.tolist() == list(range(6))
+    assert is_stream_path("x.npz") is False
+    np.testing.assert_array_equal(open_source(tmp_path / "x.npz").rows(1, 4), x.toarray()[1:4])
+
+
+@pytest.mark.parametrize(
+    ("part", "value", "text"),
+    [
+        ("indices", 99, "its indices do not fit its shape"),
+        ("indices", -1, "its indices do not fit its shape"),
+        ("indptr", 99, "do not fit its shape"),
+        ("shape", 3, "do not fit its shape"),
+        ("format", b"dia", "sparse in the format 'dia'; convert it with"),
+        ("format", b"xyz", "sparse in the format 'xyz'"),
+    ],
+)
+def test_sparse_npz_that_does_not_fit_itself_is_refused(tmp_path, part, value, text):
+    path = tmp_path / "x.npz"
+    sparse.save_npz(path, sparse.csr_matrix(np.eye(5)))
+    with np.load(path) as archive:
+        arrays = dict(archive)
+    if part == "format":
+        arrays[part] = np.array(value)
+    else:
+        arrays[part][1] = value
+    np.savez(path, **arrays)
+    with pytest.raises(DataError, match=rf"x\.npz.*{text}"):
+        load(path)
+
+
+def test_sparse_npz_that_is_too_large_as_a_whole(tmp_path):
+    sparse.save_npz(tmp_path / "x.npz", sparse.csr_matrix((2**20, 2**20)))
+    with pytest.raises(DataError, match=r"x\.npz: is sparse and would take 8796\.1 GB.*--stream"):
+        load(tmp_path / "x.npz")
 
 
 def test_upper_case_suffixes(tmp_path):
@@ -555,9 +639,11 @@ def test_name_without_a_neighbour():
         load("zzzz")
 
 
-@pytest.mark.parametrize("path", ["no/such", "none.npy", "none.npz", "text.txt"])
+@pytest.mark.parametrize(
+    "path", ["no/such", "none.npy", "none.npz", "none.csv", "none.parquet", "text.docx"]
+)
 def test_unusable_path_is_refused(tmp_path, path):
-    (tmp_path / "text.txt").write_text("1 2 3")
+    (tmp_path / "text.docx").write_text("1 2 3")
     with pytest.raises(DataError, match=path) as caught:
         load(tmp_path / path)
     assert any(word in str(caught.value) for word in ("check the path", "convert it"))

@@ -388,3 +388,54 @@ def test_a_stream_s_first_look_is_bounded(monkeypatch):
     monkeypatch.setattr("ddnmf_np.runs.preparation.MOST_BYTES", 4 * 8 * 10)
     prepared = prepare(Rows(stream(load_iris().data), "float64"), configure(objective="auto"))
     assert len(prepared.some) <= 10
+
+
+def test_more_epochs_go_on_from_the_last_weights_and_not_from_the_best(tmp_path, capsys, sketched):
+    np.save(tmp_path / "x.npy", load_iris().data)
+    flags = ["--dataset", str(tmp_path / "x.npy"), "--rank", "2", "--widths", "9", "7",
+             "--lr-schedule", "constant", "--lr", "0.05", "--clusterers", "kmeans", "--starts", "1",
+             "--embedding", "pca"]  # fmt: skip
+    assert main([*flags, "--output", str(tmp_path / "whole"), "--epochs", "12"]) == 0
+    assert main([*flags, "--output", str(tmp_path / "run"), "--epochs", "6"]) == 0
+    checkpoint = load_checkpoint(tmp_path / "run" / "checkpoint.npz")
+    params = np.concatenate([
+        block.ravel() for name, block in checkpoint.arrays.items() if ":" not in name
+        and name.startswith("student.")
+    ])  # fmt: skip
+    assert not np.array_equal(params, checkpoint.arrays["last.student"])  # else nothing is shown
+    assert main(["--resume", "--output", str(tmp_path / "run"), "--epochs", "12"]) == 0
+    assert content(tmp_path / "run") == content(tmp_path / "whole")
+
+
+def test_a_run_that_stopped_early_says_why_it_cannot_be_extended(tmp_path, capsys, sketched):
+    np.save(tmp_path / "x.npy", load_iris().data)
+    run = str(tmp_path / "run")
+    flags = ["--rank", "2", "--widths", "9", "7", "--lr-schedule", "constant", "--patience", "2",
+             "--tol", "0.9", "--clusterers", "kmeans", "--starts", "1", "--embedding",
+             "pca"]  # fmt: skip
+    assert (
+        main(["--dataset", str(tmp_path / "x.npy"), "--output", run, *flags, "--epochs", "50"]) == 0
+    )
+    before = content(tmp_path / "run")
+    capsys.readouterr()
+    assert main(["--resume", "--output", run, "--epochs", "60"]) == 2
+    err = capsys.readouterr().err
+    assert "epochs is 60, but the run has stopped early, after" in err
+    assert "larger --patience" in err
+    assert main(["--resume", "--output", run]) == 0  # scores again
+    assert content(tmp_path / "run") == before
+
+
+def test_a_schedule_says_why_a_run_cannot_be_extended(tmp_path, capsys, sketched):
+    np.save(tmp_path / "x.npy", load_iris().data)
+    run = str(tmp_path / "run")
+    flags = ["--rank", "2", "--widths", "9", "7", "--clusterers", "kmeans", "--starts", "1",
+             "--embedding", "pca"]  # fmt: skip
+    assert (
+        main(["--dataset", str(tmp_path / "x.npy"), "--output", run, *flags, "--epochs", "2"]) == 0
+    )
+    capsys.readouterr()
+    assert main(["--resume", "--output", run, "--epochs", "3"]) == 4
+    assert "the run has epochs = 2, not 3 (the rate of lr_schedule 'cosine' depends on" in (
+        capsys.readouterr().err
+    )

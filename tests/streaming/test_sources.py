@@ -12,7 +12,7 @@ from stream_cases import KINDS, dask_array, draw, hdf5, memory_map, npy, rows_of
 
 from ddnmf_np.data.datasets import load
 from ddnmf_np.data.streaming.rows import BLOCK_BYTES, Rows, fingerprint
-from ddnmf_np.data.streaming.sources import NpyFile, SlicedSource, is_stream_path, stream
+from ddnmf_np.data.streaming.sources import NpyFile, Share, SlicedSource, is_stream_path, stream
 from ddnmf_np.errors import BackendError, DataError, UsageError
 
 RANGES = [(0, 103), (0, 1), (102, 103), (25, 27), (3, 99), (16, 32)]
@@ -172,15 +172,94 @@ def test_a_mask_is_not_ignored():
 def test_anndata_s_files_are_hdf5(tmp_path):
     h5py = pytest.importorskip("h5py")
     x, matrix = draw(), sparse.csr_matrix(draw())
-    with h5py.File(tmp_path / "x.h5ad", "w") as file:
-        file["X"] = x
-        for name in ("data", "indices", "indptr"):
-            file[f"layers/counts/{name}"] = getattr(matrix, name)
-    path = str(tmp_path / "x.h5ad")
+    path = anndata_file(h5py, tmp_path, x, layers={"counts": matrix, "turned": matrix.tocsc()})
     assert is_stream_path(f"{path}::X")
-    np.testing.assert_array_equal(stream(f"{path}::X").rows(0, 103), x)
-    with pytest.raises(DataError, match=r"layers/counts is a sparse matrix.*anndata\.read_h5ad"):
+    for name in ("", "::X", "::layers/counts", "::layers/turned"):
+        source = stream(f"{path}{name}")
+        assert source.shape == x.shape
+        np.testing.assert_array_equal(source.rows(0, 103), x)
+        np.testing.assert_array_equal(source.rows(7, 50), x[7:50])
+        assert source.feature_names == tuple(f"gene {k}" for k in range(12))
+        assert source.row_names == tuple(f"cell {k}" for k in range(103))
+        assert source.column("kind").tolist() == [f"kind {k % 3}" for k in range(103)]
+        assert source.column("batch").tolist() == [k % 2 for k in range(103)]
+        assert source.column("none") is source.column("kind/codes") is None
+
+
+def anndata_file(h5py, folder, x, layers):
+    """Write a file as AnnData does: a table has ``_index``, a category codes and categories."""
+    text = h5py.string_dtype()
+    path = folder / "x.h5ad"
+    with h5py.File(path, "w") as file:
+        file["X"] = x
+        for name, matrix in layers.items():
+            group = file.create_group(f"layers/{name}")
+            group.attrs["encoding-type"] = f"{matrix.format}_matrix"
+            group.attrs["shape"] = matrix.shape
+            for part in ("data", "indices", "indptr"):
+                group[part] = getattr(matrix, part)
+        for axis, size, one in (("obs", len(x), "cell"), ("var", x.shape[1], "gene")):
+            group = file.create_group(axis)
+            group.attrs["_index"] = "names"
+            group.create_dataset("names", data=[f"{one} {k}" for k in range(size)], dtype=text)
+        file["obs/batch"] = np.arange(len(x)) % 2
+        file["obs/kind/codes"] = np.arange(len(x), dtype=np.int8) % 3
+        names = [f"kind {k}" for k in range(3)]
+        file.create_dataset("obs/kind/categories", data=names, dtype=text)
+    return str(path)
+
+
+@pytest.mark.parametrize(
+    ("part", "value", "text"),
+    [
+        ("indices", 12, "its indices do not fit its shape"),
+        ("indices", -1, "its indices do not fit its shape"),
+        ("indptr", 10**6, "its indptr does not fit its shape"),
+    ],
+)
+def test_sparse_groups_that_do_not_fit_themselves_are_refused(tmp_path, part, value, text):
+    h5py = pytest.importorskip("h5py")
+    path = anndata_file(h5py, tmp_path, draw(), {"counts": sparse.csr_matrix(draw())})
+    with h5py.File(path, "r+") as file:
+        file[f"layers/counts/{part}"][5] = value
+    with pytest.raises(DataError, match=rf"layers/counts.*{text}"):
+        stream(f"{path}::layers/counts").rows(0, 103)
+
+
+@pytest.mark.parametrize("attribute", ["encoding-type", "shape"])
+def test_sparse_groups_without_form_or_shape_are_refused(tmp_path, attribute):
+    h5py = pytest.importorskip("h5py")
+    path = anndata_file(h5py, tmp_path, draw(), {"counts": sparse.csr_matrix(draw())})
+    with h5py.File(path, "r+") as file:
+        del file["layers/counts"].attrs[attribute]
+    with pytest.raises(DataError, match=r"layers/counts: is sparse in the format .*write it again"):
         stream(f"{path}::layers/counts")
+
+
+def test_names_that_lead_to_other_files_are_not_followed(tmp_path):
+    h5py = pytest.importorskip("h5py")
+    path = anndata_file(h5py, tmp_path, draw(), {})
+    other = anndata_file(h5py, tmp_path.parent, draw(), {})
+    with h5py.File(path, "r+") as file:
+        for name in ("obs/batch", "var/names"):
+            del file[name]
+            file[name] = h5py.ExternalLink(other, name)
+    source = stream(path)
+    assert source.column("batch") is source.feature_names is None
+
+
+@pytest.mark.parametrize("fraction", [0.01, 0.2, 0.5, 0.99])
+@pytest.mark.parametrize("seed", [0, 7, 2**32 - 1])
+def test_a_share_and_the_others_are_all_rows_once(fraction, seed):
+    x = draw()
+    parts = [Share(stream(x), fraction, seed, held_out=held) for held in (False, True)]
+    assert parts[1].shape[0] == max(1, round(fraction * 103))
+    assert sorted(np.concatenate([part.index for part in parts])) == list(range(103))
+    for part in parts:
+        np.testing.assert_array_equal(part.rows(0, part.shape[0]), x[part.index])
+        assert [part.number(k) for k in range(part.shape[0])] == part.index.tolist()
+    gaps = np.diff(parts[1].index)
+    assert gaps.size == 0 or gaps.max() - gaps.min() <= 1
 
 
 def test_upper_case_suffixes(tmp_path):

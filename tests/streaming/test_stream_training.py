@@ -295,10 +295,11 @@ def test_command_streams_and_ends_where_memory_does(tmp_path, sketched):
     y = np.arange(103) % 3
     np.save(tmp_path / "y.npy", y)
     path, labels = npy(x, tmp_path), ("--labels", str(tmp_path / "y.npy"))
+    labels = (*labels, "--test-fraction", "0")
     assert train(path, tmp_path / "whole", *labels) == 0
     assert train(path, tmp_path / "stream", "--stream", *labels) == 0
     folder = shards(x, tmp_path)
-    assert train(folder, tmp_path / "run") == 0
+    assert train(folder, tmp_path / "run", "--test-fraction", "0") == 0
     assert blocks_of(tmp_path / "whole") == blocks_of(tmp_path / "stream")
     assert blocks_of(tmp_path / "whole") == blocks_of(tmp_path / "run")
     one, two = (

@@ -222,6 +222,7 @@ def test_what_a_resumed_run_may_change():
         *(
             "dataset",
             "labels",
+            "ignore",
             "data_dir",
             "epochs",
             "checkpoint_every",
@@ -230,7 +231,7 @@ def test_what_a_resumed_run_may_change():
             "threads",
             "matmul_precision",
         ),
-        *("clusters", "clusterers", "starts", "embedding", "embedding_samples"),
+        *("clusters", "clusterers", "starts", "embedding", "embedding_samples", "save_codes"),
     }
     old = configure()
     assert changed_on_resume(old, configure(old)) == []
@@ -300,6 +301,7 @@ LIMITS = {
 }
 POSITIVE = ("lr", "adam_eps", "nmf_spread")
 FRACTIONS = ("noise_rate", "momentum", "adam_b1", "adam_b2", "validation_fraction", "tol")
+FRACTIONS += ("test_fraction",)
 WEIGHTS = ("alpha_sym", "beta_ap", "gamma_nc", "student_reconstruction")
 MOTIONS = {"noise_shift": None, "noise_rotation": 180.0, "noise_zoom": 1.0, "noise_shear": None}
 """What each is to be below."""

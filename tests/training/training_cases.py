@@ -19,6 +19,8 @@ OTHER = {
     "dataset": "other.npz",
     "data_dir": "somewhere",
     "labels": "labels.npy",
+    "ignore": ("date", "place"),
+    "test_fraction": 0.25,
     "image_shape": (13, 1),
     "missing": "nan",
     "scale": "features",
@@ -74,6 +76,7 @@ OTHER = {
     "starts": 2,
     "embedding": "pca",
     "embedding_samples": 50,
+    "save_codes": True,
 }
 """For every option a value that is neither its default nor the one in ``SMALL``."""
 

@@ -5,10 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from ddnmf_np.data.datasets import NAMES, Dataset, load_labels, square
+import numpy as np
+from numpy.typing import NDArray
+
+from ddnmf_np.data.datasets import NAMES, Dataset, as_labels, load_labels, square
 from ddnmf_np.data.streaming.rows import WINDOW_MIB, Rows
-from ddnmf_np.data.streaming.sources import open_source
-from ddnmf_np.errors import UsageError, printable
+from ddnmf_np.data.streaming.sources import Share, Source, open_source
+from ddnmf_np.errors import OptionError, UsageError, printable, shown
 
 SCORED = 10_000
 """Largest number of samples to score and draw, that of MNIST's test images."""
@@ -17,11 +20,14 @@ SCORED = 10_000
 def load_streamed(
     path: str,
     *,
+    source: Source | None = None,
     dtype: Any = "float32",
     labels: str | Path | None = None,
     missing: str = "error",
     window_mib: int = WINDOW_MIB,
     scored: int = SCORED,
+    test_fraction: float = 0.0,
+    seed: int = 0,
 ) -> tuple[Rows, Dataset]:
     """Open a data set that stays on disk.
 
@@ -29,16 +35,21 @@ def load_streamed(
     ----------
     path : str
         As for `ddnmf_np.data.streaming.sources.open_source`.
+    source : Source, optional
+        The path, if it is open.
     dtype, labels, missing, window_mib : optional
         As for `ddnmf_np.data.datasets.load` and `Rows`.
     scored : int
         Number of samples to read for scoring.
+    test_fraction, seed : optional
+        Share of the samples that are held out for scoring, at equal distances; see `Share`.
 
     Returns
     -------
     Rows, Dataset
-        All samples, to train on; and at most ``scored`` of them at equal distances, with their
-        labels.
+        All samples, to train on, except those held out; and at most ``scored`` of them at equal
+        distances, with their labels. If some are held out, the test split has at most ``scored`` of
+        those.
 
     Raises
     ------
@@ -49,16 +60,41 @@ def load_streamed(
     """
     if path in NAMES:
         raise UsageError(f"stream: {path} fits into memory; leave --stream out")
-    source = open_source(path)
-    rows = Rows(source, dtype, scale=True, missing=missing, window_mib=window_mib)
-    y = None if labels is None else load_labels(labels, len(rows))
-    index, x = rows.sample(scored)
+    source = source or open_source(path)
+    y, classes = (None, None) if labels is None else _labels(source, str(labels))
+    parts: list[Source] = [source]
+    if test_fraction > 0.0 and source.shape[0] > 1:
+        parts = [Share(source, test_fraction, seed, held_out=held) for held in (False, True)]
+    found = []
+    for part in parts:
+        rows = Rows(part, dtype, scale=True, missing=missing, window_mib=window_mib)
+        index, x = rows.sample(scored if part is parts[-1] else 1)
+        places = part.index[index] if isinstance(part, Share) else index
+        found.append((rows, x, None if y is None else y[places]))
+    rows, x, y_train = found[0]
+    x_test, y_test = found[1][1:] if len(found) > 1 else (None, None)
     return rows, Dataset(
         name=printable(Path(path.partition("::")[0]).expanduser().resolve().stem),
         x_train=x,
-        x_test=None,
-        y_train=None if y is None else y[index],
-        y_test=None,
-        image_shape=source.image_shape or square(rows.shape[1]),
-        source=printable(f"{source.name} (streamed; {len(x)} samples scored)"),
+        x_test=x_test,
+        y_train=y_train,
+        y_test=y_test,
+        image_shape=source.image_shape or (None if source.feature_names else square(x.shape[1])),
+        source=printable(f"{source.name} (streamed; {len(found[-1][1])} samples scored)"),
+        feature_names=source.feature_names,
+        class_names=classes,
+        from_bytes=source.dtype == np.uint8,
     )
+
+
+def _labels(source: Source, labels: str) -> tuple[NDArray[np.int64], tuple[str, ...] | None]:
+    """Return the labels of all samples, from a column beside them or from a file."""
+    n = source.shape[0]
+    column = source.column(labels)
+    if column is not None:
+        return as_labels(column, n, f"{source.name}: column {shown(labels)}")
+    if source.feature_names is not None and not Path(labels).expanduser().exists():
+        raise OptionError(
+            "labels", f"is {shown(labels)}, neither a column of obs in {source.name} nor a file"
+        )
+    return load_labels(labels, n)

@@ -134,8 +134,10 @@ class Rows:
             with np.errstate(over="ignore"):  # checked below
                 x = np.ascontiguousarray(given, self.dtype)
         if self._missing == "error" or not np.isnan(x).all():  # some rows may be missing entirely
-            where = f"{self.name}, rows {start} to {stop - 1} as {self.dtype}"
-            check_nonnegative(x, where, self._missing, first_row=start)
+            number = self.source.number
+            where = f"{self.name}, rows {number(start)} to {number(stop - 1)} as {self.dtype}"
+            names = self.source.feature_names
+            check_nonnegative(x, where, self._missing, start, names, number)
         return x
 
     @property
@@ -159,10 +161,11 @@ class Rows:
         """
         x, same = self._compare(number)
         if not same:
-            start = number * self.block_rows
+            start, name = number * self.block_rows, self.source.number
             raise DataError(
-                f"{self.name}: rows {start} to {start + len(x) - 1} are not what they were when "
-                "all were checked; start again with the same data, unchanged, on every machine"
+                f"{self.name}: rows {name(start)} to {name(start + len(x) - 1)} are not what they "
+                "were when all were checked; start again with the same data, unchanged, on every "
+                "machine"
             )
         return x
 

@@ -18,7 +18,6 @@ from abc import ABC, abstractmethod
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from copy import copy
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -27,9 +26,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ddnmf_np.data.datasets import FILES, archive_errors
+from ddnmf_np.data.sparse import check_indices, is_sparse, make_sparse, read_sparse
+from ddnmf_np.data.streaming import anndata
 from ddnmf_np.errors import BackendError, DataError, UsageError, printable
 from ddnmf_np.system import json_text
-from ddnmf_np.system.archives import read_header
+from ddnmf_np.system.archives import NpzArchive, read_header
 from ddnmf_np.system.files import open_source as open_file
 
 Dense = NDArray[Any]
@@ -53,6 +54,8 @@ class Source(ABC):
         Rows that are stored, and so read, together; 1 if any run of rows can be read.
     name : str
         Name for messages.
+    feature_names, row_names : tuple of str, or None
+        Names of the columns and of the rows, where the file has some.
     """
 
     shape: tuple[int, int]
@@ -60,10 +63,20 @@ class Source(ABC):
     image_shape: tuple[int, int] | None = None
     chunk_rows: int = 1
     name: str
+    feature_names: tuple[str, ...] | None = None
+    row_names: tuple[str, ...] | None = None
 
     @abstractmethod
     def rows(self, start: int, stop: int) -> Dense:
         """Return the dense rows ``start:stop``, in an array that nobody else writes to."""
+
+    def column(self, name: str) -> Dense | None:
+        """Return a column of labels that the file has beside the rows, or None."""
+        return None
+
+    def number(self, row: int) -> int:
+        """Return the number that a row has in the file."""
+        return row
 
     def describe(self, shape: Any, dtype: Any) -> None:
         """Set the attributes that describe the rows, or raise `DataError`."""
@@ -95,7 +108,7 @@ class SlicedSource(Source):
                 "after the other; convert it with .tocsr()"
             )
         self.describe(array.shape, array.dtype)
-        _check_indices(array, name)
+        check_indices(array, name)
         first = (getattr(array, "chunks", None) or (1,))[0]
         # dask has the length of each chunk; h5py and Zarr have that of all chunks but the last.
         self.chunk_rows = int(max(first) if isinstance(first, Sequence) else first)
@@ -113,6 +126,23 @@ class SlicedSource(Source):
                 "data have changed since they were opened; start again with data that do not change"
             )
         return block.reshape(stop - start, self.shape[1])
+
+
+class AnnData(SlicedSource):
+    """A matrix in a file of AnnData, with the names and labels of its rows and columns."""
+
+    def __init__(self, array: Any, name: str, obs: Any, var: Any) -> None:
+        super().__init__(array, name)
+        self._obs = obs
+        self.row_names, self.feature_names = (
+            names if names is not None and len(names) == size else None
+            for names, size in zip(map(anndata.names_of, (obs, var)), self.shape, strict=True)
+        )
+
+    def column(self, name: str) -> Dense | None:
+        """Return a column of ``obs``, or None."""
+        with _readable(self.name):
+            return anndata.column_of(self._obs, name)
 
 
 class NpyFile(Source):
@@ -178,6 +208,45 @@ class NpyFile(Source):
                 "write it again with numpy.save"
             )
         return block
+
+
+class Share(Source):
+    """Some rows of a source: those that are held out, or the others.
+
+    The held-out rows are at equal distances, so that both parts are read in long runs.
+
+    Parameters
+    ----------
+    source : Source
+        All rows.
+    fraction : float
+        Share of the rows that are held out, in (0, 1).
+    seed : int
+        Decides where they begin.
+    held_out : bool
+        Whether this is the held-out part.
+    """
+
+    def __init__(self, source: Source, fraction: float, seed: int, *, held_out: bool) -> None:
+        self.name, self._source = source.name, source
+        n = source.shape[0]
+        count = min(max(1, round(fraction * n)), n - 1)
+        # The whole part of (k + shift) count / n grows at the held-out rows, count times in n.
+        steps = (np.arange(n + 1, dtype=np.int64) + seed % n) * count // n
+        self.index = np.flatnonzero((np.diff(steps) > 0) == held_out)
+        self.describe((len(self.index), source.shape[1]), source.dtype)
+        self.image_shape, self.feature_names = source.image_shape, source.feature_names
+        self.chunk_rows = max(1, source.chunk_rows * len(self.index) // n)
+
+    def rows(self, start: int, stop: int) -> Dense:
+        """Return the dense rows ``start:stop``."""
+        index = self.index[start:stop]
+        first = int(index[0])
+        return np.ascontiguousarray(self._source.rows(first, int(index[-1]) + 1)[index - first])
+
+    def number(self, row: int) -> int:
+        """Return the number that a row has in the file."""
+        return int(self.index[row])
 
 
 class Shards(Source):
@@ -283,9 +352,11 @@ def open_source(path: str | os.PathLike[str]) -> Source:
     Parameters
     ----------
     path : path
-        ``x.npy``; ``x.h5::name`` (or ``.hdf5``, or AnnData's ``x.h5ad::X``) of a dataset in an HDF5
-        file; ``x.zarr`` of an array, or ``x.zarr::name`` of an array in a group; or a folder of
-        .npy files, which are read in the order of their names.
+        ``x.npy``; ``x.h5::name`` (or ``.hdf5``) of a dataset in an HDF5 file; AnnData's ``x.h5ad``,
+        whose matrix ``X`` may be dense or sparse, or ``x.h5ad::layers/name``; ``x.npz`` of
+        ``scipy.sparse.save_npz``, which stays sparse in memory; ``x.zarr`` of an array, or
+        ``x.zarr::name`` of an array in a group; or a folder of .npy files, which are read in the
+        order of their names.
 
     Returns
     -------
@@ -320,9 +391,13 @@ def open_source(path: str | os.PathLike[str]) -> Source:
         return Shards([NpyFile(file) for file in found], name)
     if suffix == ".npy":
         return NpyFile(outer)
+    if suffix == ".npz":
+        with archive_errors(name), NpzArchive(outer) as archive:
+            if is_sparse(archive):
+                return SlicedSource(read_sparse(archive, name), name)
     raise DataError(
-        f"{name}: cannot be streamed; give an .npy file, an HDF5 file as FILE.h5::DATASET, a Zarr "
-        "array as FOLDER.zarr, or a folder of .npy files"
+        f"{name}: cannot be streamed; give an .npy file, an HDF5 file as FILE.h5::DATASET, an "
+        ".h5ad file, a sparse .npz file, a Zarr array as FOLDER.zarr, or a folder of .npy files"
     )
 
 
@@ -335,13 +410,14 @@ def _open_hdf5(path: Path, name: str, said: str) -> Source:
     h5py = _import("h5py", said)
     with _readable(said):
         file = h5py.File(path, "r")
+        obs, var = (_inside(h5py, file, part, said) for part in ("obs", "var"))
+        annotated = isinstance(obs, h5py.Group) and isinstance(var, h5py.Group)
+        if path.suffix.lower() == ".h5ad" and not name and "X" in file:
+            name = "X"
         node = _inside(h5py, file, name, said) if name else None
         if isinstance(node, h5py.Group) and "indptr" in node:
-            raise DataError(
-                f"{said}: {printable(name)} is a sparse matrix, which is not read from HDF5; read "
-                "the file with its own library (anndata.read_h5ad(...).X) and give the matrix to "
-                "DDNMF.fit, or write dense rows"
-            )
+            array = _sparse_group(h5py, file, name, printable(f"{path}::{name}"))
+            return _annotated(array, printable(f"{path}::{name}"), obs, var, annotated)
         if not isinstance(node, h5py.Dataset):
             arrays: list[str] = []
             # This follows no links, which may lead to other files.
@@ -351,14 +427,45 @@ def _open_hdf5(path: Path, name: str, said: str) -> Source:
             name = _only(said, name, arrays)
             node = _inside(h5py, file, name, said)
         said = printable(f"{path}::{name}")
-        if node.is_virtual or node.external:
-            raise DataError(
-                f"{said}: has its values in other files, which we do not read; copy it into one "
-                "file with h5py: file.create_dataset(name, data=old[...])"
-            )
-        source = SlicedSource(node, said)
+        _check_own(node, said)
+        source = _annotated(node, said, obs, var, annotated)
         _check_stored(node, source, os.path.getsize(path))
     return source
+
+
+def _annotated(array: Any, said: str, obs: Any, var: Any, annotated: bool) -> SlicedSource:
+    return AnnData(array, said, obs, var) if annotated else SlicedSource(array, said)
+
+
+def _sparse_group(h5py: Any, file: Any, name: str, said: str) -> Any:
+    """Return the rows of a sparse matrix; one by columns (CSC) is read at once and turned."""
+    parts = [_inside(h5py, file, f"{name}/{part}", said) for part in ("data", "indices", "indptr")]
+    for part in parts:
+        if not isinstance(part, h5py.Dataset) or part.ndim != 1 or part.dtype.kind not in "buif":
+            raise DataError(f"{said}: is no sparse matrix of numbers; write it again with anndata")
+        _check_own(part, said)
+        if part.size:
+            _check_stored(part, part, os.path.getsize(file.filename), said)
+    data, indices, indptr = parts
+    form, shape = anndata.form_of(file[name])
+    if form not in ("csr", "csc") or len(shape) != 2:
+        raise DataError(
+            f"{said}: is sparse in the format {form!r} with the shape {tuple(shape)}; write it "
+            "again with anndata, as csr_matrix"
+        )
+    if form == "csc":
+        return make_sparse("csc", data[...], [indices[...], indptr[...]], shape, said)
+    return anndata.StoredRows(
+        data, indices, indptr[...].astype(np.int64), (shape[0], shape[1]), said
+    )
+
+
+def _check_own(dataset: Any, said: str) -> None:
+    if dataset.is_virtual or dataset.external:
+        raise DataError(
+            f"{said}: has its values in other files, which we do not read; copy it into one "
+            "file with h5py: file.create_dataset(name, data=old[...])"
+        )
 
 
 def _inside(h5py: Any, file: Any, name: str, said: str) -> Any:
@@ -390,7 +497,9 @@ def _inside(h5py: Any, file: Any, name: str, said: str) -> Any:
     return node
 
 
-def _check_stored(dataset: Any, source: Source, size: float = math.inf) -> None:
+def _check_stored(
+    dataset: Any, source: Any, size: float = math.inf, said: str | None = None
+) -> None:
     """Refuse an HDF5 dataset that was not written entirely, or claims more than its file has.
 
     The library returns invented numbers for values that were never written.
@@ -402,11 +511,12 @@ def _check_stored(dataset: Any, source: Source, size: float = math.inf) -> None:
         chunks = math.prod(-(-n // c) for n, c in zip(dataset.shape, dataset.chunks, strict=True))
         whole = stored > 0 and dataset.id.get_num_chunks() >= chunks
     if not whole:
-        raise _never_written(source, f"{stored} bytes are stored", "all values, also the zeros")
+        found = f"{stored} bytes are stored"
+        raise _never_written(said or source.name, source.shape, found, "all values, also the zeros")
     if stored > size:
         raise DataError(
-            f"{source.name}: claims {stored} bytes, but its file has {size}, so it is cut off; "
-            "write or copy it again"
+            f"{said or source.name}: claims {stored} bytes, but its file has {size}, so it is cut "
+            "off; write or copy it again"
         )
 
 
@@ -449,7 +559,8 @@ def _zarr_source(array: Any, folder: Path, said: str) -> Source:
         key = array.metadata.encode_chunk_key(tuple(map(int, np.unravel_index(number, grid))))
         if not os.path.isfile(folder / key):
             raise _never_written(
-                source,
+                source.name,
+                source.shape,
                 f"there is no file {key}",
                 "all chunks, also those of zeros, which Zarr leaves out without "
                 "config={'write_empty_chunks': True}",
@@ -466,28 +577,12 @@ def _refuse_pickles(metadata: Any, said: str) -> None:
         )
 
 
-# -- sparse matrices ---------------------------------------------------------------------------
-
-
-def _check_indices(array: Any, name: str) -> None:
-    """Refuse a sparse matrix with indices outside of it: SciPy would read or write anywhere."""
-    if not hasattr(array, "check_format"):
-        return
-    try:
-        copy(array).check_format(full_check=True)  # a shallow copy, because it trims its arrays
-    except ValueError as error:
-        raise DataError(
-            f"{name}: is sparse, and its indices do not fit its shape {array.shape} ({error}); "
-            "make the matrix again from the data"
-        ) from error
-
-
 # -- helpers -----------------------------------------------------------------------------------
 
 
-def _never_written(source: Source, found: str, remedy: str) -> DataError:
+def _never_written(name: str, shape: Any, found: str, remedy: str) -> DataError:
     return DataError(
-        f"{source.name}: has shape {source.shape}, but not all of it was ever written ({found}), "
+        f"{name}: has shape {shape}, but not all of it was ever written ({found}), "
         f"and the library would invent the rest; write {remedy}"
     )
 

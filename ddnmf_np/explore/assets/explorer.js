@@ -555,6 +555,9 @@ function setUpTexts() {
     const dead = units.dead?.[k];
     if (dead) tile.classList.add("dead");
     tile.append(make("span", `unit ${k}${dead ? ", dead" : ""}`));
+    for (const [name, value] of (content.tops?.[k] ?? []).slice(0, 3)) {
+      tile.append(make("small", `${value < 0 ? "\u2212" : "+"} ${name}`));
+    }
   });
   document.body.classList.toggle("bars", shape === null);
   document.body.classList.toggle("sampled", samples !== null);
