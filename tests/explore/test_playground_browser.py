@@ -63,11 +63,12 @@ def test_copied_lines_repeat_what_the_page_has_done(visit, text, preset):
     assert model.objective.preset == preset
     for name, block in blocks_of(model).items():
         assert_close(np.reshape(found[name], block.shape), block, JAVASCRIPT64, name)
-    losses = page.run("trainer.model.losses")
-    for name, value in given["run"].losses.items():
-        assert losses[name.removeprefix("loss_").replace("in", "total")] == pytest.approx(
-            value, rel=JAVASCRIPT64
-        )
+    told = page.run("byId('copied').value").splitlines()[-1].split()[1:]
+    printed = str(given["run"]).split()
+    assert told[::2] == printed[::2] == ["step", *given["run"].losses]
+    assert [float(v) for v in told[1::2]] == pytest.approx(
+        [float(v) for v in printed[1::2]], rel=JAVASCRIPT64
+    )
 
 
 def test_play_trains_and_checks_and_pauses(visit, text, capsys):

@@ -104,7 +104,8 @@ class Inspector {
     const pictures = { ...this.forward, ...this.backward };
     const draw = (key, paint, values, shape) => {
       paint(pictures[key].canvas, values, shape);
-      pictures[key].canvas.classList.toggle("flat", shape[1] > 2 * shape[0]);
+      const [height, width] = shape;
+      pictures[key].canvas.className = height === 1 ? "strip" : width > 2 * height && width < 20 ? "flat" : "";
       pictures[key].detail.textContent = `${shape[0]} \u00d7 ${shape[1]}, largest ${written(largest(values))}`;
     };
     draw("x", paintValues, input.subarray(0, inputs), inShape);
