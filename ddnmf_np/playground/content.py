@@ -144,8 +144,8 @@ def quote(formula: str) -> dict[str, Any]:
     raise LookupError(f"literal.py has no line with {comment!r}")
 
 
-def page(mnist: bool = False, data_dir: str | None = None) -> str:
-    """Return the page as HTML, to be written in UTF-8.
+def page(mnist: bool = False, data_dir: str | None = None, book: bool = False) -> str:
+    """Make the page as HTML, to be written in UTF-8.
 
     Parameters
     ----------
@@ -153,6 +153,13 @@ def page(mnist: bool = False, data_dir: str | None = None) -> str:
         Whether the page has MNIST, too; it must be found.
     data_dir : str, optional
         Where to look for MNIST first.
+    book : bool
+        Whether the page will lie in the built book, so that quoted lines can be links.
+
+    Returns
+    -------
+    str
+        The page.
 
     Raises
     ------
@@ -172,6 +179,7 @@ def page(mnist: bool = False, data_dir: str | None = None) -> str:
         "options": {name: OPTIONS[name].help for name in SHOWN},
         "quotes": {formula: quote(formula) for formula in _QUOTES},
         "sets": sets,
+        "book": book,
     }
     scripts = [asset(name) for name in ("frame.js", "pictures.js")]
     scripts += [asset(name, "playground") for name in ENGINE + INTERFACE]

@@ -63,11 +63,12 @@ def test_copied_lines_repeat_what_the_page_has_done(visit, text, preset):
     assert model.objective.preset == preset
     for name, block in blocks_of(model).items():
         assert_close(np.reshape(found[name], block.shape), block, JAVASCRIPT64, name)
-    losses = page.run("trainer.model.losses")
-    for name, value in given["run"].losses.items():
-        assert losses[name.removeprefix("loss_").replace("in", "total")] == pytest.approx(
-            value, rel=JAVASCRIPT64
-        )
+    told = page.run("byId('copied').value").splitlines()[-1].split()[1:]
+    printed = str(given["run"]).split()
+    assert told[::2] == printed[::2] == ["step", *given["run"].losses]
+    assert [float(v) for v in told[1::2]] == pytest.approx(
+        [float(v) for v in printed[1::2]], rel=JAVASCRIPT64
+    )
 
 
 def test_play_trains_and_checks_and_pauses(visit, text, capsys):
@@ -108,6 +109,22 @@ def test_bug_in_the_page_turns_its_lamps_red(visit, text):
     assert checked(page) == []
 
 
+def test_run_that_diverges_or_ends_says_so(visit, text):
+    page = visit(text)
+    page.run("trainer.model.student.arena.flat[0] = NaN")
+    page.click("#play")
+    page.settle()
+    assert not page.run("playing")
+    assert "Training diverged in step" in text_of(page, "#notes")
+    page.settle()
+    page.click("#restart")
+    assert page.run("[trainer.steps, byId('notes').hidden]") == [0, True]
+    arrive(page, "v=1&preset=stable")
+    page.run("trainer.steps = trainer.batches * 100")  # as after a hundred epochs
+    page.click("#one-batch")
+    assert "schedule of the learning rate has ended" in text_of(page, "#notes")
+
+
 # -- what it shows ---------------------------------------------------------------------------------
 
 
@@ -120,8 +137,8 @@ def test_one_layer_at_a_time(visit, text):
         layers.append(page.run("document.querySelector('.cell.now')?.ariaLabel ?? null"))
     expected = page.run("Object.keys(LINES)")
     assert list(dict.fromkeys(lines)) == expected
-    assert layers[2] == "supervisor layer 1, h(1)"
-    assert [layer for layer in layers if layer][-1] == "student layer 1, h\u0303(1)"
+    assert layers[2].startswith("supervisor layer 1, h(1), gradient ")
+    assert [layer for layer in layers if layer][-1].startswith("student layer 1, h\u0303(1)")
     assert page.run("[trainer.steps, trainer.running]") == [1, None]
     page.press("l", 5)
     hidden = "document.querySelectorAll('.cell.pending').length"
@@ -155,6 +172,21 @@ def test_numbers_of_a_layer(visit, text):
     code = text_of(page, "#backward-code")
     assert "dW = np.outer(delta, below)" in code
     assert "derivations/10-student-gradient.md" in code
+
+
+def test_outer_products_add_up_to_the_gradient(visit, text):
+    page = visit(text)
+    page.click("#one-batch")
+    sums = (
+        "(share => { const layer = trainer.model.student.layers[0];"
+        "return [...inspector.grow(layer, share)]; })"
+    )
+    parts = [np.array(page.run(f"{sums}({share})")) for share in (0, 0.5, 31 / 32, 1)]
+    assert not parts[0].any()
+    assert_close(parts[3], np.array(page.run("[...trainer.model.student.layers[0].dW]")), 1e-15)
+    rest = parts[3] - parts[2]  # of the last image, the outer product of two vectors
+    assert np.linalg.matrix_rank(rest.reshape(32, 64), tol=1e-9 * np.abs(rest).max()) == 1
+    assert text_of(page, ".grow output") == "32 of 32 images"
 
 
 def test_row_of_the_table_is_switched_off_and_on(visit, text):

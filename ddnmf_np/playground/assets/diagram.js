@@ -99,7 +99,6 @@ class Diagram {
       paintSigned(canvases.delta, delta, shape);
       const signalled = order.indexOf(`back ${net} ${l}`) <= reached;
       cell.cell.classList.toggle("unsignalled", !signalled);
-      cell.cell.setAttribute("aria-label", `${net} layer ${l}, ${nameOf(net, l, this.depth)}`);
       cell.cell.setAttribute("aria-pressed", String(selected[0] === net && selected[1] === l));
     }
   }
@@ -115,7 +114,7 @@ class Diagram {
 
   /* Light the lamps from a report of the gradient check; blocks not yet checked are grey. */
   showLamps(report) {
-    for (const { lamp, layer, net } of Object.values(this.cells)) {
+    for (const { cell, lamp, layer, net, l } of Object.values(this.cells)) {
       if (!lamp) continue;
       const found = layer.blocks.map(([name]) => [name, report[`${net}.${name}`]]);
       const verdicts = found.map(([, block]) => block?.verdict ?? "waiting");
@@ -125,6 +124,8 @@ class Diagram {
         block ? `${name} ${block.verdict} (error ${written(block.error)})` : `${name} waiting`,
       );
       lamp.title = `gradient check: ${words.join("; ")}`;
+      const what = { wrong: "gradient wrong", ok: "gradient checked" }[worst] ?? "gradient not checked";
+      cell.setAttribute("aria-label", `${net} layer ${l}, ${nameOf(net, l, this.depth)}, ${what}`);
     }
   }
 

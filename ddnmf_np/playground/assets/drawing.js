@@ -26,13 +26,21 @@ function written(value) {
   return text.replaceAll("-", "\u2212");
 }
 
+/* Return the values with 0 for those that are not finite, as after a run that diverged. */
+function finite(values) {
+  return values.every(Number.isFinite) ? values : values.map((value) => (Number.isFinite(value) ? value : 0));
+}
+
 /* Paint values from 0 (black) to `high` (white). */
-function paintValues(canvas, values, shape, high = largest(values)) {
-  paintImage(canvas, values, shape, { low: 0, high });
+function paintValues(canvas, values, shape, high) {
+  values = finite(values);
+  paintImage(canvas, values, shape, { low: 0, high: high ?? largest(values) });
 }
 
 /* Paint values of both signs: blue below 0, red above. */
-function paintSigned(canvas, values, shape, high = largest(values)) {
+function paintSigned(canvas, values, shape) {
+  values = finite(values);
+  const high = largest(values);
   paintImage(canvas, values, shape, { low: -high, high, signed: true });
 }
 
@@ -48,8 +56,8 @@ function figureIn(element, caption, { wide = false } = {}) {
 const LOSS_NAMES = {
   total: ["L_in", "text"],
   sym: ["L_sym", "supervisor"],
-  ap: ["L_ap", "more"],
-  nc: ["L_nc", "soft"],
+  ap: ["L_ap", "ap"],
+  nc: ["L_nc", "nc"],
   rec: ["L_rec", "student"],
 };
 

@@ -6,7 +6,7 @@
 
 class Inspector {
   constructor() {
-    this.forward = this.figures("forward-pictures", ["x", "W", "z", "h"]);
+    this.forward = this.figures("forward-pictures", ["x", "row", "W", "z", "h"]);
     this.backward = this.figures("backward-pictures", ["g", "slope", "delta", "outer", "dW", "below"]);
     this.forward.W.figure.classList.add("wide");
     for (const key of ["slope", "outer", "dW"]) this.backward[key].figure.classList.add("wide");
@@ -59,7 +59,7 @@ class Inspector {
       `g = ${above}${direct},   \u03b4 = f\u2032 g,   dW = \u03b4 ${below}\u1d40${layer.bias ? ",   db = \u03b4" : ""},   ` +
       `g(${l - 1}) = ${W}\u1d40 \u03b4   ${net === "student" ? "equations 9 and 10" : "equation 9"}`;
     const captions = {
-      x: `input ${below}`, W, z: "z", h: `output ${here}`, g: "g", slope: "f\u2032, a diagonal matrix", delta: "\u03b4 = f\u2032 g",
+      x: `input ${below}`, row: "", W, z: "z", h: `output ${here}`, g: "g", slope: "f\u2032, a diagonal matrix", delta: "\u03b4 = f\u2032 g",
       outer: `\u03b4 ${below}\u1d40`, dW: `dW = \u03a3 \u03b4 ${below}\u1d40 over the batch`, below: `${W}\u1d40 \u03b4, to the layer below`,
     };
     for (const [key, { text, canvas }] of Object.entries({ ...this.forward, ...this.backward })) {
@@ -79,7 +79,14 @@ class Inspector {
     for (const key of keys) {
       const { code, line, derivation } = content.quotes[key];
       const row = byId(id).appendChild(make("span", ""));
-      row.append(make("code", code), make("small", `engine/literal.py:${line}, derivations/${derivation}`));
+      const source = "ddnmf_np/engine/literal.py";
+      const where = make("small", "");
+      where.append(
+        linkTo(`${source}:${line}`, `source/${source}.html#L-${line}`),
+        ", ",
+        linkTo(`derivations/${derivation}`, `derivations/${derivation.replace(".md", ".html")}`),
+      );
+      row.append(make("code", code), where);
     }
   }
 
@@ -97,10 +104,13 @@ class Inspector {
     const pictures = { ...this.forward, ...this.backward };
     const draw = (key, paint, values, shape) => {
       paint(pictures[key].canvas, values, shape);
-      pictures[key].canvas.classList.toggle("flat", shape[1] > 2 * shape[0]);
+      const [height, width] = shape;
+      pictures[key].canvas.className = height === 1 ? "strip" : width > 2 * height && width < 20 ? "flat" : "";
       pictures[key].detail.textContent = `${shape[0]} \u00d7 ${shape[1]}, largest ${written(largest(values))}`;
     };
     draw("x", paintValues, input.subarray(0, inputs), inShape);
+    draw("row", paintSigned, W.subarray(unit * inputs, (unit + 1) * inputs), inShape);
+    this.forward.row.text.textContent = `unit ${unit}\u2019s row of ${this.W}`;
     draw("W", paintSigned, W, matrix);
     draw("z", paintSigned, z, outShape);
     draw("h", paintValues, h, outShape);
@@ -167,4 +177,9 @@ class Inspector {
     });
     byId("parts").replaceChildren(make("p", `Where g of unit ${unit} comes from`), ...rows);
   }
+}
+
+/* Return a text that, in the book, is a link to one of its pages. */
+function linkTo(text, page) {
+  return content.book ? make("a", text, { href: page }) : text;
 }

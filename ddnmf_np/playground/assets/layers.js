@@ -9,7 +9,7 @@
 /* The functions f, each with f' as a function of the output h (backends/ops.py). */
 const FUNCTIONS = {
   identity: { f: (z) => z, slope: () => 1 },
-  relu: { f: (z) => (z > 0 ? z : 0), slope: (h) => (h > 0 ? 1 : 0) },
+  relu: { f: (z) => Math.max(z, 0), slope: (h) => (h > 0 ? 1 : 0) },
   sigmoid: { f: (z) => 1 / (1 + Math.exp(-z)), slope: (h) => h * (1 - h) },
   tanh: { f: Math.tanh, slope: (h) => 1 - h * h },
   softplus: {

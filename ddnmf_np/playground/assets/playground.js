@@ -90,6 +90,7 @@ function change(key, value) {
     note(problem);
     return false;
   }
+  byId("notes").hidden = true;
   if (value === content.presets[state.preset][key]) delete state.changes[key];
   else state.changes[key] = value;
   if (RESTARTS.has(key)) {
@@ -115,6 +116,7 @@ function plantBug(bug) {
   const { model } = trainer;
   if (bug && !possible(bug)) bug = null;
   state.bug = bug;
+  bugged ||= bug !== null && trainer.running !== null;
   plantIn(model, ...(bug ?? [null]));
   display = model.copy(1);
   byId("bug").value = bug ? bug[0] : "";
@@ -553,7 +555,10 @@ function setUpButtons() {
     pause();
     stepLayer();
   });
-  byId("restart").addEventListener("click", () => restart());
+  byId("restart").addEventListener("click", () => {
+    byId("notes").hidden = true;
+    restart();
+  });
   byId("slow").addEventListener("change", touch);
   byId("unit").addEventListener("input", () => lookAtUnit(Number(byId("unit").value)));
   byId("bug").addEventListener("change", chooseBug);

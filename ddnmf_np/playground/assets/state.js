@@ -151,7 +151,8 @@ function place(key, text) {
 
 /* -- as Python --------------------------------------------------------------------------------- */
 
-/* Return lines that repeat a run: `history` is a list of { steps, options }. */
+/* Return lines that repeat a run: `history` is a list of { steps, options }. The last line is what
+ * they print, as the page has it. */
 function toPython(data, history, losses) {
   const literal = (value) => {
     if (typeof value === "boolean") return value ? "True" : "False";
@@ -160,7 +161,10 @@ function toPython(data, history, losses) {
   const dict = (options) =>
     `{${Object.entries(options).map(([key, value]) => `"${key}": ${literal(value)}`).join(", ")}}`;
   const lines = history.map(({ steps, options }) => `    (${steps}, ${dict(options)}),`);
-  const found = Object.entries(losses ?? {}).map(([name, value]) => `${name} ${value.toPrecision(12)}`);
+  const found = Object.entries(losses ?? {}).map(
+    ([name, value]) => `loss_${name === "total" ? "in" : name} ${Number(value.toPrecision(12))}`,
+  );
+  const steps = history.reduce((sum, part) => sum + part.steps, 0);
   return [
     "from ddnmf_np.playground.replay import replay",
     "",
@@ -168,7 +172,7 @@ function toPython(data, history, losses) {
     ...lines,
     "])",
     "print(run)",
-    ...(found.length ? [`# The page has ${found.join("  ")}`] : []),
+    `# ${[`step ${steps}`, ...found].join("  ")}`,
     "",
   ].join("\n");
 }
