@@ -11,9 +11,10 @@ from ddnmf_np.system.command import Parser, run_command
 
 COMMANDS = {
     "train": ("ddnmf_np.train", "train a model on a data set, score its codes, draw its parts"),
+    "rank": ("ddnmf_np.rank.__main__", "choose the rank by hidden entries, with its range"),
     "transform": (
         "ddnmf_np.transform.__main__",
-        "write codes, clusters or cleaned samples of a file by a trained model",
+        "apply a trained model to a file: codes, clusters, denoised or imputed data",
     ),
     "report": ("ddnmf_np.report.__main__", "write the report of a run again"),
     "explore": ("ddnmf_np.explore.__main__", "make a web page in which you move the learned parts"),
@@ -26,7 +27,6 @@ COMMANDS = {
         "compute the tables and figures of the paper's section 4",
     ),
     "bench": ("ddnmf_np.bench.__main__", "compare the speed with PyTorch, JAX and Keras"),
-    "rank": ("ddnmf_np.rank.__main__", "say which rank some data need"),
     "doctor": ("ddnmf_np.doctor", "say what is installed, what works, and how to mend the rest"),
     "refresh": ("ddnmf_np.teaching.refresh", "execute notebooks and write them with their outputs"),
 }

@@ -80,8 +80,8 @@ def test_front_door_runs_the_command_that_is_named(capsys):
     ("arguments", "text"),
     [
         (["trian"], "command 'trian' is unknown; did you mean 'train'?"),
-        (["zzz"], "command 'zzz' is unknown; choose one of train, transform, report, explore"),
-        ([""], "command '' is unknown; choose one of train, transform, report, explore"),
+        (["zzz"], "command 'zzz' is unknown; choose one of train, rank, transform, report"),
+        ([""], "command '' is unknown; choose one of train, rank, transform, report"),
         (["\x1b[2J"], "command '\\x1b[2J' is unknown"),
         (["--verison"], "argument '--verison' is unknown; did you mean '--version'?"),
         (["-q", "train"], "argument '-q' is unknown"),
