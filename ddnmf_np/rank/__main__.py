@@ -104,8 +104,10 @@ def _main(argv: Sequence[str] | None) -> int:
         output=output,
         say=say,
     )
-    answer = {name: getattr(choice, name) for name in ("answer", "rank", "low", "high", "table")}
-    atomic_write_text(output / "rank.json", json.dumps(answer, indent=1) + "\n")
+    found = {name: getattr(choice, name) for name in ("answer", "rank", "low", "high", "table")}
+    found |= {"data": data.name, "preset": flags.preset, "options": vars(search)}
+    found |= {name: getattr(choice, name).tolist() for name in ("errors", "agreements")}
+    atomic_write_text(output / "rank.json", json.dumps(found, indent=1) + "\n")
     save(choice.plot(data.name), output / "rank.png")
     tell(f"{choice}\npicture: {output / 'rank.png'}", sys.stdout)
     return 0

@@ -2,7 +2,9 @@
 
 import json
 import pickle
+from collections import Counter
 from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path
 
 import joblib
 import numpy as np
@@ -336,6 +338,8 @@ def test_command(tmp_path, monkeypatch, capsys):
     found = json.loads((folder / "rank.json").read_text())
     assert f"answer: {found['answer']}\npicture: " in out
     assert [row["rank"] for row in found["table"]] == [1, 2]
+    assert found["options"]["ranks"] == [1, 2]
+    assert np.shape(found["errors"]) == np.shape(found["agreements"]) == (2, 2)
     assert (folder / "rank.png").read_bytes().startswith(b"\x89PNG")
     assert err.startswith(
         "4 fits, 0 of them done before; 1 at a time\n[1/4]  rank 1  seed 0  error"
@@ -361,3 +365,30 @@ def test_command_refuses_what_it_cannot_use(arguments, code, text, capsys):
     assert out == ""
     assert err.startswith(f"error: {text}")
     assert len(err.splitlines()) == 1
+
+
+# -- recorded searches -----------------------------------------------------------------------------
+
+ROOT = Path(__file__).parents[2]
+RESULTS = ROOT / "notebooks" / "results" / "rank"
+PAGE = (ROOT / "derivations" / "how-to" / "choose-the-rank.md").read_text("utf-8")
+
+
+@pytest.mark.parametrize("name", ["digits", "wine", "breast-cancer"])
+def test_recorded_answers_are_those_of_the_rule_and_of_the_page(name):
+    record = json.loads((RESULTS / f"{name}.json").read_text("utf-8"))
+    errors, agreements = np.array(record["errors"]), np.array(record["agreements"])
+    choice = RankChoice(tuple(record["options"]["ranks"]), errors, agreements)
+    assert choice.answer == record["answer"]
+    assert choice.answer in PAGE
+    for row in choice.table if name == "digits" else []:
+        cells = [f"{row[c]:.3f} ({row[c + '_low']:.3f} to {row[c + '_high']:.3f})"
+                 for c in ("error", "agreement")]  # fmt: skip
+        assert f"| {row['rank']} | {' | '.join(cells)} |" in PAGE
+
+
+def test_twenty_searches_of_the_digits_give_one_answer():
+    record = json.loads((RESULTS / "digits-repeats.json").read_text("utf-8"))
+    found = [decide(tuple(record["ranks"]), np.array(errors)) for errors in record["errors"]]
+    assert [one.rank for one in found] == [16] * 20
+    assert Counter(one.high for one in found) == {16: 11, 32: 9}
