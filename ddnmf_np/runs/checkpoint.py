@@ -105,9 +105,13 @@ class Checkpoint:
         if changed:
             name = changed[0]
             old, new = self.config[name], config[name]
-            schedule = config.optimizer.lr_schedule
-            why = f" (the rate of lr_schedule {schedule!r} depends on their number, so that a run "
-            why = why + "cannot be extended)" if name == "epochs" else ""
+            why = ""
+            if name == "epochs":
+                schedule = config.optimizer.lr_schedule
+                why = (
+                    f" (the learning rate of lr_schedule {schedule!r} depends on the number of "
+                    "epochs, so a run cannot be extended)"
+                )
             raise CheckpointError(
                 f"{self.path}: the run has {name} = {old!r}, not {new!r}{why}; leave the option "
                 "out, or start a new run in another folder"

@@ -436,6 +436,6 @@ def test_a_schedule_says_why_a_run_cannot_be_extended(tmp_path, capsys, sketched
     )
     capsys.readouterr()
     assert main(["--resume", "--output", run, "--epochs", "3"]) == 4
-    assert "the run has epochs = 2, not 3 (the rate of lr_schedule 'cosine' depends on" in (
+    assert "the run has epochs = 2, not 3 (the learning rate of lr_schedule 'cosine' depends" in (
         capsys.readouterr().err
     )

@@ -10,6 +10,7 @@ from ddnmf_np.evaluation.interpret import (
     dead_units,
     decode_parts,
     hoyer_sparsity,
+    top_features,
     unit_effects,
 )
 
@@ -138,3 +139,16 @@ def test_codes_pass_without_a_copy_and_integers_become_floats():
 def test_codes_that_cannot_be_used(H, message):
     with pytest.raises(DataError, match=message):
         code_statistics(H)
+
+
+def test_top_features_are_the_largest_changes_by_name():
+    change = np.array([[0.1, -0.5, 0.0, 0.3], [0.0, 0.0, 0.0, 0.0], [0.2, 0.2, -0.2, 0.1]])
+    names = ["a", "b", "c", "d"]
+    assert top_features(change, names, 2) == [
+        [("b", -0.5), ("d", 0.3)],
+        [],
+        [("a", 0.2), ("b", 0.2)],  # of equals the first
+    ]
+    assert [name for name, _ in top_features(change, names)[0]] == ["b", "d", "a"]
+    with pytest.raises(DataError, match="3 names for 4 features"):
+        top_features(change, names[:3])

@@ -148,7 +148,8 @@ def test_a_schedule_is_of_its_epochs(tmp_path):
             continue
         before = snapshot(longer.model)
         with pytest.raises(
-            CheckpointError, match=r"epochs = 3, not 5 \(lr_schedule 'cosine' is .*; leave the opt"
+            CheckpointError,
+            match=r"epochs = 3, not 5 \(the learning rate of lr_schedule 'cosine' .*; leave the",
         ):
             checkpoint.restore(longer, longer.config, "data")
         assert_same_state(longer.model, before)

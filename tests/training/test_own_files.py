@@ -253,6 +253,14 @@ def test_codes_of_all_rows_in_their_order(tmp_path, frame, kind):
     assert not (tmp_path / "run" / "codes.npy").exists()
 
 
+def test_help_names_the_kinds_of_files_and_the_signals(capsys):
+    with pytest.raises(SystemExit):
+        main(["--help"])
+    out = capsys.readouterr().out
+    for word in (".csv", ".parquet", ".h5ad", "SIGHUP", "--test-fraction", "--save-codes"):
+        assert word in out
+
+
 # -- inference ---------------------------------------------------------------------------------
 
 

@@ -556,7 +556,8 @@ function setUpTexts() {
     if (dead) tile.classList.add("dead");
     tile.append(make("span", `unit ${k}${dead ? ", dead" : ""}`));
     for (const [name, value] of (content.tops?.[k] ?? []).slice(0, 3)) {
-      tile.append(make("small", `${value < 0 ? "\u2212" : "+"} ${name}`));
+      const text = `${value < 0 ? "\u2212" : "+"} ${name}`;
+      tile.append(make("small", text, { title: text }));
     }
   });
   document.body.classList.toggle("bars", shape === null);
