@@ -92,6 +92,18 @@ class TestBook:
         for source in sources:
             assert book / source.relative_to(ROOT).with_suffix(".html") in pages
 
+    def test_the_front_page_has_the_figure_and_five_ways_in(self, pages, book):
+        page = pages[book / "derivations" / "index.html"]
+        assert any(address.endswith("/model.svg") for address in page.loaded)
+        ways = ["learn.html", "use.html", "teach.html", "results.html", "internals.html"]
+        assert [link for link in page.links if link in ways][:5] == ways  # the sidebar
+        assert all(page.links.count(way) >= 2 for way in ways)  # and a card for each
+
+    def test_the_public_api_leads_to_the_lines(self, pages, book):
+        links = pages[book / "derivations" / "public-api.html"].links
+        for file in ("estimator", "engine/gradcheck", "engine/layers", "engine/nmf"):
+            assert any(f"ddnmf_np/{file}.py.html#L-" in link for link in links), file
+
     @pytest.mark.parametrize("number", range(1, 11))
     def test_an_equation_leads_to_its_code_and_its_test(self, pages, book, number):
         [source] = (ROOT / "derivations").glob(f"{number:02d}-*.md")
