@@ -68,15 +68,15 @@ def prepare(x: Any, config: Config, image_shape: tuple[int, ...] | None = None) 
     """
     x, held_out = _split(x, config)
     some = on_host(x)
+    missing = config.data.missing == "nan"
     decided = [name for name in DECIDED if name in config.undecided]
     if decided:
-        missing = config.data.missing == "nan"
         scale = None if "scale" in config.undecided else config.data.scale
         images = image_shape is not None
         facts = Facts.of(some, n=x.shape[0], images=images, missing=missing, scale=scale)
         config = config.decide(facts)
-    scaling = Scaling.learn(some, config.data.scale)
-    kept = None if scaling.is_identity else scaling
+    scaling = Scaling.learn(some, config.data.scale, fill=missing)
+    kept = None if scaling.is_identity and scaling.fill is None else scaling
     return Prepared(config, x, held_out, some, kept, decided)
 
 
