@@ -19,8 +19,9 @@ MOST_SEEN = 20_000
 MOST_BYTES = 2**27
 """Largest size of these samples."""
 
-FEWEST = 20
-"""With fewer samples we hold none out."""
+FEWEST = 10
+"""With fewer samples we hold none out; with more at least two, because few samples are soon learned
+by heart."""
 
 HELD_OUT = 9
 """Stream of the seed that draws the held-out rows."""
@@ -94,7 +95,7 @@ def _split(x: Any, config: Config) -> tuple[Any, Any]:
         return x, None
     order = np.random.default_rng([config.training.seed, HELD_OUT]).permutation(n)
     batch_size = 1 if "batch_size" in config.undecided else config.training.batch_size
-    held_out = min(max(1, round(share * n)), n - batch_size)  # a batch must be left
+    held_out = min(max(2, round(share * n)), n - batch_size)  # a batch must be left
     if held_out < 1:
         return x, None
     return x[np.sort(order[held_out:])], x[np.sort(order[:held_out])]

@@ -102,7 +102,8 @@ def test_held_out_rows_are_not_trained_on():
     assert (len(prepared.x), len(prepared.held_out)) == (45, 5)
     both = np.concatenate([prepared.x, prepared.held_out])
     np.testing.assert_array_equal(np.sort(both, axis=0), x)
-    assert prepare(x[:19], config).held_out is None  # too few
+    assert len(prepare(x[:10], config).held_out) == 2  # of few rows more than a tenth
+    assert prepare(x[:9], config).held_out is None  # too few
 
 
 def test_training_stops_when_nothing_improves():
