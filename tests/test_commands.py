@@ -143,6 +143,7 @@ assert not slow, slow
         ["ddnmf_np.explore.__main__"],
         ["ddnmf_np.bench.__main__"],
         ["ddnmf_np.bench.__main__", "scaling"],
+        ["ddnmf_np.bench.__main__", "data"],
         ["ddnmf_np.doctor"],
     ],
     ids=" ".join,
