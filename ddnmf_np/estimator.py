@@ -103,8 +103,8 @@ class DDNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  
     batch_size : int or "auto", default="auto"
         Samples a step; without the preset "auto" 128, or all samples if there are fewer.
     missing : {"error", "nan"}, default="error"
-        Whether NaN in the samples is refused, or an entry that is missing: the networks see 0
-        there, and no loss compares with it. See `impute`.
+        Whether NaN in the samples is refused, or an entry that is missing: the networks see the
+        mean of the feature there, and no loss compares with it. See `impute`.
     image_shape : tuple of two ints or None, default=None
         Height and width of the images that samples are; needed where the noise moves them.
     backend : {"numpy", "cupy", "auto"} or None, default=None

@@ -290,7 +290,7 @@ class Model:
             The clean and the noisy batch, in the model's precision, on its backend.
         observed : ndarray of shape (n, n_features), bool, optional
             Entries of ``x`` that the losses compare with, for a model with ``missing``; all
-            by default. Both batches should be 0 where an entry is not observed.
+            by default. Both batches should be filled where an entry is not observed.
         """
         mask = () if observed is None else (observed,)
         self.optimizer.begin()
@@ -372,14 +372,15 @@ class Model:
         return out
 
     def seen(self, x: Array) -> Array:
-        """Return samples as the networks see them: scaled, and 0 where an entry is missing."""
+        """Return samples as the networks see them: scaled, and filled where entries are missing."""
         if not self.missing and self.scaler is None:
             return x
         seen = x.copy()
         if self.scaler is not None:
             self.scaler.apply(seen)
         if self.missing:
-            self.ops.xp.copyto(seen, 0.0, where=self.ops.xp.isnan(x))
+            fill = None if self.scaler is None else self.scaler.fill
+            self.ops.set_aside_missing(seen, self.ops.empty(x.shape, bool), fill)
         return seen
 
     # -- state ----------------------------------------------------------------------------

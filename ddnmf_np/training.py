@@ -258,6 +258,7 @@ class Trainer:
             seed=model.seed,
             high=self._largest() if high is None else high,
             motion=make_motion(noise, image_shape, model.n_features, seed=model.seed, ops=self.ops),
+            fill=None if model.scaler is None else model.scaler.fill,
             ops=self.ops,
         )
         self.feed = feed(
@@ -280,7 +281,7 @@ class Trainer:
 
     def _largest(self) -> float:
         """Return the largest value that the networks see."""
-        if self.model.scaler is not None:
+        if self.model.scaling is not None and not self.model.scaling.is_identity:
             return 1.0
         return largest(self.x, self.ops, missing=self.model.missing)
 

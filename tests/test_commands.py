@@ -145,6 +145,7 @@ assert not slow, slow
         ["ddnmf_np.playground.__main__"],
         ["ddnmf_np.bench.__main__"],
         ["ddnmf_np.bench.__main__", "scaling"],
+        ["ddnmf_np.bench.__main__", "data"],
         ["ddnmf_np.doctor"],
     ],
     ids=" ".join,

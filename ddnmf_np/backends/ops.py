@@ -152,10 +152,13 @@ class Ops(NoiseOps):
 
     # -- missing entries (derivations/15-missing-values.md) -------------------------------
 
-    def set_aside_missing(self, x: Array, observed: Array) -> None:
-        """Set each NaN in ``x`` to 0, and write into ``observed`` where ``x`` had numbers."""
+    def set_aside_missing(self, x: Array, observed: Array, fill: Array | None = None) -> None:
+        """Replace each NaN in ``x``, and write into ``observed`` where ``x`` had numbers.
+
+        ``fill``, of shape (width,), has the value of each column that replaces NaN; 0 by default.
+        """
         self.xp.isnan(x, out=observed)
-        self.xp.copyto(x, 0.0, where=observed)
+        self.xp.copyto(x, 0.0 if fill is None else fill, where=observed)
         self.xp.logical_not(observed, out=observed)
 
     def observed_or(self, x: Array, observed: Array, h: Array, out: Array) -> None:

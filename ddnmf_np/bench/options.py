@@ -13,6 +13,7 @@ from typing import Any
 from ddnmf_np.backends.threads import usable_processors
 from ddnmf_np.bench.contestants import CONTESTANTS
 from ddnmf_np.bench.problem import CASES, Case
+from ddnmf_np.bench.sets import SETS
 from ddnmf_np.engine.losses import PRESETS
 from ddnmf_np.system.command import Parser, tell
 
@@ -46,13 +47,18 @@ def option(default: Any, text: str, *, least: float = 1, **flag: Any) -> Any:
     return field(default=default, metadata={"help": text, **flag})
 
 
-def number(kind: type[int] | type[float], least: float) -> Callable[[str], float]:
-    """Return a function that reads a finite number of at least ``least`` from a text."""
+def number(
+    kind: type[int] | type[float], least: float, below: float = math.inf
+) -> Callable[[str], float]:
+    """Return a function that reads a number from a text: at least ``least``, and ``below``."""
 
     def read(text: str) -> float:
         value = kind(text)
-        if not least <= value < math.inf:
-            raise argparse.ArgumentTypeError(f"is {text}; expected a number of at least {least}")
+        if not least <= value < below:
+            end = "" if below == math.inf else f" and below {below}"
+            raise argparse.ArgumentTypeError(
+                f"is {text}; expected a number of at least {least}{end}"
+            )
         return value
 
     read.__name__ = "whole number" if kind is int else "number"  # argparse says: invalid number
@@ -139,3 +145,26 @@ class ScalingOptions:
     rounds: int = option(5, "visits to each point; the fastest counts")
     seconds: float = option(0.5, "least time measured in each visit", least=0)
     sizes: str = option("full", "tiny: a quick check that it works", choices=("full", "tiny"))
+
+
+@dataclass(frozen=True)
+class DataOptions:
+    """Options of ``ddnmf_np.bench data``."""
+
+    sets: tuple[str, ...] = option(tuple(SETS), "data sets (default: all)", choices=tuple(SETS))
+    seeds: tuple[int, ...] = option((0, 1), "of the split and of each method", least=0)
+    ranks: tuple[int, ...] = option(
+        (), "default: those of each set", type=number(int, 1), metavar="N"
+    )
+    hide: tuple[float, ...] = option(
+        (),
+        "shares of the entries to hide and fill in (default: none, and we measure the "
+        "reconstruction)",
+        type=number(float, 0.0, below=1.0),
+        metavar="X",
+    )
+    epochs: int | None = option(
+        None, "passes of DDNMF over the rows, for a quick check", type=number(int, 1), metavar="N"
+    )
+    threads: int = option(1, "threads of every method")
+    data_dir: str | None = option(None, "where to look for MNIST first", metavar="FOLDER")

@@ -96,7 +96,8 @@ class Batch:
         batch: tuple[Array, ...] = (clean, noisy)
         if self._observed is not None:  # before the noise, which is added to what the networks see
             batch = (clean, noisy, self._observed[:n])
-            self.ops.set_aside_missing(clean, batch[2])
+            fill = None if self.scaling is None else self.scaling.fill
+            self.ops.set_aside_missing(clean, batch[2], fill)
         numbers = index
         if self.first_index:
             numbers = self._numbers[:n]

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 from ddnmf_np.backends.noise_ops import Draw, Epoch, Words
 from ddnmf_np.backends.ops import Array, Ops
@@ -124,6 +124,10 @@ class Corruption:
         Largest clean value: the value of salt, and the unit of the gaussian's rate.
     motion : Affine, optional
         Geometric noise of images, applied first.
+    fill : ndarray of shape (D,), optional
+        Value of each feature that the networks see where an entry is missing, on the backend.
+        Masking then sets entries to it instead of to 0, and does not rescale the others, because
+        the mean stays the same.
     ops : Ops, optional
         Backend; NumPy by default.
 
@@ -146,9 +150,10 @@ class Corruption:
         seed: int,
         high: float = 1.0,
         motion: Affine | None = None,
+        fill: Array | None = None,
         ops: Ops | None = None,
     ) -> None:
-        self.noise, self.seed = noise, seed
+        self.noise, self.seed, self.fill = noise, seed, fill
         # A Python float: a float32 array times a numpy.float64 would be float64.
         self.high = float(high)
         self.motion, self.ops = motion, ops or Ops()
@@ -183,7 +188,7 @@ class Corruption:
             )
         epoch = read_epoch(epoch, self.ops)
         if self.motion is not None:
-            moved = self._room(x)
+            moved = self._room(x.shape, x.dtype)
             self.motion.apply(x, index, epoch, moved)
             x = moved
         draw = Draw(index, self._key, epoch if self.noise.redraw else 0)
@@ -193,6 +198,10 @@ class Corruption:
                 self.ops.xp.copyto(out, x)
             case "gaussian":
                 self.ops.add_gaussian(x, draw, rate * self.high, out, self._words)
+            case "masking" if self.fill is not None:
+                nan = (math.nan, math.nan)  # masked entries are missing ones
+                self.ops.replace(x, draw, (limit, limit), nan, 1.0, out, self._words)
+                self.ops.set_aside_missing(out, self._room(x.shape, "bool"), self.fill)
             case "masking":
                 scale = 1.0 / (1.0 - rate) if self.noise.rescale else 1.0
                 self.ops.replace(x, draw, (limit, limit), (0.0, 0.0), scale, out, self._words)
@@ -200,11 +209,11 @@ class Corruption:
                 limits = (round(rate / 2 * 2**32), limit)
                 self.ops.replace(x, draw, limits, (0.0, self.high), 1.0, out, self._words)
 
-    def _room(self, x: Array) -> Array:
-        """Return memory for the moved copy of a batch, the same for every batch of its size."""
+    def _room(self, shape: tuple[int, int], dtype: Any) -> Array:
+        """Return scratch memory for a batch, the same for every batch of its size."""
         for room in self._rooms:
-            if room.dtype == x.dtype and len(room) >= len(x):
-                return room[: len(x)]
+            if room.dtype == dtype and len(room) >= shape[0]:
+                return room[: shape[0]]
         # We keep smaller ones, because a CUDA graph may still write there.
-        self._rooms.append(self.ops.empty(x.shape, x.dtype))
+        self._rooms.append(self.ops.empty(shape, dtype))
         return self._rooms[-1]

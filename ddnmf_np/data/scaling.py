@@ -24,13 +24,16 @@ class Scaling:
     ----------
     low, span : ndarray of shape (n_features,), float64
         Smallest value, and distance from it to the largest, above 0.
+    fill : ndarray of shape (n_features,), float64, or None
+        Scaled value that the networks see where an entry is missing; None for 0.
     """
 
     low: Floats
     span: Floats
+    fill: Floats | None = None
 
     @classmethod
-    def learn(cls, x: npt.NDArray[Any], scale: Scale) -> Scaling:
+    def learn(cls, x: npt.NDArray[Any], scale: Scale, *, fill: bool = False) -> Scaling:
         """Return the scaling that maps the samples into [0, 1].
 
         Parameters
@@ -41,6 +44,9 @@ class Scaling:
             With "all" we subtract the smallest value of all and divide by the distance to the
             largest; 0 stays 0 where it is the smallest. A feature that is constant, or missing
             everywhere, is only shifted.
+        fill : bool
+            Fill missing entries with the mean of the feature, not with 0. A feature that is
+            missing everywhere has no mean and is filled with 0.
         """
         n_features = x.shape[1]
         low, span = np.zeros(n_features), np.ones(n_features)
@@ -55,35 +61,40 @@ class Scaling:
             low[some] = least[some]
             distance = most[some].astype(np.float64) - least[some]
             span[some] = np.where(distance > 0.0, distance, 1.0)
-        return cls(low, span)
+        if not fill:
+            return cls(low, span)
+        count = known.sum(axis=0)
+        mean = np.sum(x, axis=0, where=known, dtype=np.float64) / np.maximum(count, 1)
+        return cls(low, span, np.where(count > 0, (mean - low) / span, 0.0))
 
     @property
     def is_identity(self) -> bool:
-        """Whether it changes nothing."""
+        """Whether it changes no number."""
         return not self.low.any() and bool((self.span == 1.0).all())
 
     def on(self, ops: Ops, dtype: Any) -> DeviceScaling:
         """Return the scaling as it works on a backend, in one precision."""
-        return DeviceScaling(
-            ops, ops.to_device(self.low.astype(dtype)), ops.to_device(self.span.astype(dtype))
-        )
+        low, span = (ops.to_device(values.astype(dtype)) for values in (self.low, self.span))
+        fill = None if self.fill is None else ops.to_device(self.fill.astype(dtype))
+        return DeviceScaling(ops, low, span, fill)
 
 
 @dataclass(frozen=True, eq=False)
 class DeviceScaling:
-    """A `Scaling` on a backend; both methods work in place.
+    """A `Scaling` on a backend; its methods work in place.
 
     Parameters
     ----------
     ops : Ops
         Backend.
-    low, span : ndarray of shape (n_features,)
+    low, span, fill : ndarray of shape (n_features,)
         As for `Scaling`.
     """
 
     ops: Ops
     low: Array
     span: Array
+    fill: Array | None
 
     def apply(self, x: Array) -> None:
         """Replace samples by their scaled values."""

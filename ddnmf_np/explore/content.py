@@ -130,7 +130,8 @@ def gather(checkpoint: Checkpoint, data_dir: str | None, say: Say) -> Content:
     title = dataset.name if dataset else Path(config.data.dataset).stem
     high = checkpoint.meta.get("high")
     high = float(high) if isinstance(high, float) and 0.0 < high < math.inf else 1.0
-    high = high if model.scaler is None else 1.0  # the page shows what the networks see
+    if model.scaling is not None and not model.scaling.is_identity:
+        high = 1.0  # the page shows what the networks see
     about = checkpoint.about
     samples, H = _samples(model, config, dataset, high, blocks, notes, say) or (None, None)
     head: dict[str, Any] = {

@@ -67,7 +67,8 @@ class Checkpoint:
         """The scaling of the data, None if they are not scaled."""
         if "scaling.low" not in self.arrays:
             return None
-        return Scaling(self.arrays["scaling.low"], self.arrays["scaling.span"])
+        low, span = self.arrays["scaling.low"], self.arrays["scaling.span"]
+        return Scaling(low, span, self.arrays.get("scaling.fill"))
 
     def restore_model(self, ops: Ops | None = None) -> Model:
         """Return the trained model, ready to encode and decode.
@@ -167,6 +168,8 @@ def save_checkpoint(path: Path, config: Config, trainer: Trainer, data_sha256: s
     arrays = {"loss_sums": trainer.ops.to_host(model.loss.sums), **model.state()}
     if model.scaling is not None:
         arrays |= {"scaling.low": model.scaling.low, "scaling.span": model.scaling.span}
+        if model.scaling.fill is not None:
+            arrays["scaling.fill"] = model.scaling.fill
     validation = None
     if isinstance(trainer.stopping, Validation):
         kept, validation = trainer.stopping.state()

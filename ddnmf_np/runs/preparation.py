@@ -19,8 +19,9 @@ MOST_SEEN = 20_000
 MOST_BYTES = 2**27
 """Largest size of these samples."""
 
-FEWEST = 20
-"""With fewer samples we hold none out."""
+FEWEST = 10
+"""With fewer samples we hold none out; with more at least two, because few samples are soon learned
+by heart."""
 
 HELD_OUT = 9
 """Stream of the seed that draws the held-out rows."""
@@ -68,15 +69,15 @@ def prepare(x: Any, config: Config, image_shape: tuple[int, ...] | None = None) 
     """
     x, held_out = _split(x, config)
     some = on_host(x)
+    missing = config.data.missing == "nan"
     decided = [name for name in DECIDED if name in config.undecided]
     if decided:
-        missing = config.data.missing == "nan"
         scale = None if "scale" in config.undecided else config.data.scale
         images = image_shape is not None
         facts = Facts.of(some, n=x.shape[0], images=images, missing=missing, scale=scale)
         config = config.decide(facts)
-    scaling = Scaling.learn(some, config.data.scale)
-    kept = None if scaling.is_identity else scaling
+    scaling = Scaling.learn(some, config.data.scale, fill=missing)
+    kept = None if scaling.is_identity and scaling.fill is None else scaling
     return Prepared(config, x, held_out, some, kept, decided)
 
 
@@ -94,7 +95,7 @@ def _split(x: Any, config: Config) -> tuple[Any, Any]:
         return x, None
     order = np.random.default_rng([config.training.seed, HELD_OUT]).permutation(n)
     batch_size = 1 if "batch_size" in config.undecided else config.training.batch_size
-    held_out = min(max(1, round(share * n)), n - batch_size)  # a batch must be left
+    held_out = min(max(2, round(share * n)), n - batch_size)  # a batch must be left
     if held_out < 1:
         return x, None
     return x[np.sort(order[held_out:])], x[np.sort(order[:held_out])]

@@ -37,6 +37,14 @@ def clean(n=60, n_features=13, dtype=np.float32):
     return np.random.default_rng(0).uniform(0.1, 0.9, (n, n_features)).astype(dtype)
 
 
+def test_masking_sets_entries_to_what_is_seen_where_one_is_missing(ops):
+    x, fill = clean(), np.linspace(2.0, 3.0, 13, dtype=np.float32)
+    masked = noisy(x, "masking", rescale=False) == 0.0
+    out, moved = np.empty_like(x), Corruption(Noise("masking", 0.3), seed=1, fill=fill, ops=ops)
+    moved.apply(x, np.arange(len(x)), 0, out)
+    np.testing.assert_array_equal(out, np.where(masked, fill, x))  # and the others are as they were
+
+
 # --- the generator -----------------------------------------------------------------------------
 
 # From the file of known answers that Random123 ships.

@@ -160,6 +160,9 @@ def test_operations_say_what_the_formulas_say(ops, dtype):
     expected = x.copy()
     expected[np.isnan(x)] = 0.0
     assert_same_bits(ops.to_host(here), expected, "x")
+    there, fill = ops.to_device(x.copy()), np.array([1.0, 2.0, 3.0, 4.0], dtype)
+    ops.set_aside_missing(there, observed, ops.to_device(fill))
+    assert_same_bits(ops.to_host(there), np.where(np.isnan(x), fill, x), "x, filled")
     h, out = ops.to_device(np.full(x.shape, 7.0, dtype)), ops.empty(x.shape, dtype)
     ops.observed_or(here, observed, h, out)
     np.testing.assert_array_equal(ops.to_host(out), np.where(np.isnan(x), 7.0, x))

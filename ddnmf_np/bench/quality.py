@@ -1,0 +1,237 @@
+"""Reconstruction, codes and imputation on sets that ship inside packages, against scikit-learn.
+
+Every method gets the same training rows (80 %) and the same scaling, which is that of the preset
+"auto". We measure on the other rows, in scaled units. Labels are used for scoring only.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+import warnings
+from collections.abc import Callable
+from importlib.util import find_spec
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from sklearn.decomposition import NMF, PCA, MiniBatchNMF
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.impute import KNNImputer
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from threadpoolctl import threadpool_limits
+
+from ddnmf_np.bench.options import DataOptions, Say
+from ddnmf_np.bench.sets import SETS
+from ddnmf_np.data.defaults import Facts
+from ddnmf_np.data.scaling import Scaling
+from ddnmf_np.errors import DataError
+from ddnmf_np.estimator import DDNMF
+from ddnmf_np.evaluation.clustering import cluster
+from ddnmf_np.evaluation.interpret import dead_units
+from ddnmf_np.evaluation.metrics import clustering_accuracy
+from ddnmf_np.runs.environment import commit
+from ddnmf_np.system import json_text
+from ddnmf_np.system.files import atomic_write_text
+
+Floats = npt.NDArray[np.floating[Any]]
+Record = dict[str, Any]
+RECORDS, TABLE = "records.jsonl", "data.md"
+TEST = 0.2
+NAMES = {"ddnmf": "DDNMF", "pca": "PCA", "nmf": "NMF", "minibatch-nmf": "MiniBatchNMF"}
+METHODS = tuple(NAMES)
+FILLERS = ("ddnmf", "knn")
+SCORES = {"linear probe,": "probe", "k-means,": "kmeans"}
+KEY = ("set", "rank", "seed", "hidden", "method", "epochs")
+
+
+class Split:
+    """Training and test rows of a set, and the units in which we measure.
+
+    Parameters
+    ----------
+    x : ndarray of shape (n, n_features)
+        Samples.
+    y : ndarray of shape (n,) or None
+        Their classes.
+    seed : int
+        Seed of the split, and of what is hidden.
+    hidden : float
+        Share of the entries that no method sees.
+    """
+
+    def __init__(
+        self, x: Floats, y: npt.NDArray[Any] | None, seed: int, hidden: float = 0.0
+    ) -> None:
+        order = np.random.default_rng(seed).permutation(len(x))
+        test, train = np.split(order, [round(TEST * len(x))])
+        self.truth = x[test]
+        rng = np.random.default_rng([seed, 1])
+        self.train, self.test = (
+            np.where(rng.random(rows.shape) < hidden, np.nan, rows) if hidden else rows
+            for rows in (x[train], x[test])
+        )
+        self.y_train = None if y is None else y[train]
+        self.y_test = None if y is None else y[test]
+        facts = Facts.of(self.train, n=len(train), images=False, missing=hidden > 0.0)
+        self.scale, self.scaling = facts.scale, Scaling.learn(self.train, facts.scale)
+        self.mean = np.nanmean(self.scaled(self.train), axis=0)
+
+    def scaled(self, x: Floats) -> Floats:
+        """Return samples in the common units."""
+        return (x.astype(np.float64) - self.scaling.low) / self.scaling.span
+
+    def unexplained(self, scaled: Floats) -> float:
+        """Return the FVU of a guess of the test rows, or of their hidden entries if there are."""
+        truth, hidden = self.scaled(self.truth), np.isnan(self.test)
+        counts = hidden if hidden.any() else ~hidden
+        errors = ((scaled - truth) ** 2)[counts].sum()
+        return float(errors / ((self.mean - truth) ** 2)[counts].sum())
+
+
+def reconstruct(split: Split, method: str, rank: int, seed: int, **options: Any) -> Record:
+    """Fit a method, and return what it is worth on the test rows."""
+    train, test = split.train, split.test
+    if method == "ddnmf":
+        model: Any = DDNMF(rank, random_state=seed, **options)
+    else:  # these want numbers of at least 0 in one unit
+        train, test = (np.maximum(split.scaled(x), 0.0) for x in (train, test))
+        model = {
+            "pca": lambda: PCA(rank, random_state=seed),
+            "nmf": lambda: NMF(rank, init="nndsvda", max_iter=500, random_state=seed),
+            "minibatch-nmf": lambda: MiniBatchNMF(rank, init="nndsvda", random_state=seed),
+        }[method]()
+    began = time.perf_counter(), time.process_time()
+    model.fit(train)
+    times = {"seconds": time.perf_counter() - began[0], "cpu": time.process_time() - began[1]}
+    H = model.transform(test)
+    guess = model.inverse_transform(H)
+    guess = split.scaled(guess) if method == "ddnmf" else guess
+    flat = (guess.std(axis=0) < 1e-6) & (split.scaled(split.truth).std(axis=0) > 1e-3)
+    found = {
+        "fvu": split.unexplained(guess),
+        "dead_codes": int(dead_units(H).sum()) if method == "ddnmf" else None,
+        "dead_outputs": int(flat.sum()) if method == "ddnmf" else None,
+        **times,
+    }
+    return found | judge(model.transform(train), H, split)
+
+
+def judge(H_train: Floats, H: Floats, split: Split) -> Record:
+    """Return accuracies on the test rows: a linear probe of the codes, and k-means of them."""
+    if split.y_train is None or split.y_test is None:
+        return {"probe": None, "kmeans": None}
+    probe = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000))
+    probe.fit(H_train, split.y_train)
+    groups = cluster(H, len(np.unique(split.y_train)), method="kmeans").labels
+    return {
+        "probe": float(probe.score(H, split.y_test)),
+        "kmeans": clustering_accuracy(split.y_test.tolist(), groups.tolist()),
+    }
+
+
+def impute(split: Split, method: str, rank: int, seed: int, **options: Any) -> Record:
+    """Fill the hidden entries in, and return the error there."""
+    began = time.perf_counter(), time.process_time()
+    if method == "ddnmf":
+        model = DDNMF(rank, random_state=seed, missing="nan", **options).fit(split.train)
+        guess = split.scaled(model.impute(split.test))
+    else:
+        neighbours = KNNImputer(keep_empty_features=True).fit(split.scaled(split.train))
+        guess = neighbours.transform(split.scaled(split.test))
+    times = {"seconds": time.perf_counter() - began[0], "cpu": time.process_time() - began[1]}
+    return {"fvu": split.unexplained(guess), **times}
+
+
+def read(path: Path) -> list[Record]:
+    """Return the records of a file; raises `DataError` if one is damaged."""
+    try:
+        lines = path.read_text("utf-8").splitlines() if path.exists() else []
+        records = [json_text.parse(line) for line in lines]
+        for record in records:
+            _ = key_of(record), SETS[record["set"]]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DataError(f"{path}: cannot be read ({error}); move it elsewhere") from error
+    return records
+
+
+def key_of(record: Record) -> tuple[Any, ...]:
+    """Return the entries that name a measurement."""
+    return tuple(record[name] for name in KEY)
+
+
+def measure(options: DataOptions, folder: Path, say: Say) -> list[Record]:
+    """Measure what the folder has no record of; return all records, of which each is saved."""
+    records = read(folder / RECORDS)
+    done = {key_of(record) for record in records}
+    more = {} if options.epochs is None else {"max_iter": options.epochs}
+    methods = FILLERS if options.hide else METHODS
+    for name in options.sets:
+        load, ranks, needs = SETS[name]
+        rest = options.ranks or ranks, options.seeds, options.hide or (0.0,), methods
+        asked = product((name,), *rest, (options.epochs,))
+        keys = [key for key in asked if key not in done]
+        if not keys:
+            continue
+        if needs and find_spec(needs) is None:
+            say(f"{name}: left out, {needs} is not installed; the extra 'bench' brings it")
+            continue
+        x, y = load(options.data_dir)
+        for key in keys:
+            _, rank, seed, hidden, method, _ = key
+            split = Split(x, y, seed, hidden)
+            with threadpool_limits(options.threads), warnings.catch_warnings():
+                warnings.simplefilter("ignore", ConvergenceWarning)  # the record says it
+                do: Callable[..., Record] = impute if hidden else reconstruct
+                found = do(split, method, rank, seed, **(more if method == "ddnmf" else {}))
+            found |= {"n_train": len(split.train), "n_features": x.shape[1], "scale": split.scale}
+            found |= {"threads": options.threads, "commit": commit()}
+            records.append(dict(zip(KEY, key, strict=True)) | found)
+            text = "".join(json.dumps(record) + "\n" for record in records)
+            atomic_write_text(folder / RECORDS, text)
+            took = f"FVU {found['fvu']:.3f}, {found['cpu']:.1f} s"
+            say(f"{name} ({rank}), seed {seed}, {method}: {took}")
+    return records
+
+
+def to_markdown(records: list[Record]) -> str:
+    """Return the tables of some records: reconstruction, use of the codes, and imputation."""
+    rows: dict[tuple[Any, ...], dict[str, list[Record]]] = {}
+    order = list(SETS)
+    for record in sorted(records, key=lambda r: (order.index(r["set"]), r["rank"], r["hidden"])):
+        row = rows.setdefault((record["set"], record["rank"], record["hidden"]), {})
+        row.setdefault(record["method"], []).append(record)
+    tables: list[list[list[str]]] = [
+        [["set (rank)", "rows", *NAMES.values(), "DDNMF / NMF", "DDNMF, s", "NMF, s"]],
+        [["set (rank)", *(f"{what} {NAMES[m]}" for what in SCORES for m in METHODS[:3])]],
+        [["set (rank)", "hidden", "DDNMF", "KNN"]],
+    ]
+    for (name, rank, hidden), row in rows.items():
+        first = f"{name} ({rank})"
+        if hidden:
+            cells = [shown(row, method, "fvu") for method in FILLERS]
+            tables[2].append([first, f"{hidden:.0%}", *cells])
+            continue
+        ours, nmf = ({r["seed"]: r["fvu"] for r in row.get(m, [])} for m in ("ddnmf", "nmf"))
+        ratios = ", ".join(f"{ours[seed] / nmf[seed]:.2f}" for seed in ours if seed in nmf)
+        seconds = [shown(row, method, "cpu", 1) for method in ("ddnmf", "nmf")]
+        cells = [shown(row, method, "fvu") for method in METHODS]
+        sizes = str(next(iter(row.values()))[0]["n_train"])
+        tables[0].append([first, sizes, *cells, ratios or "-", *seconds])
+        cells = [shown(row, m, field) for field in SCORES.values() for m in METHODS[:3]]
+        if set(cells) != {"-"}:
+            tables[1].append([first, *cells])
+    for table in tables:
+        table.insert(1, ["---"] * len(table[0]))
+    texts = ["\n".join(f"| {' | '.join(r)} |" for r in table) for table in tables if len(table) > 2]
+    return "\n\n".join(texts) + "\n"
+
+
+def shown(row: dict[str, list[Record]], method: str, field: str, digits: int = 3) -> str:
+    """Return a field of each record of a method, by seed."""
+    found = sorted(row.get(method, []), key=lambda record: record["seed"])
+    return ", ".join(f"{r[field]:.{digits}f}" for r in found if r.get(field) is not None) or "-"
