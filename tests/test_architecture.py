@@ -32,7 +32,7 @@ ROOMS = [
     {"parallel"},
     {"runs", "report"},
     {"estimator"},
-    {"explore", "playground", "experiments", "bench", "teaching"},
+    {"explore", "playground", "trace", "experiments", "bench", "teaching"},
     {"train", "doctor", "__main__"},
 ]
 """Modules and folders of the package, from the ground up: an import points up this list."""

@@ -142,6 +142,7 @@ assert not slow, slow
         ["ddnmf_np.report.__main__"],
         ["ddnmf_np.explore.__main__"],
         ["ddnmf_np.playground.__main__"],
+        ["ddnmf_np.trace.__main__"],
         ["ddnmf_np.bench.__main__"],
         ["ddnmf_np.bench.__main__", "scaling"],
         ["ddnmf_np.doctor"],

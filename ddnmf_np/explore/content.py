@@ -212,17 +212,22 @@ def _data(
 def _load_forgivingly(config: Config, data_dir: str | None, notes: list[str], say: Say) -> Dataset:
     """Return the data; if only the labels cannot be read, go on without them and note it."""
     try:
-        return _load(config, data_dir, config.data.labels)
+        return load_data(config, data_dir, config.data.labels)
     except (DataError, UsageError) as error:
         if config.data.labels is None:
             raise
-        dataset = _load(config, data_dir, None)
+        dataset = load_data(config, data_dir, None)
         notes.append("The labels were not found when this page was made.")
         say(f"warning: no labels in the page: {error}")
         return dataset
 
 
-def _load(config: Config, data_dir: str | None, labels: str | None) -> Dataset:
+def load_data(config: Config, data_dir: str | None, labels: str | None) -> Dataset:
+    """Return the data of a run, looked for in ``data_dir`` first, with labels if a file is given.
+
+    Raises `DataError` or `UsageError` if they cannot be read.
+    """
+
     def place(path: str) -> str:
         """Return the file of the same name in `data_dir`, if there is one."""
         moved = Path(data_dir, Path(path).name) if data_dir else Path(path)
