@@ -22,6 +22,10 @@ COMMANDS = {
         "ddnmf_np.playground.__main__",
         "make a web page in which you watch every gradient as the model learns",
     ),
+    "trace": (
+        "ddnmf_np.trace.__main__",
+        "write down one training step of a run, with every number recomputed",
+    ),
     "experiments": (
         "ddnmf_np.experiments.__main__",
         "compute the tables and figures of the paper's section 4",

@@ -32,7 +32,7 @@ ROOMS = [
     {"parallel"},
     {"runs", "report"},
     {"estimator"},
-    {"explore", "playground", "experiments", "bench", "teaching", "rank", "transform"},
+    {"explore", "playground", "trace", "experiments", "bench", "teaching", "rank", "transform"},
     {"train", "doctor", "__main__"},
 ]
 """Modules and folders of the package, from the ground up: an import points up this list."""

@@ -143,6 +143,7 @@ assert not slow, slow
         ["ddnmf_np.rank.__main__"],
         ["ddnmf_np.explore.__main__"],
         ["ddnmf_np.playground.__main__"],
+        ["ddnmf_np.trace.__main__"],
         ["ddnmf_np.bench.__main__"],
         ["ddnmf_np.bench.__main__", "scaling"],
         ["ddnmf_np.bench.__main__", "data"],

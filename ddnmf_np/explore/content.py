@@ -219,17 +219,22 @@ def _load_forgivingly(
 ) -> tuple[Any, Dataset]:
     """Return the data; if only the labels cannot be read, go on without them and note it."""
     try:
-        return _load(config, data_dir, config.data.labels)
+        return load_data(config, data_dir, config.data.labels)
     except (DataError, UsageError) as error:
         if config.data.labels is None:
             raise
-        found = _load(config, data_dir, None)
+        found = load_data(config, data_dir, None)
         notes.append("The labels were not found when this page was made.")
         say(f"warning: no labels in the page: {error}")
         return found
 
 
-def _load(config: Config, data_dir: str | None, labels: str | None) -> tuple[Any, Dataset]:
+def load_data(config: Config, data_dir: str | None, labels: str | None) -> tuple[Any, Dataset]:
+    """Return the training samples of a run, and its data.
+
+    We look in ``data_dir`` first. Raises `DataError` or `UsageError` if they cannot be read.
+    """
+
     def place(path: str) -> str:
         """Return the file of the same name in `data_dir`, if there is one."""
         moved = Path(data_dir, Path(path).name) if data_dir else Path(path)

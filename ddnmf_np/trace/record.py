@@ -1,0 +1,231 @@
+"""A training step of a run, done by the engine and repeated by the literal equations."""
+
+from __future__ import annotations
+
+from copy import copy
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ddnmf_np.backends.ops import Array
+from ddnmf_np.config import configure
+from ddnmf_np.engine import literal
+from ddnmf_np.engine.layers import Dense
+from ddnmf_np.errors import UsageError
+from ddnmf_np.model import NETS, Model
+from ddnmf_np.runs.checkpoint import Checkpoint
+from ddnmf_np.runs.preparation import prepare
+from ddnmf_np.training import Position, Trainer
+
+Floats = npt.NDArray[np.float64]
+
+FORMAT = 1
+"""Number of the layout of a record."""
+
+LOSSES = ("sym", "ap", "nc", "rec")
+
+
+class RecordingLayer(literal.Layer):
+    """A literal layer that remembers ``g`` and ``delta`` of each sample."""
+
+    def __init__(self, W: Floats, b: Floats | None, f: str) -> None:
+        super().__init__(W, b, f)
+        self.g: list[Floats] = []
+        self.delta: list[Floats] = []
+
+    def backward(self, below: Floats, g: Floats) -> tuple[list[Floats], Floats]:
+        """Remember ``g`` and ``delta``, and return the gradients (equation 9)."""
+        self.g.append(g)
+        self.delta.append(self.slope(below) @ g)
+        return super().backward(below, g)
+
+
+def record(
+    checkpoint: Checkpoint, data: Array, image_shape: tuple[int, int] | None, samples: int
+) -> dict[str, Any]:
+    """Do the next training step of a run in float64, and repeat it with the literal equations.
+
+    Parameters
+    ----------
+    checkpoint : Checkpoint
+        The run.
+    data : ndarray of shape (n, n_features)
+        Training samples of the run.
+    image_shape : tuple of two ints or None
+        Height and width, if samples are images.
+    samples : int
+        Samples of the batch, at most the batch size of the run.
+
+    Returns
+    -------
+    dict
+        The record in plain JSON types: ``losses`` and ``layers`` with norms and, for what the
+        literal equations give, the largest difference relative to the largest entry.
+
+    Raises
+    ------
+    UsageError
+        If the run has missing entries, which the literal equations have not.
+    """
+    if checkpoint.config.data.missing == "nan":
+        raise UsageError(
+            f"{checkpoint.path}: the run has missing entries, which engine/literal.py has not; "
+            "trace a run without --missing nan"
+        )
+    trainer = _trainer(checkpoint, data, image_shape)
+    model, position = trainer.model, trainer.position
+    index = next(iter(trainer.feed.epoch(position.epoch, position.batch)))[:samples]
+    x, x_noisy = trainer.feed.prepare(trainer.feed.batch.choose(index, position.epoch))
+    n = x.shape[0]
+    before = {name: block.copy() for name, block in model.state().items()}
+    nets = _literal_nets(model)
+    objective = _literal_objective(model)
+    found = literal.losses(*nets, x, x_noisy, objective)
+    gradients = dict(zip(NETS, literal.gradients(*nets, x, x_noisy, objective), strict=True))
+
+    model.forward(x, x_noisy)
+    model.loss.reset()
+    model.loss.measure(x)
+    losses = {
+        name: {"value": value, "difference": _difference(value, found[name])}
+        for name, value in model.loss.values(n).items()
+    }
+    model.backward(x)
+    outputs = {net: [h.copy() for h in network.h] for net, network in model.nets.items()}
+    layers = []
+    for net, chain in zip(NETS, nets, strict=True):
+        shares = iter(gradients[net])
+        inputs = x if net == "supervisor" else x_noisy
+        literal_h = [np.stack(h) for h in zip(*map(chain.forward, inputs), strict=True)]
+        for number, layer in enumerate(model.nets[net].layers, start=1):
+            lit = chain.layers[number - 1]
+            assert isinstance(lit, RecordingLayer)
+            entry: dict[str, Any] = {
+                "net": net,
+                "layer": number,
+                "name": repr(layer),
+                "h": _compared(outputs[net][number], literal_h[number]),
+                "g": _signal(model, net, number, x, np.stack(lit.g)),
+                "delta": _compared(layer.dh[:n], np.stack(lit.delta)),
+                "dW": _compared(layer.dW, next(shares)),
+            }
+            if layer.db is not None:
+                entry["db"] = _compared(layer.db, next(shares))
+            layers.append(entry)
+    model.optimizer.lr = model.descent.rate(trainer.progress)
+    model.optimizer.step()
+    after = model.state()
+    for entry, layer in zip(layers, _all_layers(model), strict=True):
+        for block in layer.shapes():
+            name = f"{entry['net']}.{block}"
+            entry[f"update {block[0]}"] = {"norm": _norm(after[name] - before[name])}
+    return {
+        "format": FORMAT,
+        "objective": checkpoint.config.objective.preset,
+        "optimizer": checkpoint.config.optimizer.optimizer,
+        "lr": model.optimizer.lr,
+        "step": model.optimizer.t,
+        "epoch": position.epoch + 1,
+        "samples": n,
+        "losses": losses,
+        "layers": layers,
+        "worst": worst(losses, layers),
+    }
+
+
+def worst(losses: dict[str, Any], layers: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return where the engine differs most from the literal equations, and by how much."""
+    found = [(entry["difference"], name) for name, entry in losses.items()]
+    for layer in layers:
+        found += [
+            (entry["difference"], f"{key} of {layer['net']} layer {layer['layer']}")
+            for key, entry in layer.items()
+            if isinstance(entry, dict) and "difference" in entry
+        ]
+    # NaN, which no comparison puts first, counts as infinite.
+    difference, where = max(found, key=lambda pair: float("inf") if pair[0] is None else pair[0])
+    return {"difference": difference, "where": where}
+
+
+def _trainer(checkpoint: Checkpoint, data: Array, image_shape: tuple[int, int] | None) -> Trainer:
+    """Return a trainer in float64 that stands where the run stands."""
+    config = configure(checkpoint.config, dtype="float64")
+    prepared = prepare(data.astype(np.float64), config, image_shape)
+    model = config.make_model(prepared.x.shape[1], scaling=checkpoint.scaling)
+    model.load_state(checkpoint.arrays, checkpoint.meta["t"])
+    trainer = config.make_trainer(model, prepared.x, image_shape=image_shape)
+    trainer.position = Position(**checkpoint.meta["position"])
+    trainer.start()
+    return trainer
+
+
+def _all_layers(model: Model) -> list[Dense]:
+    return [layer for net in NETS for layer in model.nets[net].layers]
+
+
+def _signal(model: Model, net: str, number: int, x: Floats, expected: Floats) -> dict[str, Any]:
+    """Return ``g`` of a layer with its parts: from above, and from each loss (equation 10)."""
+    layers, n = model.nets[net].layers, x.shape[0]
+    h = layers[number - 1].h[:n]
+    parts = {}
+    if number < len(layers):
+        above = layers[number]
+        parts["from above"] = above.dh[:n] @ above.W  # (n, out) @ (out, in) -> (n, in)
+    for name in LOSSES:
+        loss = copy(model.loss)
+        loss.terms = tuple(term for term in model.loss.terms if term.loss == name)
+        for ref, c, _ in loss.direct_gradients(net, x).get(number, ()):
+            parts[name] = parts.get(name, 0.0) + c * (h - ref)
+    g = sum(parts.values(), np.zeros_like(h))
+    return _compared(g, expected) | {"parts": {k: _norm(part) for k, part in parts.items()}}
+
+
+def _compared(found: Floats, expected: Floats) -> dict[str, Any]:
+    return {
+        "shape": list(found.shape),
+        "norm": _norm(found),
+        "difference": _difference(found, expected),
+    }
+
+
+def _norm(block: Floats) -> float | None:
+    value = float(np.linalg.norm(block))
+    return value if np.isfinite(value) else None
+
+
+def _difference(found: Any, expected: Any) -> float | None:
+    """Return the largest difference relative to the largest expected entry, None if not finite."""
+    difference = float(np.max(np.abs(np.asarray(found) - expected)))
+    if difference > 0.0:
+        difference /= float(np.max(np.abs(expected))) or 1.0
+    return difference if np.isfinite(difference) else None
+
+
+def _literal_nets(model: Model) -> tuple[literal.Supervisor, literal.Student]:
+    supervisor, layers = (
+        [
+            RecordingLayer(
+                layer.W.copy(), None if layer.b is None else layer.b.copy(), layer.activation
+            )
+            for layer in model.nets[net].layers
+        ]
+        for net in NETS
+    )
+    half = model.depth // 2
+    base, recovery = layers[half : half + 2]
+    nmf = literal.NMFModule(base.W, recovery.W, base.b)
+    nmf.base, nmf.recovery = base, recovery  # their activations may be other than the paper's
+    return literal.Supervisor(supervisor), literal.Student(layers[:half], nmf, layers[half + 2 :])
+
+
+def _literal_objective(model: Model) -> literal.Objective:
+    objective = model.objective
+    return literal.Objective(
+        alpha=objective.alpha_sym,
+        beta=objective.beta_ap,
+        gamma=objective.gamma_nc,
+        reconstruction=objective.student_reconstruction,
+        apposition_to_supervisor=objective.apposition_to_supervisor,
+        mean=objective.reduction == "mean",
+    )
