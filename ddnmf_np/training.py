@@ -213,12 +213,18 @@ class Trainer:
     ----------
     position : Position
         Where the run is; a checkpoint holds it.
+    epochs_before : int
+        Epochs of earlier training, which the learning-rate schedule does not span; 0 at first.
+    mean : ndarray of shape (n_features,) or None
+        Mean of the samples as the networks see them, for a checkpoint to keep; None at first.
     history : list of Record
         One record for each epoch done.
     stopping : Stopping or None
         Rule that may end training before; None at first.
     stop_requested : bool
         Set it (from a signal handler or a callback) to stop after the current step.
+    about : dict
+        What a checkpoint keeps of the data, in plain JSON types; nothing at first.
 
     Raises
     ------
@@ -273,9 +279,12 @@ class Trainer:
         self.batches = self.feed.batches
         self._step = step(model, self.feed)
         self.position = Position()
+        self.epochs_before = 0
+        self.mean: Array | None = None
         self.history: list[Record] = []
         self.stopping: Stopping | None = None
         self.stop_requested = False
+        self.about: dict[str, Any] = {}
 
     def _largest(self) -> float:
         """Return the largest value that the networks see."""
@@ -382,8 +391,9 @@ class Trainer:
     @property
     def progress(self) -> float:
         """Share of the whole run that is done, by which the learning-rate schedule goes."""
-        done = self.position.epoch * len(self.batches) + self.position.batch
-        return done / max(1, self.epochs * len(self.batches))
+        epoch, epochs = (n - self.epochs_before for n in (self.position.epoch, self.epochs))
+        done = epoch * len(self.batches) + self.position.batch
+        return done / max(1, epochs * len(self.batches))
 
     def check_finite(self, losses: dict[str, float] | None = None) -> None:
         """Raise `DivergedError` if a loss or a parameter is not finite.

@@ -84,6 +84,8 @@ class Dataset:
         square number of features, at least 64, for an image.
     source : str
         Origin of the data.
+    from_bytes : bool
+        Whether the samples were unsigned 8-bit values, which we have divided by 255.
     """
 
     name: str
@@ -93,6 +95,7 @@ class Dataset:
     y_test: NDArray[np.int64] | None
     image_shape: tuple[int, int] | None
     source: str
+    from_bytes: bool = False
 
 
 _CHOICES = (
@@ -175,7 +178,15 @@ def load(
     }
     if labels is not None:
         y["y_train"] = load_labels(labels, len(x_train))
-    return Dataset(name, x_train, x_test, **y, image_shape=image_shape, source=source)
+    return Dataset(
+        name,
+        x_train,
+        x_test,
+        **y,
+        image_shape=image_shape,
+        source=source,
+        from_bytes=arrays["x_train"].dtype == np.uint8,
+    )
 
 
 def check_nonnegative(x: Any, name: str, missing: str = "error", first_row: int = 0) -> None:

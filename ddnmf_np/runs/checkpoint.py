@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 import ddnmf_np
 from ddnmf_np.backends.ops import Array, Ops
@@ -17,9 +14,8 @@ from ddnmf_np.data.scaling import Scaling
 from ddnmf_np.errors import CheckpointError, DataError, UsageError, shown
 from ddnmf_np.model import Model, check_state
 from ddnmf_np.runs.validation import Validation
-from ddnmf_np.system import json_text
-from ddnmf_np.system.archives import NpzArchive
-from ddnmf_np.system.files import Source, atomic_write, name_of
+from ddnmf_np.system.described import read_described, write_described
+from ddnmf_np.system.files import Source, name_of
 from ddnmf_np.training import Position, Trainer
 
 FORMAT = 2
@@ -36,10 +32,10 @@ class Checkpoint:
         Where it was read.
     meta : dict
         ``format``, ``version``, ``config``, ``n_features``, ``n_samples``, ``data_sha256``,
-        ``high``, ``t``, ``position``, ``history`` and ``validation``.
+        ``high``, ``t``, ``position``, ``history``, ``validation`` and ``data``.
     arrays : dict of str to ndarray
         ``<net>.<block>`` for each parameter block, ``<net>.<block>:<slot>`` for what the
-        optimizer remembers of it, and ``loss_sums``.
+        optimizer remembers of it, ``loss_sums``, and where it is known ``mean``.
     """
 
     path: Path
@@ -58,8 +54,15 @@ class Checkpoint:
             return None
         return Scaling(self.arrays["scaling.low"], self.arrays["scaling.span"])
 
-    def restore_model(self, ops: Ops | None = None) -> Model:
+    def restore_model(self, ops: Ops | None = None, *, optimizer: bool = False) -> Model:
         """Return the trained model, ready to encode and decode.
+
+        Parameters
+        ----------
+        ops : Ops, optional
+            Backend; NumPy by default.
+        optimizer : bool
+            Restore what the optimizer remembers, too, so that training can go on.
 
         Raises
         ------
@@ -70,7 +73,7 @@ class Checkpoint:
         config, n_features = self.config, self.meta["n_features"]
         self._say_where(check_state, n_features, config.model, config.objective, self.arrays)
         model = config.make_model(n_features, ops, scaling=self.scaling)
-        self._load(model, None)
+        self._load(model, self.meta["t"] if optimizer else None)
         return model
 
     def restore(self, trainer: Trainer, config: Config, data_sha256: str) -> None:
@@ -151,6 +154,8 @@ def save_checkpoint(path: Path, config: Config, trainer: Trainer, data_sha256: s
     arrays = {"loss_sums": trainer.ops.to_host(model.loss.sums), **model.state()}
     if model.scaling is not None:
         arrays |= {"scaling.low": model.scaling.low, "scaling.span": model.scaling.span}
+    if trainer.mean is not None:
+        arrays["mean"] = trainer.mean
     validation = None
     if isinstance(trainer.stopping, Validation):
         kept, validation = trainer.stopping.state()
@@ -167,10 +172,9 @@ def save_checkpoint(path: Path, config: Config, trainer: Trainer, data_sha256: s
         "position": asdict(trainer.position),
         "history": trainer.history,
         "validation": validation,
+        "data": trainer.about,
     }
-    text = np.frombuffer(json.dumps(meta).encode("utf-8"), dtype=np.uint8)
-    with atomic_write(path) as stream:
-        np.savez(stream, meta=text, **arrays)  # type: ignore[arg-type]
+    write_described(path, meta, arrays)
 
 
 def load_checkpoint(path: Source) -> Checkpoint:
@@ -188,10 +192,7 @@ def load_checkpoint(path: Source) -> Checkpoint:
     """
     name = name_of(path)
     try:
-        with NpzArchive(path) as archive:
-            arrays = {key: archive.read(key) for key in archive.keys}
-        # A run that diverges writes NaN among its losses.
-        meta = json_text.parse(arrays.pop("meta").tobytes(), finite=False)
+        meta, arrays = read_described(path)
         found = meta["format"]
     except FileNotFoundError as error:
         raise CheckpointError(
@@ -203,6 +204,10 @@ def load_checkpoint(path: Source) -> Checkpoint:
             f"{name}: is corrupt or no checkpoint of ddnmf_np ({error}); restore it from a copy "
             "or train again"
         ) from error
+    if "what" in meta:
+        raise CheckpointError(
+            f"{name}: is a saved estimator and no checkpoint of a run; open it with DDNMF.load"
+        )
     if type(found) is not int or found != FORMAT:
         raise CheckpointError(
             f"{name}: has format {shown(found)} (written by ddnmf_np "

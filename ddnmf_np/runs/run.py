@@ -95,6 +95,7 @@ def run(
         epochs = config.training.epochs
         trainer = _make_trainer(prepared, ops, ranks, dataset.image_shape)
         model = trainer.model
+        trainer.about = {"from_bytes": dataset.from_bytes}
         _agree(ranks)  # before anything is written or replaced
         if checkpoint is not None:
             checkpoint.restore(trainer, config, data_sha256)
@@ -187,8 +188,9 @@ def _make_trainer(
     config, x = prepared.config, prepared.x
     model = config.make_model(x.shape[1], ops, _rows(config, ranks), prepared.scaling)
     trainer = make_trainer(config, model, x, ranks, image_shape=image_shape)
+    unexplained = Unexplained(model, prepared.some)
+    trainer.mean = unexplained.mean
     if prepared.held_out is not None:
-        unexplained = Unexplained(model, prepared.some)
         trainer.stopping = Validation.of(config, unexplained, prepared.held_out)
     return trainer
 

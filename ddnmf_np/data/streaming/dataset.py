@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from ddnmf_np.data.datasets import NAMES, Dataset, load_labels, square
 from ddnmf_np.data.streaming.rows import WINDOW_MIB, Rows
 from ddnmf_np.data.streaming.sources import open_source
@@ -61,4 +63,5 @@ def load_streamed(
         y_test=None,
         image_shape=source.image_shape or square(rows.shape[1]),
         source=printable(f"{source.name} (streamed; {len(x)} samples scored)"),
+        from_bytes=source.dtype == np.uint8,
     )
