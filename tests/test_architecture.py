@@ -31,7 +31,7 @@ ROOMS = [
     {"config", "model", "training"},
     {"parallel"},
     {"runs", "report"},
-    {"estimator"},
+    {"estimator", "plots"},
     {"explore", "experiments", "bench", "teaching"},
     {"train", "doctor", "__main__"},
 ]
