@@ -154,12 +154,12 @@ def save_checkpoint(path: Path, config: Config, trainer: Trainer, data_sha256: s
     arrays = {"loss_sums": trainer.ops.to_host(model.loss.sums), **model.state()}
     if model.scaling is not None:
         arrays |= {"scaling.low": model.scaling.low, "scaling.span": model.scaling.span}
-    if trainer.mean is not None:
-        arrays["mean"] = trainer.mean
     validation = None
     if isinstance(trainer.stopping, Validation):
         kept, validation = trainer.stopping.state()
         arrays |= kept
+    if trainer.mean is not None:
+        arrays["mean"] = trainer.mean
     meta = {
         "format": FORMAT,
         "version": ddnmf_np.__version__,
