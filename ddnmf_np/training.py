@@ -211,6 +211,10 @@ class Trainer:
     ----------
     position : Position
         Position in the run; a checkpoint stores it.
+    epochs_before : int
+        Epochs of earlier training, which the learning-rate schedule does not span; 0 at first.
+    mean : ndarray of shape (n_features,) or None
+        Mean of the samples as the networks see them, for a checkpoint to keep; None at first.
     history : list of Record
         One record for each epoch done.
     stopping : Stopping or None
@@ -274,6 +278,8 @@ class Trainer:
         self.batches = self.feed.batches
         self._step = step(model, self.feed)
         self.position = Position()
+        self.epochs_before = 0
+        self.mean: Array | None = None
         self.history: list[Record] = []
         self.stopping: Stopping | None = None
         self.stop_requested = False
@@ -383,8 +389,9 @@ class Trainer:
     @property
     def progress(self) -> float:
         """Completed share of the whole run; the learning-rate schedule depends on it."""
-        done = self.position.epoch * len(self.batches) + self.position.batch
-        return done / max(1, self.epochs * len(self.batches))
+        epoch, epochs = (n - self.epochs_before for n in (self.position.epoch, self.epochs))
+        done = epoch * len(self.batches) + self.position.batch
+        return done / max(1, epochs * len(self.batches))
 
     def check_finite(self, losses: dict[str, float] | None = None) -> None:
         """Raise `DivergedError` if a loss or a parameter is not finite.

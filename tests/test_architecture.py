@@ -31,7 +31,7 @@ ROOMS = [
     {"config", "model", "training"},
     {"parallel"},
     {"runs", "report"},
-    {"estimator"},
+    {"estimator", "plots"},
     {"explore", "playground", "trace", "experiments", "bench", "teaching", "rank", "transform"},
     {"train", "doctor", "__main__"},
 ]

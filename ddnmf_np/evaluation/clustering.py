@@ -13,6 +13,7 @@ from typing import Any, NamedTuple, get_args
 
 import numpy as np
 import numpy.typing as npt
+from sklearn import config_context
 from sklearn.cluster import KMeans
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.mixture import GaussianMixture
@@ -66,6 +67,8 @@ class ClusteringResult:
         The reason if the clusters of the best start mean little.
     seconds : float
         Time for all starts together.
+    model : KMeans or GaussianMixture
+        The best start, which can ``predict`` the clusters of other codes.
     """
 
     method: Method
@@ -79,6 +82,7 @@ class ClusteringResult:
     cluster_sizes: tuple[int, ...]
     degenerate: str | None
     seconds: float
+    model: Any
 
 
 def cluster(
@@ -163,7 +167,9 @@ def cluster(
     # One thread: a mixture multiplies many small matrices, and several threads take longer to
     # divide them than to compute (10,000 codes of 64 units, gmm-full, two busy cores: 139 s
     # against 9 s). Also, the sums do not depend on the number of cores then.
-    with warnings.catch_warnings(), threadpool_limits(1):
+    # Codes are NumPy's, and the mixture's start by k-means knows no other arrays.
+    plain = config_context(array_api_dispatch=False)
+    with warnings.catch_warnings(), threadpool_limits(1), plain:
         warnings.simplefilter("ignore", ConvergenceWarning)
         fits = [fit(places, n_clusters, method, state) for state in random_states]
     objectives = np.array([fitted.objective for fitted in fits])
@@ -181,6 +187,7 @@ def cluster(
         cluster_sizes=sizes,
         degenerate=_degenerate(codes, sizes),
         seconds=time.perf_counter() - began,
+        model=fits[best].model,
     )
 
 
@@ -195,6 +202,7 @@ class _Fit(NamedTuple):
     objective: float
     converged: bool
     bic: float | None
+    model: Any
 
 
 def _fit_kmeans(codes: npt.NDArray[Any], n_clusters: int, method: Method, state: int) -> _Fit:
@@ -202,17 +210,12 @@ def _fit_kmeans(codes: npt.NDArray[Any], n_clusters: int, method: Method, state:
     labels = model.fit_predict(codes).astype(np.int32)
     # scikit-learn does not say whether it converged; a start that ends at the limit may have.
     converged = model.n_iter_ < KMEANS_OPTIONS["max_iter"]
-    return _Fit(labels, float(model.inertia_), converged, bic=None)
+    return _Fit(labels, float(model.inertia_), converged, None, model)
 
 
 def _fit_mixture(codes: npt.NDArray[Any], n_clusters: int, method: Method, state: int) -> _Fit:
     codes = codes.astype(np.float64, copy=False)
-    model = GaussianMixture(
-        n_clusters,
-        covariance_type=method.split("-")[1],
-        **MIXTURE_OPTIONS,
-        random_state=state,
-    )
+    model = mixture(n_clusters, method, state)
     try:
         labels = model.fit_predict(codes).astype(np.int32)
     except ValueError as error:  # a Cholesky factorization that failed
@@ -221,7 +224,17 @@ def _fit_mixture(codes: npt.NDArray[Any], n_clusters: int, method: Method, state
             "Scale the columns to [0, 1], or use gmm-spherical"
         ) from error
     log_likelihood = float(model.score(codes)) * len(codes)  # score() is a mean
-    return _Fit(labels, log_likelihood, bool(model.converged_), float(model.bic(codes)))
+    return _Fit(labels, log_likelihood, bool(model.converged_), float(model.bic(codes)), model)
+
+
+def mixture(n_clusters: int, method: str = "gmm-spherical", state: int = 0) -> GaussianMixture:
+    """Return a Gaussian mixture that is not fitted; its covariances are named in ``method``."""
+    return GaussianMixture(
+        n_clusters,
+        covariance_type=method.split("-")[1],
+        **MIXTURE_OPTIONS,
+        random_state=state,
+    )
 
 
 def _degenerate(codes: npt.NDArray[Any], sizes: tuple[int, ...]) -> str | None:

@@ -1,18 +1,21 @@
 """Pictures of a run, each a function from arrays to a matplotlib ``Figure``.
 
-We make figures without pyplot, so that no display is needed, and any thread may draw. A picture
-looks the same whatever the user's matplotlibrc says, see `own_settings`. A network and a loss term
-have the same colour in every picture. All colours can be told apart with the common colour vision
-deficiencies.
+We make figures without pyplot, so that no display is needed, and any thread may draw; only
+`ddnmf_np.plots`, which draws for a person, sets `MAKER`. A picture looks the same whatever the
+user's matplotlibrc says, see `own_settings`. Each function draws on ``ax`` if it is given. A
+network and a loss term have the same colour in every picture. All colours can be told apart with
+the common colour vision deficiencies.
 """
 
 import io
 import math
 import os
 import textwrap
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
 from threading import RLock
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -36,6 +39,7 @@ WIDTH = 7.2  # inches: 864 pixels, the width of a page of documentation
 _TITLE_HEIGHT = 0.2  # inches of each line of a title
 _LABEL_HEIGHT = 0.22  # inches between tiles, room for a line of text
 _MOST_NAMES = 12  # of classes, written into a scatter plot
+_MOST_FEATURES = 40  # that a heat map names
 
 # Okabe and Ito (2008), "Color universal design".
 SUPERVISOR_COLOR = "#0072B2"
@@ -63,6 +67,16 @@ _MARKERS = "o^sDvP"  # an eleventh class has the first colour again, with the ne
 _DRAWING = RLock()
 
 
+def _plain_figure(**options: Any) -> Figure:
+    figure = Figure(**options)
+    FigureCanvasAgg(figure)
+    return figure
+
+
+MAKER: ContextVar[Callable[..., Figure]] = ContextVar("MAKER", default=_plain_figure)
+"""Makes the figures; by default without pyplot."""
+
+
 @contextmanager
 def own_settings() -> Iterator[None]:
     """Draw by matplotlib's default settings, one thread at a time, because they are global.
@@ -84,14 +98,19 @@ def _figure(
     at_11_points = int(10 * (width - beside))
     lines = textwrap.wrap(title, at_11_points, break_on_hyphens=False)
     size = (width, height + _TITLE_HEIGHT * len(lines))
-    figure = Figure(figsize=size, dpi=DPI, layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = MAKER.get()(figsize=size, dpi=DPI, layout="constrained")
     # The name of a file may be in a title, and its dollars must not begin a formula.
     return figure, "\n".join(lines).replace("$", r"\$")
 
 
-def _axes(title: str, *size: float, beside: float = 0.0) -> tuple[Figure, Axes]:
+def _axes(
+    title: str, *size: float, beside: float = 0.0, ax: Axes | None = None
+) -> tuple[Figure, Axes]:
     """Return a figure of one picture, and its axes with the title; arguments as `_figure`."""
+    if ax is not None:
+        ax.set_title(title.replace("$", r"\$"), fontsize=11)
+        found: Any = ax.figure
+        return found, ax
     figure, title = _figure(title, *size, beside=beside)
     axes = figure.add_subplot()
     axes.set_title(title, fontsize=11)
@@ -134,7 +153,9 @@ class _PlainLogFormatter(LogFormatter):
 
 
 @own_settings()
-def plot_losses(history: Sequence[Mapping[str, float]], title: str = "") -> Figure:
+def plot_losses(
+    history: Sequence[Mapping[str, float]], title: str = "", ax: Axes | None = None
+) -> Figure:
     """Draw each loss term against the epoch.
 
     Parameters
@@ -156,7 +177,7 @@ def plot_losses(history: Sequence[Mapping[str, float]], title: str = "") -> Figu
         for name in _LOSSES
     }
     terms = {name: v for name, v in terms.items() if np.any(np.isfinite(v) & (v > 0))}
-    figure, axes = _axes(title, 4.2)
+    figure, axes = _axes(title, 4.2, ax=ax)
     for name, values in terms.items():
         color, marker, meaning = _LOSSES[name]
         [line] = axes.plot(
@@ -181,26 +202,31 @@ def plot_losses(history: Sequence[Mapping[str, float]], title: str = "") -> Figu
     if len(epochs) == 1:
         axes.set_xticks(epochs)
     axes.grid(which="major", color="0.9")
-    figure.legend(loc="outside upper center", ncols=3, frameon=False, fontsize=9)
+    if ax is None:
+        figure.legend(loc="outside upper center", ncols=3, frameon=False, fontsize=9)
+    else:
+        axes.legend(frameon=False, fontsize=9)
     return figure
 
 
 @own_settings()
 def plot_reconstructions(
     clean: npt.ArrayLike,
-    noisy: npt.ArrayLike,
+    noisy: npt.ArrayLike | None,
     student: npt.ArrayLike,
-    supervisor: npt.ArrayLike,
+    supervisor: npt.ArrayLike | None,
     image_shape: Sequence[int] | None,
     n: int = 10,
     title: str = "",
+    ax: Axes | None = None,
 ) -> Figure:
     """Draw samples in four rows: clean, noisy, and the output of each network.
 
     Parameters
     ----------
     clean, noisy, student, supervisor : array_like of shape (k, D)
-        The same samples in each, as rows. NaN in ``clean`` is a missing entry and stays blank.
+        The same samples in each, as rows; None leaves out a row. NaN in ``clean`` is a missing
+        entry and stays blank.
     image_shape : sequence of int, or None
         (height, width); None for data that are not images, whose features are drawn as steps.
     n : int
@@ -220,27 +246,27 @@ def plot_reconstructions(
     missing = np.isnan(np.asarray(clean, dtype=np.float64))
     given = {"clean": np.where(missing, 0.0, clean), "noisy": noisy}
     given |= {"student": student, "supervisor": supervisor}
-    rows = {name: check_codes(values, name) for name, values in given.items()}
+    rows = {name: check_codes(a, name) for name, a in given.items() if a is not None}
     shapes = {name: values.shape for name, values in rows.items()}
     if len(set(shapes.values())) > 1:
         raise DataError(f"shapes differ: {shapes}; pass the same samples in each")
     if n < 1:
         raise DataError(f"n is {n}; show at least one sample")
-    shown = np.stack([values[:n] for values in rows.values()])  # (4, n, D)
+    shown = np.stack([values[:n] for values in rows.values()])  # (rows, n, D)
     known = shown[0][~missing[:n]]
     shown[0][missing[:n]] = np.nan
     if image_shape is None:
-        return _draw_steps(shown, list(rows), title)
+        return _draw_steps(shown, list(rows), title, ax)
     height, width = _image_size(shown, image_shape)
     columns = shown.shape[1]
     # A few samples get somewhat larger tiles than ten do, not giant ones.
     tile = min(1.3, (WIDTH - 1.1) / columns)  # inches
     across = max(columns * tile + 1.1, WIDTH / 2)
-    figure, axes = _axes(title, 4 * tile * height / width + 0.5, across)
+    figure, axes = _axes(title, len(rows) * tile * height / width + 0.5, across, ax=ax)
     low, high = (float(known.min()), float(known.max())) if known.size else (0.0, 1.0)
     scale = Normalize(low, high if high > low else low + 1)
     axes.imshow(_mosaic(shown, image_shape, (1, 1)), cmap=_with_blank("gray"), norm=scale)
-    axes.set_yticks((height - 1) / 2 + (height + 1) * np.arange(4), list(rows))
+    axes.set_yticks((height - 1) / 2 + (height + 1) * np.arange(len(rows)), list(rows))
     for text in axes.get_yticklabels():
         text.set_color(_NETWORK_COLORS.get(text.get_text(), "black"))
     centres = (width - 1) / 2 + (width + 1) * np.arange(columns)
@@ -251,10 +277,15 @@ def plot_reconstructions(
     return figure
 
 
-def _draw_steps(shown: Floats, names: Sequence[str], title: str) -> Figure:
-    """Draw samples (4, n, D) that are not images, one panel for each."""
-    figure, title = _figure(title, 4.2)
-    grid = figure.subplots(*shown.shape[:2], sharex=True, sharey=True, squeeze=False)
+def _draw_steps(shown: Floats, names: Sequence[str], title: str, ax: Axes | None) -> Figure:
+    """Draw samples (rows, n, D) that are not images, one panel for each."""
+    if ax is None:
+        figure, title = _figure(title, 4.2)
+        grid = figure.subplots(*shown.shape[:2], sharex=True, sharey=True, squeeze=False)
+    else:
+        figure, _ = _axes(title, ax=ax)
+        ax.set_axis_off()
+        grid = _panels(ax, *shown.shape[:2])
     for name, values, line in zip(names, shown, grid, strict=True):
         for axes, value in zip(line, values, strict=True):
             edges = np.arange(len(value) + 1) - 0.5
@@ -266,10 +297,26 @@ def _draw_steps(shown: Floats, names: Sequence[str], title: str) -> Figure:
         line[0].set_ylabel(name, color=_NETWORK_COLORS.get(name, "black"))
     for column, axes in enumerate(grid[0]):
         axes.set_title(str(column), fontsize=9)
+    if ax is not None:
+        return figure
     figure.suptitle(f"{title}\nsample" if title else "sample", fontsize=10)
     figure.supxlabel("feature", fontsize=10)
     figure.supylabel("value", fontsize=10)
     return figure
+
+
+def _panels(ax: Axes, lines: int, columns: int) -> npt.NDArray[np.object_]:
+    """Return axes in a grid that fills other axes, all with the same limits."""
+    wide, high = 1.0 / columns, 1.0 / lines
+    grid = np.empty((lines, columns), object)
+    for line, column in np.ndindex(grid.shape):
+        place = (column * wide, 1.0 - (line + 1) * high, 0.85 * wide, 0.8 * high)
+        axes = grid[line, column] = ax.inset_axes(place)
+        if line or column:
+            axes.sharex(grid[0, 0])
+            axes.sharey(grid[0, 0])
+        axes.tick_params(labelbottom=line == lines - 1, labelleft=column == 0)
+    return grid
 
 
 @own_settings()
@@ -279,6 +326,8 @@ def plot_parts(
     *,
     dead: npt.ArrayLike | None = None,
     title: str = "",
+    feature_names: Sequence[str] | None = None,
+    ax: Axes | None = None,
 ) -> Figure:
     """Draw the decoded base units, or the effect of each.
 
@@ -290,6 +339,8 @@ def plot_parts(
         (height, width) of an image; None for other data, drawn as a heat map of one row per unit.
     dead : array_like of shape (rank,), dtype bool, optional
         Units to mark, from `dead_units`.
+    feature_names : sequence of str of length D, optional
+        Written under the heat map if there are at most `_MOST_FEATURES`.
 
     Returns
     -------
@@ -313,24 +364,34 @@ def plot_parts(
     peak = max(-low, high) or 1.0
     scale = Normalize(-peak if signed else 0.0, peak)
     if image_shape is None:
-        # High enough for the words beside the scale of colours.
-        figure, axes = _axes(title, max(2.3, 1.0 + 0.16 * len(shown)))
+        # High enough for the words beside the scale of colours, and for names below.
+        named = feature_names is not None and len(feature_names) <= _MOST_FEATURES
+        height = max(2.3, 1.0 + 0.16 * len(shown)) + (1.6 if named else 0.0)
+        figure, axes = _axes(title, height, ax=ax)
         image = axes.imshow(shown, aspect="auto", cmap="RdBu_r" if signed else "cividis")
         image.set_norm(scale)
         names = [f"unit {k}{' (dead)' if gone else ''}" for k, gone in enumerate(marked)]
         axes.set_yticks(range(len(shown)), names, fontsize=8)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.set_xlabel("feature")
+        if feature_names is not None and named:
+            names = [str(name).replace("$", r"\$") for name in feature_names]
+            axes.set_xticks(range(len(names)), names, rotation=90, fontsize=8)
     else:
-        figure, axes, image = _draw_tiles(shown, image_shape, marked, title)
+        figure, axes, image = _draw_tiles(shown, image_shape, marked, title, ax)
         image.set(cmap=_with_blank("RdBu_r" if signed else "gray"), norm=scale)
     what = "change of the output" if signed else "output"
-    figure.colorbar(image, ax=axes, label=what, fraction=0.05, aspect=8 * figure.get_figheight())
+    aspect = 20.0 if ax is not None else 8 * figure.get_figheight()
+    figure.colorbar(image, ax=axes, label=what, fraction=0.05, aspect=aspect)
     return figure
 
 
 def _draw_tiles(
-    shown: Floats, image_shape: Sequence[int], marked: npt.NDArray[np.bool_], title: str
+    shown: Floats,
+    image_shape: Sequence[int],
+    marked: npt.NDArray[np.bool_],
+    title: str,
+    ax: Axes | None,
 ) -> tuple[Figure, Axes, AxesImage]:
     """Draw parts (rank, D) as labelled images, and cross out those that are marked."""
     rank = len(shown)
@@ -345,7 +406,7 @@ def _draw_tiles(
     tiles = _mosaic(filled.reshape(lines, columns, -1), image_shape, (down, across))
     whole = max(columns * (wide + across) * pixel + 1.2, WIDTH / 2)
     height = max(2.1, lines * (tall + down) * pixel + 0.1)
-    figure, axes = _axes(title, height, whole, beside=1.0)  # beside the scale
+    figure, axes = _axes(title, height, whole, beside=1.0, ax=ax)  # beside the scale
     image = axes.imshow(tiles)
     for k, gone in enumerate(marked):
         line, column = divmod(k, columns)
@@ -365,7 +426,9 @@ def _draw_tiles(
 
 
 @own_settings()
-def plot_cluster_matrix(assignment: ClusterAssignment, title: str) -> Figure:
+def plot_cluster_matrix(
+    assignment: ClusterAssignment, title: str, ax: Axes | None = None
+) -> Figure:
     """Draw the number of samples of each class in each cluster.
 
     Parameters
@@ -385,7 +448,7 @@ def plot_cluster_matrix(assignment: ClusterAssignment, title: str) -> Figure:
     cell = min(0.6, (WIDTH - 1.6) / n_clusters)
     across = max(1.6 + cell * n_clusters, WIDTH / 2)
     height = max(0.22, min(cell, 0.42)) * n_classes + 1.3
-    figure, axes = _axes(title, height, across, beside=1.0)  # beside the scale
+    figure, axes = _axes(title, height, across, beside=1.0, ax=ax)  # beside the scale
     image = axes.imshow(share, cmap="Blues", vmin=0, vmax=1, aspect="auto")
     small = 9 if n_clusters <= 12 else 7
     if n_clusters <= 20:
@@ -407,7 +470,11 @@ def plot_cluster_matrix(assignment: ClusterAssignment, title: str) -> Figure:
 
 @own_settings()
 def plot_embedding(
-    points2d: npt.ArrayLike, labels: Labels | None = None, title: str = "", kind: str = ""
+    points2d: npt.ArrayLike,
+    labels: Labels | None = None,
+    title: str = "",
+    kind: str = "",
+    ax: Axes | None = None,
 ) -> Figure:
     """Draw points in the plane, coloured by label.
 
@@ -433,7 +500,7 @@ def plot_embedding(
     points = check_codes(points2d, "points2d")
     if points.shape[1] != 2:
         raise DataError(f"points2d has shape {points.shape}; expected (k, 2), as embed returns")
-    figure, axes = _axes(title, 5.4, beside=1.0)  # beside the names
+    figure, axes = _axes(title, 5.4, beside=1.0, ax=ax)  # beside the names
     size = float(np.clip(3e4 / len(points), 6, 40))
     if labels is None:
         axes.scatter(points[:, 0], points[:, 1], s=size, color=DATA_COLOR, alpha=0.7, linewidths=0)
@@ -441,7 +508,10 @@ def plot_embedding(
         columns = math.ceil(draw_classes(axes, points, labels, size) / 22)
         larger = max(1.0, (40 / size) ** 0.5)
         legend = {"title": kind or None, "ncols": columns, "markerscale": larger}
-        figure.legend(loc="outside right center", frameon=False, **legend)
+        if ax is None:
+            figure.legend(loc="outside right center", frameon=False, **legend)
+        else:
+            axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False, **legend)
     axes.set(xlabel="dimension 1 (no unit)", ylabel="dimension 2 (no unit)")
     axes.set(xticks=[], yticks=[], aspect="equal", adjustable="datalim")
     return figure

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 import ddnmf_np
 from ddnmf_np.backends.ops import Array, Ops
@@ -17,9 +14,8 @@ from ddnmf_np.data.scaling import Scaling
 from ddnmf_np.errors import CheckpointError, DataError, UsageError, shown
 from ddnmf_np.model import Model, check_state
 from ddnmf_np.runs.validation import Validation
-from ddnmf_np.system import json_text
-from ddnmf_np.system.archives import NpzArchive
-from ddnmf_np.system.files import Source, atomic_write, name_of
+from ddnmf_np.system.described import read_described, write_described
+from ddnmf_np.system.files import Source, name_of
 from ddnmf_np.training import Position, Trainer
 
 FORMAT = 2
@@ -39,7 +35,7 @@ class Checkpoint:
         ``high``, ``t``, ``position``, ``history``, ``validation`` and ``data``.
     arrays : dict of str to ndarray
         ``<net>.<block>`` for each parameter block, ``<net>.<block>:<slot>`` for what the
-        optimizer remembers of it, and ``loss_sums``.
+        optimizer remembers of it, ``loss_sums``, and where it is known ``mean``.
     """
 
     path: Path
@@ -70,8 +66,15 @@ class Checkpoint:
         low, span = self.arrays["scaling.low"], self.arrays["scaling.span"]
         return Scaling(low, span, self.arrays.get("scaling.fill"))
 
-    def restore_model(self, ops: Ops | None = None) -> Model:
+    def restore_model(self, ops: Ops | None = None, *, optimizer: bool = False) -> Model:
         """Return the trained model, ready to encode and decode.
+
+        Parameters
+        ----------
+        ops : Ops, optional
+            Backend; NumPy by default.
+        optimizer : bool
+            Restore what the optimizer remembers, too, so that training can go on.
 
         Raises
         ------
@@ -82,7 +85,7 @@ class Checkpoint:
         config, n_features = self.config, self.meta["n_features"]
         self._say_where(check_state, n_features, config.model, config.objective, self.arrays)
         model = config.make_model(n_features, ops, scaling=self.scaling)
-        self._load(model, None)
+        self._load(model, self.meta["t"] if optimizer else None)
         return model
 
     def restore(self, trainer: Trainer, config: Config, data_sha256: str) -> None:
@@ -174,6 +177,8 @@ def save_checkpoint(path: Path, config: Config, trainer: Trainer, data_sha256: s
     if isinstance(trainer.stopping, Validation):
         kept, validation = trainer.stopping.state()
         arrays |= kept
+    if trainer.mean is not None:
+        arrays["mean"] = trainer.mean
     meta = {
         "format": FORMAT,
         "version": ddnmf_np.__version__,
@@ -188,9 +193,7 @@ def save_checkpoint(path: Path, config: Config, trainer: Trainer, data_sha256: s
         "validation": validation,
         "data": trainer.about,
     }
-    text = np.frombuffer(json.dumps(meta).encode("utf-8"), dtype=np.uint8)
-    with atomic_write(path) as stream:
-        np.savez(stream, meta=text, **arrays)  # type: ignore[arg-type]
+    write_described(path, meta, arrays)
 
 
 def load_checkpoint(path: Source) -> Checkpoint:
@@ -208,10 +211,7 @@ def load_checkpoint(path: Source) -> Checkpoint:
     """
     name = name_of(path)
     try:
-        with NpzArchive(path) as archive:
-            arrays = {key: archive.read(key) for key in archive.keys}
-        # A run that diverges writes NaN among its losses.
-        meta = json_text.parse(arrays.pop("meta").tobytes(), finite=False)
+        meta, arrays = read_described(path)
         found = meta["format"]
     except FileNotFoundError as error:
         raise CheckpointError(
@@ -223,6 +223,10 @@ def load_checkpoint(path: Source) -> Checkpoint:
             f"{name}: is corrupt or no checkpoint of ddnmf_np ({error}); restore it from a copy "
             "or train again"
         ) from error
+    if "what" in meta:
+        raise CheckpointError(
+            f"{name}: is a saved estimator and no checkpoint of a run; open it with DDNMF.load"
+        )
     if type(found) is not int or found != FORMAT:
         raise CheckpointError(
             f"{name}: has format {shown(found)} (written by ddnmf_np "

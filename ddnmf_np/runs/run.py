@@ -220,8 +220,9 @@ def _make_trainer(
     config, x = prepared.config, prepared.x
     model = config.make_model(x.shape[1], ops, _rows(config, ranks), prepared.scaling)
     trainer = make_trainer(config, model, x, ranks, image_shape=image_shape)
+    unexplained = Unexplained(model, prepared.some)
+    trainer.mean = unexplained.mean
     if prepared.held_out is not None:
-        unexplained = Unexplained(model, prepared.some)
         trainer.stopping = Validation.of(config, unexplained, prepared.held_out)
     return trainer
 

@@ -43,6 +43,13 @@ class Unexplained:
         total = np.sum(scaled, axis=0, where=known, dtype=np.float64)
         self.mean = total / np.maximum(known.sum(axis=0), 1)
 
+    @classmethod
+    def with_mean(cls, model: Model, mean: npt.NDArray[np.float64]) -> Unexplained:
+        """Return the measure of a model whose training mean, in scaled units, is known."""
+        measure = cls.__new__(cls)
+        measure.model, measure.mean = model, mean
+        return measure
+
     def scaled(self, x: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
         """Return samples in the units that the networks see, on the host in float64."""
         x = np.asarray(self.model.ops.to_host(x), np.float64)

@@ -28,6 +28,28 @@ def stop_on_signal(trainer: Stoppable) -> Iterator[None]:
 
 
 @contextmanager
+def stop_on_interrupt(trainer: Stoppable) -> Iterator[list[int]]:
+    """Let Ctrl-C end training between two steps, for a library; a second one interrupts it.
+
+    Yields
+    ------
+    list of int
+        The signals that came. We listen only where Ctrl-C would raise KeyboardInterrupt, because
+        elsewhere the application has its own idea of it.
+    """
+    came: list[int] = []
+
+    def stop(number: int, frame: Any) -> None:
+        came.append(number)
+        trainer.stop_requested = True
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    is_default = signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    with _handled_by(stop, *([signal.SIGINT] if is_default else [])):
+        yield came
+
+
+@contextmanager
 def interrupt_on_sigterm() -> Iterator[None]:
     """Let SIGTERM or SIGHUP raise KeyboardInterrupt, as Ctrl-C does, so that commands clean up."""
 

@@ -3,32 +3,40 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+import warnings
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from functools import wraps
-from itertools import islice
 from typing import Any, ParamSpec, Self, TypeVar
 
 import numpy as np
-from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
-from sklearn.utils import Tags, check_random_state
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.utils import check_random_state
+from sklearn.utils.validation import check_is_fitted
 
 from ddnmf_np.backends.select import backend_of
 from ddnmf_np.config import OPTIONS, Config, configure
-from ddnmf_np.data.datasets import check_nonnegative
 from ddnmf_np.data.defaults import WEIGHTS
+from ddnmf_np.data.given import (
+    is_eight_bit,
+    returned,
+    taken,
+)
 from ddnmf_np.data.noise import Noise
+from ddnmf_np.data.scaling import Scaling
 from ddnmf_np.data.streaming.rows import Rows
-from ddnmf_np.data.streaming.sources import Source, stream, streams_by_itself
 from ddnmf_np.engine.descent import Descent
 from ddnmf_np.engine.losses import Objective
-from ddnmf_np.errors import DataError, OptionError, OutputError, UsageError, shown
+from ddnmf_np.errors import OptionError, UsageError, shown
+from ddnmf_np.estimator.fitted import Fitted, checked_count
+from ddnmf_np.evaluation.code_clusters import CodeClusters
 from ddnmf_np.evaluation.interpret import decode_parts
 from ddnmf_np.model import Model
+from ddnmf_np.runs.model_file import learned_by_run, load_model, save_model
 from ddnmf_np.runs.preparation import Prepared, on_host, prepare
 from ddnmf_np.runs.progress import Progress
 from ddnmf_np.runs.validation import Unexplained, Validation, findings, warn_of
+from ddnmf_np.system.signals import stop_on_interrupt
 from ddnmf_np.training import Trainer
 
 NAMES_HERE = {
@@ -39,6 +47,12 @@ NAMES_HERE = {
 }
 """Parameters with another name than the option of the command line that they are."""
 
+
+Callback = Callable[[Trainer], Any]
+"""Called after each epoch; training ends if it returns True."""
+
+_SHAPE = ("widths", "activation", "output_activation", "base_activation", "recovery_activation")
+"""Options of networks that ``warm_start`` cannot change, besides their rank."""
 
 Given = ParamSpec("Given")
 Result = TypeVar("Result")
@@ -62,7 +76,7 @@ def _all_or_nothing(fit: Callable[Given, Result]) -> Callable[Given, Result]:
     return whole
 
 
-class DDNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  # type: ignore[misc]
+class DDNMF(Fitted):
     """Deep denoising non-negative matrix factorization (Chen, Jin, Liu and Zhang, 2021).
 
     Learns non-negative codes ``H`` in (0, 1) of non-negative data: a student auto-encoder that
@@ -111,8 +125,15 @@ class DDNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  
         Where to compute; None is the backend that the array given to `fit` lives on.
     fast : {"auto", "on", "off"}, default="auto"
         Numba's loops on the CPU: where installed, always, never.
+    n_clusters : int or None, default=None
+        Clusters for `predict` and ``labels_``; by default ``n_components``. Training does not
+        depend on it: after a change, `predict` needs no new `fit`.
+    warm_start : bool, default=False
+        Whether `fit` trains the fitted networks on instead of new ones. They keep their shape,
+        their scaling and what the data decided at first; the optimizer and its learning-rate
+        schedule begin again.
     random_state : int, RandomState or None, default=None
-        Of weights, order and noise. An int is the command line's ``--seed``.
+        Of weights, order, noise and clusters. An int is the command line's ``--seed``.
     verbose : bool, default=False
         Whether to show progress.
 
@@ -139,10 +160,27 @@ class DDNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  
         Number of features.
     feature_names_in_ : ndarray of str
         Names of the features, where the data had such.
+    labels_ : ndarray of shape (n_samples,)
+        Cluster of each sample of the last `fit` or `partial_fit`, found when first asked for.
 
     Notes
     -----
-    Arrays come back on the backend on which the data came: CuPy in, CuPy out.
+    Arrays come back on the backend on which the data came: CuPy in, CuPy out. Arrays of other
+    libraries that share memory by DLPack (PyTorch, JAX, ``array_api_strict``) come back in theirs,
+    and ``components_`` is in the library of the samples of `fit`.
+
+    With ``set_output(transform="pandas")``, `transform`, `denoise`, `impute` and
+    `inverse_transform` return data frames.
+
+    `save` and `load` keep a fitted estimator in one file without pickle; `from_run` opens what
+    ``python -m ddnmf_np.train`` has trained.
+
+    Unsigned 8-bit samples are taken for grey values. With a preset that scales nothing ("paper",
+    "demo", "stable") the networks see them divided by 255, as the command line's do, unless none is
+    above 1. What comes back is in the units of the samples.
+
+    Ctrl-C during `fit` ends training, keeps the weights (with held-out rows the best ones), and
+    warns; before the end of the first epoch, and at the second Ctrl-C, it interrupts as usual.
 
     Examples
     --------
@@ -172,6 +210,8 @@ class DDNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  
         image_shape: Any = None,
         backend: str | None = None,
         fast: str = "auto",
+        n_clusters: int | None = None,
+        warm_start: bool = False,
         random_state: Any = None,
         verbose: bool = False,
     ) -> None:
@@ -190,13 +230,15 @@ class DDNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  
         self.image_shape = image_shape
         self.backend = backend
         self.fast = fast
+        self.n_clusters = n_clusters
+        self.warm_start = warm_start
         self.random_state = random_state
         self.verbose = verbose
 
     # -- learning -------------------------------------------------------------------------
 
     @_all_or_nothing
-    def fit(self, X: Any, y: Any = None) -> Self:
+    def fit(self, X: Any, y: Any = None, *, callbacks: Iterable[Callback] = ()) -> Self:
         """Learn from samples.
 
         Parameters
@@ -208,6 +250,9 @@ class DDNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  
             held as a whole; see ``derivations/larger-than-memory.md``.
         y : None
             Ignored; training sees no labels.
+        callbacks : iterable of callables
+            Each is called with the `Trainer` after each epoch: ``trainer.history[-1]`` is the
+            epoch's record, and ``trainer.model`` the networks. Training ends if one returns True.
 
         Returns
         -------
@@ -217,22 +262,33 @@ class DDNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  
         Raises
         ------
         UsageError
-            If a parameter cannot be used.
+            If a parameter cannot be used, or with ``warm_start`` does not suit the fitted networks.
         DataError
             If the samples are negative, not finite (but for NaN with ``missing="nan"``), or fewer
             than ``batch_size``.
         DivergedError
             If training produces a value that is not finite.
         """
-        X = self._samples(X, reset=True)
-        prepared = self._prepare(X)
+        warm = self.warm_start and hasattr(self, "model_")
+        if warm:
+            self._check_complete("warm_start")
+        given, X = X, taken(X)
+        eight_bit = is_eight_bit(X)
+        X = self._samples(X, reset=not warm)
+        prepared = self._prepare(X, eight_bit=eight_bit, warm=warm)
         config = prepared.config
         model, trainer = self._make(prepared)
+        if warm:
+            model.load_state(self.model_.state())
+            trainer.history = list(self.loss_history_)
+            trainer.position.epoch = trainer.epochs_before = self.n_iter_
+            trainer.epochs += self.n_iter_
         unexplained = Unexplained(model, prepared.some)
         if prepared.held_out is not None:
             trainer.stopping = Validation.of(config, unexplained, prepared.held_out)
-        self._train(trainer, config.training.epochs)
-        self.config_, self.unexplained_ = config, unexplained
+        self._train(trainer, trainer.epochs, callbacks)
+        self.components_ = returned(self._parts(model), given)
+        self._know(X, prepared, unexplained, from_bytes=warm and self._from_bytes)
         self.n_samples_seen_ = X.shape[0]
         rows = prepared.some if prepared.held_out is None else prepared.held_out
         self.reconstruction_err_ = unexplained.of(rows)
@@ -265,9 +321,13 @@ class DDNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  
             As `fit`; and for a schedule of the learning rate, which must know its end.
         """
         first = not hasattr(self, "model_")
+        if not first:
+            self._check_complete("partial_fit")
+        X = taken(X)
+        eight_bit = is_eight_bit(X)
         X = self._samples(X, reset=first)
         seen = 0 if first else self.n_samples_seen_
-        prepared = self._prepare(X, one_pass=True) if first else None
+        prepared = self._prepare(X, eight_bit=eight_bit, one_pass=True) if first else None
         config = self.config_ if prepared is None else prepared.config
         schedule = config.optimizer.lr_schedule
         if schedule != "constant" and config.objective.preset != "auto":
@@ -278,7 +338,7 @@ class DDNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  
         if prepared is not None:
             model, trainer = self._make(prepared)
             self._train(trainer, 1)
-            self.config_, self.unexplained_ = config, Unexplained(model, prepared.some)
+            self._know(X, prepared, Unexplained(model, prepared.some))
         else:
             model = self.model_
             # A schedule has come to its end; we go on with the rate that it began with.
@@ -293,13 +353,69 @@ class DDNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  
             except BaseException:  # Ctrl-C too: what was learned before stays usable
                 model.load_state(before, steps)
                 raise
+            self._clusters = self._codes_of(X)
         self.n_samples_seen_ = seen + X.shape[0]
         return self
 
-    def _prepare(self, X: Any, *, one_pass: bool = False) -> Prepared:
+    def fit_predict(self, X: Any, y: Any = None, *, callbacks: Iterable[Callback] = ()) -> Any:
+        """Do `fit`, and return the cluster of each sample; see `predict`."""
+        self.fit(X, y, callbacks=callbacks)
+        return returned(self.labels_, X) if self._known_clusters().complete else self.predict(X)
+
+    def _check_complete(self, name: str) -> None:
+        """Refuse to train a model that has no supervisor."""
+        if self._student_only:
+            raise UsageError(
+                f"{name}: this model was loaded without its supervisor and cannot be trained on; "
+                "save it with supervisor=True, or train a new one by fit without warm_start"
+            )
+
+    def _know(
+        self, X: Any, prepared: Prepared, unexplained: Unexplained, *, from_bytes: bool = False
+    ) -> None:
+        """Keep what was learned besides the networks."""
+        self.config_, self.unexplained_ = prepared.config, unexplained
+        self._clusters = self._codes_of(X, prepared.some)
+        self._from_bytes, self._student_only = from_bytes, False
+
+    def _codes_of(self, X: Any, some: Any = None) -> CodeClusters:
+        """Return the codes of samples, ready to be clustered; of streamed ones those of some."""
+        streamed = isinstance(X, Rows)
+        if streamed:
+            X = on_host(X) if some is None else some
+        codes = self.model_.ops.to_host(self.model_.encode(X))
+        return CodeClusters(codes, self.config_.training.seed, complete=not streamed)
+
+    def _prepare(
+        self, X: Any, *, eight_bit: bool, one_pass: bool = False, warm: bool = False
+    ) -> Prepared:
         """Return samples and options of a fit; ``one_pass`` if we do not know the last pass."""
         config = self._configure(X, one_pass=one_pass)
-        return prepare(X, config, config.data.image_shape)
+        if warm:
+            config = self._continued(config)
+        prepared = prepare(X, config, config.data.image_shape)
+        if warm:
+            return replace(prepared, scaling=self.model_.scaling)
+        scales = prepared.config.data.scale != "none"
+        if eight_bit and not scales and bool((prepared.some > 1).any()):
+            n_features = X.shape[1]  # as the command line divides them, and back on the way out
+            grey = Scaling(np.zeros(n_features), np.full(n_features, 255.0))
+            return replace(prepared, scaling=grey)
+        return prepared
+
+    def _continued(self, config: Config) -> Config:
+        """Return options that suit the fitted networks; what the data decided stays decided."""
+        before = self.config_
+        config = configure(config, **{name: before[name] for name in config.undecided})
+        config = replace(config, undecided=frozenset())
+        for name in ("rank", *_SHAPE, "base_bias"):
+            if config[name] != before[name]:
+                raise UsageError(
+                    f"{NAMES_HERE.get(name, name)} is {config[name]!r}, but the fitted networks "
+                    f"have {before[name]!r}, and warm_start trains them on; put it back, or set "
+                    "warm_start=False"
+                )
+        return config
 
     def _make(self, prepared: Prepared) -> tuple[Model, Trainer]:
         config, x = prepared.config, prepared.x
@@ -313,6 +429,8 @@ class DDNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  
         options: dict[str, Any] = {name: getattr(self, name) for name in same}
         options |= {"rank": self.n_components, "epochs": self.max_iter, "dtype": X.dtype.name}
         options |= {"image_shape": self.image_shape, "batch_size": self.batch_size}
+        if self.n_clusters is not None:
+            checked_count("n_clusters", self.n_clusters)  # now, not after minutes
         options["backend"] = self.backend or backend_of(X)
         if isinstance(self.random_state, (int, np.integer)):
             options["seed"] = int(self.random_state)
@@ -360,325 +478,142 @@ class DDNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  
             )
         return config
 
-    def _train(self, trainer: Trainer, epochs: int) -> None:
+    def _train(self, trainer: Trainer, epochs: int, callbacks: Iterable[Callback] = ()) -> None:
         progress = Progress(trainer, epochs) if self.verbose else None
+        callbacks = _checked(callbacks)
+        before = trainer.position.epoch
+
+        def on_epoch(trainer: Trainer) -> None:
+            if progress is not None:
+                progress.on_epoch(trainer)
+            answers = [callback(trainer) for callback in callbacks]
+            trainer.stop_requested |= any(answer is True for answer in answers)
+
         try:
-            trainer.train(
-                epochs,
-                on_step=progress.on_step if progress else None,
-                on_epoch=progress.on_epoch if progress else None,
-            )
+            with stop_on_interrupt(trainer) as interrupted:
+                on_step = progress.on_step if progress else None
+                finished = trainer.train(epochs, on_step=on_step, on_epoch=on_epoch)
         finally:
             if progress is not None:
                 progress.close()
+        if not finished:
+            done = trainer.position.epoch - before
+            if interrupted and done == 0:
+                raise KeyboardInterrupt
+            if trainer.stopping is not None:
+                trainer.stopping.finish(trainer)
+            if interrupted:
+                warnings.warn(
+                    f"DDNMF was interrupted after {done} of {epochs - before} epochs and keeps its "
+                    "weights; to go on, call fit with warm_start=True",
+                    ConvergenceWarning,
+                    stacklevel=4,
+                )
         model = self.model_ = trainer.model  # only now: what was not trained is not fitted
         self.loss_history_ = trainer.history
         self.n_iter_ = trainer.position.epoch
         self.data_max_ = trainer.noise.high
-        self.components_ = decode_parts(
+        self.components_ = self._parts(model)
+
+    @staticmethod
+    def _parts(model: Model) -> Any:
+        return decode_parts(
             lambda H: model.ops.to_host(model.decode(H)), model.architecture.rank, model.dtype.name
         )
 
     def _batch(self, X: Any, config: Config) -> int | None:
         return min(config.training.batch_size, X.shape[0]) if _is_auto(self.batch_size) else None
 
-    # -- use ------------------------------------------------------------------------------
+    # -- files ----------------------------------------------------------------------------
 
-    def transform(self, X: Any) -> Any:
-        """Return the codes ``H`` of samples, shape (n_samples, n_components) (equation 3)."""
-        return self._use("encode", X)
-
-    def score(self, X: Any, y: Any = None) -> float:
-        """Return the fraction of the samples' variance that the student explains.
+    def save(self, path: str | os.PathLike[str], *, supervisor: bool = False) -> None:
+        """Write the fitted estimator to one file, without pickle.
 
         Parameters
         ----------
-        X : array_like of shape (n_samples, n_features)
-            Samples, as for `fit`.
-        y : None
-            Ignored.
-
-        Returns
-        -------
-        float
-            1 minus the sum of squared errors over the sum of squared deviations from the mean of
-            the training samples, in the units that the networks see (`config_.data.scale`): 1 for
-            a perfect reconstruction, 0 for that of the mean, negative for a worse one.
-        """
-        check_is_fitted(self, "model_")
-        return 1.0 - self.unexplained_.of(on_host(self._samples(X, reset=False)))
-
-    def denoise(self, X: Any) -> Any:
-        """Return what the student makes of samples, shape (n_samples, n_features)."""
-        return self._use("denoise", X)
-
-    def transform_into(self, X: Any, out: Any) -> Any:
-        """Write the codes ``H`` of samples that may not fit into memory, a block at a time.
-
-        Parameters
-        ----------
-        X : array_like of shape (n_samples, n_features), or path
-            As for `fit`, or what `ddnmf_np.data.streaming.sources.stream` takes.
-        out : array of shape (n_samples, n_components) and dtype float
-            Anything that slices of rows can be assigned to, such as a memory map or an h5py
-            dataset. Overwritten.
-
-        Returns
-        -------
-        array
-            ``out``.
-
-        Raises
-        ------
-        DataError
-            If ``out`` has another shape or dtype, or as `transform`.
-        OutputError
-            If ``out`` cannot be written to.
-        """
-        check_is_fitted(self, "model_")
-        if not isinstance(X, (str, os.PathLike)):
-            _refuse_containers(X)
-        rows = self._rows(stream(X), reset=False)
-        _check_out(out, (rows.shape[0], self.model_.architecture.rank))
-        rows.apply(self._on_host(self.model_.encode), _Written(out))
-        return out
-
-    def impute(self, X: Any) -> Any:
-        """Return samples with what is missing filled in.
-
-        Parameters
-        ----------
-        X : array_like of shape (n_samples, n_features)
-            Samples; NaN is a missing entry.
-
-        Returns
-        -------
-        ndarray of shape (n_samples, n_features)
-            The student's output where an entry is missing, and the entry itself elsewhere.
+        path : path_like
+            File to write or replace; an .npz archive.
+        supervisor : bool, default=False
+            Write the supervisor and what the optimizer remembers, too. The file is then about six
+            times as large, and what is loaded from it can be trained on.
 
         Raises
         ------
         UsageError
-            Without ``missing="nan"``.
-        DataError
-            As `transform`.
+            If the estimator was loaded without its supervisor, and it is asked for.
+        OutputError
+            If the file cannot be written; what was there is untouched.
+
+        See Also
+        --------
+        load : Read the file.
         """
         check_is_fitted(self, "model_")
-        if not self.model_.missing:
-            raise UsageError("missing is 'error'; fit with missing='nan' to impute")
-        return self._used(self._imputed, self._samples(X, reset=False))
+        save_model(path, self, supervisor=supervisor)
 
-    def _imputed(self, X: Any) -> Any:
-        model = self.model_
-        x = model.ops.to_device(X, model.dtype)
-        guess = model.denoise(x)
-        model.ops.observed_or(x, ~model.ops.xp.isnan(x), guess.copy(), guess)
-        return guess
+    @classmethod
+    def load(cls, path: str | os.PathLike[str], *, backend: str = "numpy") -> Self:
+        """Return a saved estimator.
 
-    def inverse_transform(self, H: Any) -> Any:
-        """Return the data that codes stand for, shape (n_samples, n_features).
+        It gives the results of the saved one, bit by bit on the same machine and backend.
+        A ``random_state`` that was a generator is None, and ``labels_`` are not kept.
 
         Parameters
         ----------
-        H : array_like of shape (n_samples, n_components)
-            Codes, of samples or made by hand.
+        path : path_like
+            File that `save` has written.
+        backend : {"numpy", "cupy", "auto"}, default="numpy"
+            Where to compute, whatever the model was trained on.
+
+        Raises
+        ------
+        CheckpointError
+            If the file is missing, damaged, of another kind, or of another format.
+        BackendError
+            If the backend cannot run.
         """
-        check_is_fitted(self, "model_")
-        if backend_of(H) == "numpy":
-            H = np.asarray(H)
-        rank = self.model_.architecture.rank
-        if H.ndim != 2 or H.shape[1] != rank or H.dtype.kind not in "fiub":
-            raise DataError(
-                f"H has shape {H.shape} and dtype {H.dtype}; expected numbers of shape "
-                f"(n_samples, {rank})"
-            )
-        self._check_backend(H, "H")
-        if not bool((abs(H) < float("inf")).all()):
-            raise DataError("H has entries that are not finite; remove or replace them")
-        return self._returned(self.model_.decode(H), H)
+        return cls._made(*load_model(path, backend, cls._get_param_names()))
 
-    def _use(self, name: str, X: Any) -> Any:
-        check_is_fitted(self, "model_")
-        return self._used(getattr(self.model_, name), self._samples(X, reset=False))
+    @classmethod
+    def from_run(cls, path: str | os.PathLike[str], *, backend: str = "numpy") -> Self:
+        """Return what ``python -m ddnmf_np.train`` has trained.
 
-    def _used(self, function: Callable[[Any], Any], X: Any) -> Any:
-        """Return a function of samples, where these are; of streamed ones on the host."""
-        if not isinstance(X, Rows):
-            return self._returned(function(X), X)
-        function = self._on_host(function)
-        width = function(X.read(0, 1)).shape[1]
-        return X.apply(function, np.empty((len(X), width), self.model_.dtype))
+        Where the run's samples were unsigned 8-bit numbers, which the command line divides by 255,
+        such samples are divided here, too; others must be in [0, 1].
 
-    def _on_host(self, function: Callable[[Any], Any]) -> Callable[[Any], Any]:
-        return lambda x: self.model_.ops.to_host(function(x))
+        Parameters
+        ----------
+        path : path_like
+            Folder of the run, or its ``checkpoint.npz``.
+        backend : {"numpy", "cupy", "auto"}, default="numpy"
+            Where to compute, whatever the model was trained on.
 
-    def _returned(self, result: Any, given: Any) -> Any:
-        """Return a result on the backend of the array that asked for it."""
-        return self.model_.ops.to_host(result) if backend_of(given) == "numpy" else result
+        Raises
+        ------
+        CheckpointError
+            If there is no checkpoint, or it is damaged or of another format.
+        BackendError
+            If the backend cannot run.
+        """
+        return cls._made(*learned_by_run(path, backend))
 
-    def _check_backend(self, given: Any, name: str) -> None:
-        """Refuse a device array for a model that is on the host."""
-        if backend_of(given) == "cupy" and self.model_.ops.on_host:
+    @classmethod
+    def _made(cls, params: dict[str, Any], learned: dict[str, Any]) -> Self:
+        made = cls(**params)
+        made.__dict__.update(learned)
+        made.components_ = made._parts(made.model_)
+        return made
+
+
+def _checked(callbacks: Iterable[Callback]) -> list[Callback]:
+    """Return callbacks as a list, or raise `UsageError`."""
+    found: list[Any] = [callbacks] if callable(callbacks) else list(callbacks or ())
+    for callback in found:
+        if not callable(callback):
             raise UsageError(
-                f"{name} is a CuPy array, but the model was fitted on {self.model_.ops.name}; pass "
-                f"cupy.asnumpy({name}), or fit with backend='cupy'"
+                f"callbacks has {shown(callback)}, which cannot be called; give functions"
             )
-
-    def _samples(self, X: Any, *, reset: bool) -> Any:
-        """Return checked samples; ``reset`` says whether they define the number of features."""
-        if isinstance(X, (str, os.PathLike)):
-            raise UsageError(
-                f"X is the path {shown(os.fspath(X))}, not samples; give "
-                "ddnmf_np.data.streaming.sources.stream(path), which reads the file while training"
-            )
-        _refuse_containers(X)
-        if streams_by_itself(X):
-            return self._rows(stream(X), reset=reset)
-        if backend_of(X) == "numpy":
-            X = _without_mask(X, self._missing(reset))
-            # Finiteness is checked below, in words that say where and how many.
-            X = validate_data(
-                self,
-                X,
-                reset=reset,
-                dtype=[np.float64, np.float32],
-                order="C",
-                ensure_all_finite=False,
-            )
-        else:
-            if reset and self.backend == "numpy":
-                raise UsageError(
-                    "backend is 'numpy', but X is a CuPy array; use backend=None or 'cupy'"
-                )
-            if not reset:
-                self._check_backend(X, "X")
-            if X.ndim != 2:
-                raise DataError(f"X has shape {X.shape}; expected (n_samples, n_features)")
-            X = X if X.dtype.name in ("float32", "float64") else X.astype("float64")
-            self._check_width(X, reset)
-        check_nonnegative(X, "X", self._missing(reset))
-        return X
-
-    def _rows(self, source: Source, *, reset: bool) -> Rows:
-        """Return samples that are checked as they are read."""
-        dtype = source.dtype if source.dtype.name == "float32" else np.dtype(np.float64)
-        self._check_width(source, reset)
-        if reset and hasattr(self, "feature_names_in_"):
-            del self.feature_names_in_  # of an earlier fit
-        return Rows(source, dtype, missing=self._missing(reset))
-
-    def _missing(self, reset: bool) -> str:
-        """Return what NaN means: as asked, or as it was when the model was fitted."""
-        return self.missing if reset else self.config_.data.missing
-
-    def _check_width(self, X: Any, reset: bool) -> None:
-        """Learn the number of features, or refuse samples that have another."""
-        if reset:
-            self.n_features_in_ = X.shape[-1]
-        elif X.shape[-1] != self.n_features_in_:
-            raise DataError(
-                f"X has {X.shape[-1]} features, but DDNMF is expecting "
-                f"{self.n_features_in_} features as input"
-            )
-
-    # -- scikit-learn ---------------------------------------------------------------------
-
-    @property
-    def _n_features_out(self) -> int:
-        return int(self.model_.architecture.rank)
-
-    def __sklearn_tags__(self) -> Tags:
-        tags = super().__sklearn_tags__()
-        tags.input_tags.positive_only = True
-        tags.input_tags.sparse = True
-        tags.input_tags.allow_nan = self.missing == "nan"
-        tags.transformer_tags.preserves_dtype = ["float64", "float32"]
-        return tags
-
-
-def _without_mask(X: Any, missing: str) -> Any:
-    """Return samples in which masked entries are NaN, if that is a missing entry."""
-    if not isinstance(X, np.ma.MaskedArray):
-        return X
-    if not np.ma.is_masked(X):
-        return X.data
-    if missing != "nan":
-        raise DataError(
-            f"X has {int(np.ma.getmaskarray(X).sum())} masked entries of {X.size}; take them for "
-            "missing entries with missing='nan', or replace them, as X.filled(0.0) does"
-        )
-    dtype = X.dtype if X.dtype.kind == "f" else np.float64
-    return np.ma.filled(X.astype(dtype), np.nan)
-
-
-def _refuse_containers(X: Any) -> None:
-    """Refuse what holds arrays but is none, and h5py's objects of a file that is closed.
-
-    Raises
-    ------
-    UsageError
-        For a file or group of arrays.
-    DataError
-        For a closed file.
-    """
-    _refuse_closed(X, "X")
-    if hasattr(X, "tocsr"):  # some of SciPy's sparse matrices are mappings
-        return
-    if isinstance(X, Mapping) or (hasattr(X, "arrays") and hasattr(X, "members")):  # Zarr's group
-        names = ", ".join(shown(name, 40) for name in islice(X, 5)) or "nothing"
-        raise UsageError(
-            f"X is a {type(X).__name__}, which holds arrays by name ({names}) and is none; give "
-            "one of them, as FILE['NAME'], or ddnmf_np.data.streaming.sources.stream('PATH::NAME')"
-        )
-
-
-def _refuse_closed(array: Any, name: str) -> None:
-    """Refuse what h5py has closed, of which not even the shape can be asked any more."""
-    if type(array).__module__.partition(".")[0] == "h5py" and not array:
-        raise DataError(
-            f"{name} is a {type(array).__name__} of an HDF5 file that is closed; open the file "
-            "again, and keep it open until this is done"
-        )
-
-
-def _check_out(out: Any, shape: tuple[int, int]) -> None:
-    """Refuse what codes cannot be written to: between 0 and 1, integers would all be 0."""
-    _refuse_closed(out, "out")
-    if not all(hasattr(out, name) for name in ("shape", "dtype", "__setitem__")):
-        raise DataError(
-            f"out is a {type(out).__name__}; expected an array of shape {shape} and dtype float32 "
-            f"or float64, such as numpy.empty({shape})"
-        )
-    if tuple(out.shape) != shape:
-        raise DataError(f"out has shape {tuple(out.shape)}; expected {shape}")
-    if getattr(out.dtype, "kind", None) != "f":
-        raise DataError(
-            f"out has dtype {out.dtype}, which cannot hold codes between 0 and 1; expected "
-            "float32 or float64"
-        )
-
-
-class _Written:
-    """An array whose errors, when it is written to, are this package's.
-
-    Parameters
-    ----------
-    out : array
-        What is written to.
-    """
-
-    def __init__(self, out: Any) -> None:
-        self._out = out
-
-    def __setitem__(self, rows: slice, values: Any) -> None:
-        try:
-            self._out[rows] = values
-        except MemoryError:
-            raise
-        except Exception as error:  # of any library: read-only, a full disk, a file closed since
-            raise OutputError(
-                f"out: cannot be written ({error}); give an array that is open for writing"
-            ) from error
+    return found
 
 
 def _is_auto(value: Any) -> bool:
