@@ -330,9 +330,11 @@ def test_the_best_weights_must_be_of_the_model():
     prepared = prepare(x, configure(objective="auto", rank=2))
     model = prepared.config.make_model(4, scaling=prepared.scaling)
     rule = Validation(Unexplained(model, x), x, patience=1, tol=0.1)
-    numbers = {"best": 1.0, "fraction": 1.0, "waited": 0, "stopped": False}
-    with pytest.raises(DataError, match=r"block best.student is of shape \(3,\)"):
-        rule.load_state({"best.student": np.zeros(3)}, numbers)
+    for which, finished in (("best", False), ("last", True)):
+        numbers = {"best": 1.0, "fraction": 1.0, "waited": 0, "stopped": False}
+        numbers["finished"] = finished
+        with pytest.raises(DataError, match=rf"block {which}.student is of shape \(3,\)"):
+            rule.load_state({f"{which}.student": np.zeros(3)}, numbers)
 
 
 def test_an_objective_object_names_its_preset():
