@@ -160,11 +160,13 @@ def choose_rank(
     Examples
     --------
     >>> import numpy as np
+    >>> from ddnmf_np import DDNMF
     >>> from ddnmf_np.rank import choose_rank
     >>> rng = np.random.default_rng(0)
     >>> X = rng.random((100, 2)) @ rng.gamma(0.5, size=(2, 30))  # sums of two parts
     >>> X = (X / X.max() + 0.02 * rng.random(X.shape)).astype("float32")
-    >>> choose_rank(X, ranks=(1, 2, 4), seeds=2).rank
+    >>> small = DDNMF(widths=(32,), max_iter=200, lr=0.05, batch_size=32)
+    >>> choose_rank(X, ranks=(1, 2, 4), seeds=2, estimator=small).rank
     2
     """
     try:
