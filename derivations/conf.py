@@ -23,7 +23,9 @@ extensions = [
     "sphinx.ext.autodoc",
     "sphinx.ext.napoleon",
     "api_pages",
+    "ledger_page",
     "mathml",
+    "playground_page",
     "results_gallery",
     "source_links",
 ]

@@ -68,6 +68,15 @@ class TestBook:
             text = page.read_text("utf-8")
             assert not [place for place in places if place in text], page
 
+    def test_the_playground_leads_to_derivations_and_lines(self, pages, book):
+        text = (book / "playground.html").read_text("utf-8")
+        head = json.loads(re.search('id="content">(.*?)</script>', text)[1])
+        assert head["book"]
+        source = book / "source" / "ddnmf_np" / "engine" / "literal.py.html"
+        for quote in head["quotes"].values():
+            assert f"L-{quote['line']}" in pages[source].ids
+            assert (book / "derivations" / quote["derivation"]).with_suffix(".html") in pages
+
     def test_every_formula_of_the_derivations_is_mathml(self, pages, book):
         for source in sorted((ROOT / "derivations").glob("[0-9][0-9]-*.md")):
             page = pages[book / "derivations" / f"{source.stem}.html"]

@@ -16,9 +16,9 @@ const REDRAWS = 20;
 /* Yield [name, { verdict, error, norm }] for block after block, such as "student.W1". A verdict is
  * "ok", "wrong", "zero" (gradient and differences are 0) or "kink" (every step crossed one). */
 function* checkBlocks(model, x, xNoisy, n, { directions = 2, seed = 0 } = {}) {
-  const generator = new Generator(seed, 2);
+  const uniform = quickGenerator(seed);
   const twin = model.copy(n);
-  for (const net of NETS) leaveKinks(twin.nets[net], generator);
+  for (const net of NETS) leaveKinks(twin.nets[net], uniform);
   twin.forward(x, xNoisy, n);
   twin.backward(x, n);
   for (const net of NETS) {
@@ -30,10 +30,10 @@ function* checkBlocks(model, x, xNoisy, n, { directions = 2, seed = 0 } = {}) {
     };
     loss();
     const sides = reluSides(network, n);
-    const same = () => reluSides(network, n).every((side, k) => side === sides[k]);
+    const same = () => sameSides(network, n, sides);
     for (const name of Object.keys(network.arena.shapes)) {
       const [value, gradient] = [network.arena.parameters[name], network.arena.gradients[name]];
-      yield [`${net}.${name}`, checkBlock(value, gradient, loss, same, generator, directions)];
+      yield [`${net}.${name}`, checkBlock(value, gradient, loss, same, uniform, directions)];
     }
     loss(); // the outputs at the parameters themselves, which the other network compares with
   }
@@ -44,13 +44,13 @@ function gradcheck(...args) {
   return Object.fromEntries(checkBlocks(...args));
 }
 
-function checkBlock(value, gradient, loss, same, generator, directions) {
+function checkBlock(value, gradient, loss, same, uniform, directions) {
   const saved = value.slice();
   const norm = Math.sqrt(dot(gradient, 0, gradient, 0, gradient.length));
   let worst = 0;
   let largest = 0;
   for (let k = 0; k < directions; k++) {
-    const found = differenceAlong(value, saved, gradient, norm, loss, same, generator);
+    const found = differenceAlong(value, saved, gradient, norm, loss, same, uniform);
     value.set(saved);
     if (found === null) return { verdict: "kink", error: Infinity, norm };
     const error = Math.abs(found.product - found.slope);
@@ -63,12 +63,12 @@ function checkBlock(value, gradient, loss, same, generator, directions) {
 }
 
 /* Return <gradient, u> and the slope of the loss along a random u, or null at a kink. */
-function differenceAlong(value, saved, gradient, norm, loss, same, generator) {
+function differenceAlong(value, saved, gradient, norm, loss, same, uniform) {
   for (let attempt = 0; attempt < REDRAWS; attempt++) {
-    const u = saved.map(() => (generator.uniform() < 0.5 ? -1 : 1));
+    const u = saved.map(() => (uniform() < 0.5 ? -1 : 1));
     if (attempt > 0) {
       // leave out half of the entries, perhaps those at a kink
-      for (let k = 0; k < u.length; k++) if (generator.uniform() < 0.5) u[k] = 0;
+      for (let k = 0; k < u.length; k++) if (uniform() < 0.5) u[k] = 0;
       const left = gradient.reduce((sum, g, k) => (u[k] ? sum + g * g : sum), 0);
       if (Math.sqrt(left) < 0.5 * norm) continue; // the remaining entries prove too little
     }
@@ -86,15 +86,36 @@ function differenceAlong(value, saved, gradient, norm, loss, same, generator) {
 }
 
 /* Shift every bias by at most 0.01, so that no pre-activation is exactly 0. */
-function leaveKinks(network, generator) {
+function leaveKinks(network, uniform) {
   for (const { b } of network.layers) {
-    if (b) for (let o = 0; o < b.length; o++) b[o] += 0.02 * generator.uniform() - 0.01;
+    if (b) for (let o = 0; o < b.length; o++) b[o] += 0.02 * uniform() - 0.01;
   }
 }
 
-/* Return which ReLU outputs of n samples are above 0. */
+/* Return which ReLU outputs of n samples are above 0, one list for each layer. */
 function reluSides(network, n) {
-  return network.layers
-    .filter((layer) => layer.activation === "relu")
-    .flatMap((layer) => Array.from(layer.h.subarray(0, n * layer.outputs), (h) => h > 0));
+  return network.layers.map(({ activation, h, outputs }) =>
+    activation === "relu" ? Uint8Array.from(h.subarray(0, n * outputs), (value) => value > 0) : null,
+  );
+}
+
+/* Return whether all ReLU outputs are on the sides on which they were. */
+function sameSides(network, n, sides) {
+  return network.layers.every(({ h }, l) => {
+    const side = sides[l];
+    for (let at = 0; side && at < side.length; at++) if ((h[at] > 0 ? 1 : 0) !== side[at]) return false;
+    return true;
+  });
+}
+
+/* Return a function that returns numbers uniform on [0, 1), for directions ("mulberry32"): no other
+ * program has to draw the same ones. */
+function quickGenerator(seed) {
+  let state = (seed + 0x9e3779b9) | 0;
+  return () => {
+    state = (state + 0x6d2b79f5) | 0;
+    let mixed = Math.imul(state ^ (state >>> 15), 1 | state);
+    mixed = (mixed + Math.imul(mixed ^ (mixed >>> 7), 61 | mixed)) ^ mixed;
+    return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32;
+  };
 }

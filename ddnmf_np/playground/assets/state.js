@@ -54,7 +54,7 @@ function optionsOf({ preset, changes }) {
   return { ...content.presets[preset], ...changes };
 }
 
-/* Return a message if at least one loss does not train the student, as the package does. */
+/* Return a message if no loss trains the student, which the package refuses too; else null. */
 function untrained({ beta_ap, gamma_nc, student_reconstruction }) {
   return beta_ap === 0 && gamma_nc === 0 && student_reconstruction === 0
     ? "No loss would train the student: keep one of L_ap, L_nc and L_rec."
