@@ -1,16 +1,21 @@
 """``python -m ddnmf_np.bench data``."""
 
 import json
+import math
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from ddnmf_np.bench import quality
 from ddnmf_np.bench.__main__ import main
-from ddnmf_np.bench.quality import METHODS, Split, read
+from ddnmf_np.bench.options import DataOptions
+from ddnmf_np.bench.quality import METHODS, Split, read, to_markdown
 from ddnmf_np.bench.sets import SETS
 from ddnmf_np.errors import DataError
 
+RESULTS = Path(__file__).parents[2] / "notebooks" / "results" / "bench-data"
+PAGE = Path(__file__).parents[2] / "derivations" / "defaults.md"
 QUICK = ["--sets", "iris", "linnerud", "--seeds", "0", "--epochs", "2"]
 
 
@@ -99,3 +104,12 @@ def test_damaged_records_are_refused(text, tmp_path):
     (tmp_path / "records.jsonl").write_text(text)
     with pytest.raises(DataError, match="move it elsewhere"):
         read(tmp_path / "records.jsonl")
+
+
+def test_the_tables_of_the_page_are_those_of_the_records():
+    records = read(RESULTS / "records.jsonl")
+    page = PAGE.read_text("utf-8")
+    for table in to_markdown(records).strip().split("\n\n"):
+        assert table in page
+    assert all(math.isfinite(record["fvu"]) for record in records)
+    assert {r["set"] for r in records} <= set(DataOptions().sets)
