@@ -55,6 +55,13 @@ def make_parser() -> Parser:
         "--data-dir", metavar="FOLDER", help="where to look first for mnist and fashion-mnist"
     )
     parser.add_argument(
+        "--ignore",
+        nargs="+",
+        default=(),
+        metavar="COLUMN",
+        help="names of columns of a table that are left out",
+    )
+    parser.add_argument(
         "--missing",
         choices=("error", "nan"),
         default="error",
@@ -87,7 +94,7 @@ def _main(argv: Sequence[str] | None) -> int:
     from ddnmf_np.evaluation.figures import save
     from ddnmf_np.rank.search import choose_rank, quick
 
-    data = load(flags.data, data_dir=flags.data_dir, missing=flags.missing)
+    data = load(flags.data, data_dir=flags.data_dir, ignore=flags.ignore, missing=flags.missing)
     x = data.x_train
     estimator = DDNMF() if flags.preset == "auto" else quick(len(x), search)
     estimator.set_params(missing=flags.missing, image_shape=data.image_shape)

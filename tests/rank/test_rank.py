@@ -348,6 +348,18 @@ def test_command(tmp_path, monkeypatch, capsys):
     assert capsys.readouterr().err == "4 fits, 4 of them done before; 1 at a time\n"
 
 
+def test_command_leaves_columns_out(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(search, "STEPS", 2)
+    rows = [f"{','.join(map(str, row))},label" for row in sums_of_parts(2)]
+    header = ",".join([*(f"x{k}" for k in range(rows[0].count(","))), "kind"])
+    (tmp_path / "my.csv").write_text("\n".join([header, *rows]))
+    arguments = ["my.csv", "--ranks", "1", "2", "--seeds", "2"]
+    assert main(arguments) == 4
+    assert "kind" in capsys.readouterr().err
+    assert main([*arguments, "--ignore", "kind"]) == 0
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "text"),
     [
