@@ -13,12 +13,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from ddnmf_np.errors import DataError, DDNMFError, unknown
-from ddnmf_np.experiments import figures, tables
+from ddnmf_np.experiments import figures, parts, tables
 from ddnmf_np.experiments.networks import STUDIES
 from ddnmf_np.experiments.records import Record, Store
 from ddnmf_np.system.files import atomic_write_text, make_folder
 
-TABLES = (*tables.TABLES, "table3", *STUDIES)
+TABLES = (*tables.TABLES, "table3", *STUDIES, "parts")
 """Tables that a page can contain."""
 
 END = "<!-- /experiments -->"
@@ -58,7 +58,7 @@ def report(
                 folder = store.folder / "figures"
                 make_folder(folder)
                 written += [folder / file for file in figures.draw(name, records, folder)]
-            elif text := tables.render(name, records):
+            elif text := render(name, records):
                 make_folder(store.folder / "tables")
                 written.append(store.folder / "tables" / f"{name}.md")
                 atomic_write_text(written[-1], text)
@@ -86,6 +86,13 @@ def report(
     return problems
 
 
+def render(name: str, records: Sequence[Record], *, short: bool = False) -> str:
+    """Return a table of `TABLES` as Markdown; empty if it has no records."""
+    if name == "parts":
+        return parts.render(records)
+    return tables.render(name, [r for r in records if r["kind"] != "parts"], short=short)
+
+
 def updated(text: str, read: Reader) -> str:
     """Return a page with new tables; everything else stays as it is.
 
@@ -108,7 +115,7 @@ def updated(text: str, read: Reader) -> str:
         name, folder = match.groups()
         if name not in TABLES:
             raise DataError(f"{line!r}: {unknown('table', name, list(TABLES))}")
-        table = tables.render(name, read(folder), short=True) or "There are no records yet.\n"
+        table = render(name, read(folder), short=True) or "There are no records yet.\n"
         page += f"{line}\n\n{table}{end}{rest}"
     return page
 

@@ -117,22 +117,22 @@ def run(folder, seeds=(0, 1), methods=FAST, **options):
 def test_nmf_finds_bars_and_controls_do_not(store):
     frame = parts.frame_of(store.load()[0])
     assert len(frame) == 2 * len(FAST)
-    assert parts.finds_parts(frame, "nmf") is True
+    assert parts.beats_controls(frame, "nmf") is True
     for method in ("pca", "samples", "kmeans", "rotated", "untrained"):
-        assert parts.finds_parts(frame, method) is False
-    assert parts.finds_parts(frame, "ica") is None
+        assert parts.beats_controls(frame, method) is False
+    assert parts.beats_controls(frame, "ica") is None
     alone = frame[~frame["method"].isin(parts.CONTROLS)]
-    assert parts.finds_parts(alone, "nmf") is None  # without controls nobody knows
+    assert parts.beats_controls(alone, "nmf") is None  # without controls nobody knows
     stable = frame[frame["method"] == "nmf"].set_index("seed")["stability"]
     assert np.isnan(stable[0])
     assert stable[1] > 0.9
 
 
-def test_one_lost_seed_is_no_part_found(store):
+def test_one_lost_seed_is_not_above_the_controls(store):
     frame = parts.frame_of(store.load()[0])
     lost = (frame["method"] == "nmf") & (frame["seed"] == 1)
     frame.loc[lost, ["cosine_decoded", "cosine_effects"]] = 0.1
-    assert parts.finds_parts(frame, "nmf") is False
+    assert parts.beats_controls(frame, "nmf") is False
 
 
 def test_finished_runs_are_not_repeated(store):
@@ -143,7 +143,7 @@ def test_finished_runs_are_not_repeated(store):
 
 def test_table_has_every_run(store):
     text = parts.render(store.load()[0])
-    assert "| NMF | 1.00 / 1.00, parts (2) |" in text
+    assert "| NMF | 1.00 / 1.00 * (2) |" in text
     assert "| control: random samples |" in text
     assert "### Bars that add up" in text
     assert parts.render([]) == ""

@@ -107,9 +107,11 @@ def test_answer_about_parts_is_that_of_the_records():
         runs = frame[frame["dataset"] == dataset]
         for method in ("nmf", "parts", *parts.CONTROLS):
             assert seeds[dataset, method] == 5
-        assert parts.finds_parts(runs, "parts"), dataset
+        assert parts.beats_controls(runs, "parts"), dataset
+        found = runs.groupby("method")[["found_decoded", "found_effects"]].mean().max(axis=1)
+        assert runs[runs["method"] == "parts"]["found_decoded"].min() == 1.0
         for method in ("paper", "demo", "stable", "auto", "auto-recovery"):
-            assert not parts.finds_parts(runs, method), (dataset, method)
+            assert found[method] < 0.5, (dataset, method)
 
 
 def test_a_row_with_a_seed_less_is_counted(tmp_path):
