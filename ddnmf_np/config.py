@@ -95,7 +95,8 @@ class Config:
     def decide(self, facts: Facts) -> Config:
         """Return the configuration with its undecided options chosen for the data."""
         batch_size = None if "batch_size" in self.undecided else self.training.batch_size
-        chosen = choose(facts, self.model.rank, batch_size)
+        shallow = self.objective.preset == "parts"
+        chosen = choose(facts, self.model.rank, batch_size, shallow=shallow)
         if "noise_kind" not in self.undecided and self.noise.kind != chosen["noise_kind"]:
             chosen["noise_rate"] = self.noise.rate  # the rule knows one kind of noise only
         decided = configure(self, **{name: chosen[name] for name in self.undecided})
@@ -181,6 +182,16 @@ def _short_name(part: str, name: str) -> str:
 PARTS: dict[str, Any] = {k: v for k, v in get_type_hints(Config).items() if k != "undecided"}
 """The class of each part."""
 
+_AUTO = {
+    "activation": ("sigmoid",),
+    "start": "data",
+    "nmf_start": "pca",
+    "nmf_spread": 1.0,
+    "noise_rescale": False,
+    "noise_redraw": True,
+    "lr_schedule": "cosine",
+    "validation_fraction": 0.1,
+}
 PRESETS: dict[str, dict[str, Any]] = {
     "paper": {},
     "demo": {},
@@ -190,23 +201,27 @@ PRESETS: dict[str, dict[str, Any]] = {
         "nmf_start": "pca",
         "nmf_spread": 0.3,
     },
-    "auto": {
-        "activation": ("sigmoid",),
-        "start": "data",
-        "nmf_start": "pca",
-        "nmf_spread": 1.0,
-        "noise_rescale": False,
-        "noise_redraw": True,
-        "lr_schedule": "cosine",
-        "validation_fraction": 0.1,
+    "auto": _AUTO,
+    "parts": {
+        **_AUTO,
+        "nonnegative": "decoder",
+        "nmf_start": "nmf",
+        "activation": ("relu",),
+        "base_activation": "relu",
+        "output_activation": "relu",
     },
 }
 """Options that a preset sets in addition to its `Objective`, by short names.
 
 We chose "stable" by a rule without labels: how well runs with other seeds agree on their groups
-(``derivations/experiments.md``, which also names the limits of that evidence). "auto" also decides
-the options in `ddnmf_np.data.defaults.DECIDED` once it knows the data (`Config.decide`).
+(``derivations/experiments.md``, which also names the limits of that evidence). "auto" and "parts"
+also decide the options in `DECIDED_BY` once they know the data (`Config.decide`).
 """
+DECIDED_BY: dict[str, tuple[str, ...]] = {
+    "auto": DECIDED,
+    "parts": tuple(name for name in DECIDED if name not in PRESETS["parts"]),
+}
+"""Options that the data decide, by the preset that leaves them open."""
 assert tuple(PRESETS) == get_args(PresetName)
 
 _BY_PRESET = {name for values in PRESETS.values() for name in values} | set(DECIDED)
@@ -256,9 +271,10 @@ shear=0.0)
     check_names(options)
     if base is not None:
         kept = _chosen(base)
-        decided = base.objective.preset == "auto" and not base.undecided
-        if decided and options.get("objective", "auto") != "auto":  # drop the data's choices too
-            kept = {name: value for name, value in kept.items() if name not in DECIDED}
+        before, open_ = base.objective.preset, DECIDED_BY.get(base.objective.preset, ())
+        # Another preset drops the data's choices too.
+        if not base.undecided and options.get("objective", before) != before:
+            kept = {name: value for name, value in kept.items() if name not in open_}
         options = kept | options
     given = options.keys()
     preset = check_option("objective", options.get("objective", "paper"))
@@ -266,8 +282,8 @@ shear=0.0)
     parts: dict[str, dict[str, Any]] = {part: {} for part in PARTS}
     for name, value in options.items():
         parts[OPTIONS[name].part][OPTIONS[name].field] = check_option(name, value)
-    undecided = frozenset(DECIDED) - given if preset == "auto" else frozenset()
-    if base is not None and base.objective.preset == "auto":
+    undecided = frozenset(DECIDED_BY.get(preset, ())) - given
+    if base is not None and base.objective.preset == preset:
         undecided &= base.undecided
     config = {part: kind(**parts[part]) for part, kind in PARTS.items()}
     return Config(**config, undecided=undecided)
@@ -284,7 +300,7 @@ def _chosen(config: Config) -> dict[str, Any]:
 def by_preset(config: Config) -> dict[str, Any]:
     """Return the options that the preset decides, with their values."""
     usual = configure(objective=config.objective.preset).to_dict()
-    left = set() if config.objective.preset == "auto" else set(DECIDED)
+    left = set(DECIDED) - set(DECIDED_BY.get(config.objective.preset, ()))
     decided = [o.name for o in OPTIONS.values() if o.default is None and not o.kind.optional]
     return {name: usual[name] for name in decided if name not in left}
 

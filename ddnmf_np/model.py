@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -12,8 +13,9 @@ import numpy as np
 from ddnmf_np.backends.ops import Activation, Array, Ops
 from ddnmf_np.backends.select import ops_by_name
 from ddnmf_np.backends.threads import NetworkThreads
+from ddnmf_np.data.parts import start_from_parts
 from ddnmf_np.data.scaling import Scaling
-from ddnmf_np.data.start import start_from_data
+from ddnmf_np.data.start import make_positive, start_from_data
 from ddnmf_np.engine.arena import Arena
 from ddnmf_np.engine.descent import Descent, Optimizer
 from ddnmf_np.engine.layers import Dense, glorot
@@ -53,14 +55,17 @@ class Architecture:
     start : {"glorot", "data"}
         First weights. With "data" we scale the drawn weights by the data (`ddnmf_np.data.start`),
         and the student starts as a copy of its supervisor.
-    nmf_start : {"glorot", "pca"}
-        First weights of the NMF module: drawn as in all other layers, or the principal components
-        of the data's codes (`ddnmf_np.engine.nmf`).
+    nmf_start : {"glorot", "pca", "nmf"}
+        First weights of the NMF module: drawn as in all other layers, the principal components
+        of the data's codes (`ddnmf_np.engine.nmf`), or, with a non-negative decoder, the parts of
+        a factorization of the data, which also start the decoders (`ddnmf_np.data.parts`).
     nmf_spread : float
         With "pca": standard deviation of the base's first pre-activations, above 0. Well below 1
         the sigmoid works in its linear part; above 2 it saturates.
-    nonnegative : {"off", "recovery", "both"}
-        Which NMF weights we project to be >= 0 after each step.
+    nonnegative : {"off", "recovery", "both", "decoder"}
+        Which weights we project to be >= 0 after each step: none; those of the recovery; of both
+        layers of the NMF module; or of the recovery and of both decoders, which then have no
+        biases (``derivations/17-parts.md``).
 
     Raises
     ------
@@ -88,18 +93,21 @@ class Architecture:
     start: Literal["glorot", "data"] = option(
         "glorot", "first weights: glorot (drawn), or data (drawn, then scaled by the data)"
     )
-    nmf_start: Literal["glorot", "pca"] = option(
-        "glorot", "first weights of the NMF module: glorot (drawn), or pca (from the data)"
+    nmf_start: Literal["glorot", "pca", "nmf"] = option(
+        "glorot",
+        "first weights of the NMF module: glorot (drawn), pca (from the data), or nmf (parts of "
+        "the data, for nonnegative decoder)",
     )
     nmf_spread: float = option(
         1.0,
         "with nmf-start pca: standard deviation of the base's first pre-activations",
         POSITIVE,
     )
-    nonnegative: Literal["off", "recovery", "both"] = option(
+    nonnegative: Literal["off", "recovery", "both", "decoder"] = option(
         "off",
-        "project NMF weights to >= 0 after each step: off, recovery (W, so that code ~ W H is a "
-        "true NMF) or both (W' too, which keeps H >= 1/2 where the base has no bias)",
+        "project weights to >= 0 after each step: off, recovery (W, so that code ~ W H is a true "
+        "NMF), both (W' too, which keeps H >= 1/2 where the base has no bias), or decoder (W and "
+        "all decoder layers, which then have no biases, so that no part can cancel another)",
     )
 
     def __post_init__(self) -> None:
@@ -110,13 +118,36 @@ class Architecture:
                 f"names {len(self.activation)} functions for {len(self.widths)} encoder layers; "
                 "give one for all or one for each",
             )
+        if self.nonnegative == "decoder" and self.base_activation in ("identity", "tanh"):
+            raise OptionError(
+                "base_activation",
+                f"is {self.base_activation}, whose H can be negative; with nonnegative decoder "
+                "choose relu, sigmoid or softplus",
+            )
+        if self.nmf_start == "nmf" and self.nonnegative != "decoder":
+            raise OptionError(
+                "nmf_start",
+                f"is nmf, but nonnegative is {self.nonnegative}; nmf starts a non-negative "
+                "decoder: choose nonnegative decoder, or nmf_start pca",
+            )
 
     def layers(self, n_features: int, *, base_bias: bool) -> tuple[list[Dense], list[Dense]]:
         """Return the layers of the supervisor and of the student (equations 1 and 3).
 
         Their labels are the paper's layer numbers; the two layers of the NMF module are
         ``W_base`` and ``W_rec``.
+
+        Raises
+        ------
+        OptionError
+            If a layer is too narrow to start from one part for each unit.
         """
+        if self.nmf_start == "nmf" and min(self.widths) < self.rank:
+            raise OptionError(
+                "widths",
+                f"is {self.widths}, with a layer narrower than the rank {self.rank}; nmf_start nmf "
+                "needs a unit for each part: choose wider layers, or nmf_start pca",
+            )
         widths = [n_features, *self.widths]
         half = len(self.widths)
         names = self.activation * (half // len(self.activation))
@@ -125,7 +156,11 @@ class Architecture:
             (widths[k], widths[k - 1], names[k - 2] if k > 1 else self.output_activation)
             for k in range(half, 0, -1)
         ]
-        supervisor = [Dense(*shape, label=str(k)) for k, shape in enumerate(up + down, start=1)]
+        bias = self.nonnegative != "decoder"
+        supervisor = [
+            *(Dense(*shape, label=str(k)) for k, shape in enumerate(up, start=1)),
+            *(Dense(*shape, bias=bias, label=str(k)) for k, shape in enumerate(down, half + 1)),
+        ]
         nmf = NMFModule(
             widths[-1],
             self.rank,
@@ -136,7 +171,7 @@ class Architecture:
         student = [
             *(Dense(*shape, label=str(k)) for k, shape in enumerate(up, start=1)),
             *nmf.layers,
-            *(Dense(*shape, label=str(k)) for k, shape in enumerate(down, start=half + 3)),
+            *(Dense(*shape, bias=bias, label=str(k)) for k, shape in enumerate(down, half + 3)),
         ]
         return supervisor, student
 
@@ -220,6 +255,9 @@ class Model:
         self._join()
         for stream, net in enumerate(NETS):
             glorot(self.nets[net].layers, seed, stream)
+        if self.architecture.nonnegative == "decoder":
+            for layer in (self.nmf.recovery, *itertools.chain(*self.decoders)):
+                make_positive(layer)
         self.project()
 
     def _join(self) -> None:
@@ -239,6 +277,12 @@ class Model:
     def depth(self) -> int:
         """Number of layers of the supervisor, L in the paper."""
         return self.supervisor.depth
+
+    @property
+    def decoders(self) -> tuple[list[Dense], list[Dense]]:
+        """The layers above the code of the student, without the recovery, and of the supervisor."""
+        half = self.depth // 2
+        return self.student.layers[half + 2 :], self.supervisor.layers[half:]
 
     @property
     def dtype(self) -> Any:
@@ -261,14 +305,21 @@ class Model:
             start_from_data(self.supervisor.layers, self.ops.to_host(self.seen(x)))
             for number, layer in enumerate(self.supervisor.layers, start=1):
                 twin = self.student.layers[appositive(number, self.depth) - 1]
-                assert twin.b is not None
-                twin.W[...], twin.b[...] = layer.W, layer.b
-        if self.architecture.nmf_start == "pca":
-            self.start_from_code(self.code(x), self.architecture.nmf_spread)
+                twin.W[...] = layer.W
+                if twin.b is not None:
+                    twin.b[...] = layer.b
+        match self.architecture.nmf_start:
+            case "pca":
+                self.start_from_code(self.code(x), self.architecture.nmf_spread)
+            case "nmf":
+                seen, code = (self.ops.to_host(a) for a in (self.seen(x), self.code(x)))
+                start_from_parts(self.nmf, self.decoders, code, seen, self.seed)
 
     def start_from_code(self, code: Array, spread: float) -> None:
         """Set the NMF module's first weights from the principal components of codes."""
         self.nmf.start(code, spread)
+        if self.architecture.nonnegative == "decoder":
+            make_positive(self.nmf.recovery)
         self.project()
 
     @property
@@ -336,8 +387,16 @@ class Model:
             self.nets[net].backward(self.loss.direct_gradients(net, x, observed=observed))
 
     def project(self) -> None:
-        """Set negative NMF weights to 0 where ``architecture.nonnegative`` says so."""
-        self.nmf.project(self.architecture.nonnegative)
+        """Set negative weights to 0 where ``architecture.nonnegative`` says so."""
+        if self.architecture.nonnegative == "decoder":
+            # The decoder is the end of an arena, and has no biases: one call for all its layers.
+            for net, first in (
+                (self.supervisor, self.decoders[1][0]),
+                (self.student, self.nmf.recovery),
+            ):
+                self.ops.project_nonnegative(net.arena.params[first.span.start :])
+        else:
+            self.nmf.project(self.architecture.nonnegative)
 
     # -- use ------------------------------------------------------------------------------
 

@@ -12,8 +12,15 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from ddnmf_np.config import OPTIONS, PRESETS, Config, Option, configure, read_config
-from ddnmf_np.data.defaults import DECIDED
+from ddnmf_np.config import (
+    DECIDED_BY,
+    OPTIONS,
+    PRESETS,
+    Config,
+    Option,
+    configure,
+    read_config,
+)
 from ddnmf_np.errors import INTERRUPTED, OptionError, UsageError
 from ddnmf_np.parallel.communicator import Communicator
 from ddnmf_np.parallel.launch import complain, connect, together
@@ -95,8 +102,9 @@ def override(options: dict[str, Any], flags: dict[str, Any]) -> dict[str, Any]:
     if in_file in PRESETS and flags.get("objective", in_file) != in_file:
         usual = configure(objective=in_file).to_dict()
         options = {k: v for k, v in options.items() if k not in usual or v != usual[k]}
-        if in_file == "auto" and options.keys() >= set(DECIDED):  # a run's file: its data decided
-            options = {k: v for k, v in options.items() if k not in DECIDED}
+        by_data = DECIDED_BY.get(in_file, ())
+        if options.keys() >= set(by_data):  # a run's file: its data decided
+            options = {k: v for k, v in options.items() if k not in by_data}
     return options | flags
 
 

@@ -94,7 +94,9 @@ def _is_mixed(x: npt.NDArray[Any]) -> bool:
     return bool(most > (WIDELY if from_zero else SLIGHTLY) * least)
 
 
-def choose(facts: Facts, rank: int, batch_size: int | None = None) -> dict[str, Any]:
+def choose(
+    facts: Facts, rank: int, batch_size: int | None = None, *, shallow: bool = False
+) -> dict[str, Any]:
     """Return the options that suit some data, by their short names.
 
     Parameters
@@ -105,6 +107,8 @@ def choose(facts: Facts, rank: int, batch_size: int | None = None) -> dict[str, 
         Number of base units.
     batch_size : int, optional
         Samples a step, if they are given.
+    shallow : bool
+        Whether the encoder has one layer in place of two.
     """
     n, n_features = facts.n, facts.n_features
     wide = _power_of_two(4 * n_features, 256, 512)
@@ -119,7 +123,7 @@ def choose(facts: Facts, rank: int, batch_size: int | None = None) -> dict[str, 
     if facts.missing:  # what the model has to do with missing entries is what masking trains
         noise = {"noise_kind": "masking", "noise_rate": 0.25}
     return {
-        "widths": (wide, max(128, 4 * rank)),
+        "widths": (wide, max(128, 4 * rank))[shallow:],
         "output_activation": "sigmoid" if facts.inside else "relu",
         "scale": facts.scale,
         "alpha_sym": weight,

@@ -28,19 +28,26 @@ def start_from_data(layers: Sequence[Dense], x: Array) -> None:
     Parameters
     ----------
     layers : sequence of Dense
-        Layers with biases, from input to output. Their weights are drawn before.
+        Layers from input to output. Their weights are drawn before. A layer without bias belongs
+        to a non-negative decoder: it gets positive weights, and keeps the mean of what it sees.
     x : ndarray of shape (n, n_features)
         Samples as the network sees them, on the host.
     """
     h = mean = np.asarray(x, np.float64)
     for layer in layers:
-        assert layer.b is not None
         ops, last = layer.ops, layer is layers[-1]
+        if layer.b is None:
+            make_positive(layer)
         W = np.asarray(ops.to_host(layer.W), np.float64)
         z = h @ W.T  # (n, in) @ (in, out) -> (n, out)
+        if layer.b is None:
+            if last and z.mean() > 0.0:
+                layer.W *= float(mean.mean() / z.mean())
+            h = ACTIVATIONS[layer.activation][0](z)
+            continue
         spread = float(z.std(axis=0).mean())
         factor = (OUTPUT_SPREAD if last else 1.0) / spread if spread > 0.0 else 1.0
-        middle = _pre_activation(layer.activation, mean.mean(axis=0)) if last else 0.0
+        middle = pre_activation(layer.activation, mean.mean(axis=0)) if last else 0.0
         z *= factor
         b = middle - z.mean(axis=0)
         layer.W[...] = ops.to_device(W * factor, layer.W.dtype)
@@ -48,8 +55,20 @@ def start_from_data(layers: Sequence[Dense], x: Array) -> None:
         h = ACTIVATIONS[layer.activation][0](z + b)
 
 
-def _pre_activation(activation: str, h: Array) -> Array:
-    """Return roughly the z with ``f(z) = h``."""
+def make_positive(layer: Dense) -> None:
+    """Replace drawn weights by positive ones with the same order of sizes, and of mean 1 / fan_in.
+
+    They are cubes of exponential numbers: most are near 0 and a few are large. So each unit of a
+    non-negative decoder begins with a few of the units above it, and no two begin alike.
+    """
+    size = np.abs(np.asarray(layer.ops.to_host(layer.W), np.float64))
+    rank = np.argsort(np.argsort(size, axis=None)).reshape(size.shape)
+    W = (-np.log1p(-(rank + 0.5) / size.size)) ** 3  # quantiles of the distribution
+    layer.W[...] = layer.ops.to_device(W / (W.mean() * layer.fan_in), layer.W.dtype)
+
+
+def pre_activation(activation: str, h: Array) -> Array:
+    """Return roughly the z with ``f(z) = h``, for an array ``h`` of any shape."""
     if activation == "sigmoid":
         h = np.clip(h, EDGE, 1.0 - EDGE)
         return np.log(h / (1.0 - h))

@@ -44,7 +44,7 @@ class Term(NamedTuple):
     moves: tuple[Signal, ...]
 
 
-PresetName = Literal["paper", "demo", "stable", "auto"]
+PresetName = Literal["paper", "demo", "stable", "auto", "parts"]
 
 _PAPER = {
     "alpha_sym": 1.0,
@@ -70,6 +70,7 @@ _VALUES = {
     "demo": _DEMO,
     "stable": {**_DEMO, "gamma_nc": 0.1},
     "auto": _AUTO,
+    "parts": {**_AUTO, "base_bias": True},
 }
 
 
@@ -79,10 +80,10 @@ class Objective:
 
     Parameters
     ----------
-    preset : {"paper", "demo", "stable", "auto"}
+    preset : {"paper", "demo", "stable", "auto", "parts"}
         Supplies every value that is not given: the paper's objective; its authors' public demo's;
-        the demo's with ``gamma_nc = 0.1``; or the paper's, averaged over features, with weak
-        apposition and constraint and a reconstruction loss for the student.
+        the demo's with ``gamma_nc = 0.1``; the paper's, averaged over features, with weak
+        apposition and constraint and a reconstruction of the student; or that with a base bias.
     alpha_sym, beta_ap, gamma_nc : float
         Weights of equation 7, at least 0. The paper leaves them open; the preset ``"paper"``
         takes 1, 1, 1.
@@ -105,7 +106,8 @@ class Objective:
     """
 
     preset: PresetName = option(
-        "paper", "preset: auto (fitted to the data), paper, demo (its authors' code), or stable"
+        "paper",
+        "preset: auto (fitted to the data), parts (as auto, parts add up), paper, demo, or stable",
     )
     alpha_sym: float = option(None, "weight of the symmetric loss (equation 4)", WEIGHT)
     beta_ap: float = option(None, "weight of the apposition loss (equation 5)", WEIGHT)

@@ -15,7 +15,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from ddnmf_np.backends.select import backend_of
-from ddnmf_np.config import OPTIONS, Config, configure
+from ddnmf_np.config import DECIDED_BY, OPTIONS, Config, configure
 from ddnmf_np.data.defaults import WEIGHTS
 from ddnmf_np.data.given import (
     is_eight_bit,
@@ -94,14 +94,16 @@ class DDNMF(Fitted):
         Activation of the encoder's layers (mirrored in the decoder).
     output_activation : str, default="auto"
         Activation of the output.
-    nonnegative : {"off", "recovery", "both"}, default="off"
-        Which NMF weights are projected to be >= 0 after each step.
-    objective : {"auto", "paper", "demo", "stable"} or Objective, default="auto"
+    nonnegative : {"auto", "off", "recovery", "both", "decoder"}, default="auto"
+        Which weights are projected to be >= 0 after each step; "auto" is "off", or "decoder" with
+        the preset "parts".
+    objective : {"auto", "parts", "paper", "demo", "stable"} or Objective, default="auto"
         The losses. A name is a preset. With "auto" the data decide every parameter that is "auto"
         (`ddnmf_np.data.defaults`), the samples are scaled, a tenth of them is held out, and the
-        weights that reconstruct these best are kept. "paper" is the paper's, "demo" its authors'
-        public demo's, and "stable" was chosen for groups that other seeds find again; with these,
-        "auto" stands for what the paper or the demo has. An object changes weights:
+        weights that reconstruct these best are kept. "parts" does the same with a non-negative
+        decoder, so that ``components_`` add up to the samples. "paper" is the paper's, "demo" its
+        authors' public demo's, and "stable" was chosen for groups that other seeds find again; with
+        these, "auto" stands for what the paper or the demo has. An object changes weights:
         ``Objective("auto", beta_ap=0.1)``.
     noise : {"auto", "masking", "gaussian", "salt-and-pepper", "none"} or Noise, default="auto"
         Noise of the student's input (equation 2). An object sets its rate and how it is drawn:
@@ -199,7 +201,7 @@ class DDNMF(Fitted):
         widths: Any = "auto",
         activation: Any = "auto",
         output_activation: str = "auto",
-        nonnegative: str = "off",
+        nonnegative: str = "auto",
         objective: str | Objective = "auto",
         noise: str | Noise = "auto",
         optimizer: str | Descent = "adam",
@@ -330,7 +332,7 @@ class DDNMF(Fitted):
         prepared = self._prepare(X, eight_bit=eight_bit, one_pass=True) if first else None
         config = self.config_ if prepared is None else prepared.config
         schedule = config.optimizer.lr_schedule
-        if schedule != "constant" and config.objective.preset != "auto":
+        if schedule != "constant" and config.objective.preset not in DECIDED_BY:
             raise UsageError(
                 f"lr_schedule is {schedule!r}, which needs to know the last epoch, and partial_fit "
                 "has none; use fit, or lr_schedule='constant' in optimizer=Descent(...)"
@@ -452,7 +454,7 @@ class DDNMF(Fitted):
                 options[option] = value
         if "objective" in objects:
             options["objective"] = objects["objective"].preset
-        if options["objective"] == "auto" and one_pass and "optimizer" not in objects:
+        if options["objective"] in DECIDED_BY and one_pass and "optimizer" not in objects:
             options["lr_schedule"] = "constant"
             options["validation_fraction"] = 0.0
             if _is_auto(self.batch_size):  # the first part may be small, and the next ones not

@@ -38,6 +38,10 @@ A study compares variants of networks: each difference between paper and demo (a
 weights of the losses (weights), candidates for a better recipe (recipe), each part of the preset
 stable (ingredients). `all` does not include the studies.
 
+`parts` asks which methods find parts: DDNMF, NMF and others, on data with known parts and on
+images. It is a command by itself, and of the options takes --seeds, --datasets, --data-dir,
+--output and --into.
+
 --into FILE fills the places of a Markdown file between the lines
   <!-- experiments table1 -->
   <!-- /experiments -->
@@ -60,7 +64,7 @@ def make_parser() -> Parser:
         nargs="*",
         metavar="RESULT",
         help=f"{', '.join(RESULTS)}; all (all of these); {CURVES}; studies: "
-        f"{', '.join(STUDIES)}; or only report (tables and figures from existing records)",
+        f"{', '.join(STUDIES)}; parts; or only report (tables and figures from existing records)",
     )
     for name in OPTIONS:
         # Without the flag, `Settings` uses the default.
@@ -146,14 +150,22 @@ def _main(
     options: Mapping[str, Any] | None,
 ) -> int:
     flags = parse(argv)
-    only_report = flags.results[0] == "report"
+    only_report, only_parts = flags.results[0] == "report", "parts" in flags.results
+    if only_parts and len(flags.results) > 1:
+        raise UsageError("parts is a command by itself; leave out the other names")
+    if only_parts:
+        flags.results = ["report"]  # the settings of a campaign know nothing of it
     settings = make_settings(flags, places, options)
     store = Store(flags.output)
     if only_report and store.is_empty():
         raise UsageError(f"output {store.folder}: has no records; run a table or all first")
     report = load_report()  # before the campaign: hours of work must not end without a table
-    failures = [] if only_report else run(settings, flags.output)
-    failures += report(store, settings.results, say, flags.into)
+    results = (*settings.results, "parts") if only_report else settings.results
+    if only_parts:
+        failures, results = run_parts(settings, flags.output), ("parts",)
+    else:
+        failures = [] if only_report else run(settings, flags.output)
+    failures += report(store, results, say, flags.into)
     failures = list(dict.fromkeys(failures))
     if failures:
         say("\nfailures:\n" + "\n".join(f"- {text}" for text in failures))
@@ -168,6 +180,13 @@ def run(settings: Settings, folder: Path) -> list[str]:
     from ddnmf_np.experiments import campaign
 
     return campaign.run(settings, folder, say)
+
+
+def run_parts(settings: Settings, folder: Path) -> list[str]:
+    """Run the campaign of parts, and return its failures."""
+    from ddnmf_np.experiments import parts
+
+    return parts.run(settings.sources, settings.seeds, folder, say)
 
 
 def load_report() -> Callable[..., list[str]]:

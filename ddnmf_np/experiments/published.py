@@ -14,13 +14,13 @@ from pathlib import Path
 
 from ddnmf_np.errors import DataError, DDNMFError, unknown
 from ddnmf_np.evaluation.figures import own_settings, save
-from ddnmf_np.experiments import curves, figures, tables
+from ddnmf_np.experiments import curves, figures, parts, tables
 from ddnmf_np.experiments.networks import STUDIES
 from ddnmf_np.experiments.records import Record, Store
 from ddnmf_np.experiments.settings import CURVES
 from ddnmf_np.system.files import atomic_write_text, make_folder
 
-TABLES = (*tables.TABLES, "table3", CURVES, *STUDIES)
+TABLES = (*tables.TABLES, "table3", CURVES, *STUDIES, "parts")
 """Tables that a page can contain."""
 
 END = "<!-- /experiments -->"
@@ -60,7 +60,7 @@ def report(
                 folder = store.folder / "figures"
                 make_folder(folder)
                 written += [folder / file for file in figures.draw(name, records, folder)]
-            elif text := _table(name, records):
+            elif text := render(name, records):
                 make_folder(store.folder / "tables")
                 written.append(store.folder / "tables" / f"{name}.md")
                 atomic_write_text(written[-1], text)
@@ -90,8 +90,11 @@ def report(
     return problems
 
 
-def _table(name: str, records: Sequence[Record], *, short: bool = False) -> str:
-    """Return a table as Markdown; empty without records."""
+def render(name: str, records: Sequence[Record], *, short: bool = False) -> str:
+    """Return a table of `TABLES` as Markdown; empty if it has no records."""
+    if name == "parts":
+        return parts.render(records)
+    records = [r for r in records if r["kind"] != "parts"]
     return curves.render(records) if name == CURVES else tables.render(name, records, short=short)
 
 
@@ -126,7 +129,7 @@ def updated(text: str, read: Reader) -> str:
         name, folder = match.groups()
         if name not in TABLES:
             raise DataError(f"{line!r}: {unknown('table', name, list(TABLES))}")
-        table = _table(name, read(folder), short=True) or "There are no records yet.\n"
+        table = render(name, read(folder), short=True) or "There are no records yet.\n"
         page += f"{line}\n\n{table}{end}{rest}"
     return page
 

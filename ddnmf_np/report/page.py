@@ -13,8 +13,7 @@ from pathlib import Path
 import jinja2
 
 import ddnmf_np
-from ddnmf_np.config import OPTIONS, by_preset, configure
-from ddnmf_np.data.defaults import DECIDED
+from ddnmf_np.config import DECIDED_BY, OPTIONS, by_preset, configure
 from ddnmf_np.report.results import Results, read_results
 from ddnmf_np.runs.folder import RunFolder
 from ddnmf_np.runs.scoring import NAMES_OF_MAPS
@@ -79,8 +78,8 @@ def render(results: Results, *, linked: bool = True) -> str:
     scores = results.get("evaluation", "scores")
     scores = scores if isinstance(scores, dict) else {}
     values, usual = config.to_dict(), configure(objective=config.objective.preset).to_dict()
-    if config.objective.preset == "auto":  # what the data have decided is not the user's change
-        usual |= {name: values[name] for name in DECIDED}
+    # What the data have decided is not the user's change.
+    usual |= {name: values[name] for name in DECIDED_BY.get(config.objective.preset, ())}
     page = environment.get_template("report.html").render(
         results=results,
         get=results.get,

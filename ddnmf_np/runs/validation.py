@@ -223,7 +223,8 @@ def findings(unexplained: Unexplained, model: Model, x: Any) -> list[str]:
             f"{dead} of {H.shape[1]} codes are the same for all samples; take fewer components, "
             "another random_state (--seed), or nmf_start 'pca'"
         )
-    if len(H) > 1:
+    # A non-negative decoder may rightly leave out a feature that no part needs.
+    if len(H) > 1 and model.architecture.nonnegative != "decoder":
         spread = model.ops.to_host(model.denoise(x)).std(axis=0)
         flat = int(((spread == 0.0) & (deviations > 0.0)).sum())
         if flat:

@@ -86,7 +86,12 @@ MOTION = {"noise_shift": 1.5, "noise_rotation": 20.0, "image_shape": (3, 4)}
 @pytest.mark.parametrize("objective", PRESETS)
 @pytest.mark.parametrize(
     "options",
-    [{}, MOTION, {"missing": "nan"}, {"nonnegative": "both", "optimizer": "momentum"}],
+    [
+        {},
+        MOTION,
+        {"missing": "nan"},
+        {"nonnegative": "both", "nmf_start": "pca", "optimizer": "momentum"},
+    ],
     ids=["plain", "motion", "missing", "projected"],
 )
 def test_a_step_keeps_to_its_budget(emulated, device, objective, kind, options):

@@ -25,7 +25,7 @@ from tolerances import ORACLE64, assert_close, assert_same_bits
 
 from ddnmf_np import DDNMF
 from ddnmf_np import config as config_module
-from ddnmf_np.config import PRESETS, configure
+from ddnmf_np.config import DECIDED_BY, PRESETS, configure
 from ddnmf_np.data.noise import Corruption, Noise
 from ddnmf_np.engine.descent import Descent
 from ddnmf_np.engine.losses import Objective
@@ -41,7 +41,7 @@ OPTIONS = {
     "random_state": 5,
     "objective": "paper",  # which does as it is told; `test_auto.py` is about the default
 }
-PLAIN = [name for name in PRESETS if name != "auto"]
+PLAIN = [name for name in PRESETS if name not in DECIDED_BY]
 """Presets that hold out and scale nothing; `test_auto.py` is about the other."""
 TIMES = ("seconds", "samples_per_second")
 

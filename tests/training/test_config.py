@@ -10,6 +10,7 @@ import pytest
 from training_cases import OTHER, make_config
 
 from ddnmf_np.config import (
+    DECIDED_BY,
     OPTIONS,
     PARTS,
     PRESETS,
@@ -162,8 +163,7 @@ def test_presets():
 def test_a_preset_decides_what_has_no_default_and_nothing_else(objective):
     optional = {name for name, o in OPTIONS.items() if o.kind.optional}
     decided = {name for name, o in OPTIONS.items() if o.default is None} - optional
-    if objective != "auto":
-        decided -= set(DECIDED)
+    decided -= set(DECIDED) - set(DECIDED_BY.get(objective, ()))
     found = by_preset(configure(objective=objective))
     assert found.keys() == decided
     other = configure(**(OTHER | {"objective": objective}))
@@ -177,7 +177,10 @@ def test_option_given_by_hand_wins_over_the_preset():
     for name in by_preset(configure(objective="auto")).keys() - {"activation"}:
         for value in (OTHER[name], configure()[name]):
             for preset in PRESETS:
-                assert configure(objective=preset, **{name: value})[name] == value
+                more = {"nmf_start": "pca"} if name == "nonnegative" else {}
+                more |= {"nonnegative": "decoder"} if value == "nmf" else {}
+                if (name, preset) != ("base_activation", "parts"):  # not all of them, see below
+                    assert configure(objective=preset, **more, **{name: value})[name] == value
 
 
 @pytest.mark.parametrize("objective", PRESETS)
@@ -187,6 +190,18 @@ def test_one_preset_gives_way_to_another(objective, other):
     base = configure(objective=objective, **chosen)
     assert configure(base, objective=other) == configure(objective=other, **chosen)
     assert configure(base) == base
+
+
+@pytest.mark.parametrize("name", ["identity", "tanh"])
+def test_codes_of_a_nonnegative_decoder_cannot_be_negative(name):
+    with pytest.raises(UsageError, match=f"base_activation is {name}, .*choose relu, sigmoid or"):
+        configure(objective="parts", base_activation=name)
+
+
+def test_start_from_parts_needs_a_decoder_that_is_not_negative():
+    with pytest.raises(UsageError, match=r"nmf_start is nmf, but nonnegative is both; .*or nmf_"):
+        configure(objective="parts", nonnegative="both")
+    configure(objective="parts", nonnegative="both", nmf_start="pca")
 
 
 def test_motion_is_of_the_ranges_that_are_not_zero():
@@ -354,7 +369,8 @@ def test_zero_is_good(name):
 def test_choices(option):
     choices = option.kind.choices
     for choice in choices:
-        value = configure(**{option.name: choice})[option.name]
+        more = {"nonnegative": "decoder"} if choice == "nmf" else {}
+        value = configure(**{option.name: choice}, **more)[option.name]
         assert value == ((choice,) if option.kind.many else choice)
     wrong = choices[0] + "x"
     with pytest.raises(UsageError) as caught:

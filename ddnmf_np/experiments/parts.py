@@ -1,0 +1,427 @@
+"""Does a method find parts? ``python -m ddnmf_np.experiments parts``.
+
+Each run fits one method to one data set with one seed, and leaves a record. Where the parts are
+known we compare with them; everywhere we measure sparsity, signs, additivity and stability. We
+mark a method that is nearer to the parts than every control, with every seed.
+"""
+
+from __future__ import annotations
+
+import itertools
+import time
+import warnings
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from scipy.optimize import linear_sum_assignment
+from sklearn import decomposition
+from sklearn.cluster import KMeans
+from sklearn.exceptions import ConvergenceWarning
+
+from ddnmf_np.config import configure
+from ddnmf_np.data.parts import best_factorization
+from ddnmf_np.errors import DDNMFError
+from ddnmf_np.evaluation.interpret import decode_parts, hoyer_sparsity, unit_effects
+from ddnmf_np.experiments.known_parts import KNOWN, Known
+from ddnmf_np.experiments.records import Name, Record, Store, versions
+from ddnmf_np.experiments.settings import Source
+from ddnmf_np.experiments.tables import markdown
+from ddnmf_np.runs.preparation import prepare
+from ddnmf_np.runs.validation import Unexplained, Validation
+from ddnmf_np.system.files import locked
+
+Floats = npt.NDArray[np.floating[Any]]
+
+FOUND = 0.8
+"""Cosine from which a part counts as found."""
+
+IMAGES, RANK = 3000, 16
+"""Images drawn from a data set without known parts, and components for them."""
+
+STREAM = 19
+"""Stream of the seed that draws the data; the search for the preset used another."""
+
+STEPS, BATCH = 1600, 64
+"""Length of every network's training, and its batch."""
+
+_DEEP = {"widths": (128, 64), "batch_size": BATCH, "scale": "all"}
+_PARTS = {"objective": "parts", "batch_size": BATCH, "scale": "all"}
+_FREE = {**_PARTS, "nmf_start": "pca", "start": "data"}
+NETWORKS: dict[str, tuple[str, dict[str, Any]]] = {
+    "paper": ("DDNMF, preset paper", {**_DEEP, "objective": "paper"}),
+    "demo": ("DDNMF, preset demo", {**_DEEP, "objective": "demo"}),
+    "stable": ("DDNMF, preset stable", {**_DEEP, "objective": "stable"}),
+    "auto": ("DDNMF, preset auto", {**_DEEP, "objective": "auto"}),
+    "auto-recovery": (
+        "auto, nonnegative recovery",
+        {**_DEEP, "objective": "auto", "nonnegative": "recovery"},
+    ),
+    "parts-drawn": ("parts, drawn start", _FREE),
+    "parts": ("DDNMF, preset parts", _PARTS),
+    "parts-tanh": ("parts, output tanh", {**_PARTS, "output_activation": "tanh"}),
+}
+"""Networks with their titles and options. We train all for `STEPS` steps."""
+
+UNTRAINED = "untrained"
+CONTROLS = {
+    "samples": "control: random samples",
+    "kmeans": "control: k-means centroids",
+    "rotated": "control: rotated principal axes",
+    UNTRAINED: "control: untrained network",
+}
+CLASSICAL = {
+    "nmf": "NMF",
+    "nmf-sparse": "NMF, L1 penalty",
+    "nmf-best": "NMF, best of 8 annealed starts",
+    "dictionary": "dictionary, non-negative",
+    "pca": "PCA",
+    "ica": "ICA",
+}
+TITLES = {**CLASSICAL, **{name: title for name, (title, _) in NETWORKS.items()}, **CONTROLS}
+"""Every method by its name in records, with its name in tables."""
+
+NAMES = {
+    "swimmer": "Swimmer: 16 limbs, 256 images of 32 x 32",
+    "bars": "Bars that add up: 16 bars, 1,000 images of 8 x 8",
+    "occluded": "Bars that hide each other: 16 wide bars, 1,000 images of 9 x 9",
+    "spectra": "Noisy sums of 8 spectra: 600 samples, 128 channels",
+    "mnist": f"MNIST: {IMAGES:,} images",
+    "fashion-mnist": f"Fashion-MNIST: {IMAGES:,} images",
+}
+
+
+# -- methods ------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, eq=False)
+class Fitted:
+    """A fitted method: number of units, codes of samples, data of codes."""
+
+    rank: int
+    encode: Callable[[Floats], Floats]
+    decode: Callable[[Floats], Floats]
+
+
+def _linear(parts: Floats, mean: Floats | float = 0.0, encode: Any = None) -> Fitted:
+    """Return a linear model; by default codes are least squares."""
+    inverse = np.linalg.pinv(parts)
+    return Fitted(
+        len(parts), encode or (lambda x: (x - mean) @ inverse), lambda H: H @ parts + mean
+    )
+
+
+def fit(method: str, x: Floats, rank: int, seed: int) -> Fitted:
+    """Fit a method to samples, without looking at true parts."""
+    rng = np.random.default_rng([seed, STREAM, rank])
+    if method == "samples":
+        return _linear(x[rng.choice(len(x), rank, replace=False)])
+    if method == "kmeans":
+        return _linear(KMeans(rank, random_state=seed, n_init=1).fit(x).cluster_centers_)
+    if method == "rotated":
+        axes = decomposition.PCA(rank, random_state=seed).fit(x)
+        turn = np.linalg.qr(rng.standard_normal((rank, rank)))[0]
+        return _linear(turn @ axes.components_, axes.mean_)
+    if method in NETWORKS or method == UNTRAINED:
+        return _network(method, x, rank, seed)
+    if method == "ica":  # it needs components that vary
+        rank = min(rank, int(np.linalg.matrix_rank(x - x.mean(axis=0))))
+    common: dict[str, Any] = {"n_components": rank, "random_state": seed}
+    drawn = {**common, "init": "random", "max_iter": 600}
+    if method == "nmf-best":
+        parts = best_factorization(x.astype(np.float64), rank, seed)[1]
+        held = {"H": parts, "update_H": False, "max_iter": 600, "n_components": rank}
+        transform = decomposition.non_negative_factorization
+        return _linear(parts, encode=lambda new: transform(new, **held)[0])
+    made = {
+        "nmf": lambda: decomposition.NMF(**drawn),
+        # scikit-learn multiplies by the number of features
+        "nmf-sparse": lambda: decomposition.NMF(**drawn, alpha_W=0.2 / x.shape[1], l1_ratio=1.0),
+        "dictionary": lambda: decomposition.MiniBatchDictionaryLearning(
+            **common,
+            positive_dict=True,
+            positive_code=True,
+            fit_algorithm="cd",
+            transform_algorithm="lasso_cd",
+            transform_alpha=0.05,
+            alpha=0.05,
+        ),
+        "pca": lambda: decomposition.PCA(**common),
+        "ica": lambda: decomposition.FastICA(**common, whiten="unit-variance", max_iter=500),
+    }[method]().fit(x)
+    if method == "ica":
+        return _linear(made.mixing_.T, made.mean_, made.transform)
+    return _linear(made.components_, getattr(made, "mean_", 0.0), made.transform)
+
+
+def _network(method: str, x: Floats, rank: int, seed: int) -> Fitted:
+    """Train a network as the command line does; the control is the preset auto as drawn."""
+    _, options = NETWORKS.get(method, NETWORKS["auto"])
+    epochs = max(1, round(STEPS * BATCH / len(x)))
+    config = configure(**options, rank=rank, seed=seed, epochs=epochs)
+    prepared = prepare(x.astype(np.float32), config)
+    config = prepared.config
+    model = config.make_model(x.shape[1], scaling=prepared.scaling)
+    if method != UNTRAINED:
+        trainer = config.make_trainer(model, prepared.x)
+        if prepared.held_out is not None:
+            unexplained = Unexplained(model, prepared.some)
+            trainer.stopping = Validation.of(config, unexplained, prepared.held_out)
+        trainer.train(epochs)
+
+    def on_host(use: Callable[[Any], Any]) -> Callable[[Floats], Floats]:
+        return lambda a: np.array(model.ops.to_host(use(np.asarray(a, np.float32))))
+
+    return Fitted(rank, on_host(model.encode), on_host(model.decode))
+
+
+# -- measures -----------------------------------------------------------------------------
+
+
+def cosines(parts: Floats, true: Floats) -> Floats:
+    """Return the cosine of each true part with its own part; the sign does not count."""
+    unit = [p / np.maximum(np.linalg.norm(p, axis=1, keepdims=True), 1e-12) for p in (true, parts)]
+    return _matched(np.abs(unit[0] @ unit[1].T))
+
+
+def _matched(similarity: Floats) -> Floats:
+    """Return the similarity of each row to its own column, best in sum; 0 for a row without one."""
+    missing = max(0, similarity.shape[0] - similarity.shape[1])
+    similarity = np.pad(similarity, ((0, 0), (0, missing)))
+    rows, columns = linear_sum_assignment(-similarity)
+    found: Floats = similarity[rows, columns]
+    return found
+
+
+def measure(fitted: Fitted, known: Known, train: Floats, test: slice) -> dict[str, float]:
+    """Return every measure of a fitted method on samples that it has not seen."""
+    x, H = known.x[test], fitted.encode(known.x[test])
+    zero = fitted.decode(np.zeros((1, fitted.rank)))
+    parts = decode_parts(fitted.decode, fitted.rank, np.float64) - zero
+    effects = unit_effects(fitted.decode, H)
+    guess = fitted.decode(H)
+    moved, total = guess - zero, np.abs(parts).sum()
+    found = {
+        "fvu": float(((guess - x) ** 2).sum() / ((x - train.mean(axis=0)) ** 2).sum()),
+        "sparse_parts": float(hoyer_sparsity(parts).mean()),
+        "sparse_H": float(hoyer_sparsity(H).mean()),
+        "negative": float(-parts.clip(max=0.0).sum() / max(total, 1e-12)),
+        "additivity": 1.0 - min(1.0, _ratio((moved - H @ parts) ** 2, moved**2)),
+    }
+    if known.parts is not None and known.activations is not None:
+        for name, rows in (("decoded", parts), ("effects", effects)):
+            close = cosines(rows, known.parts)
+            found |= {f"cosine_{name}": float(close.mean())}
+            found |= {f"found_{name}": float((close >= FOUND).mean())}
+        true = known.activations[test]
+        both = (_standard(a) for a in (true, H))
+        found["correlation"] = float(_matched(np.abs(next(both).T @ next(both)) / len(x)).mean())
+    return found
+
+
+def _ratio(part: Floats, whole: Floats) -> float:
+    return float(part.sum() / max(whole.sum(), 1e-12))
+
+
+def _standard(a: Floats) -> Floats:
+    centred = np.asarray(a, np.float64) - a.mean(axis=0)
+    found: Floats = centred / np.maximum(centred.std(axis=0), 1e-12)
+    return found
+
+
+# -- campaign -----------------------------------------------------------------------------
+
+
+def samples_of(dataset: str | Source, seed: int) -> Known:
+    """Return the samples of a data set for a seed: known parts by name, or of some images."""
+    rng = np.random.default_rng([seed, STREAM])
+    if isinstance(dataset, str):
+        return KNOWN[dataset](rng)
+    x = np.asarray(dataset.load().x_train)
+    rows = np.sort(rng.choice(len(x), min(IMAGES, len(x)), replace=False))
+    images = x[rows].reshape(len(rows), -1).astype(np.float64)
+    return Known(images / images.max(), None, None, RANK)
+
+
+def name_of(dataset: str, method: str, seed: int) -> Name:
+    """Return the name of the record of a run."""
+    identity: dict[str, Any] = {"data": dataset, "method": method, "seed": seed, "stream": STREAM}
+    if dataset not in KNOWN:
+        identity |= {"images": IMAGES, "rank": RANK}
+    if method in NETWORKS:
+        options = {
+            k: list(v) if isinstance(v, tuple) else v for k, v in NETWORKS[method][1].items()
+        }
+        identity |= {"options": options, "steps": STEPS}
+    return Name("parts", f"{dataset}-{method}-{seed}", identity)
+
+
+def run(
+    images: Sequence[Source],
+    seeds: Sequence[int],
+    folder: Path,
+    say: Callable[[str], None],
+    *,
+    names: Sequence[str] = tuple(KNOWN),
+    methods: Sequence[str] = tuple(TITLES),
+) -> list[str]:
+    """Do every run that has no record yet, and return a line for each failure.
+
+    Parameters
+    ----------
+    images : sequence of Source
+        Data sets whose parts nobody knows.
+    seeds : sequence of int
+        Seeds; with each we draw the samples, and the starts of the methods.
+    folder : Path
+        Place of the records.
+    say : callable
+        Called with each line of the progress report.
+    names, methods : sequence of str
+        Data sets with known parts, and methods; by default all.
+    """
+    store, failures = Store(folder), []
+    store.create()
+    with locked(store.folder):
+        for note in store.tidy():
+            say(f"note: {note}")
+        datasets: list[str | Source] = [*names, *images]
+        for dataset, seed in itertools.product(datasets, seeds):
+            name = dataset if isinstance(dataset, str) else dataset.name
+            left = [m for m in methods if store.find(name_of(name, m, seed)) is None]
+            try:
+                known = samples_of(dataset, seed) if left else None
+            except (DDNMFError, OSError) as error:
+                failures.append(f"data set {name}: {error}")
+                say(f"failed: {failures[-1]}")
+                continue
+            for method in left:
+                assert known is not None
+                try:
+                    say(one(store, name, method, seed, known))
+                except (DDNMFError, ArithmeticError, ValueError) as error:
+                    failures.append(f"{name} {method} seed {seed}: {error}")
+                    say(f"failed: {failures[-1]}")
+    return list(dict.fromkeys(failures))
+
+
+def one(store: Store, dataset: str, method: str, seed: int, known: Known) -> str:
+    """Do a run, write its record, and return a line about it."""
+    store.check_room()
+    began, cut = time.perf_counter(), len(known.x) - len(known.x) // 5
+    train = known.x[:cut]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # the table has every method's length
+        fitted = fit(method, train, known.rank, seed)
+        found = measure(fitted, known, train, slice(cut, None))
+    zero = fitted.decode(np.zeros((1, fitted.rank)))
+    parts = decode_parts(fitted.decode, fitted.rank, np.float64) - zero
+    name, seconds = name_of(dataset, method, seed), round(time.perf_counter() - began, 1)
+    file = store.write_arrays(name, "", {"parts": parts.astype(np.float32)})
+    said = {"dataset": dataset, "method": method, "seed": seed, "seconds": seconds}
+    stable = {"stability": _stability(store, name, dataset, method, seed, parts)}
+    store.write(name, {**said, "found": found | stable, "parts": file, "versions": versions()})
+    share = f"found {found['found_decoded']:.2f}  " if "found_decoded" in found else ""
+    return f"{dataset} {method} seed {seed}: {share}fvu {found['fvu']:.4f}  {seconds:.0f} s"
+
+
+def _stability(
+    store: Store, name: Name, dataset: str, method: str, seed: int, parts: Floats
+) -> float | None:
+    """Return the mean matched cosine with the parts of the smaller seeds that are stored."""
+    others = (store.read_arrays(name_of(dataset, method, s), "parts") for s in range(seed))
+    close = [float(cosines(parts, found["parts"]).mean()) for found in others if found is not None]
+    return float(np.mean(close)) if close else None
+
+
+# -- tables -------------------------------------------------------------------------------
+
+NOTE = (
+    f"Found: share of the true parts with a unit of their own at a cosine of at least {FOUND}, by "
+    "decoded units and by effects. Cosine: mean over the true parts, by decoded units. "
+    "Correlation: of H with the true amounts. FVU: unexplained variance of samples that the method "
+    "has not seen. Sparse: Hoyer's measure, of a decoded unit and of the codes of a sample. "
+    "Negative: share of the decoded units. Additive: share of the output that the sum of the "
+    "decoded units explains. Stability: cosine of the units of two seeds. All are means over the "
+    "seeds. Above controls (*): whether the cosine, by the better of the two readings, is above "
+    "that of every control with every seed."
+)
+COLUMNS = {
+    "found_decoded": "found",
+    "found_effects": "by effects",
+    "cosine_decoded": "cosine",
+    "correlation": "correlation",
+    "fvu": "FVU",
+    "sparse_parts": "sparse units",
+    "sparse_H": "sparse H",
+    "negative": "negative",
+    "additivity": "additive",
+    "stability": "stability",
+}
+
+
+def frame_of(records: Iterable[Record]) -> pd.DataFrame:
+    """Return a line for each run, with its measures."""
+    mine = (r for r in records if r["kind"] == "parts")
+    return pd.DataFrame(
+        [{k: r[k] for k in ("dataset", "method", "seed")} | r["found"] for r in mine],
+        columns=["dataset", "method", "seed", *COLUMNS, "cosine_effects"],
+    )
+
+
+def beats_controls(runs: pd.DataFrame, method: str) -> bool | None:
+    """Return whether a method beats every control with every seed of a data set.
+
+    None where no run or no control of one of its seeds is there, or no part is known.
+    """
+    best = runs[["cosine_decoded", "cosine_effects"]].max(axis=1)
+    control = runs["method"].isin(CONTROLS)
+    of_method, of_controls = runs["method"] == method, best[control].groupby(runs["seed"]).max()
+    margins = best[of_method].set_axis(runs["seed"][of_method]) - of_controls
+    margins = margins.reindex(runs["seed"][of_method])
+    return None if margins.empty or margins.isna().any() else bool((margins > 0.0).all())
+
+
+def render(records: Iterable[Record]) -> str:
+    """Return the tables of parts as Markdown: an overview, and one for each data set."""
+    frame = frame_of(records)
+    if frame.empty:
+        return ""
+    known = [name for name in KNOWN if name in set(frame["dataset"])]
+    lines = []
+    for method, title in TITLES.items():
+        cells = [title]
+        for dataset in known:
+            runs = frame[frame["dataset"] == dataset]
+            mine = runs[runs["method"] == method]
+            verdict = {True: " *", False: "", None: ""}[beats_controls(runs, method)]
+            share = f"{mine['found_decoded'].mean():.2f} / {mine['found_effects'].mean():.2f}"
+            cells.append(f"{share}{verdict} ({len(mine)})" if len(mine) else "-")
+        lines.append(cells)
+    titles = [NAMES[name].partition(":")[0] for name in known]
+    head = "Share of the true parts that are found: by decoded units / by effects (seeds)"
+    sections = ["### Who finds parts", head, markdown(["method", *titles], lines), NOTE]
+    for dataset, title in NAMES.items():
+        runs = frame[frame["dataset"] == dataset]
+        if len(runs):
+            sections += [f"### {title}", _table(runs, known=dataset in KNOWN)]
+    return "\n\n".join(sections) + "\n"
+
+
+def _table(runs: pd.DataFrame, *, known: bool) -> str:
+    columns = {k: v for k, v in COLUMNS.items() if runs[k].notna().any()}
+    lines = []
+    for method, title in TITLES.items():
+        mine = runs[runs["method"] == method]
+        if len(mine):
+            means = mine[list(columns)].astype(float).mean()
+            numbers = [f"{v:.3f}" if pd.notna(v) else "-" for v in means]
+            verdict = {True: "yes", False: "no", None: "-"}[beats_controls(runs, method)]
+            lines.append([title, str(len(mine)), *numbers, *([verdict] if known else [])])
+    return markdown(
+        ["method", "seeds", *columns.values(), *(["above controls"] if known else [])], lines
+    )

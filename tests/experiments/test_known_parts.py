@@ -1,0 +1,193 @@
+"""The measurement of parts: its data, measures, campaign, tables and command."""
+
+import itertools
+import json
+
+import numpy as np
+import pytest
+
+from ddnmf_np.experiments import parts
+from ddnmf_np.experiments.__main__ import main
+from ddnmf_np.experiments.known_parts import KNOWN, Known
+from ddnmf_np.experiments.records import Store
+from ddnmf_np.experiments.settings import Source
+
+FAST = ("nmf", "pca", "samples", "kmeans", "rotated", "untrained")
+
+
+def known(name, seed=0):
+    return KNOWN[name](np.random.default_rng([seed, 1]))
+
+
+@pytest.mark.parametrize("name", ["swimmer", "bars", "spectra"])
+def test_samples_are_sums_of_their_parts(name):
+    data = known(name)
+    rest = data.x - data.activations @ data.parts
+    if name == "swimmer":  # the torso is in all images
+        assert (np.ptp(rest, axis=0) == 0.0).all()
+        assert rest[0].sum() == 12.0
+        assert len(np.unique(data.x, axis=0)) == len(data.x) == 256
+        assert (data.x <= 1.0).all()
+        assert (data.parts.sum(axis=1) == 6.0).all()
+    else:
+        assert abs(rest).max() <= {"bars": 1e-12, "spectra": 0.15}[name]
+    assert data.x.min() >= 0.0
+
+
+def test_bars_hide_each_other():
+    data = known("occluded")
+    covered = data.activations[:, :, None] * data.parts
+    assert (data.x <= covered.max(axis=1)).all()
+    for sample, mine in zip(data.x, covered, strict=True):  # each pixel is of one of its bars
+        assert all(value in mine[:, pixel] for pixel, value in enumerate(sample))
+    alone = (data.activations > 0).sum(axis=1) == 1
+    np.testing.assert_allclose(data.x[alone], (data.activations @ data.parts)[alone])
+    assert (data.x < covered.max(axis=1)).any()  # sometimes the darker bar is in front
+
+
+def test_all_seeds_have_the_same_parts():
+    for name in KNOWN:
+        np.testing.assert_array_equal(known(name, 0).parts, known(name, 1).parts)
+        assert not np.array_equal(known(name, 0).x, known(name, 1).x)
+
+
+def measured(decoded, H, data):
+    fitted = parts.Fitted(len(decoded), lambda x: H[: len(x)], lambda H: H @ decoded)
+    return parts.measure(fitted, data, data.x, slice(None))
+
+
+def test_measures_of_the_truth_and_of_nothing():
+    data = known("bars")
+    turned = np.roll(data.activations, 3, axis=1)
+    found = measured(np.roll(data.parts, 3, axis=0), turned, data)
+    for name in ("cosine_decoded", "cosine_effects", "found_decoded", "correlation", "additivity"):
+        assert found[name] == pytest.approx(1.0)
+    assert found["fvu"] == pytest.approx(0.0)
+    assert found["negative"] == 0.0
+    few = measured(data.parts[:4], data.activations[:, :4], data)
+    assert few["found_decoded"] == 0.25  # a part without a unit is not found
+    assert few["cosine_decoded"] < 0.6
+    nothing = measured(np.zeros((16, 64)), np.zeros_like(turned), data)
+    assert nothing["found_decoded"] == nothing["correlation"] == 0.0
+    assert json.loads(json.dumps(nothing)) == nothing  # no NaN, which records cannot hold
+
+
+def test_unit_counts_for_one_part_only():
+    true = np.array([[1.0, 0.0], [1.0, 0.2]])
+    assert sorted(parts.cosines(np.array([[1.0, 0.1]]), true))[0] == 0.0
+
+
+def test_output_that_saturates_is_less_additive():
+    data = known("bars")
+    fitted = parts.Fitted(16, lambda x: data.activations, lambda H: np.tanh(2 * H @ data.parts))
+    found = parts.measure(fitted, data, data.x, slice(None))
+    assert 0.5 < found["additivity"] < 0.99
+
+
+@pytest.mark.parametrize("method", [*parts.CLASSICAL, *parts.CONTROLS])
+def test_every_method_gives_codes_and_data(method):
+    data = known("bars")
+    fitted = parts.fit(method, data.x[:100], 16, 0)
+    H = fitted.encode(data.x[:7])
+    assert H.shape == (7, fitted.rank)
+    assert fitted.decode(H).shape == (7, 64)
+    assert np.isfinite(fitted.decode(H)).all()
+
+
+@pytest.mark.parametrize("method", parts.NETWORKS)
+def test_every_network_trains(method, monkeypatch):
+    monkeypatch.setattr(parts, "STEPS", 2)
+    fitted = parts.fit(method, known("bars").x[:100], 16, 0)
+    assert fitted.decode(fitted.encode(known("bars").x[:7])).shape == (7, 64)
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("parts")
+    run(folder)
+    return Store(folder)
+
+
+def run(folder, seeds=(0, 1), methods=FAST, **options):
+    said = []
+    options = {"names": ("bars",), "methods": methods} | options
+    return parts.run([], seeds, folder, said.append, **options), said
+
+
+def test_nmf_finds_bars_and_controls_do_not(store):
+    frame = parts.frame_of(store.load()[0])
+    assert len(frame) == 2 * len(FAST)
+    assert parts.beats_controls(frame, "nmf") is True
+    for method in ("pca", "samples", "kmeans", "rotated", "untrained"):
+        assert parts.beats_controls(frame, method) is False
+    assert parts.beats_controls(frame, "ica") is None
+    alone = frame[~frame["method"].isin(parts.CONTROLS)]
+    assert parts.beats_controls(alone, "nmf") is None  # without controls nobody knows
+    stable = frame[frame["method"] == "nmf"].set_index("seed")["stability"]
+    assert np.isnan(stable[0])
+    assert stable[1] > 0.9
+
+
+def test_one_lost_seed_is_not_above_the_controls(store):
+    frame = parts.frame_of(store.load()[0])
+    lost = (frame["method"] == "nmf") & (frame["seed"] == 1)
+    frame.loc[lost, ["cosine_decoded", "cosine_effects"]] = 0.1
+    assert parts.beats_controls(frame, "nmf") is False
+
+
+def test_finished_runs_are_not_repeated(store):
+    before = store.path.read_bytes()
+    assert run(store.folder) == ([], [])
+    assert store.path.read_bytes() == before
+
+
+def test_table_has_every_run(store):
+    text = parts.render(store.load()[0])
+    assert "| NMF | 1.00 / 1.00 * (2) |" in text
+    assert "| control: random samples |" in text
+    assert "### Bars that add up" in text
+    assert parts.render([]) == ""
+
+
+def test_one_failure_does_not_stop_the_others(tmp_path, monkeypatch):
+    fit = parts.fit
+
+    def fails_once(method, *args):
+        if method == "pca":
+            raise ValueError("no axes today")
+        return fit(method, *args)
+
+    monkeypatch.setattr(parts, "fit", fails_once)
+    failures, said = run(tmp_path, seeds=(0,), methods=("pca", "samples"))
+    assert failures == ["bars pca seed 0: no axes today"]
+    assert any("bars samples seed 0" in line for line in said)
+    missing = Source("mnist", str(tmp_path / "nowhere.npz"))
+    failures = parts.run([missing], (0, 1), tmp_path, said.append, names=(), methods=("samples",))
+    assert len(failures) == 1
+    assert "nowhere.npz" in failures[0]
+
+
+def test_command(store, capsys, monkeypatch):
+    monkeypatch.setattr(parts, "TITLES", {m: parts.TITLES[m] for m in FAST})
+    monkeypatch.setattr(parts.run, "__kwdefaults__", {"names": ("bars",), "methods": FAST})
+    page = store.folder / "page.md"
+    page.write_text("<!-- experiments parts -->\n\nold\n\n<!-- /experiments -->\n")
+    monkeypatch.setattr(parts, "samples_of", lambda *args: pytest.fail("all is done"))
+    images = itertools.product(FAST, (0, 1))
+    for method, seed in images:
+        finish(store.folder, "mnist", method, seed)
+    command = ["parts", "--seeds", "2", "--datasets", "mnist", "--output", str(store.folder)]
+    assert main([*command, "--into", str(page)]) == 0
+    assert "written" in capsys.readouterr().out
+    assert "### Who finds parts" in page.read_text()
+    assert "### MNIST" in (store.folder / "tables" / "parts.md").read_text()
+    assert main(["report", "--output", str(store.folder)]) == 0
+    assert main(["table1", *command]) == 2
+    assert "parts is a command by itself" in capsys.readouterr().err
+
+
+def finish(folder, dataset, method, seed):
+    """Write a record as if a run of images had ended."""
+    rng = np.random.default_rng(seed)
+    data = Known(rng.random((50, 20)), None, None, 4)
+    parts.one(Store(folder), dataset, method, seed, data)
