@@ -28,9 +28,12 @@ COMMANDS = {
     ),
     "experiments": (
         "ddnmf_np.experiments.__main__",
-        "compute the tables and figures of the paper's section 4",
+        "compute the tables and figures of the paper's section 4, or who finds parts",
     ),
-    "bench": ("ddnmf_np.bench.__main__", "compare the speed with PyTorch, JAX and Keras"),
+    "bench": (
+        "ddnmf_np.bench.__main__",
+        "compare the speed with PyTorch, JAX and Keras; or (data) the model with scikit-learn",
+    ),
     "doctor": ("ddnmf_np.doctor", "say what is installed, what works, and how to mend the rest"),
     "refresh": ("ddnmf_np.teaching.refresh", "execute notebooks and write them with their outputs"),
 }

@@ -71,7 +71,7 @@ def make_parser() -> Parser:
 
 
 def _default(o: Option) -> str:
-    """Return what the help of an option says of its default."""
+    """Return the default of an option, as its help shows it."""
     if o.name == "objective":
         return f" (default: {PRESET})"
     if o.default is None:
@@ -139,7 +139,7 @@ def _gather(flags: dict[str, Any], output: Path | None, *, resume: bool) -> Conf
 
 
 def default_output(dataset: str) -> Path:
-    """Return the folder of a run that was given none: each array of a file has its own."""
+    """Return the default folder, ``runs/<dataset>`` (one per array of an HDF5 file)."""
     outer, _, inner = dataset.partition("::")
     return Path("runs") / "-".join([Path(outer).stem, *filter(None, inner.split("/"))])
 

@@ -1,4 +1,4 @@
-"""Training options that suit some data: the preset "auto".
+"""Options that we choose from the data, for the presets "auto" and "parts".
 
 The rules see samples only, never a label and never a test set. How they were found is on the page
 ``derivations/defaults.md``.

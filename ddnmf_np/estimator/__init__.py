@@ -79,7 +79,7 @@ def _all_or_nothing(fit: Callable[Given, Result]) -> Callable[Given, Result]:
 class DDNMF(Fitted):
     """Deep denoising non-negative matrix factorization (Chen, Jin, Liu and Zhang, 2021).
 
-    Learns non-negative codes ``H`` in (0, 1) of non-negative data: a student auto-encoder that
+    Learns non-negative codes ``H`` of non-negative data (in (0, 1), except with the preset "parts"): a student auto-encoder that
     sees noisy samples and carries an NMF module (equation 3) is taught by a supervisor
     auto-encoder that sees clean ones. Computes in the precision of the data it is fitted on:
     float32 trains about twice as fast as float64.
@@ -115,9 +115,11 @@ class DDNMF(Fitted):
         Learning rate (rho in equation 8); by default that of ``optimizer``. If this is a name, the
         preset or the data decide.
     max_iter : int or "auto", default="auto"
-        Largest number of epochs, which are passes over the data; 30 without the preset "auto".
+        Largest number of epochs, which are passes over the data. With the presets "auto" and
+        "parts" the data decide; else 30.
     batch_size : int or "auto", default="auto"
-        Samples a step; without the preset "auto" 128, or all samples if there are fewer.
+        Samples a step. With the presets "auto" and "parts" the data decide; else 128, or all
+        samples if there are fewer.
     missing : {"error", "nan"}, default="error"
         Whether NaN in the samples is refused, or an entry that is missing: the networks see the
         mean of the feature there, and no loss compares with it. See `impute`.
@@ -578,7 +580,10 @@ class DDNMF(Fitted):
 
     @classmethod
     def from_run(cls, path: str | os.PathLike[str], *, backend: str = "numpy") -> Self:
-        """Return what ``python -m ddnmf_np.train`` has trained.
+        """Return the estimator of a run of ``python -m ddnmf_np.train``.
+
+        A run keeps no training codes, so `predict` raises `UsageError` and there are no
+        ``labels_``; ``python -m ddnmf_np.transform --what clusters`` clusters a file.
 
         Where the run's samples were unsigned 8-bit numbers, which the command line divides by 255,
         such samples are divided here, too; others must be in [0, 1].

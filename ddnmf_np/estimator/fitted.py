@@ -1,4 +1,4 @@
-"""What a fitted estimator does with samples, all of which it checks."""
+"""Methods of a fitted estimator, which check their samples."""
 
 from __future__ import annotations
 
@@ -137,7 +137,7 @@ class Fitted(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator): 
         return 1.0 - self.unexplained_.of(on_host(self._samples(X, reset=False)))
 
     def denoise(self, X: Any) -> Any:
-        """Return what the student makes of samples, shape (n_samples, n_features)."""
+        """Return the student's output for samples, shape (n_samples, n_features)."""
         return self._framed(self._use("denoise", X), X)
 
     def transform_into(self, X: Any, out: Any) -> Any:
@@ -231,7 +231,7 @@ class Fitted(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator): 
         return self._handed(getattr(self.model_, name), X)
 
     def _handed(self, function: Callable[[Any], Any], X: Any) -> Any:
-        """Return a function of samples that are not checked yet, in their library."""
+        """Check X, apply ``function``, and return the result in X's library."""
         return returned(self._used(function, self._samples(X, reset=False)), X)
 
     def _framed(self, data: Any, given: Any) -> Any:
@@ -250,7 +250,7 @@ class Fitted(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator): 
         return import_module("pandas").DataFrame(data, index=index, columns=names)
 
     def _used(self, function: Callable[[Any], Any], X: Any) -> Any:
-        """Return a function of samples, where these are; of streamed ones on the host."""
+        """Apply ``function`` to X; return the result on X's device (on the host if streamed)."""
         if not isinstance(X, Rows):
             return self._returned(function(X), X)
         function = self._on_host(function)

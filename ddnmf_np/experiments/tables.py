@@ -64,7 +64,7 @@ NOTHING = "-"
 
 SCORES_NOTE = (
     "Mean over seeds, standard deviation, and range (min-max). Of the starts of a clustering, "
-    "the one with the best likelihood (k-means: inertia) is kept; labels choose nothing. "
+    "the one with the best likelihood (k-means: inertia) is kept; labels are used for scoring only. "
     "Over starts: standard deviation between the starts of a seed, mean over seeds, and range "
     "over all starts of all seeds. "
     "BIC: lower is better, and only the two mixtures on the same codes can be compared. "
@@ -91,7 +91,7 @@ CODES_NOTE = (
     "units; of it, mean over seeds ± standard deviation (range), and each seed."
 )
 STABILITY_NOTE = (
-    "Stability, which no label has a part in: adjusted Rand index between the clusterings of two "
+    "Stability, for which we need no labels: adjusted Rand index between the clusterings of two "
     "seeds, mean over all pairs. Images and their NMF are the same codes for every seed, so that "
     "theirs is that of the clusterer alone."
 )
