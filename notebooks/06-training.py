@@ -56,8 +56,8 @@ from ddnmf_np.training import Trainer
 #
 # Equation 2 ([derivation](../derivations/02-noise.md)) is one line, $\tilde x = x + \varepsilon$
 # with $\varepsilon \sim P(\varepsilon)$, and leaves $P$ open. The package has three kinds of noise.
-# Masking, the demo's choice, sets a pixel to 0 with probability $p$ and divides the others by $1 - p$, so
-# that the mean of a pixel stays.
+# Masking, the demo's choice, sets a pixel to 0 with probability $p$ and divides the others by
+# $1 - p$, so that the mean of a pixel stays.
 #
 # Each random number is a function of (seed, image, pixel), and we compute it when we need it. So an
 # image has the same noise in every batch, and we store no second data set.

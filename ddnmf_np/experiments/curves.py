@@ -26,8 +26,8 @@ from ddnmf_np.experiments.tables import (
 SCORES = ("acc", "nmi")
 NOTE = (
     "Mean over seeds ± standard deviation (number of seeds). A seed's score is the mean over the "
-    "starts of its clustering. Labels are used for scoring only. A network with a constant learning rate "
-    "has its whole line from one run, because a longer run begins with the bits of the shorter."
+    "starts of its clustering. Labels are used for scoring only. A network with a constant "
+    "learning rate has its whole line from one run, because a longer run begins with the bits of the shorter."
 )
 
 

@@ -64,8 +64,8 @@ NOTHING = "-"
 
 SCORES_NOTE = (
     "Mean over seeds, standard deviation, and range (min-max). Of the starts of a clustering, "
-    "the one with the best likelihood (k-means: inertia) is kept; labels are used for scoring only. "
-    "Over starts: standard deviation between the starts of a seed, mean over seeds, and range "
+    "the one with the best likelihood (k-means: inertia) is kept; labels are used for scoring "
+    "only. Over starts: standard deviation between the starts of a seed, mean over seeds, and range "
     "over all starts of all seeds. "
     "BIC: lower is better, and only the two mixtures on the same codes can be compared. "
     f"Mixtures of codes wider than {WIDEST_MIXTURE} are those of their first {COMPONENTS} "
