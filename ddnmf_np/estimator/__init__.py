@@ -81,8 +81,8 @@ class DDNMF(Fitted):
 
     Learns non-negative codes ``H`` of non-negative data (in (0, 1), except with the preset
     "parts"): a student auto-encoder that sees noisy samples and carries an NMF module (equation 3)
-    is taught by a supervisor auto-encoder that sees clean ones. Computes in the precision of the data it is fitted on:
-    float32 trains about twice as fast as float64.
+    is taught by a supervisor auto-encoder that sees clean ones. Computes in the precision of the
+    data it is fitted on: float32 trains about twice as fast as float64.
 
     Parameters
     ----------

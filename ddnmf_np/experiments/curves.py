@@ -27,7 +27,8 @@ SCORES = ("acc", "nmi")
 NOTE = (
     "Mean over seeds ± standard deviation (number of seeds). A seed's score is the mean over the "
     "starts of its clustering. Labels are used for scoring only. A network with a constant "
-    "learning rate has its whole line from one run, because a longer run begins with the bits of the shorter."
+    "learning rate has its whole line from one run, because a longer run begins with the bits of "
+    "the shorter."
 )
 
 
