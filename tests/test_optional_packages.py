@@ -18,7 +18,10 @@ NOT_NEEDED = [
 
 MADE_FOR_ONE = {
     "ddnmf_np.backends.ops_numba",
-    *(f"ddnmf_np.experiments.{name}" for name in ("tables", "figures", "curves", "published")),
+    *(
+        f"ddnmf_np.experiments.{name}"
+        for name in ("tables", "figures", "curves", "parts", "published")
+    ),
     *(f"ddnmf_np.bench.{name}_peer" for name in ("torch", "jax", "keras")),
 }
 """Modules that are imported only where their package is."""

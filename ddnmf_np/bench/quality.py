@@ -40,7 +40,7 @@ from ddnmf_np.system.files import atomic_write_text
 
 Floats = npt.NDArray[np.floating[Any]]
 Record = dict[str, Any]
-RECORDS, TABLE = "records.jsonl", "data.md"
+RECORDS, TABLE = "measurements.jsonl", "data.md"
 TEST = 0.2
 NAMES = {"ddnmf": "DDNMF", "pca": "PCA", "nmf": "NMF", "minibatch-nmf": "MiniBatchNMF"}
 METHODS = tuple(NAMES)

@@ -22,8 +22,8 @@ QUICK = ["--sets", "iris", "linnerud", "--seeds", "0", "--epochs", "2"]
 def test_a_real_run_and_where_it_goes_on(tmp_path, capsys, monkeypatch):
     flags = ["data", *QUICK, "--output", str(tmp_path)]
     assert main(flags) == 0
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["data.md", "records.jsonl"]
-    records = read(tmp_path / "records.jsonl")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["data.md", "measurements.jsonl"]
+    records = read(tmp_path / "measurements.jsonl")
     assert [(r["set"], r["method"]) for r in records] == [
         (name, method) for name in ("iris", "linnerud") for method in METHODS
     ]
@@ -35,7 +35,9 @@ def test_a_real_run_and_where_it_goes_on(tmp_path, capsys, monkeypatch):
     assert printed.strip() == (tmp_path / "data.md").read_text().strip()
     assert f"| iris (2) | 120 | {records[0]['fvu']:.3f} | 0.031 | 0.031 |" in printed
 
-    (tmp_path / "records.jsonl").write_text("".join(json.dumps(r) + "\n" for r in records[:-1]))
+    (tmp_path / "measurements.jsonl").write_text(
+        "".join(json.dumps(r) + "\n" for r in records[:-1])
+    )
     asked = []
     reconstruct = quality.reconstruct
     monkeypatch.setattr(
@@ -43,14 +45,14 @@ def test_a_real_run_and_where_it_goes_on(tmp_path, capsys, monkeypatch):
     )
     assert main(flags) == 0
     assert asked == ["minibatch-nmf"]
-    again = read(tmp_path / "records.jsonl")
+    again = read(tmp_path / "measurements.jsonl")
     assert [r["fvu"] for r in again] == [r["fvu"] for r in records]
 
 
 def test_hidden_entries_are_filled_in(tmp_path, capsys):
     flags = [*QUICK, "--hide", "0.3", "--output", str(tmp_path)]
     assert main(["data", *flags]) == 0
-    records = read(tmp_path / "records.jsonl")
+    records = read(tmp_path / "measurements.jsonl")
     assert [r["method"] for r in records] == ["ddnmf", "knn"] * 2
     row = " | ".join(f"{r['fvu']:.3f}" for r in records[:2])
     assert f"| iris (2) | 30% | {row} |" in capsys.readouterr().out
@@ -101,13 +103,13 @@ def test_a_set_of_a_package_that_is_absent_is_left_out(monkeypatch, capsys, tmp_
 
 @pytest.mark.parametrize("text", ["{", "[]\n", '{"set": "iris"}\n', '{"set": NaN}\n'])
 def test_damaged_records_are_refused(text, tmp_path):
-    (tmp_path / "records.jsonl").write_text(text)
+    (tmp_path / "measurements.jsonl").write_text(text)
     with pytest.raises(DataError, match="move it elsewhere"):
-        read(tmp_path / "records.jsonl")
+        read(tmp_path / "measurements.jsonl")
 
 
 def test_the_tables_of_the_page_are_those_of_the_records():
-    records = read(RESULTS / "records.jsonl")
+    records = read(RESULTS / "measurements.jsonl")
     page = PAGE.read_text("utf-8")
     for table in to_markdown(records).strip().split("\n\n"):
         assert table in page

@@ -293,7 +293,8 @@ OTHER = {
 """Another value for every option that a result depends on."""
 
 WITHOUT_EFFECT = {
-    "dataset", "data_dir", "labels", "checkpoint_every", "backend", "fast", "threads",
+    "dataset", "data_dir", "labels", "ignore", "test_fraction", "save_codes", "checkpoint_every",
+    "backend", "fast", "threads",
     "matmul_precision",
     "scale", "start", "validation_fraction", "patience", "tol",
     "clusters", "clusterers", "starts", "embedding", "embedding_samples",
