@@ -45,8 +45,8 @@ leaves unexplained (FVU; the mean of each feature has 1), a linear probe of the 
 of the codes. With --hide we measure the error of the hidden entries instead."""
 
 DATA_EPILOG = """\
-Each measurement is one line of measurements.jsonl in the output folder, and the same command goes on
-where it was stopped. The tables show all records of the folder.
+Each measurement is one line of measurements.jsonl in the output folder, and the same command goes
+on where it was stopped. The tables show all records of the folder.
 Exit codes: 0 done, 2 usage, 4 data or files, 130 interrupted."""
 
 

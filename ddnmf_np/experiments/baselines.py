@@ -232,7 +232,7 @@ NOT_OF_AUTOENCODERS = (
 """Options that have no meaning for an auto-encoder."""
 
 
-NOT_OF_CAMPAIGNS = ("scale", "start", "validation_fraction", "patience", "tol")
+NOT_OF_CAMPAIGNS = ("scale", "start", "test_fraction", "validation_fraction", "patience", "tol")
 """Options that have no effect in a campaign, which neither scales data nor stops early."""
 
 
