@@ -391,7 +391,9 @@ def _train(
 
     def save(trainer: Trainer) -> None:
         nonlocal saved
-        if curve and time.monotonic() - saved > SAVE_EVERY:
+        # An epoch is complete with its record, which it does not have yet after its last batch.
+        complete = trainer.position.batch == len(trainer.batches)
+        if curve and not complete and time.monotonic() - saved > SAVE_EVERY:
             save_checkpoint(curve.checkpoint, config, trainer, data_sha256)
             saved = time.monotonic()
 

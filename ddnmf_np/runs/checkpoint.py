@@ -125,14 +125,14 @@ class Checkpoint:
                 f"{self.path}: the run was trained on other data (SHA-256 "
                 f"{self.meta['data_sha256'][:12]}..., now {data_sha256[:12]}...); give those data"
             )
-        self._load(trainer.model, self.meta["t"])
-        sums = self.arrays.get("loss_sums")
+        sums, position = self.arrays.get("loss_sums"), Position(**self.meta["position"])
         if sums is None or sums.shape != trainer.model.loss.sums.shape:
             raise CheckpointError(f"{self.path}: its loss sums are not those of this objective")
-        trainer.model.loss.sums[...] = trainer.ops.to_device(sums, "float64")
-        trainer.position = Position(**self.meta["position"])
-        if trainer.position.batch >= len(trainer.batches):
+        if position.batch >= len(trainer.batches):
             raise CheckpointError(f"{self.path}: its position is beyond the end of an epoch")
+        self._load(trainer.model, self.meta["t"])
+        trainer.model.loss.sums[...] = trainer.ops.to_device(sums, "float64")
+        trainer.position = position
         trainer.history = list(self.meta["history"])
         if isinstance(trainer.stopping, Validation) and self.meta.get("validation") is not None:
             self._say_where(trainer.stopping.load_state, self.arrays, self.meta["validation"])

@@ -95,6 +95,7 @@ def _decided(config: Config, n: int, classes: int) -> Config:
         return config
     clusters = config.evaluation.clusters or max(config.model.rank, classes)
     count = min(round(SHARE * n), MOST)
-    fits = count >= max(FEWEST, 2 * clusters) and n - count >= config.training.batch_size
+    batch = 1 if "batch_size" in config.undecided else config.training.batch_size
+    fits = count >= max(FEWEST, 2 * clusters) and n - count >= batch
     share = SHARE if count < MOST else MOST / n
     return configure(config, test_fraction=share if fits else 0.0)

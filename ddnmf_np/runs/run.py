@@ -240,7 +240,7 @@ def _recognized(dataset: Dataset) -> str:
 
 def _scored(config: Config, dataset: Dataset) -> str:
     """Return a line on which rows are scored, if the data set leaves that to us."""
-    if config.data.test_fraction:
+    if config.data.test_fraction and dataset.x_test is not None:
         return f"{len(scoring.held_out(dataset)[1])} rows are for scoring only\n"
     return (
         "" if dataset.x_test is not None else "no rows are for scoring only: see --test-fraction\n"

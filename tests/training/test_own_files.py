@@ -173,6 +173,19 @@ def test_how_many_rows_are_held_out(tmp_path, n, options, share, streamed):
     assert x.shape[0] == n - round(share * n)
 
 
+def test_a_batch_that_the_data_will_choose_holds_no_rows_back(tmp_path):
+    """The default is 128, more than the rows of many tables; the preset auto takes 16 for these."""
+    np.save(tmp_path / "x.npy", np.ones((120, 1), np.float32))
+    config = configure(dataset=str(tmp_path / "x.npy"), objective="auto", rank=3)
+    assert read_data(config)[2].data.test_fraction == 0.2
+
+
+def test_a_share_below_one_row_says_that_no_rows_are_held_out(tmp_path, table, capsys):
+    flags = ["--ignore", "kind", "--test-fraction", "0.001"]
+    assert train(table, tmp_path / "run", *flags) == 0
+    assert "no rows are for scoring only" in capsys.readouterr().out
+
+
 def test_a_set_with_a_test_split_keeps_it(tmp_path, capsys):
     assert read_data(configure())[2].data.test_fraction == 0.0
     assert train("digits", tmp_path / "run", "--test-fraction", "0.5") == 2
