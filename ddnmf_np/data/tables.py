@@ -153,6 +153,33 @@ def _single(row: list[str], name: str) -> bool:
 # -- which column is what ------------------------------------------------------------------------
 
 
+class TextColumnError(DataError):
+    """A column of text among the features.
+
+    Parameters
+    ----------
+    text : str
+        What is wrong: the file, the column and a cell.
+    column : str
+        Name of the column.
+    labels : bool
+        Whether the reader of the error can give a column of labels.
+    """
+
+    def __init__(self, text: str, column: str, labels: bool = True) -> None:
+        super().__init__(text, column, labels)
+        self.text, self.column, self.labels = text, column, labels
+
+    def __str__(self) -> str:
+        name = shown(self.column)
+        use = f"use it as labels (--labels {name}), " if self.labels else ""
+        return f"{self.text}; {use}leave it out (--ignore {name}), or make columns of 0 and 1 of it"
+
+    def without_labels(self) -> TextColumnError:
+        """Return the error for a command that takes no labels."""
+        return type(self)(self.text, self.column, labels=False)
+
+
 class _Asked(NamedTuple):
     labels: str | None
     ignore: tuple[str, ...]
@@ -203,7 +230,11 @@ def _plan(columns: list[_Column], asked: _Asked, name: str, index: int | None) -
         features = [k for k in range(len(names)) if k not in left_out | {rows, labels}]
     for k in features:
         if columns[k].example is not None:
-            raise _text_column(columns[k], name)
+            if asked.features is not None:
+                raise DataError(
+                    f"{_text(columns[k], name)}, but is a feature of the model; give numbers"
+                )
+            raise TextColumnError(_text(columns[k], name), columns[k].name)
     taken = [names[k] for k in features]
     if len(set(taken)) < len(taken):
         twice = next(one for one in taken if taken.count(one) > 1)
@@ -229,12 +260,8 @@ def _place(names: list[str], wanted: str, name: str) -> int:
     return found[0]
 
 
-def _text_column(column: _Column, name: str) -> DataError:
-    return DataError(
-        f"{name}: column {column.name!r} is text ({shown(column.example, 40)} in {column.place}); "
-        f"use it as labels (--labels {shown(column.name)}), leave it out (--ignore "
-        f"{shown(column.name)}), or make columns of 0 and 1 of it"
-    )
+def _text(column: _Column, name: str) -> str:
+    return f"{name}: column {column.name!r} is text ({shown(column.example, 40)} in {column.place})"
 
 
 def _listed(names: Sequence[str], most: int = 10) -> str:

@@ -193,7 +193,7 @@ def _data(
     config = checkpoint.config
     without = "This page shows only parts and sliders, no samples: "
     try:
-        x, dataset = _load_forgivingly(config, data_dir, notes, say)
+        x, dataset = load_forgivingly(config, data_dir, notes, say)
     except (DataError, UsageError) as error:
         notes.append(f"{without}the data of the run were not found when this page was made.")
         say(f"warning: no samples in the page: {error}")
@@ -214,10 +214,10 @@ def _data(
     return dataset
 
 
-def _load_forgivingly(
+def load_forgivingly(
     config: Config, data_dir: str | None, notes: list[str], say: Say
 ) -> tuple[Any, Dataset]:
-    """Return the data; if only the labels cannot be read, go on without them and note it."""
+    """Return the data as `load_data`; if only the labels cannot be read, go on without them."""
     try:
         return load_data(config, data_dir, config.data.labels)
     except (DataError, UsageError) as error:

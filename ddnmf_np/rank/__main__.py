@@ -20,7 +20,7 @@ the hidden ones. The answer is the smallest rank that is as good as the best: "r
 
 Each finished fit leaves a record in OUTPUT, and is not repeated. To continue a search that was
 stopped, give the same command again. More ranks or seeds add to the fewer. OUTPUT/rank.json has the
-answer and its table, OUTPUT/rank.png the picture.
+answer and its table (null: not a number, as for constant data), OUTPUT/rank.png the picture.
 
 Exit codes: 0 done, 2 usage, 4 data or files, 5 diverged, 130 interrupted."""
 
@@ -90,11 +90,15 @@ def _main(argv: Sequence[str] | None) -> int:
     search = Search(**{f.name: getattr(flags, f.name) for f in fields(Search)})
     # Imported late, because matplotlib and scikit-learn take seconds and usage errors need neither.
     from ddnmf_np.data.datasets import load
+    from ddnmf_np.data.tables import TextColumnError
     from ddnmf_np.estimator import DDNMF
     from ddnmf_np.evaluation.figures import save
     from ddnmf_np.rank.search import choose_rank, quick
 
-    data = load(flags.data, data_dir=flags.data_dir, ignore=flags.ignore, missing=flags.missing)
+    try:
+        data = load(flags.data, data_dir=flags.data_dir, ignore=flags.ignore, missing=flags.missing)
+    except TextColumnError as error:
+        raise error.without_labels() from error
     x = data.x_train
     estimator = DDNMF() if flags.preset == "auto" else quick(len(x), search)
     estimator.set_params(missing=flags.missing, image_shape=data.image_shape)
@@ -114,7 +118,9 @@ def _main(argv: Sequence[str] | None) -> int:
     found = {name: getattr(choice, name) for name in ("answer", "rank", "low", "high", "table")}
     found |= {"data": data.name, "preset": flags.preset, "options": vars(search)}
     found |= {name: getattr(choice, name).tolist() for name in ("errors", "agreements")}
-    atomic_write_text(output / "rank.json", json.dumps(found, indent=1) + "\n")
+    # JSON has no NaN and no infinity, which are the errors of constant data; we write null.
+    found = json.loads(json.dumps(found), parse_constant=lambda text: None)
+    atomic_write_text(output / "rank.json", json.dumps(found, indent=1, allow_nan=False) + "\n")
     save(choice.plot(data.name), output / "rank.png")
     tell(f"{choice}\npicture: {output / 'rank.png'}", sys.stdout)
     return 0

@@ -143,7 +143,8 @@ class RankChoice:
         ):
             row: dict[str, Any] = {"rank": rank}
             for name, values in (("error", error), ("agreement", agreement)):
-                low, high = t_interval(values)
+                with np.errstate(invalid="ignore"):  # errors of constant data are infinite
+                    low, high = t_interval(values)
                 row |= {name: float(values.mean()), f"{name}_low": low, f"{name}_high": high}
             rows.append(row)
         return rows

@@ -51,16 +51,18 @@ def _trace(argv: Sequence[str] | None) -> int:
         raise UsageError(f"--samples is {flags.samples}; give 1 or more")
     # Imported late, because scikit-learn takes seconds and usage errors do not need it.
     from ddnmf_np.data.streaming.rows import Rows, fingerprint
-    from ddnmf_np.explore.content import load_data, open_run
+    from ddnmf_np.explore.content import load_forgivingly, open_run
+    from ddnmf_np.runs.inputs import with_held_out
     from ddnmf_np.system.files import atomic_write_text, make_folder
     from ddnmf_np.trace.page import page
     from ddnmf_np.trace.record import record
 
     checkpoint = open_run(flags.run)
-    x, dataset = load_data(checkpoint.config, flags.data_dir, None)
+    # A column of labels is no feature, so we name it; a step needs no labels besides.
+    x, dataset = load_forgivingly(checkpoint.config, flags.data_dir, [], lambda text: None)
     if isinstance(x, Rows):
         raise UsageError(f"{dataset.source}: is streamed; trace a run whose data fit into memory")
-    if fingerprint(x) != checkpoint.meta["data_sha256"]:
+    if with_held_out(fingerprint(x), dataset, checkpoint.config) != checkpoint.meta["data_sha256"]:
         raise DataError(
             f"{dataset.source}: is not what the run was trained on; give the folder of the run's "
             "data with --data-dir"

@@ -30,10 +30,9 @@ def _facts(record: dict[str, Any]) -> str:
     difference = _number(record["worst"]["difference"])
     return (
         f"Step {record['step']}, epoch {record['epoch']}, {record['samples']} samples, objective "
-        f"{record['objective']}, {record['optimizer']} with learning rate {record['lr']:.3g}"
-        f"{'' if record['lr'] else ' (the schedule has ended, so nothing moves)'}. "
+        f"{record['objective']}, {record['optimizer']} with learning rate {record['lr']:.3g}. "
         f"Largest difference from engine/literal.py: {difference} "
-        f"({record['worst']['where']})."
+        f"({record['worst']['where']}). {' '.join(record['notes'])}"
     )
 
 

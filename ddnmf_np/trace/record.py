@@ -61,7 +61,8 @@ def record(
     -------
     dict
         The record in plain JSON types: ``losses`` and ``layers`` with norms and, for what the
-        literal equations give, the largest difference relative to the largest entry.
+        literal equations give, the largest difference relative to the largest entry. ``notes``
+        says what differs from a step of training, because a finished run has no next step.
 
     Raises
     ------
@@ -113,8 +114,10 @@ def record(
             if layer.db is not None:
                 entry["db"] = _compared(layer.db, next(shares))
             layers.append(entry)
-    model.optimizer.lr = model.descent.rate(trainer.progress)
+    model.optimizer.lr = model.descent.rate(_progress(trainer))
+    notes = _notes(checkpoint, model)
     model.optimizer.step()
+    model.project()
     after = model.state()
     for entry, layer in zip(layers, _all_layers(model), strict=True):
         for block in layer.shapes():
@@ -128,6 +131,7 @@ def record(
         "step": model.optimizer.t,
         "epoch": position.epoch + 1,
         "samples": n,
+        "notes": notes,
         "losses": losses,
         "layers": layers,
         "worst": worst(losses, layers),
@@ -158,6 +162,41 @@ def _trainer(checkpoint: Checkpoint, data: Array, image_shape: tuple[int, int] |
     trainer.position = Position(**checkpoint.meta["position"])
     trainer.start()
     return trainer
+
+
+def _progress(trainer: Trainer) -> float:
+    """Return the progress at the step, or at the last step of a run that is at its end.
+
+    There a schedule has come to rate 0, with which nothing would move.
+    """
+    steps = trainer.epochs * len(trainer.batches)
+    return min(trainer.progress, max(0, steps - 1) / max(1, steps))
+
+
+def _notes(checkpoint: Checkpoint, model: Model) -> list[str]:
+    """Return what differs from a step of training, in sentences."""
+    done, epochs = checkpoint.meta["position"]["epoch"], checkpoint.config.training.epochs
+    validation = checkpoint.meta.get("validation") or {}
+    notes = []
+    if done >= epochs > 0:
+        notes.append(
+            f"The run is finished, so we add a step after its {epochs} epochs, with the learning "
+            f"rate of its last step ({model.optimizer.lr:.3g})."
+        )
+    elif validation.get("stopped"):
+        notes.append(
+            f"The run is finished: it stopped early after {done} of {epochs} epochs. We add the "
+            f"step that would come next, with its learning rate ({model.optimizer.lr:.3g})."
+        )
+    arrays = checkpoint.arrays
+    last = {net: arrays[f"last.{net}"] for net in NETS if f"last.{net}" in arrays}
+    best = any(not np.array_equal(model.nets[net].arena.params, last[net]) for net in last)
+    if best and model.optimizer.slots:
+        notes.append(
+            "The weights are the best of the run, but the averages of the optimizer "
+            f"({', '.join(model.optimizer.slots)}) are from its last step."
+        )
+    return notes
 
 
 def _all_layers(model: Model) -> list[Dense]:

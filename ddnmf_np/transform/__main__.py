@@ -71,6 +71,8 @@ def _transform(argv: Sequence[str] | None) -> int:
     if flags.clusters is not None and flags.clusters < 1:
         raise UsageError(f"--clusters is {flags.clusters}; expected a whole number, at least 1")
     run, path = flags.paths
+    if not path:
+        raise UsageError("FILE is empty; give the file of the samples")
     outer, _, inner = path.partition("::")
     name = "-".join([Path(outer).stem, *filter(None, inner.split("/")), flags.what])
     output = flags.output or Path(run, f"{name}.npy")

@@ -5,15 +5,18 @@ import re
 
 import numpy as np
 import pytest
-from explore_cases import make_run
+from explore_cases import draw, make_run
 from tolerances import ORACLE64
 
+from ddnmf_np.data.datasets import load
 from ddnmf_np.engine.layers import Dense
 from ddnmf_np.runs.checkpoint import load_checkpoint
+from ddnmf_np.trace import record as recording
 from ddnmf_np.trace.__main__ import main
+from ddnmf_np.train import main as train
 
 
-@pytest.fixture(scope="module", params=["paper", "demo", "stable", "auto"])
+@pytest.fixture(scope="module", params=["paper", "demo", "stable", "auto", "parts"])
 def run(request, tmp_path_factory):
     """A run of each preset after two epochs; auto and stable also start from data and scale."""
     return make_run(tmp_path_factory.mktemp(request.param), objective=request.param)
@@ -35,11 +38,14 @@ def test_engine_and_literal_equations_agree(run, capsys):
     checkpoint = load_checkpoint(run / "checkpoint.npz")
     assert record["step"] == checkpoint.meta["t"] + 1
     assert [layer["net"] for layer in record["layers"]] == ["supervisor"] * 4 + ["student"] * 6
-    assert (record["lr"] == 0) == (checkpoint.config.optimizer.lr_schedule == "cosine"), (
-        "at its end"
-    )
+    descent = checkpoint.config.optimizer
+    steps = checkpoint.config.training.epochs * -(-90 // checkpoint.config.training.batch_size)
+    assert record["lr"] == descent.rate((steps - 1) / steps) > 0, "that of the last step"
+    (note,) = record["notes"]
+    assert note.startswith("The run is finished, so we add a step after its 2 epochs")
+    assert f"({record['lr']:.3g})" in note
     for layer in record["layers"]:
-        assert (layer["update W"]["norm"] > 0) == (record["lr"] > 0)
+        assert layer["update W"]["norm"] > 0
     code = record["layers"][5]["g"]["parts"]
     assert {"from above", "ap", "nc"} == code.keys()
 
@@ -84,6 +90,73 @@ def test_page_in_the_browser(visit, run, capsys):
     for width in (400, 1280):
         page.resize(width, 800)
         assert page.run("document.documentElement.scrollWidth") <= width
+
+
+def test_updates_are_those_of_a_step_of_training(run, capsys):
+    record, _ = trace(run, capsys, "--samples", "16")
+    checkpoint = load_checkpoint(run / "checkpoint.npz")
+    data = load(checkpoint.config.data.dataset).x_train
+    trainer = recording._trainer(checkpoint, data, None)
+    model, epoch = trainer.model, trainer.position.epoch
+    before = {name: block.copy() for name, block in model.state().items()}
+    index = next(iter(trainer.feed.epoch(epoch, 0)))
+    model.optimizer.lr = record["lr"]
+    model.step(*trainer.feed.prepare(trainer.feed.batch.choose(index, epoch)))
+    after = model.state()
+    for layer in record["layers"]:
+        dense = model.nets[layer["net"]].layers[layer["layer"] - 1]
+        for block in dense.shapes():
+            name = f"{layer['net']}.{block}"
+            expected = np.linalg.norm(after[name] - before[name])
+            assert layer[f"update {block[0]}"]["norm"] == pytest.approx(expected, rel=1e-9)
+
+
+@pytest.fixture
+def table(tmp_path):
+    """A table with a column of labels, which are text."""
+    x, kinds = draw(n=100, width=9)
+    rows = [",".join([*map(str, row), f"kind {kind}"]) for row, kind in zip(x, kinds, strict=True)]
+    path = tmp_path / "points.csv"
+    path.write_text("\n".join([",".join([*(f"x{k}" for k in range(9)), "kind"]), *rows]), "utf-8")
+    return path
+
+
+def train_small(table, *arguments):
+    """Train on a table with its labels from the command line, and return the run's folder."""
+    output = table.parent / "run"
+    flags = ["--widths", "11", "7", "--rank", "3", "--batch-size", "10", "--embedding", "pca"]
+    flags += ["--clusterers", "kmeans", "--starts", "2", "--labels", "kind", *arguments]
+    assert train(["--dataset", str(table), "--output", str(output), *flags]) == 0
+    return output
+
+
+@pytest.mark.usefixtures("sketched_module")
+@pytest.mark.parametrize("share", ["0", "0.2"])
+def test_run_with_held_out_rows_and_a_column_of_labels(table, share, capsys):
+    run = train_small(table, "--test-fraction", share, "--objective", "paper", "--epochs", "1")
+    record, _ = trace(run, capsys)
+    assert record["worst"]["difference"] <= ORACLE64
+    table.write_text(table.read_text("utf-8").replace("kind 1", "kind 0"), "utf-8")
+    trace(run, capsys)  # other labels: a step has none
+    lines = table.read_text("utf-8").splitlines()
+    table.write_text("\n".join([lines[0], *lines[:0:-1]]), "utf-8")
+    assert main([str(run)]) == 4
+    assert "is not what the run was trained on" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("sketched_module")
+def test_notes_of_best_weights_and_of_a_run_that_stopped_early(table, capsys):
+    run = train_small(table, "--epochs", "50", "--tol", "0.9", "--patience", "2", "--lr", "0.1")
+    checkpoint = load_checkpoint(run / "checkpoint.npz")
+    done = checkpoint.meta["position"]["epoch"]
+    assert checkpoint.meta["validation"]["stopped"]
+    assert done < 50
+    record, _ = trace(run, capsys)
+    early, best = record["notes"]
+    assert early.startswith(f"The run is finished: it stopped early after {done} of 50 epochs")
+    assert record["lr"] == checkpoint.config.optimizer.rate(done / 50) > 0
+    assert best.endswith("the averages of the optimizer (m, v) are from its last step.")
+    assert f"{early} {best}</p>" in (run / "trace.html").read_text("utf-8")
 
 
 def test_run_is_not_changed(run, capsys):

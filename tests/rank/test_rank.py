@@ -15,6 +15,7 @@ from ddnmf_np.errors import DataError, OptionError, UsageError
 from ddnmf_np.rank import RankChoice, choose_rank, search
 from ddnmf_np.rank.__main__ import main
 from ddnmf_np.rank.choice import decide
+from ddnmf_np.system import json_text
 
 SMALL = {"widths": (16,), "max_iter": 40, "lr": 0.02, "batch_size": 16, "fast": "off"}
 
@@ -348,6 +349,17 @@ def test_command(tmp_path, monkeypatch, capsys):
     assert capsys.readouterr().err == "4 fits, 4 of them done before; 1 at a time\n"
 
 
+def test_answer_for_constant_data_is_json(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(search, "STEPS", 2)
+    np.save("flat.npy", np.ones((40, 6), np.float32))
+    assert main(["flat.npy", "--ranks", "1", "2", "--seeds", "2"]) == 0
+    found = json_text.read(tmp_path / "runs" / "rank-flat" / "rank.json")  # refuses NaN
+    assert found["answer"].startswith("the data do not say")
+    assert found["rank"] is None
+    assert None in found["errors"][0]
+
+
 def test_command_leaves_columns_out(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(search, "STEPS", 2)
@@ -356,7 +368,9 @@ def test_command_leaves_columns_out(tmp_path, monkeypatch, capsys):
     (tmp_path / "my.csv").write_text("\n".join([header, *rows]))
     arguments = ["my.csv", "--ranks", "1", "2", "--seeds", "2"]
     assert main(arguments) == 4
-    assert "kind" in capsys.readouterr().err
+    err = capsys.readouterr().err
+    assert "column 'kind' is text ('label' in line 2); leave it out (--ignore 'kind'), or" in err
+    assert "--labels" not in err
     assert main([*arguments, "--ignore", "kind"]) == 0
 
 

@@ -135,6 +135,8 @@ def test_clusters(runs, tmp_path, flags, count):
         (["{named}", "{named}.csv", "--what", "code"], 2, "invalid choice: 'code'"),
         (["{named}", "{named}.csv", "--output", "{tmp}/h.txt"], 2, "ends in .npy, .csv, .parquet"),
         (["{named}", "{named}.csv", "--output", "{tmp}"], 2, "ends in .npy"),
+        (["{named}", ""], 2, "FILE is empty; give the file of the samples"),
+        (["{named}", "{tmp}/words.csv"], 4, "is text ('many' in line 2), but is a feature of"),
         (["{named}", "{named}.csv", "--clusters", "0"], 2, "--clusters is 0; expected"),
         (["{named}", "{named}.csv", "--output", "{named}.csv"], 2, "is the file of the samples"),
         (["{tmp}/none", "{named}.csv"], 2, "there is no such folder"),
@@ -149,6 +151,7 @@ def test_clusters(runs, tmp_path, flags, count):
 def test_bad_arguments_write_nothing(runs, frame, tmp_path, arguments, code, text, capsys):
     np.save(tmp_path / "wide.npy", np.ones((3, 14)))
     frame.drop(columns="gene 3").to_csv(tmp_path / "lacking.csv")
+    frame.assign(**{"gene 3": "many"}).to_csv(tmp_path / "words.csv")
     frame.mask(frame == frame.iloc[1, 2]).to_csv(tmp_path / "holes.csv")
     np.save(tmp_path / "few.npy", frame.to_numpy()[:2])
     before = {path.name for path in (runs / "named").iterdir()}
