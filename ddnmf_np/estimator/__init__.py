@@ -17,6 +17,7 @@ from sklearn.utils.validation import check_is_fitted
 from ddnmf_np.backends.select import backend_of
 from ddnmf_np.config import DECIDED_BY, OPTIONS, Config, configure
 from ddnmf_np.data.defaults import WEIGHTS
+from ddnmf_np.data.feed import largest
 from ddnmf_np.data.given import (
     is_eight_bit,
     returned,
@@ -50,6 +51,9 @@ NAMES_HERE = {
 
 Callback = Callable[[Trainer], Any]
 """Called after each epoch; training ends if it returns True."""
+
+_WHITE = 255.0
+"""Largest value of an unsigned 8-bit number."""
 
 _SHAPE = ("widths", "activation", "output_activation", "base_activation", "recovery_activation")
 """Options of networks that ``warm_start`` cannot change, besides their rank."""
@@ -159,7 +163,7 @@ class DDNMF(Fitted):
         Every option of the fit, presets resolved.
     reconstruction_err_ : float
         Fraction of variance that the student leaves unexplained, of the held-out rows if there were
-        some, else of the training rows; see `score`.
+        some, else of the training rows; see `score`. `partial_fit` on fitted networks removes it.
     n_features_in_ : int
         Number of features.
     feature_names_in_ : ndarray of str
@@ -184,7 +188,8 @@ class DDNMF(Fitted):
     above 1. What comes back is in the units of the samples.
 
     Ctrl-C during `fit` ends training, keeps the weights (with held-out rows the best ones), and
-    warns; before the end of the first epoch, and at the second Ctrl-C, it interrupts as usual.
+    warns; before the end of the first epoch, and at the second Ctrl-C, it interrupts as usual. The
+    first Ctrl-C after the last step changes nothing, because `fit` ends soon.
 
     Examples
     --------
@@ -290,13 +295,15 @@ class DDNMF(Fitted):
         unexplained = Unexplained(model, prepared.some)
         if prepared.held_out is not None:
             trainer.stopping = Validation.of(config, unexplained, prepared.held_out)
-        self._train(trainer, trainer.epochs, callbacks)
-        self.components_ = returned(self._parts(model), given)
-        self._know(X, prepared, unexplained, from_bytes=warm and self._from_bytes)
-        self.n_samples_seen_ = X.shape[0]
-        rows = prepared.some if prepared.held_out is None else prepared.held_out
-        self.reconstruction_err_ = unexplained.of(rows)
-        warn_of(findings(unexplained, model, rows))
+        with stop_on_interrupt(trainer) as interrupted:
+            self._train(trainer, trainer.epochs, interrupted, callbacks)
+            self.components_ = returned(self._parts(model), given)
+            self._know(X, prepared, unexplained, from_bytes=warm and self._from_bytes)
+            self.n_samples_seen_ = X.shape[0]
+            rows = prepared.some if prepared.held_out is None else prepared.held_out
+            self.reconstruction_err_ = unexplained.of(rows)
+            found = findings(unexplained, model, rows)
+        warn_of(found)
         return self
 
     @_all_or_nothing
@@ -341,8 +348,9 @@ class DDNMF(Fitted):
             )
         if prepared is not None:
             model, trainer = self._make(prepared)
-            self._train(trainer, 1)
-            self._know(X, prepared, Unexplained(model, prepared.some))
+            with stop_on_interrupt(trainer) as interrupted:
+                self._train(trainer, 1, interrupted)
+                self._know(X, prepared, Unexplained(model, prepared.some))
         else:
             model = self.model_
             # A schedule has come to its end; we go on with the rate that it began with.
@@ -353,11 +361,14 @@ class DDNMF(Fitted):
             trainer.position.epoch = self.n_iter_
             before, steps = {k: v.copy() for k, v in model.state().items()}, model.optimizer.t
             try:
-                self._train(trainer, self.n_iter_ + 1)
+                with stop_on_interrupt(trainer) as interrupted:
+                    self._train(trainer, self.n_iter_ + 1, interrupted)
+                    self._clusters = self._codes_of(X)
             except BaseException:  # Ctrl-C too: what was learned before stays usable
                 model.load_state(before, steps)
                 raise
-            self._clusters = self._codes_of(X)
+            if hasattr(self, "reconstruction_err_"):
+                del self.reconstruction_err_  # was that of other weights
         self.n_samples_seen_ = seen + X.shape[0]
         return self
 
@@ -403,7 +414,9 @@ class DDNMF(Fitted):
         scales = prepared.config.data.scale != "none"
         if eight_bit and not scales and bool((prepared.some > 1).any()):
             n_features = X.shape[1]  # as the command line divides them, and back on the way out
-            grey = Scaling(np.zeros(n_features), np.full(n_features, 255.0))
+            fill = None if prepared.scaling is None else prepared.scaling.fill
+            fill = None if fill is None else fill / _WHITE
+            grey = Scaling(np.zeros(n_features), np.full(n_features, _WHITE), fill)
             return replace(prepared, scaling=grey)
         return prepared
 
@@ -412,7 +425,7 @@ class DDNMF(Fitted):
         before = self.config_
         config = configure(config, **{name: before[name] for name in config.undecided})
         config = replace(config, undecided=frozenset())
-        for name in ("rank", *_SHAPE, "base_bias"):
+        for name in ("rank", *_SHAPE, "base_bias", "missing"):
             if config[name] != before[name]:
                 raise UsageError(
                     f"{NAMES_HERE.get(name, name)} is {config[name]!r}, but the fitted networks "
@@ -425,7 +438,15 @@ class DDNMF(Fitted):
         config, x = prepared.config, prepared.x
         ops, scaling = config.execution.get_ops(), prepared.scaling
         model = config.make_model(x.shape[1], ops, scaling=scaling)
-        return model, config.make_trainer(model, x, batch_size=self._batch(x, config))
+        high = None
+        if (
+            scaling is not None
+            and config.data.scale == "none"
+            and bool((scaling.span == _WHITE).all())
+        ):
+            # Grey values are divided by 255, and the largest may be smaller.
+            high = largest(x, ops, missing=model.missing) / _WHITE
+        return model, config.make_trainer(model, x, batch_size=self._batch(x, config), high=high)
 
     def _configure(self, X: Any, *, one_pass: bool = False) -> Config:
         """Return the options of a model for samples like these; the data may decide some yet."""
@@ -482,7 +503,13 @@ class DDNMF(Fitted):
             )
         return config
 
-    def _train(self, trainer: Trainer, epochs: int, callbacks: Iterable[Callback] = ()) -> None:
+    def _train(
+        self,
+        trainer: Trainer,
+        epochs: int,
+        interrupted: list[int],
+        callbacks: Iterable[Callback] = (),
+    ) -> None:
         progress = Progress(trainer, epochs) if self.verbose else None
         callbacks = _checked(callbacks)
         before = trainer.position.epoch
@@ -491,12 +518,13 @@ class DDNMF(Fitted):
             if progress is not None:
                 progress.on_epoch(trainer)
             answers = [callback(trainer) for callback in callbacks]
-            trainer.stop_requested |= any(answer is True for answer in answers)
+            trainer.stop_requested |= any(
+                isinstance(answer, (bool, np.bool_)) and bool(answer) for answer in answers
+            )
 
         try:
-            with stop_on_interrupt(trainer) as interrupted:
-                on_step = progress.on_step if progress else None
-                finished = trainer.train(epochs, on_step=on_step, on_epoch=on_epoch)
+            on_step = progress.on_step if progress else None
+            finished = trainer.train(epochs, on_step=on_step, on_epoch=on_epoch)
         finally:
             if progress is not None:
                 progress.close()

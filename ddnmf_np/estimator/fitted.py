@@ -21,6 +21,7 @@ from ddnmf_np.data.given import (
     check_out,
     is_eight_bit,
     refuse_containers,
+    refuse_undivided,
     returned,
     taken,
     without_mask,
@@ -32,9 +33,6 @@ from ddnmf_np.evaluation.code_clusters import CodeClusters
 from ddnmf_np.model import Model
 from ddnmf_np.runs.preparation import on_host
 from ddnmf_np.runs.validation import Unexplained
-
-_MOST = 2.0
-"""Largest value of samples that were divided by 255, and may have noise since."""
 
 
 class Fitted(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  # type: ignore[misc]
@@ -313,11 +311,7 @@ class Fitted(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator): 
         """Return samples as the run saw them, whose 8-bit numbers were divided by 255."""
         if eight_bit:
             return (X / 255.0).astype(self.model_.dtype)
-        if bool((X > _MOST).any()):  # with room for noise
-            raise DataError(
-                "X has values above 1, but the run was trained on unsigned 8-bit samples divided "
-                "by 255; give them as uint8, or divide them by 255"
-            )
+        refuse_undivided(X, "X")
         return X
 
     def _rows(self, source: Source, *, reset: bool) -> Rows:
@@ -327,7 +321,7 @@ class Fitted(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator): 
         if reset and hasattr(self, "feature_names_in_"):
             del self.feature_names_in_  # of an earlier fit
         divides = not reset and self._from_bytes
-        return Rows(source, dtype, missing=self._missing(reset), scale=divides)
+        return Rows(source, dtype, missing=self._missing(reset), scale=divides, divided=divides)
 
     def _missing(self, reset: bool) -> str:
         """Return what NaN means: as asked, or as it was when the model was fitted."""

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from ddnmf_np.backends.ops import Ops
 from ddnmf_np.data.datasets import NAMES, check_nonnegative, read_arrays
+from ddnmf_np.data.given import refuse_undivided
 from ddnmf_np.data.streaming.sources import SlicedSource, Source, is_stream_path, open_source
 from ddnmf_np.data.tables import is_table, read_table
 from ddnmf_np.errors import CheckpointError, DataError
@@ -67,7 +68,7 @@ class Inference:
         ----------
         x : array_like of shape (n, n_features) or (n, height, width)
             Samples in the units of the run's data. If those were unsigned 8-bit values, which are
-            divided by 255, samples of this type are divided, too, and others are not.
+            divided by 255, samples of this type are divided, too, and others must be so already.
         where : str
             Name for error messages.
         first_row : int
@@ -96,9 +97,11 @@ class Inference:
         names = self.feature_names
         if missing == "error" or x.dtype.kind != "f" or not np.isnan(x).all():
             check_nonnegative(x, where, missing, first_row, names)
-        if x.dtype == np.uint8 and self.checkpoint.about.get("from_bytes", False):
-            scaled: NDArray[Any] = np.divide(x, 255.0, dtype=dtype)
-            return scaled
+        if self.checkpoint.about.get("from_bytes", False):
+            if x.dtype == np.uint8:
+                scaled: NDArray[Any] = np.divide(x, 255.0, dtype=dtype)
+                return scaled
+            refuse_undivided(x, where)
         with np.errstate(over="ignore"):  # checked below
             found = np.ascontiguousarray(x, dtype)
         if not np.isfinite(found[~np.isnan(found)]).all():

@@ -121,6 +121,11 @@ def load_model(
         If the backend cannot run.
     """
     name = os.fspath(path)
+    if Path(name).is_dir():
+        raise CheckpointError(
+            f"{name}: is a folder; give a file that save() has written, or open the folder of a "
+            f"run with DDNMF.from_run({name!r})"
+        )
     try:
         meta, arrays = read_described(Path(name))
     except FileNotFoundError as error:
@@ -226,7 +231,7 @@ def learned_by_run(path: str | os.PathLike[str], backend: str) -> tuple[dict[str
     checkpoint = load_checkpoint(RunFolder(file).checkpoint if file.is_dir() else file)
     config, meta = checkpoint.config, checkpoint.meta
     model = checkpoint.restore_model(_ops(config, backend), optimizer=True)
-    validation, about = meta.get("validation") or {"best": np.inf}, meta.get("data") or {}
+    validation, about = meta.get("validation") or {"finished": False}, meta.get("data") or {}
     learned = {
         "model_": model,
         "config_": config,
@@ -242,7 +247,8 @@ def learned_by_run(path: str | os.PathLike[str], backend: str) -> tuple[dict[str
     }
     if about.get("feature_names"):
         learned["feature_names_in_"] = np.array(about["feature_names"], dtype=object)
-    if np.isfinite(validation["best"]):
+    # Of a run that was stopped we have the last weights, and not those of the best look.
+    if validation["finished"] and np.isfinite(validation["best"]):
         learned["reconstruction_err_"] = float(validation["best"])
     return _params(checkpoint, backend), learned
 

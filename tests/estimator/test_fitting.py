@@ -48,6 +48,12 @@ def test_a_callback_may_end_training(options, recwarn):
         assert estimator.reconstruction_err_ == pytest.approx(best, rel=1e-9)
 
 
+def test_a_callback_may_answer_with_numpy_s_truth():
+    answers = [np.False_, np.True_]
+    estimator = DDNMF(2, max_iter=9, **PLAIN).fit(X, callbacks=lambda trainer: answers.pop(0))
+    assert estimator.n_iter_ == 2
+
+
 def test_callbacks_change_nothing():
     seen = []
     one = DDNMF(2, max_iter=3, **PLAIN)
@@ -150,6 +156,40 @@ def test_ctrl_c_after_the_last_step_comes_too_late(recwarn):
     assert not [w for w in recwarn if "interrupted" in str(w.message)]
 
 
+@pytest.mark.parametrize("method", ["fit", "partial_fit"])
+@pytest.mark.parametrize("late", ["_parts", "_codes_of"])
+def test_ctrl_c_after_training_keeps_what_was_learned(monkeypatch, recwarn, late, method):
+    work = getattr(DDNMF, late)
+    expected = getattr(DDNMF(2, max_iter=2, **PLAIN), method)(X)
+    pressed = []
+
+    def press(*given):
+        if not pressed:
+            pressed.append(signal.raise_signal(signal.SIGINT))
+        return work(*given[-1:]) if late == "_parts" else work(*given)
+
+    monkeypatch.setattr(DDNMF, late, press)
+    estimator = getattr(DDNMF(2, max_iter=2, **PLAIN), method)(X)
+    assert pressed
+    assert weights(estimator) == weights(expected)
+    assert_same_bits(estimator.predict(X), expected.predict(X))
+    assert not [w for w in recwarn if "interrupted" in str(w.message)]
+
+
+def test_two_ctrl_c_after_training_leave_the_weights_of_before(monkeypatch):
+    estimator = DDNMF(2, max_iter=2, **PLAIN).fit(X)
+    before = weights(estimator)
+
+    def press(*given):
+        for _ in range(2):
+            signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(DDNMF, "_codes_of", press)
+    with pytest.raises(KeyboardInterrupt):
+        estimator.partial_fit(X)
+    assert weights(estimator) == before
+
+
 def test_an_application_s_own_handler_stays(monkeypatch):
     pressed = []
     signal.signal(signal.SIGINT, lambda number, frame: pressed.append(number))
@@ -235,6 +275,7 @@ def test_other_options_may_change():
         ({"widths": (9, 6)}, r"widths is \(9, 6\), but the fitted networks have \(9, 5\)"),
         ({"activation": "tanh"}, "activation is"),
         ({"objective": "demo"}, "base_bias is True, but the fitted networks have False"),
+        ({"missing": "nan"}, "missing is 'nan', but the fitted networks have 'error'"),
     ],
 )
 def test_the_shape_of_the_networks_may_not_change(change, text):
@@ -254,3 +295,11 @@ def test_a_failed_warm_fit_changes_nothing():
     with pytest.raises(ZeroDivisionError):
         estimator.fit(X, callbacks=[lambda trainer: 1 / 0])
     assert (weights(estimator), estimator.n_iter_) == (before, 2)
+
+
+def test_an_error_of_other_weights_is_not_kept():
+    estimator = DDNMF(max_iter=3, **AUTO).fit(X)
+    assert estimator.reconstruction_err_ > 0.0
+    estimator.partial_fit(X)
+    assert not hasattr(estimator, "reconstruction_err_")
+    assert estimator.fit(X).reconstruction_err_ > 0.0

@@ -2,8 +2,10 @@
 
 import json
 import os
+import re
 
 import numpy as np
+import pandas as pd
 import pytest
 from sklearn.base import clone
 from sklearn.datasets import load_iris, load_wine
@@ -15,8 +17,10 @@ from ddnmf_np.errors import CheckpointError, DataError, OutputError, UsageError
 from ddnmf_np.runs import run as run_module
 from ddnmf_np.runs import scoring
 from ddnmf_np.runs.checkpoint import load_checkpoint
+from ddnmf_np.runs.inference import Inference
 from ddnmf_np.system.described import read_described, write_described
 from ddnmf_np.train import main
+from ddnmf_np.transform.__main__ import main as transform
 
 WINE = load_wine().data
 HOLES = np.where(np.random.default_rng(0).uniform(size=WINE.shape) < 0.1, np.nan, WINE)
@@ -261,6 +265,51 @@ def test_the_estimator_of_a_run_checks_its_samples(run):
         estimator.predict(images)
 
 
+def test_frames_of_8_bit_samples_are_divided_too(run):
+    folder, images, evaluation = run
+    estimator = DDNMF.from_run(folder)
+    for kind in ("uint8", "UInt8"):
+        frame = pd.DataFrame(images[100:]).astype(kind)
+        assert_same_bits(estimator.transform(frame), evaluation.H)
+
+
+@pytest.mark.parametrize("kind", [np.float64, np.int16])
+def test_8_bit_samples_of_another_type_are_refused(run, tmp_path, kind, capsys):
+    folder, images, _ = run
+    x, out = images.astype(kind), np.empty((120, 3), np.float32)
+    np.save(tmp_path / "x.npy", x)
+    text = "x.npy.* has values above 1, but the run was trained on unsigned 8-bit samples"
+    with pytest.raises(DataError, match=text):
+        DDNMF.from_run(folder).transform_into(tmp_path / "x.npy", out)
+    with pytest.raises(DataError, match="X has values above 1, but"):
+        Inference(load_checkpoint(folder / "checkpoint.npz")).samples(x)
+    assert (
+        transform([str(folder), str(tmp_path / "x.npy"), "--output", str(tmp_path / "h.npy")]) == 4
+    )
+    assert re.search(text, capsys.readouterr().err)
+    np.save(tmp_path / "x.npy", images / 255)
+    DDNMF.from_run(folder).transform_into(tmp_path / "x.npy", out)
+
+
+def test_a_stopped_run_does_not_show_the_error_of_other_weights(run, tmp_path):
+    folder = run[0]
+    meta, arrays = read_described(folder / "checkpoint.npz")
+    if meta["validation"] is None:
+        assert not hasattr(DDNMF.from_run(folder), "reconstruction_err_")
+        return
+    best = meta["validation"]["best"]
+    assert DDNMF.from_run(folder).reconstruction_err_ == best
+    meta["validation"]["finished"] = False
+    arrays = {name.replace("last.", "best."): block for name, block in arrays.items()}
+    write_described(tmp_path / "stopped.npz", meta, arrays)
+    assert not hasattr(DDNMF.from_run(tmp_path / "stopped.npz"), "reconstruction_err_")
+
+
+def test_the_folder_of_a_run_is_no_saved_estimator(run):
+    with pytest.raises(CheckpointError, match=r"is a folder; .*DDNMF.from_run\("):
+        DDNMF.load(run[0])
+
+
 def test_streamed_samples_of_a_run_are_divided_too(run, tmp_path):
     folder, images, evaluation = run
     np.save(tmp_path / "x.npy", images[100:])
@@ -330,16 +379,20 @@ def test_a_checkpoint_without_a_mean_has_no_score(run, tmp_path):
 # -- unsigned 8-bit samples -----------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("most", [255, 180])
 @pytest.mark.parametrize("objective", ["paper", "stable", "auto"])
-def test_estimator_and_command_line_agree_on_8_bit_samples(tmp_path, objective):
-    images = np.random.default_rng(0).integers(0, 256, (60, 9)).astype(np.uint8)
+def test_estimator_and_command_line_agree_on_8_bit_samples(tmp_path, objective, most):
+    images = np.random.default_rng(0).integers(0, most + 1, (60, 9)).astype(np.uint8)
     np.save(tmp_path / "x.npy", images)
-    flags = ["--dataset", str(tmp_path / "x.npy"), "--objective", objective, "--rank", "2",
+    noise = ["--noise-kind", "salt-and-pepper", "--noise-rate", "0.3"]
+    flags = ["--dataset", str(tmp_path / "x.npy"), "--objective", objective, "--rank", "2", *noise,
              "--widths", "7", "5", "--batch-size", "20", "--dtype", "float64", *QUICK]  # fmt: skip
     assert main([*flags, "--output", str(tmp_path / "run")]) == 0
     run = DDNMF.from_run(tmp_path / "run")
     options = {"objective": objective, "widths": (7, 5), "batch_size": 20, "n_components": 2}
+    options["noise"] = run.config_.noise
     estimator = DDNMF(**options, **FAST).fit(images)
+    assert estimator.data_max_ == pytest.approx(run.data_max_, rel=1e-12)
     codes = estimator.transform(images)
     np.testing.assert_allclose(codes, run.transform(images), rtol=1e-6)
     # A number means the same in every type, and what comes back is in the samples' units.
@@ -353,3 +406,22 @@ def test_8_bit_truth_values_are_no_grey_values():
     options = {"objective": "paper", "widths": (7, 5), "n_components": 2, **FAST}
     one, two = (DDNMF(**options).fit(x.astype(kind)) for kind in (np.uint8, np.float64))
     assert_same_bits(one.transform(x), two.transform(x))
+
+
+def test_missing_8_bit_samples_are_filled_with_their_mean():
+    x = np.random.default_rng(0).integers(0, 256, (60, 9)).astype(np.uint8)
+    hidden = np.random.default_rng(1).uniform(size=x.shape) < 0.2
+    holes = np.where(hidden, np.nan, x / 255)
+    options = {"objective": "paper", "widths": (7, 5), "n_components": 2, "missing": "nan", **FAST}
+    one, two = DDNMF(**options).fit(np.ma.array(x, mask=hidden)), DDNMF(**options).fit(holes)
+    np.testing.assert_allclose(one.model_.scaling.fill, np.nanmean(holes, axis=0), rtol=1e-12)
+    np.testing.assert_allclose(one.transform(255 * holes), two.transform(holes), rtol=1e-6)
+
+
+def test_frames_of_8_bit_samples_are_grey_values():
+    x = np.random.default_rng(0).integers(0, 256, (60, 9)).astype(np.uint8)
+    options = {"objective": "paper", "widths": (7, 5), "n_components": 2, **FAST}
+    one, two = DDNMF(**options).fit(x), DDNMF(**options).fit(pd.DataFrame(x))
+    assert_same_bits(one.transform(x), two.transform(pd.DataFrame(x)))
+    mixed = pd.DataFrame(x).astype({0: float})  # another type means other numbers
+    assert DDNMF(**options).fit(mixed).model_.scaling is None

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ddnmf_np.data.datasets import check_nonnegative
+from ddnmf_np.data.given import refuse_undivided
 from ddnmf_np.data.streaming.blocks import BlockOrder, Index
 from ddnmf_np.data.streaming.readahead import read_ahead
 from ddnmf_np.data.streaming.sources import Source
@@ -82,6 +83,9 @@ class Rows:
         Either float32 or float64.
     scale : bool
         Divide unsigned 8-bit values by 255.
+    divided : bool
+        Refuse other values that were not divided by 255; see
+        `ddnmf_np.data.given.refuse_undivided`.
     missing : {"error", "nan"}
         Refuse NaN, or take it for a missing entry.
     window_mib : int
@@ -101,12 +105,14 @@ class Rows:
         dtype: Any,
         *,
         scale: bool = False,
+        divided: bool = False,
         missing: str = "error",
         window_mib: int = WINDOW_MIB,
     ) -> None:
         self.source, self.name = source, source.name
         self.shape, self.dtype = source.shape, np.dtype(dtype)
         self._scaled = scale and source.dtype == np.uint8
+        self._divided = divided and not self._scaled
         self._missing = missing
         row_bytes = self.shape[1] * self.dtype.itemsize
         chunk = min(source.chunk_rows, self.shape[0])
@@ -138,6 +144,8 @@ class Rows:
             where = f"{self.name}, rows {number(start)} to {number(stop - 1)} as {self.dtype}"
             names = self.source.feature_names
             check_nonnegative(x, where, self._missing, start, names, number)
+            if self._divided:
+                refuse_undivided(x, where)
         return x
 
     @property
