@@ -108,7 +108,7 @@ def in_ranks(size, work, *, all_fail=False):
 SMALL = [
     "--widths", "32", "16", "--rank", "5", "--batch-size", "50", "--epochs", "6", "--seed", "3",
     "--clusterers", "kmeans", "--starts", "1", "--embedding", "pca", "--embedding-samples", "100",
-    "--checkpoint-every", "0", "--objective", "paper",
+    "--checkpoint-every", "0", "--objective", "paper", "--test-fraction", "0",
 ]  # fmt: skip
 """400 images make 8 steps an epoch."""
 

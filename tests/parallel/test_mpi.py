@@ -213,9 +213,9 @@ def test_error_of_all_is_said_once(tmp_path, images):
 OTHER_DATA = """
 import ddnmf_np.runs.run as run
 from ddnmf_np.config import configure
-data = run._data
+data = run.read_data
 if RANK:
-    run._data = lambda config, **more: data(configure(config, dataset={path!r}), **more)
+    run.read_data = lambda config, **more: data(configure(config, dataset={path!r}), **more)
 """
 
 
