@@ -177,7 +177,7 @@ axes.set_xticks(range(len(bugs.CHECKS)), bugs.CHECKS, fontsize=9)
 axes.set_yticks(range(len(bugs.BUGS)), bugs.BUGS)
 axes.tick_params(length=0)
 axes.xaxis.tick_top()
-show(figure, "which of four checks complains of which of six bugs; gradcheck complains of all")
+show(figure, "which of four checks complains of which of nine bugs; gradcheck complains of all")
 
 # %% [markdown]
 # The first row has no bug, so no check may complain. In the other rows every "content" is a bug

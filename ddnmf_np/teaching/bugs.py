@@ -1,7 +1,7 @@
 """Wrong backward passes, and gradient checks that accept some of them, for notebook 3.
 
-Each layer has one wrong line. The first three checks are common in courses and blogs; we compare
-them with `ddnmf_np.gradcheck`.
+Each layer has one wrong line, and so has one loss. The playground has the same bugs in JavaScript.
+The first three checks are common in courses and blogs; we compare them with `ddnmf_np.gradcheck`.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import numpy as np
 from ddnmf_np.backends.ops import Array, DirectGradient
 from ddnmf_np.engine.gradcheck import gradcheck
 from ddnmf_np.engine.layers import Dense, glorot
+from ddnmf_np.engine.losses import InterpretabilityLoss
 from ddnmf_np.engine.network import Network
 from ddnmf_np.teaching.exercise import Floats
 
@@ -53,6 +54,24 @@ class AveragesBias(Dense):
         return dx
 
 
+class ForgetsBias(Dense):
+    """A layer that leaves ``db`` at 0, so that its bias never moves."""
+
+    def backward(self, g: Gradient = None, direct: Direct = ()) -> Gradient:
+        """Run backward, then clear ``db``."""
+        dx = super().backward(g, direct)
+        if self.db is not None:
+            self.db.fill(0.0)
+        return dx
+
+
+class AddsBias(ForgetsBias):
+    """Half of an NMF module with a bias, which equation 3 lacks and which backward ignores."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **(options | {"bias": True}))
+
+
 class ForgetsDirectGradients(Dense):
     """A layer that ignores the direct gradients at its output unless it is the last one."""
 
@@ -84,14 +103,43 @@ class HalvesSignal(Dense):
         return dx
 
 
+class TransposesWeights(Dense):
+    """A layer that reads the numbers of ``W`` in the wrong order when it passes the gradient on."""
+
+    def backward(self, g: Gradient = None, direct: Direct = ()) -> Gradient:
+        """Run backward, then compute ``dx`` again with ``W`` as a matrix of the other shape."""
+        dx = super().backward(g, direct)
+        if dx is not None:
+            dx[...] = self.dh[: len(dx)] @ self.W.reshape(self.fan_in, self.fan_out).T
+        return dx
+
+
+class LeakyLoss(InterpretabilityLoss):
+    """A loss whose apposition terms move the supervisor, too, though equation 9 leaves them out."""
+
+    def direct_gradients(
+        self, net: str, x: Array, **options: Any
+    ) -> dict[int, list[DirectGradient]]:
+        """Return the direct gradients as if each term of ``L_ap`` trained both of its ends."""
+        right = self.terms
+        self.terms = tuple(t._replace(moves=(t.a, t.b)) if t.loss == "ap" else t for t in right)
+        try:
+            return super().direct_gradients(net, x, **options)
+        finally:
+            self.terms = right
+
+
 BUGS: dict[str, type[Dense]] = {
     "no bug": Dense,
     "f' forgotten": ForgetsSlope,
     "signal forgotten": ForgetsSignal,
     "db averaged": AveragesBias,
+    "db forgotten": ForgetsBias,
+    "bias in the NMF module": AddsBias,
     "direct gradients forgotten": ForgetsDirectGradients,
     "rows of dW reversed": SwapsRows,
     "half the signal passed on": HalvesSignal,
+    "W transposed": TransposesWeights,
 }
 """Layer classes by their bugs."""
 

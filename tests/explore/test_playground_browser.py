@@ -109,6 +109,25 @@ def test_bug_in_the_page_turns_its_lamps_red(visit, text):
     assert checked(page) == []
 
 
+def test_bias_in_the_nmf_module_turns_its_lamp_red(visit, text):
+    """Equation 3 has no bias there; the loss falls nevertheless."""
+    page = visit(text)
+    arrive(page, "v=1&preset=paper&look=student.3")
+    page.run("byId('bug').value = 'module'; byId('bug').dispatchEvent(new Event('change'))")
+    places = page.run("[...byId('bug-place').options].map(e => e.value)")
+    assert places == ["student.3", "student.4"], "base and recovery"
+    assert checked(page) == ["student.b_base"]
+    assert page.run("diagram.cells['student.3'].lamp.className") == "lamp wrong"
+    assert text_of(page, "#check-result").startswith("Wrong gradient in 1 of 19 blocks")
+    assert text_of(page, "#forward-formula").startswith("H = \u03c3(W\u2032 X + b)")
+    page.run("for (let k = 0; k < 40; k++) step()")
+    assert page.run("records.at(-1).total < records[0].total")
+    assert page.run("[...trainer.model.student.layers[2].b].every(b => b === 0.5)")
+    page.run("byId('bug').value = ''; byId('bug').dispatchEvent(new Event('change'))")
+    assert checked(page) == []
+    assert text_of(page, "#check-result") == "18 of 18 blocks pass."
+
+
 def test_run_that_diverges_or_ends_says_so(visit, text):
     page = visit(text)
     page.run("trainer.model.student.arena.flat[0] = NaN")
@@ -145,6 +164,42 @@ def test_one_layer_at_a_time(visit, text):
     assert page.run(hidden) == 7, "one layer of the supervisor, six of the student"
     page.press("b")
     assert page.run(f"[trainer.steps, {hidden}]") == [2, 0]
+
+
+@pytest.mark.equation(10)
+def test_one_term_at_a_time(visit, text):
+    """The bars of g grow one by one, in the layer that is run backward, and end at the whole g."""
+    page = visit(text)
+    arrive(page, "v=1&preset=paper&unit=3&look=supervisor.1")
+    found = []
+    while page.run("trainer.steps") == 0:
+        page.press("t")
+        found.append(page.run("at?.parts ? [at.net, at.layer, at.parts] : [at?.net, at?.layer]"))
+        if found[-1][:2] == ["student", 2]:
+            assert text_of(page, "#inspector-title") == "Student, layer 2: X", "it looks there"
+            found[-1] += page.run(
+                "[[...document.querySelectorAll('.part:not(.pending) span')]"
+                ".map(e => e.textContent), [...document.querySelectorAll('.part i')]"
+                ".map(e => e.style.cssText.includes('-size: 0;')),"
+                "document.querySelector('.part:last-child output').textContent]"
+            )
+    assert [entry[:3] for entry in found[:3]] == [
+        ["supervisor", 4, ["sym"]],
+        ["supervisor", 4],
+        ["supervisor", 3, ["above"]],
+    ]
+    above, ap, nc, done = [entry for entry in found if entry[:2] == ["student", 2]]
+    assert (above[2], ap[2], nc[2]) == (["above"], ["above", "ap"], ["above", "ap", "nc"])
+    assert above[3] == ["from above", "g so far"]
+    assert ap[3] == ["from above", "Grad: L_ap", "g so far"]
+    assert nc[3] == ["from above", "Grad: L_ap", "Grad: L_nc", "g"]
+    assert above[4][1:3] == [True, True], "bars to come are empty"
+    assert nc[5] == done[-1]
+    assert found[-1] == [None, None], "the step of the descent, and then the iteration is over"
+    page.click("#one-term")
+    page.click("#one-layer")
+    assert page.run("[at.net, at.layer, at.parts ?? null]") == ["supervisor", 4, None]
+    assert page.run("document.querySelectorAll('.cell.summing').length") == 0
 
 
 @pytest.mark.equation(9)

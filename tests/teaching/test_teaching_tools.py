@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 from sklearn.decomposition import non_negative_factorization
 
+from ddnmf_np import gradcheck
 from ddnmf_np.backends.ops import Ops
+from ddnmf_np.config import configure
 from ddnmf_np.engine.layers import Dense, glorot
 from ddnmf_np.engine.network import Network
 from ddnmf_np.errors import DataError
@@ -63,6 +65,15 @@ def test_no_check_complains_of_the_right_layer(check, digits):
 @pytest.mark.parametrize("bug", [name for name in bugs.BUGS if name != "no bug"])
 def test_gradcheck_complains_of_every_bug(bug, digits):
     assert not bugs.passes_gradcheck(bugs.BUGS[bug], digits[:16])
+
+
+def test_gradcheck_complains_of_a_loss_that_leaks(monkeypatch):
+    config = configure(objective="paper", widths=(7, 5), rank=3, threads=1)
+    assert gradcheck(config.make_model(9), verbose=False).ok
+    monkeypatch.setattr("ddnmf_np.model.InterpretabilityLoss", bugs.LeakyLoss)
+    report = gradcheck(config.make_model(9), verbose=False)
+    wrong = {(result.problem, result.verdict) for result in report.results}
+    assert wrong == {("supervisor", "wrong"), ("student", "ok")}
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,6 @@
 "use strict";
 
-/* Wrong backward passes, each with one wrong line (teaching/bugs.py, and three more).
+/* Wrong backward passes, each with one wrong line, those of teaching/bugs.py.
  *
  * `methods` replace methods of a layer. `wrong` says whose gradients are then wrong: those of the
  * layer itself, its bias alone, or only those below it; a wrong delta is passed down, too.
@@ -98,6 +98,14 @@ const BUGS = {
       },
     },
   },
+  module: {
+    name: "a bias in the NMF module",
+    text: "The layer adds a bias that equation 3 does not have. Backward does not know of it, so its db stays 0.",
+    wrong: "b",
+    fits: (layer) => layer.label.startsWith("_") && !layer.bias,
+    methods: {},
+    bias: 0.5,
+  },
   leak: {
     name: "L_ap moves the supervisor",
     text: "The apposition loss reaches the supervisor, though equation 9 leaves it out.",
@@ -113,7 +121,11 @@ function plant(layer, name) {
     for (const method of Object.keys(methods)) delete layer[method];
   }
   layer.bug = name;
-  if (name) Object.assign(layer, BUGS[name].methods);
+  if (!layer.bias) layer.b = layer.db = null;
+  if (!name) return;
+  const { methods, bias } = BUGS[name];
+  Object.assign(layer, methods);
+  if (bias) [layer.b, layer.db] = [bias, 0].map((value) => new Float64Array(layer.outputs).fill(value));
 }
 
 /* Plant a bug in a model: in layer l of a network, or in the loss; remove all others. */
@@ -139,8 +151,9 @@ function brokenBlocks(model, name, net, l) {
   const all = (network) => network.layers.flatMap((layer) => layer.blocks.map(([block]) => block));
   if (wrong === "supervisor") return all(model.supervisor).map((block) => `supervisor.${block}`);
   const { layers } = model.nets[net];
-  const own = layers[l - 1].blocks.map(([block]) => block);
+  const own = [`W${layers[l - 1].label}`, `b${layers[l - 1].label}`];
   const below = layers.slice(0, l - 1).flatMap((layer) => layer.blocks.map(([block]) => block));
-  const found = { "own and below": [...below, ...own], below, W: own.slice(0, 1), b: own.slice(1) };
+  const had = own.slice(0, layers[l - 1].blocks.length);
+  const found = { "own and below": [...below, ...had], below, W: own.slice(0, 1), b: own.slice(1) };
   return found[wrong].map((block) => `${net}.${block}`);
 }

@@ -80,25 +80,23 @@ class Diagram {
   /* Show the display model, run on the chosen image; `at` is the last event of an iteration that is
    * being done layer by layer, or null. */
   show(model, xs, at, selected) {
-    const order = orderOf(model);
-    const reached = at === null ? Infinity : order.indexOf(keyOf(at));
     for (const cell of Object.values(this.cells)) {
       const { net, l, layer, picture, canvases, shape } = cell;
       const high = l === 0 || l === model.nets[net].depth || layer?.activation === "sigmoid" ? 1 : undefined;
       paintValues(picture, l ? layerOf(model, net, l).h : xs[net], shape, high);
-      const computed = l === 0 || order.indexOf(`forward ${net} ${l}`) <= reached;
-      cell.cell.classList.toggle("pending", !computed);
+      const done = reached(model, at, net, l);
+      cell.cell.classList.toggle("pending", l > 0 && !done.forward);
       cell.cell.classList.toggle("selected", selected[0] === net && selected[1] === l);
       const now = at !== null && at.net === net && at.layer === l;
       cell.cell.classList.toggle("now", now);
       if (!layer) continue;
       const { g, h, delta, activation } = layerOf(model, net, l);
       const { slope } = FUNCTIONS[activation];
-      paintSigned(canvases.g, g, shape);
+      paintSigned(canvases.g, done.summing ? sumOf(partsOf(model, xs.supervisor, net, l).slice(0, done.summing)) : g, shape);
       paintValues(canvases.slope, h.map(slope), shape, activation === "sigmoid" ? 0.25 : 1);
       paintSigned(canvases.delta, delta, shape);
-      const signalled = order.indexOf(`back ${net} ${l}`) <= reached;
-      cell.cell.classList.toggle("unsignalled", !signalled);
+      cell.cell.classList.toggle("unsignalled", !done.backward && !done.summing);
+      cell.cell.classList.toggle("summing", done.summing > 0);
       cell.cell.setAttribute("aria-pressed", String(selected[0] === net && selected[1] === l));
     }
   }
@@ -116,7 +114,7 @@ class Diagram {
   showLamps(report) {
     for (const { cell, lamp, layer, net, l } of Object.values(this.cells)) {
       if (!lamp) continue;
-      const found = layer.blocks.map(([name]) => [name, report[`${net}.${name}`]]);
+      const found = layer.names.map((name) => [name, report[`${net}.${name}`]]);
       const verdicts = found.map(([, block]) => block?.verdict ?? "waiting");
       const worst = ["wrong", "kink", "zero", "waiting", "ok"].find((v) => verdicts.includes(v));
       lamp.className = `lamp ${worst}`;
@@ -162,6 +160,43 @@ function putAt(element, net, at, span = 1) {
 
 function layerOf(model, net, l) {
   return model.nets[net].layers[l - 1];
+}
+
+/* Return g of a layer by its parts, as [name, values]: W^T delta of the layer above, if there is one,
+ * and Grad[h] of each loss that compares h (equation 10). Layers compute them, as their bugs do. */
+function partsOf(model, x, net, l) {
+  const layer = layerOf(model, net, l);
+  const part = (of, memory, compute) => {
+    const own = Object.assign(Object.create(of), { [memory]: new Float64Array(layer.outputs) });
+    compute(own);
+    return own[memory];
+  };
+  const direct = (model.loss.directGradients(net, x, 1)[l] ?? []).map((term) => [
+    `Grad: ${LOSS_NAMES[term.loss][0]}`,
+    part(layer, "g", (own) => own.addDirect(term)),
+  ]);
+  if (l === model.nets[net].depth) return direct;
+  return [["from above", part(layerOf(model, net, l + 1), "below", (own) => own.passDown())], ...direct];
+}
+
+function sumOf(parts) {
+  const sum = new Float64Array(parts[0][1].length);
+  for (const [, values] of parts) addTo(sum, 0, 1, values, 0, values.length);
+  return sum;
+}
+
+/* Return whether an iteration has reached layer l forward and backward, and how many parts of its g
+ * it has summed if it is in the middle of that. `at` is the last event of the iteration, or null. */
+function reached(model, at, net, l) {
+  if (at === null) return { forward: true, backward: true, summing: 0 };
+  const order = orderOf(model);
+  const now = order.indexOf(keyOf(at));
+  const back = order.indexOf(`back ${net} ${l}`);
+  return {
+    forward: order.indexOf(`forward ${net} ${l}`) <= now,
+    backward: back < now || (back === now && !at.parts),
+    summing: back === now && at.parts ? at.parts.length : 0,
+  };
 }
 
 /* The order in which an iteration reaches layers, as keys. */

@@ -31,9 +31,11 @@ function* checkBlocks(model, x, xNoisy, n, { directions = 2, seed = 0 } = {}) {
     loss();
     const sides = reluSides(network, n);
     const same = () => sameSides(network, n, sides);
-    for (const name of Object.keys(network.arena.shapes)) {
-      const [value, gradient] = [network.arena.parameters[name], network.arena.gradients[name]];
-      yield [`${net}.${name}`, checkBlock(value, gradient, loss, same, uniform, directions)];
+    for (const layer of network.layers) {
+      for (const name of layer.names) {
+        const [value, gradient] = [layer[name[0]], layer[`d${name[0]}`]];
+        yield [`${net}.${name}`, checkBlock(value, gradient, loss, same, uniform, directions)];
+      }
     }
     loss(); // the outputs at the parameters themselves, which the other network compares with
   }

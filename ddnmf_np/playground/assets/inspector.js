@@ -48,7 +48,7 @@ class Inspector {
     const [below, here] = [nameOf(net, l - 1, depth), nameOf(net, l, depth)];
     const W = { _base: "W\u2032", _rec: "W" }[layer.label] ?? `W(${l})`;
     const f = F_NAMES[layer.activation];
-    const bias = layer.bias ? " + b" : "";
+    const bias = layer.b ? " + b" : "";
     const nmf = layer.label.startsWith("_");
     Object.assign(this, { below, here, W, f });
     byId("inspector-title").textContent = `${net === "student" ? "Student" : "Supervisor"}, layer ${l}: ${here}`;
@@ -90,9 +90,10 @@ class Inspector {
     }
   }
 
-  /* Draw everything; `model` has run on the chosen image, `trained` on the batch. `share` is the
-   * part of the batch that is in the picture of dW, by default what the slider says. */
-  show(model, trained, x, unit, share = Number(this.growth.value)) {
+  /* Draw everything; `model` has run on the chosen image, `trained` on the batch. What the iteration
+   * has not reached, see reached(), is faint. `share` is the part of the batch that is in the picture
+   * of dW, by default what the slider says. */
+  show(model, trained, x, unit, at, share = Number(this.growth.value)) {
     const { net, l } = this;
     const layer = layerOf(model, net, l);
     const { inputs, outputs, W, b, g, h, delta } = layer;
@@ -114,7 +115,12 @@ class Inspector {
     draw("W", paintSigned, W, matrix);
     draw("z", paintSigned, z, outShape);
     draw("h", paintValues, h, outShape);
-    draw("g", paintSigned, g, outShape);
+    const done = reached(model, at, net, l);
+    for (const key of ["z", "h"]) this.forward[key].figure.classList.toggle("pending", !done.forward);
+    for (const [key, { figure }] of Object.entries(this.backward)) {
+      figure.classList.toggle("pending", !done.backward && !(key === "g" && done.summing));
+    }
+    draw("g", paintSigned, done.summing ? sumOf(partsOf(model, x, net, l).slice(0, done.summing)) : g, outShape);
     const diagonal = new Float64Array(outputs * outputs);
     for (let o = 0; o < outputs; o++) diagonal[o * outputs + o] = slopes[o];
     draw("slope", paintValues, diagonal, [outputs, outputs]);
@@ -125,7 +131,7 @@ class Inspector {
     draw("dW", paintSigned, this.grow(layerOf(trained, net, l), share), matrix);
     if (layer.below) draw("below", paintSigned, layer.below.subarray(0, inputs), inShape);
     this.showNumbers(layer, input, z[unit], slopes[unit], unit);
-    this.showParts(model, x, unit);
+    this.showParts(model, x, unit, done);
   }
 
   /* Write the formulas of one unit with its numbers. */
@@ -144,35 +150,26 @@ class Inspector {
       `dW[${unit}, ${k}] = \u03b4 \u00b7 ${this.below}[${k}] = ${written(delta[unit])} \u00b7 ${written(v)} = ${written(delta[unit] * v)}`;
   }
 
-  /* Draw where g of the unit comes from: one bar for the layer above, one for each loss. */
-  showParts(model, x, unit) {
+  /* Draw where g of the unit comes from: one bar for the layer above, one for each loss, and their
+   * sum. While an iteration sums them, those to come are faint and g is the sum so far. */
+  showParts(model, x, unit, { backward, summing }) {
     const { net, l } = this;
-    const network = model.nets[net];
-    const { h } = layerOf(model, net, l);
-    const parts = {};
-    if (l < network.depth) {
-      const { W, delta, inputs, outputs } = layerOf(model, net, l + 1);
-      const above = new Float64Array(inputs);
-      for (let o = 0; o < outputs; o++) addTo(above, 0, delta[o], W, o * inputs, inputs);
-      parts["from above"] = above;
-    }
-    for (const { loss, c, ref } of model.loss.directGradients(net, x, 1)[l] ?? []) {
-      const name = `Grad: ${LOSS_NAMES[loss][0]}`;
-      const values = Float64Array.from(h, (value, o) => c * (value - ref[o]));
-      if (parts[name]) addTo(parts[name], 0, 1, values, 0, values.length);
-      else parts[name] = values;
-    }
-    parts.g = layerOf(model, net, l).g;
-    const most = largest(Object.values(parts).map((values) => values[unit]));
-    const rows = Object.entries(parts).map(([name, values]) => {
+    const parts = partsOf(model, x, net, l);
+    const count = backward ? parts.length : summing;
+    const g = count < parts.length ? (count ? sumOf(parts.slice(0, count)) : null) : layerOf(model, net, l).g;
+    const most = largest([...parts.map(([, values]) => values[unit]), layerOf(model, net, l).g[unit]]);
+    const rows = [...parts, [count < parts.length ? "g so far" : "g", g]].map(([name, values], k) => {
       const row = make("div", "", { class: "part" });
       const bar = row.appendChild(make("span", name)) && row.appendChild(make("i"));
-      const value = values[unit] / most;
+      const shown = k < count || (k === parts.length && g !== null);
+      row.classList.toggle("pending", !shown);
+      const value = shown ? values[unit] / most : 0;
       bar.className = value < 0 ? "less" : "more";
-      bar.style.setProperty("--from", Math.min(value, 0));
-      bar.style.setProperty("--size", Math.abs(value));
-      const norm = Math.sqrt(dot(values, 0, values, 0, values.length));
-      row.append(make("output", written(values[unit])), make("small", `whole layer \u2016\u00b7\u2016 ${written(norm)}`));
+      bar.style.setProperty("--from", Math.max(-1, Math.min(value, 0)));
+      bar.style.setProperty("--size", Math.min(1, Math.abs(value)));
+      row.append(make("output", shown ? written(values[unit]) : "\u2026"));
+      const norm = shown ? Math.sqrt(dot(values, 0, values, 0, values.length)) : 0;
+      row.append(make("small", shown ? `whole layer \u2016\u00b7\u2016 ${written(norm)}` : "to come"));
       return row;
     });
     byId("parts").replaceChildren(make("p", `Where g of unit ${unit} comes from`), ...rows);

@@ -29,6 +29,11 @@ class Dense {
     return this.bias ? [W, [`b${this.label}`, [this.outputs]]] : [W];
   }
 
+  /* The names of all that it computes with, which a planted bug can make more. */
+  get names() {
+    return ["W", "b"].filter((key) => this[key]).map((key) => key + this.label);
+  }
+
   /* Take memory for batches of `rows` samples; the network gives W, b and their gradients. */
   bind(arena, rows) {
     for (const [name, key] of [[`W${this.label}`, "W"], [`b${this.label}`, "b"]]) {
@@ -56,21 +61,25 @@ class Dense {
   }
 
   /* Compute dW, db and the gradient of the layer below. On entry g is W^T delta of the layer
-   * above, or 0. `direct` is Grad[h], one entry for each loss term that compares h. */
-  backward(direct) {
-    this.addDirect(direct); // equation 10: g = W^T delta(above) + Grad[h]
+   * above, or 0. `direct` is Grad[h], one entry for each loss term that compares h. Yield the names
+   * of the parts of g as they add up. */
+  *backward(direct, above) {
+    let parts = above ? ["above"] : [];
+    if (above) yield parts;
+    for (const term of direct) {
+      this.addDirect(term); // equation 10: g = W^T delta(above) + Grad[h]
+      yield (parts = [...parts, term.loss]);
+    }
     this.makeDelta(); // equation 9: delta = f' g
     this.sumOuter(); // equation 9: dW = sum_i delta_i x_i^T
     if (this.bias) this.sumRows(); // equation 9: db = sum_i delta_i
     if (this.below) this.passDown(); // equation 9: g(l-1) = W^T delta
   }
 
-  addDirect(direct) {
+  addDirect({ ref, c }) {
     const { g, h } = this;
     const size = this.n * this.outputs;
-    for (const { ref, c } of direct) {
-      for (let at = 0; at < size; at++) g[at] += c * (h[at] - ref[at]);
-    }
+    for (let at = 0; at < size; at++) g[at] += c * (h[at] - ref[at]);
   }
 
   makeDelta() {
@@ -157,13 +166,10 @@ class Network {
   /* Return a network of the same layers, planted bugs included, with its own memory and a copy of
    * the parameters. */
   copy(rows) {
-    const layers = this.layers.map((layer) => {
-      const twin = new Dense(layer.inputs, layer.outputs, layer.activation, layer);
-      if (layer.bug) plant(twin, layer.bug);
-      return twin;
-    });
+    const layers = this.layers.map((layer) => new Dense(layer.inputs, layer.outputs, layer.activation, layer));
     const network = new Network(layers, rows);
     network.arena.flat.set(this.arena.flat);
+    this.layers.forEach(({ bug }, k) => bug && plant(layers[k], bug));
     return network;
   }
 
@@ -192,11 +198,13 @@ class Network {
 
   /* Compute all gradients; `direct` gives Grad[h(l)] by layer number. */
   backward(direct) {
-    for (let l = this.depth; l >= 1; l--) this.backwardLayer(l, direct);
+    for (let l = this.depth; l >= 1; l--) for (const _ of this.backwardLayer(l, direct));
   }
 
-  backwardLayer(l, direct) {
-    if (l === this.depth) this.layers[l - 1].g.fill(0); // nothing comes from above the last layer
-    this.layers[l - 1].backward(direct[l] ?? []); // equation 9, equation 10
+  /* Run a layer backward; yield as Dense.backward does. */
+  *backwardLayer(l, direct) {
+    const above = l < this.depth;
+    if (!above) this.layers[l - 1].g.fill(0);
+    yield* this.layers[l - 1].backward(direct[l] ?? [], above); // equation 9, equation 10
   }
 }

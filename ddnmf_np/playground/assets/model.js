@@ -75,7 +75,7 @@ class Model {
   }
 
   /* Do one iteration of algorithm 1 on n samples; yield after each layer, with the line of the
-   * algorithm and the layer that is done. Both networks run forward before either runs backward,
+   * algorithm and the layer that is done, and before it is done with each part of its g. Both networks run forward before either runs backward,
    * because a direct gradient compares outputs of the two. */
   *iterate(x, xNoisy, n, progress) {
     this.descent.begin(progress);
@@ -94,8 +94,9 @@ class Model {
     for (const net of NETS) {
       const direct = this.loss.directGradients(net, x, n);
       for (let l = this.nets[net].depth; l >= 1; l--) {
-        this.nets[net].backwardLayer(l, direct); // equation 9, equation 10
-        yield { line: `${net}-back`, net, layer: l };
+        const here = { line: `${net}-back`, net, layer: l };
+        for (const parts of this.nets[net].backwardLayer(l, direct)) yield { ...here, parts }; // equation 10
+        yield here; // equation 9
       }
     }
     NETS.forEach((_, number) => this.descent.update(number)); // equation 8
@@ -168,12 +169,15 @@ class Trainer {
     });
   }
 
-  /* Go on to the next layer; return what was done, or null at the end of the iteration. */
-  advance() {
+  /* Go on to the next event that is wanted, by default a layer that is done; return it, or null at
+   * the end of the iteration. */
+  advance(wanted = ({ parts }) => !parts) {
     this.running ??= this.iterate();
-    const { value, done } = this.running.next();
-    if (done) this.running = null;
-    return done ? null : value;
+    for (;;) {
+      const { value, done } = this.running.next();
+      if (done) return (this.running = null);
+      if (wanted(value)) return value;
+    }
   }
 
   /* Finish the current iteration, or do a whole one. */

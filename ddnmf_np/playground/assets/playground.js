@@ -75,11 +75,9 @@ function restart(changes = {}) {
   diagram.build(model);
   board.reset(data.shape);
   plantBug(state.bug);
-  gallery = model.copy(samples.length).student;
   controls.show(model.options);
   byId("preset").value = state.preset;
   byId("data").value = state.data;
-  look(...state.look, state.unit);
 }
 
 /* Change an option; return whether it was possible. */
@@ -107,7 +105,6 @@ function change(key, value) {
   else runs.push({ steps: 0, options: { [key]: value } });
   plantBug(state.bug); // the table may have no place for it any more
   controls.show(options);
-  look(...state.look, state.unit);
   return true;
 }
 
@@ -119,9 +116,11 @@ function plantBug(bug) {
   bugged ||= bug !== null && trainer.running !== null;
   plantIn(model, ...(bug ?? [null]));
   display = model.copy(1);
+  gallery = model.copy(samples.length).student;
   byId("bug").value = bug ? bug[0] : "";
   fillPlaces();
   byId("bug-text").textContent = bug ? BUGS[bug[0]].text : "";
+  look(...state.look, state.unit);
   startCheck();
 }
 
@@ -250,15 +249,21 @@ function step() {
   if (target !== null && trainer.steps >= target) pause();
 }
 
-/* Go on to the next layer. */
-function stepLayer() {
+/* Go on to the next layer, or to the next event that is wanted. */
+function stepLayer(wanted) {
   if (over()) return step();
-  at = trainer.advance();
+  at = trainer.advance(wanted);
   if (at.line === "descend") {
     trainer.advance(); // ends the iteration
     finished();
   }
   touch();
+}
+
+/* Go on to the next part of g, or to the end of a layer that has all of them, and look there. */
+function stepTerm() {
+  stepLayer(({ line }) => line.endsWith("-back") || line === "descend");
+  if (at?.layer) look(at.net, at.layer, state.unit);
 }
 
 /* -- the gradient check, block by block ------------------------------------------------------------ */
@@ -289,7 +294,7 @@ function goOnChecking() {
 
 function showCheck() {
   const blocks = Object.entries(report);
-  const total = NETS.reduce((sum, net) => sum + Object.keys(trainer.model.nets[net].arena.shapes).length, 0);
+  const total = NETS.flatMap((net) => trainer.model.nets[net].layers.flatMap((layer) => layer.names)).length;
   const wrong = blocks.filter(([, { verdict }]) => verdict === "wrong").map(([name]) => name);
   const unsure = blocks.filter(([, { verdict }]) => verdict === "kink" || verdict === "zero").length;
   const text = check
@@ -321,7 +326,7 @@ function frame(now) {
   if (playing && byId("slow").checked && target === null) {
     if (now - lastSlow > SLOW) {
       lastSlow = now;
-      stepLayer();
+      stepLayer((event) => !event.parts || (event.net === state.look[0] && event.layer === state.look[1]));
     }
     dirty ||= growing(now) !== undefined;
   } else if (playing) {
@@ -357,7 +362,7 @@ function render(now) {
   diagram.showLosses(values);
   diagram.showLamps(report);
   showCheck();
-  inspector.show(display, model, xs.supervisor, state.unit, growing(now));
+  inspector.show(display, model, xs.supervisor, state.unit, at, growing(now));
   showLines();
   showStatus();
   showSamples();
@@ -375,7 +380,7 @@ function render(now) {
 /* Return the share of the outer products that slow motion shows while the layer that we look at is
  * run backward; undefined leaves it to the slider. */
 function growing(now) {
-  const here = at !== null && at.net === state.look[0] && at.layer === state.look[1] && at.line.endsWith("-back");
+  const here = at !== null && at.net === state.look[0] && at.layer === state.look[1] && at.line.endsWith("-back") && !at.parts;
   return playing && here && !still.matches ? Math.min(1, (now - lastSlow) / (0.8 * SLOW)) : undefined;
 }
 
@@ -544,17 +549,19 @@ function readAddress() {
 }
 
 function setUpButtons() {
-  const shortcuts = { p: "play", b: "one-batch", l: "one-layer", r: "restart" };
+  const shortcuts = { p: "play", b: "one-batch", l: "one-layer", t: "one-term", r: "restart" };
   byId("play").addEventListener("click", () => (playing ? pause() : play()));
   byId("one-batch").addEventListener("click", () => {
     pause();
     step();
     touch();
   });
-  byId("one-layer").addEventListener("click", () => {
-    pause();
-    stepLayer();
-  });
+  for (const [id, go] of [["one-layer", stepLayer], ["one-term", stepTerm]]) {
+    byId(id).addEventListener("click", () => {
+      pause();
+      go();
+    });
+  }
   byId("restart").addEventListener("click", () => {
     byId("notes").hidden = true;
     restart();
