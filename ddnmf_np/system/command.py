@@ -77,18 +77,29 @@ class PageParser(Parser):
         As for `Parser`.
     page : str
         Default name of the page in the run's folder.
+    data : bool
+        Whether the command takes data, too, by name or path; the page then lies in this folder.
     """
 
-    def __init__(self, module: str, description: str, epilog: str, page: str) -> None:
+    def __init__(
+        self, module: str, description: str, epilog: str, page: str, *, data: bool = False
+    ) -> None:
         super().__init__(module, description, epilog)
-        self.page = page
-        text = "folder that ddnmf_np.train has written"
-        self.add_argument("run", nargs="*", type=Path, metavar="RUN_FOLDER", help=text)
-        text = f"page to write; replaced if it exists (default: RUN_FOLDER/{page})"
+        self.page, self.data = page, data
+        text = "folder that ddnmf_np.train has written" + (
+            ", or data: digits, mnist, fashion-mnist, or a path" if data else ""
+        )
+        name = "RUN_OR_DATA" if data else "RUN_FOLDER"
+        self.add_argument("run", nargs="*", type=Path, metavar=name, help=text)
+        text = f"page to write; replaced if it exists (default: {page} in the run's folder" + (
+            ", for data in this one)" if data else ")"
+        )
         self.add_argument("--output", type=Path, metavar="FILE", help=text)
 
     def parse(self, argv: Sequence[str] | None) -> argparse.Namespace:
         """Parse arguments; ``run`` is one folder, ``output`` the file of the page.
+
+        ``is_run`` says whether ``run`` is a folder, not data.
 
         Raises
         ------
@@ -97,9 +108,12 @@ class PageParser(Parser):
         """
         flags = super().parse(argv)
         if len(flags.run) != 1:
-            raise UsageError(f"{len(flags.run)} run folders given; expected one; see --help")
+            what = "runs or data sets" if self.data else "run folders"
+            raise UsageError(f"{len(flags.run)} {what} given; expected one; see --help")
         [flags.run] = flags.run
-        flags.output = flags.output or flags.run / self.page
+        is_data = not flags.run.is_dir() or any(flags.run.glob("*-ubyte*"))  # a folder of IDX files
+        flags.is_run = not (self.data and is_data)
+        flags.output = flags.output or (flags.run if flags.is_run else Path()) / self.page
         if flags.output.suffix.lower() not in (".html", ".htm") or flags.output.is_dir():
             raise UsageError(
                 f"output {flags.output}: expected the name of a file that ends in .html"

@@ -1,7 +1,8 @@
-"""A training step of a run, done by the engine and repeated by the literal equations."""
+"""A training step, done by the engine and repeated by the literal equations."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from copy import copy
 from typing import Any
 
@@ -9,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ddnmf_np.backends.ops import Array
-from ddnmf_np.config import configure
+from ddnmf_np.config import Config, configure
 from ddnmf_np.engine import literal
 from ddnmf_np.engine.layers import Dense
 from ddnmf_np.errors import UsageError
@@ -41,10 +42,10 @@ class RecordingLayer(literal.Layer):
         return super().backward(below, g)
 
 
-def record(
-    checkpoint: Checkpoint, data: Array, image_shape: tuple[int, int] | None, samples: int
-) -> dict[str, Any]:
-    """Do the next training step of a run in float64, and repeat it with the literal equations.
+def of_run(
+    checkpoint: Checkpoint, data: Array, image_shape: tuple[int, int] | None
+) -> tuple[Trainer, list[str]]:
+    """Return a trainer in float64 that stands where a run stands, and what `record` must say of it.
 
     Parameters
     ----------
@@ -54,15 +55,13 @@ def record(
         Training samples of the run.
     image_shape : tuple of two ints or None
         Height and width, if samples are images.
-    samples : int
-        Samples of the batch, at most the batch size of the run.
 
     Returns
     -------
-    dict
-        The record in plain JSON types: ``losses`` and ``layers`` with norms and, for what the
-        literal equations give, the largest difference relative to the largest entry. ``notes``
-        says what differs from a step of training, because a finished run has no next step.
+    trainer : Trainer
+        Trainer before its next step.
+    notes : list of str
+        Sentences that say what differs from a step of training; a finished run has no next step.
 
     Raises
     ------
@@ -74,7 +73,63 @@ def record(
             f"{checkpoint.path}: the run has missing entries, which engine/literal.py has not; "
             "trace a run without --missing nan"
         )
-    trainer = _trainer(checkpoint, data, image_shape)
+    config = configure(checkpoint.config, dtype="float64")
+    prepared = prepare(data.astype(np.float64), config, image_shape)
+    model = config.make_model(prepared.x.shape[1], scaling=checkpoint.scaling)
+    model.load_state(checkpoint.arrays, checkpoint.meta["t"])
+    trainer = config.make_trainer(model, prepared.x, image_shape=image_shape)
+    trainer.position = Position(**checkpoint.meta["position"])
+    trainer.start()
+    return trainer, _notes(checkpoint, trainer)
+
+
+def of_data(
+    config: Config, data: Array, image_shape: tuple[int, int] | None
+) -> tuple[Trainer, list[str]]:
+    """Return a trainer in float64 of a new model, and what `record` must say of it.
+
+    Parameters
+    ----------
+    config : Config
+        Options; the data decide those that are open.
+    data : ndarray of shape (n, n_features)
+        Training samples.
+    image_shape : tuple of two ints or None
+        Height and width, if samples are images.
+
+    Returns
+    -------
+    trainer : Trainer
+        Trainer before its first step.
+    notes : list of str
+        A sentence.
+    """
+    prepared = prepare(data.astype(np.float64), configure(config, dtype="float64"), image_shape)
+    x, seed = prepared.x, config.training.seed
+    model = prepared.config.make_model(x.shape[1], scaling=prepared.scaling)
+    trainer = prepared.config.make_trainer(model, x, image_shape=image_shape)
+    trainer.start()
+    return trainer, [f"This is the first step of a new model (seed {seed})."]
+
+
+def record(trainer: Trainer, samples: int, notes: Sequence[str] = ()) -> dict[str, Any]:
+    """Do the next training step in float64, and repeat it with the literal equations.
+
+    Parameters
+    ----------
+    trainer : Trainer
+        Result of `of_run` or `of_data`; the step moves its model.
+    samples : int
+        Samples of the batch, at most the batch size.
+    notes : sequence of str
+        Sentences that the record keeps.
+
+    Returns
+    -------
+    dict
+        The record in plain JSON types: ``losses`` and ``layers`` with norms and, for what the
+        literal equations give, the largest difference relative to the largest entry.
+    """
     model, position = trainer.model, trainer.position
     index = next(iter(trainer.feed.epoch(position.epoch, position.batch)))[:samples]
     x, x_noisy = trainer.feed.prepare(trainer.feed.batch.choose(index, position.epoch))
@@ -115,7 +170,6 @@ def record(
                 entry["db"] = _compared(layer.db, next(shares))
             layers.append(entry)
     model.optimizer.lr = model.descent.rate(_progress(trainer))
-    notes = _notes(checkpoint, model)
     model.optimizer.step()
     model.project()
     after = model.state()
@@ -125,13 +179,13 @@ def record(
             entry[f"update {block[0]}"] = {"norm": _norm(after[name] - before[name])}
     return {
         "format": FORMAT,
-        "objective": checkpoint.config.objective.preset,
-        "optimizer": checkpoint.config.optimizer.optimizer,
+        "objective": model.objective.preset,
+        "optimizer": model.descent.optimizer,
         "lr": model.optimizer.lr,
         "step": model.optimizer.t,
         "epoch": position.epoch + 1,
         "samples": n,
-        "notes": notes,
+        "notes": list(notes),
         "losses": losses,
         "layers": layers,
         "worst": worst(losses, layers),
@@ -152,18 +206,6 @@ def worst(losses: dict[str, Any], layers: list[dict[str, Any]]) -> dict[str, Any
     return {"difference": difference, "where": where}
 
 
-def _trainer(checkpoint: Checkpoint, data: Array, image_shape: tuple[int, int] | None) -> Trainer:
-    """Return a trainer in float64 that stands where the run stands."""
-    config = configure(checkpoint.config, dtype="float64")
-    prepared = prepare(data.astype(np.float64), config, image_shape)
-    model = config.make_model(prepared.x.shape[1], scaling=checkpoint.scaling)
-    model.load_state(checkpoint.arrays, checkpoint.meta["t"])
-    trainer = config.make_trainer(model, prepared.x, image_shape=image_shape)
-    trainer.position = Position(**checkpoint.meta["position"])
-    trainer.start()
-    return trainer
-
-
 def _progress(trainer: Trainer) -> float:
     """Return the progress at the step, or at the last step of a run that is at its end.
 
@@ -173,20 +215,21 @@ def _progress(trainer: Trainer) -> float:
     return min(trainer.progress, max(0, steps - 1) / max(1, steps))
 
 
-def _notes(checkpoint: Checkpoint, model: Model) -> list[str]:
+def _notes(checkpoint: Checkpoint, trainer: Trainer) -> list[str]:
     """Return what differs from a step of training, in sentences."""
+    model, rate = trainer.model, trainer.model.descent.rate(_progress(trainer))
     done, epochs = checkpoint.meta["position"]["epoch"], checkpoint.config.training.epochs
     validation = checkpoint.meta.get("validation") or {}
     notes = []
     if done >= epochs > 0:
         notes.append(
             f"The run is finished, so we add a step after its {epochs} epochs, with the learning "
-            f"rate of its last step ({model.optimizer.lr:.3g})."
+            f"rate of its last step ({rate:.3g})."
         )
     elif validation.get("stopped"):
         notes.append(
             f"The run is finished: it stopped early after {done} of {epochs} epochs. We add the "
-            f"step that would come next, with its learning rate ({model.optimizer.lr:.3g})."
+            f"step that would come next, with its learning rate ({rate:.3g})."
         )
     arrays = checkpoint.arrays
     last = {net: arrays[f"last.{net}"] for net in NETS if f"last.{net}" in arrays}

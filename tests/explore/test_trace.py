@@ -8,9 +8,12 @@ import pytest
 from explore_cases import draw, make_run
 from tolerances import ORACLE64
 
+from ddnmf_np.config import configure
 from ddnmf_np.data.datasets import load
 from ddnmf_np.engine.layers import Dense
 from ddnmf_np.runs.checkpoint import load_checkpoint
+from ddnmf_np.runs.inputs import read_data
+from ddnmf_np.runs.preparation import prepare
 from ddnmf_np.trace import record as recording
 from ddnmf_np.trace.__main__ import main
 from ddnmf_np.train import main as train
@@ -96,7 +99,7 @@ def test_updates_are_those_of_a_step_of_training(run, capsys):
     record, _ = trace(run, capsys, "--samples", "16")
     checkpoint = load_checkpoint(run / "checkpoint.npz")
     data = load(checkpoint.config.data.dataset).x_train
-    trainer = recording._trainer(checkpoint, data, None)
+    trainer, _ = recording.of_run(checkpoint, data, None)
     model, epoch = trainer.model, trainer.position.epoch
     before = {name: block.copy() for name, block in model.state().items()}
     index = next(iter(trainer.feed.epoch(epoch, 0)))
@@ -159,6 +162,48 @@ def test_notes_of_best_weights_and_of_a_run_that_stopped_early(table, capsys):
     assert f"{early} {best}</p>" in (run / "trace.html").read_text("utf-8")
 
 
+@pytest.mark.parametrize("objective", ["paper", "auto"])
+def test_first_step_of_a_new_model(objective, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    options = ["--objective", objective, "--rank", "4", "--seed", "7", "--samples", "3"]
+    assert main(["digits", *options]) == 0
+    record = json.loads((tmp_path / "trace.json").read_text("utf-8"))
+    assert record["worst"]["difference"] <= ORACLE64
+    assert (record["step"], record["samples"], record["objective"]) == (1, 3, objective)
+    assert record["notes"] == ["This is the first step of a new model (seed 7)."]
+    options = {"dataset": "digits", "objective": objective, "rank": 4, "seed": 7}
+    x, dataset, config = read_data(configure(**options))
+    prepared = prepare(x.astype(float), configure(config, dtype="float64"), dataset.image_shape)
+    model = prepared.config.make_model(64, scaling=prepared.scaling)
+    trainer = prepared.config.make_trainer(model, prepared.x, image_shape=dataset.image_shape)
+    trainer.start()
+    before = {name: block.copy() for name, block in model.state().items()}
+    batch = next(iter(trainer.feed.epoch(0, 0)))[:3]
+    model.optimizer.lr = record["lr"]
+    model.step(*trainer.feed.prepare(trainer.feed.batch.choose(batch, 0)))
+    after = model.state()
+    moved = sum(np.sum((after[name] - before[name]) ** 2) for name in before if ":" not in name)
+    told = (
+        entry["norm"] ** 2
+        for layer in record["layers"]
+        for key, entry in layer.items()
+        if key.startswith("update")
+    )
+    assert sum(told) == pytest.approx(moved, rel=1e-9)
+    assert "first step of a new model" in (tmp_path / "trace.html").read_text("utf-8")
+
+
+@pytest.mark.usefixtures("sketched_module")
+def test_step_on_a_file(table, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main([str(table)]) == 4
+    assert "column" in capsys.readouterr().err
+    assert main([str(table), "--labels", "kind", "--output", "one/step.html"]) == 0
+    record = json.loads((tmp_path / "one" / "step.json").read_text("utf-8"))
+    assert record["worst"]["difference"] <= ORACLE64
+    assert not (tmp_path / "trace.html").exists()
+
+
 def test_run_is_not_changed(run, capsys):
     before = (run / "checkpoint.npz").read_bytes()
     trace(run, capsys)
@@ -168,12 +213,19 @@ def test_run_is_not_changed(run, capsys):
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
-        ([], 2, "0 run folders given"),
+        ([], 2, "0 runs or data sets given"),
         (["a", "--samples", "0"], 2, "--samples is 0; give 1 or more"),
-        (["nowhere"], 2, "run folder nowhere: "),
+        (["nowhere"], 2, "nowhere: there is no such run folder, file or data set"),
+        (["digits", "--objective", "papr"], 2, "invalid choice: 'papr'"),
+        (["digits", "--rank", "0"], 2, "rank is 0"),
+        ([".", "--seed", "1"], 2, "--seed: . is a run, which has its own options"),
+        (["."], 2, "run folder .: contains no run"),
+        (["wrong.csv"], 4, "wrong.csv"),
     ],
 )
-def test_usage(arguments, code, message, capsys):
+def test_usage(arguments, code, message, capsys, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "wrong.csv").write_text("")
     assert main(arguments) == code
     assert message in capsys.readouterr().err
 
