@@ -15,12 +15,19 @@ from threadpoolctl import threadpool_limits
 from ddnmf_np.config import Config
 from ddnmf_np.data.datasets import NAMES, Dataset
 from ddnmf_np.data.streaming.rows import fingerprint
+from ddnmf_np.engine.layers import Dense
 from ddnmf_np.errors import CheckpointError, DataError, UsageError
 from ddnmf_np.evaluation.clustering import cluster, score_clustering
 from ddnmf_np.evaluation.interpret import dead_units
 from ddnmf_np.evaluation.maps import embed
 from ddnmf_np.evaluation.metrics import assign_clusters
-from ddnmf_np.explore.packing import pack_bytes, pack_columns, pack_weights, packed_size
+from ddnmf_np.explore.packing import (
+    pack_bytes,
+    pack_columns,
+    pack_rows,
+    pack_weights,
+    packed_size,
+)
 from ddnmf_np.model import Model
 from ddnmf_np.report.results import check_holds_run
 from ddnmf_np.runs.checkpoint import Checkpoint, load_checkpoint
@@ -42,6 +49,9 @@ STRIP = 60
 
 LARGEST = 64_000_000
 """Largest size of the weights in characters, for the browser's sake; some 24 million weights."""
+
+LONGEST_SIDE = 64
+"""Largest side of an image that one can draw in a page, in pixels."""
 
 _SMALLEST_SIDE = 8  # as in `ddnmf_np.data.datasets`: a table of 9 or 16 columns is not an image
 _NICER_NAMES = {"mnist": "MNIST", "fashion-mnist": "Fashion-MNIST", "digits": "Digits"}
@@ -134,6 +144,7 @@ def gather(checkpoint: Checkpoint, data_dir: str | None, say: Say) -> Content:
         high = 1.0  # the page shows what the networks see
     about = checkpoint.about
     samples, H = _samples(model, config, dataset, high, blocks, notes, say) or (None, None)
+    shape = _image_shape(model.n_features, config, dataset)
     head: dict[str, Any] = {
         "title": _NICER_NAMES.get(title, title),
         "facts": {
@@ -148,10 +159,11 @@ def gather(checkpoint: Checkpoint, data_dir: str | None, say: Say) -> Content:
             "bias": config.objective.base_bias,
         },
         "layers": layers,
+        "encoder": _encoder(model, shape, blocks),
         "units": _units(config, H),
         "tops": None if H is None else named_effects(model, H, about.get("feature_names")),
         "features": model.n_features,
-        "image_shape": _image_shape(model.n_features, config, dataset),
+        "image_shape": shape,
         "high": high,
         "samples": samples,
     }
@@ -167,20 +179,36 @@ def _decoder(model: Model, blocks: dict[str, str]) -> list[dict[str, Any]]:
             f"the decoder has {weights:,} weights, {packed_size(2 * weights) / 1e6:.0f} MB of "
             f"text, but a page can hold {LARGEST / 1e6:.0f} MB; train a narrower network (--widths)"
         )
-    described = []
-    for layer in layers:
-        entry: dict[str, Any] = {
-            "inputs": layer.fan_in,
-            "outputs": layer.fan_out,
-            "activation": layer.activation,
-        }
-        for kind, block in (("W", layer.W), ("b", layer.b)):
-            if block is not None:
-                name = f"{kind}{layer.label}"
-                blocks[name], scale = pack_weights(block)
-                entry[kind] = {"block": name, "scale": scale}
-        described.append(entry)
-    return described
+    return [_described(layer, blocks, pack_weights) for layer in layers]
+
+
+def _encoder(model: Model, shape: Sequence[int] | None, blocks: dict[str, str]) -> dict[str, Any]:
+    """Pack the student's layers up to H, for drawings; or say why the page has none."""
+    layers = model.student.layers[: model.depth // 2 + 1]
+    if shape is None:
+        return {"layers": None, "reason": "the samples are not images"}
+    if max(shape) > LONGEST_SIDE:
+        return {"layers": None, "reason": f"the images have more than {LONGEST_SIDE} pixels a side"}
+    if packed_size(sum(layer.W.size for layer in layers)) > LARGEST:
+        return {"layers": None, "reason": "the encoder is too large for a page"}
+    return {"layers": [_described(layer, blocks, pack_rows) for layer in layers], "reason": None}
+
+
+def _described(
+    layer: Dense, blocks: dict[str, str], pack: Callable[[Any], tuple[str, Any]]
+) -> dict[str, Any]:
+    """Pack a layer, its W by `pack`; return its description for JavaScript."""
+    entry: dict[str, Any] = {
+        "inputs": layer.fan_in,
+        "outputs": layer.fan_out,
+        "activation": layer.activation,
+    }
+    for kind, block in (("W", layer.W), ("b", layer.b)):
+        if block is not None:
+            name = f"{kind}{layer.label}"
+            blocks[name], scale = (pack if kind == "W" else pack_weights)(block)
+            entry[kind] = {"block": name, "scale": scale}
+    return entry
 
 
 def _data(

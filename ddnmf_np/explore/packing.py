@@ -48,6 +48,27 @@ def pack_weights(block: Floats) -> tuple[str, float]:
     return _text(scaled.astype("<f2")), math.ldexp(1.0, exponent)
 
 
+def pack_rows(block: Floats) -> tuple[str, list[float]]:
+    """Pack a matrix as 8-bit integers, with a scale for each row: half the size of float16.
+
+    Parameters
+    ----------
+    block : ndarray of shape (k, n)
+        Finite values.
+
+    Returns
+    -------
+    text : str
+        Base64 of the integers -127 to 127, row after row.
+    scales : list of float, of length k
+        Factor that restores each row, to half a step: 1/254 of the largest size in the row.
+    """
+    exact = block.astype(np.float64)
+    scales = np.abs(exact).max(axis=1) / 127  # (k,)
+    levels = np.rint(exact / np.where(scales > 0.0, scales, 1.0)[:, None])
+    return _text(levels.astype(np.int8)), [float(f"{scale:.7g}") for scale in scales]
+
+
 def pack_columns(values: Floats) -> tuple[str, list[float], list[float]]:
     """Pack a matrix as 16-bit levels between the smallest and the largest entry of each column.
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from ddnmf_np.explore.content import Content
 
-SCRIPTS = ("frame.js", "network.js", "pictures.js", "map.js", "explorer.js")
+SCRIPTS = ("frame.js", "network.js", "pictures.js", "board.js", "map.js", "explorer.js")
 """Scripts in the order in which the page runs them."""
 
 

@@ -181,7 +181,7 @@ def page(mnist: bool = False, data_dir: str | None = None, book: bool = False) -
         "sets": sets,
         "book": book,
     }
-    scripts = [asset(name) for name in ("frame.js", "pictures.js")]
+    scripts = [asset(name) for name in ("frame.js", "pictures.js", "board.js")]
     scripts += [asset(name, "playground") for name in ENGINE + INTERFACE]
     return compose(
         asset("page.html", "playground"),

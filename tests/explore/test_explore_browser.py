@@ -50,6 +50,10 @@ def pixels(page, selector):
     return page.run(f"document.querySelector({json.dumps(selector)}).toDataURL()")
 
 
+EIGHT_BITS = 0.03
+"""H of the page's encoder beside the model's: each weight is rounded to 1/254 of the largest in its
+row. A bias that is forgotten or rows that are mixed up make 0.1 and more."""
+
 STUDENT, CHANGE, CLEAN = "#student canvas", "#change canvas[role=img]", "#clean canvas"
 
 
@@ -153,8 +157,9 @@ def test_samples_and_codes(visit, images_run, images_page):
 
 def test_moving_a_slider_changes_pixels_and_reset_brings_them_back(visit, images_page):
     page = visit(images_page)
-    before = {name: pixels(page, name) for name in (STUDENT, CHANGE, CLEAN)}
     page.run("document.getElementById('unit-1').focus()")
+    page.settle()
+    before = {name: pixels(page, name) for name in (STUDENT, CHANGE, CLEAN)}
     page.press("End")
     after = {name: pixels(page, name) for name in before}
     assert after[STUDENT] != before[STUDENT]
@@ -176,6 +181,93 @@ def test_dead_unit_changes_what_it_decodes_to_and_says_so(visit, images_page):
     page.run("document.getElementById('unit-2').focus()")
     page.press("ArrowRight", 3)
     assert page.run("state.H[2]") == pytest.approx(0.53)
+
+
+def test_no_picture_is_empty_before_the_first_move(visit, images_page, images_run):
+    """The change shows what the selected unit would do, until a slider moves."""
+    page = visit(images_page)
+    H = model_of(images_run).encode((draw()[0] / 255).astype(np.float32))
+    low, high = np.quantile(H.astype(float), [0.05, 0.95], axis=0)
+    shown = set()
+    for unit in (1, 3):
+        page.run(f"selectUnit({unit})")
+        page.settle()
+        start = np.array(page.run("[...state.start]"))
+        ends = np.array([start, start])
+        ends[:, unit] = low[unit], high[unit]
+        down, up = decode(page, ends)
+        # the small difference of two outputs
+        assert (
+            np.abs(np.array(page.run("[...preview()]")) - (up - down)).max()
+            <= JAVASCRIPT * up.max()
+        )
+        assert page.run("byId('change-of').textContent") == f"if unit {unit} moves"
+        shown.add(pixels(page, CHANGE))
+    assert len(shown) == 2
+    page.run("byId('unit-3').focus()")
+    page.press("End")
+    assert page.run("byId('change-of').textContent") == "from the start"
+    assert page.run("byId('student-detail').textContent") == "unit 3 moved"
+
+
+def test_drawing_is_encoded_and_found_on_the_map(visit, images_page, images_run):
+    page = visit(images_page)
+    x = (draw()[0] / 255).astype(np.float32)
+    encoded = page.run(f"{json.dumps(x[:9].tolist())}.map(x => [...through(encoder, x)])")
+    assert_close(np.array(encoded), model_of(images_run).encode(x[:9]), EIGHT_BITS)
+    page.run("board.values.set(clean(40)); board.changed()")
+    page.settle()
+    assert page.run("[state.sample, map.current]") == [None, None]
+    near, distance = page.run("nearestTo(state.H)")
+    assert page.run("map.nearest") == near
+    assert distance < EIGHT_BITS
+    assert page.run("byId('clean-detail').textContent") == "your drawing"
+    assert page.run("byId('nearest-detail').textContent").startswith(f"no. {near}, label ")
+    page.run("byId('board').focus()")
+    before = page.run("[...state.start]")
+    page.press("ArrowUp")
+    page.press(" ")
+    assert page.run("[...state.start]") != before, "keys draw, too"
+    page.click("#clear")
+    assert page.run("[state.drawn, state.sample]") == [None, page.run("samples.strip[0]")]
+
+
+def test_address_leads_to_the_sample(visit, images_page):
+    page = visit(images_page)
+    page.run("map.choose(30)")
+    assert page.run("location.hash") == "#sample=30"
+    go = (
+        "new Promise(f => { addEventListener('hashchange', () => f(0), { once: true });"
+        "location.hash = '#sample=%s'; })"
+    )
+    page.run(go % "7")
+    page.settle()
+    assert page.run("[state.sample, map.current]") == [7, 7]
+    page.run(go % "x")
+    assert "has no sample no. x" in page.run("byId('notes').textContent")
+    assert page.run("state.sample") == page.run("samples.strip[0]")
+
+
+def test_clusters_have_letters(visit, images_page):
+    """A cluster "5" of digits would be read as a five."""
+    page = visit(images_page)
+    assert page.run("[0, 25, 26, 27, 51, 52, 701, 702].map(lettersOf)") == [
+        "A", "Z", "AA", "AB", "AZ", "BA", "ZZ", "AAA",
+    ]  # fmt: skip
+    assert page.run("map.names") == ["A", "B", "C"]
+    assert page.run("nameOf(0)").endswith(f"cluster {'ABC'[page.run('samples.clusters[0]')]}")
+    names = page.run("[...document.querySelectorAll('#names span')].map(e => e.textContent)")
+    assert names == ["A", "B", "C"]
+
+
+def test_first_hint(visit, images_page, bars_page):
+    for text, draws in ((images_page, True), (bars_page, False)):
+        page = visit(text)
+        assert ("or draw one" in page.run("byId('first-text').textContent")) == draws
+        page.click("#first-done")
+        assert page.run("byId('first').hidden")
+        why = "no drawing board, because the samples are not images"
+        assert (why in page.run("byId('timing').textContent")) != draws
 
 
 def test_change_is_the_difference_to_the_unmoved_code(visit, images_page):
@@ -248,12 +340,14 @@ def test_page_without_samples(visit, images_run):
     shown = (
         "[...document.querySelectorAll('section, figure')].filter(e => !e.hidden).map(e => e.id)"
     )
-    assert page.run(shown) == ["code", "pictures", "student", "change", "parts"]
+    assert page.run(shown) == ["draw", "code", "pictures", "student", "change", "parts"]
     assert "not found" in page.run("byId('notes').innerText")
     before = pixels(page, STUDENT)
     page.run("document.getElementById('unit-0').focus()")
     page.press("Home")
     assert pixels(page, STUDENT) != before
+    page.click("#board")
+    assert page.run("[state.drawn.length, state.H.some(v => v !== middle)]") == [64, True]
 
 
 def test_bars_and_a_name_that_is_a_trap(visit, bars_page):
@@ -296,7 +390,7 @@ def test_keyboard_reaches_everything(visit, images_page):
     names = [name for name, _ in stops]
     sliders = [f"unit-{k}" for k in range(5)]
     after = ["walk", "reset", "grouping", "map", "reading", "gallery"]
-    assert names == ["theme", "strip", *sliders, *after]
+    assert names == ["theme", "first-done", "strip", "board", "clear", *sliders, *after]
     assert {width for _, width in stops} == {"3px"}, "each shows its focus"
 
 

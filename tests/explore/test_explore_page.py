@@ -80,6 +80,29 @@ def test_decoder_is_that_of_the_model(images_run):
     assert_close(decode_packed(page_of(images_run), H), model_of(images_run).decode(H), FLOAT16)
 
 
+def test_encoder_is_that_of_the_model(images_run):
+    page, model = page_of(images_run), model_of(images_run)
+    layers = head_of(page)["encoder"]["layers"]
+    assert len(layers) == 3
+    for layer, dense in zip(layers, model.student.layers, strict=False):
+        scale = np.array(layer["W"]["scale"])[:, None]
+        W = block_of(page, layer["W"]["block"], np.int8).reshape(dense.W.shape) * scale
+        assert (np.abs(W - dense.W) <= 0.501 * scale).all()
+        assert ("b" in layer) == (dense.b is not None)
+
+
+@pytest.mark.parametrize("what", ["image", "side", "weights"])
+def test_page_without_an_encoder_says_why(images_run, bars_run, monkeypatch, what):
+    if what == "side":
+        monkeypatch.setattr(content, "LONGEST_SIDE", 7)
+    elif what == "weights":
+        sizes = iter([0, content.LARGEST + 1])  # the decoder, then the encoder
+        monkeypatch.setattr(content, "packed_size", lambda n: next(sizes))
+    encoder = head_of(page_of(bars_run if what == "image" else images_run))["encoder"]
+    assert encoder["layers"] is None
+    assert encoder["reason"]
+
+
 def test_samples_are_those_of_the_data(images_run):
     page = page_of(images_run)
     x, y = draw()
@@ -296,7 +319,9 @@ def test_data_that_are_gone(tmp_path, capsys):
     assert head["units"] == {"low": 0.0, "high": 1.0, "quantiles": None, "dead": None}
     assert head["image_shape"] == [8, 8]
     assert "not found" in head["notes"][0]
-    assert set(re.findall('id="block-(.*?)"', page)) == {"W_rec", "W5", "b5", "W6", "b6"}
+    decoder = {"W_rec", "W5", "b5", "W6", "b6"}
+    encoder = {"W1", "b1", "W2", "b2", "W_base"}
+    assert set(re.findall('id="block-(.*?)"', page)) == decoder | encoder
 
 
 def test_data_that_have_moved(tmp_path):

@@ -3,7 +3,8 @@
 /* The page has one state, and one function, redraw(), that shows it.
  *
  *     sample   the chosen sample, or null
- *     start    the code of the sample; "unmoved" means H = start
+ *     drawn    the drawing that is shown in place of a sample, or null
+ *     start    the code of the sample or drawing; "unmoved" means H = start
  *     H        the code that the sliders show
  *     unit     the selected base unit
  *
@@ -17,13 +18,15 @@ const units = content.units;
 const samples = content.samples;
 const still = window.matchMedia("(prefers-reduced-motion: reduce)");
 
-const decoder = takeDecoder(content.layers);
+const decoder = new Decoder(takeLayers(content.layers, takeWeights));
+const encoder = content.encoder.layers && takeLayers(content.encoder.layers, takeRows);
 const codes = samples && takeColumns("H", samples.H);
 const pixels = samples && takeBytes("pixels");
 
 const middle = (units.low + units.high) / 2;
 const state = {
   sample: null,
+  drawn: null,
   start: new Float32Array(rank).fill(middle),
   H: new Float32Array(rank).fill(middle),
   unit: 0,
@@ -47,8 +50,14 @@ function codeOf(sample) {
 function nameOf(sample) {
   const words = [`no. ${samples.index[sample]}`];
   if (samples.labels) words.push(`label ${samples.classes[samples.labels[sample]]}`);
-  if (samples.clusters) words.push(`cluster ${samples.clusters[sample]}`);
+  if (samples.clusters) words.push(`cluster ${lettersOf(samples.clusters[sample])}`);
   return words.join(", ");
+}
+
+/* Return the name of a cluster: A to Z, then AA. A digit would be read as a label. */
+function lettersOf(cluster) {
+  const last = String.fromCharCode(65 + (cluster % 26));
+  return cluster < 26 ? last : lettersOf(Math.floor(cluster / 26) - 1) + last;
 }
 
 /* Return the sample whose code is nearest to H, and its distance. */
@@ -63,18 +72,40 @@ function nearestTo(H) {
   return [best, Math.sqrt(least)];
 }
 
-/* Set the sliders to a sample's code. */
+/* Set the sliders to a sample's code. The address leads to the sample. */
 function load(sample, tell = true) {
+  startAt(sample, null, codeOf(sample));
+  if (tell) {
+    history.replaceState(null, "", `#sample=${samples.index[sample]}`);
+    say(`Sample ${nameOf(sample)} loaded.`);
+  }
+}
+
+/* Set the sliders to the code of a drawing. */
+function loadDrawing(values) {
+  const x = Float32Array.from(values, (value) => value * content.high);
+  startAt(null, x, through(encoder, x));
+}
+
+function startAt(sample, drawn, code) {
   stopWalk();
-  state.sample = sample;
-  state.start = codeOf(sample);
-  state.H = state.start.slice();
+  Object.assign(state, { sample, drawn, start: code, H: code.slice() });
   changeScale = 0;
   if (map) map.current = sample;
-  const place = samples.strip.indexOf(sample);
+  const place = samples ? samples.strip.indexOf(sample) : -1;
   strip.select(place < 0 ? null : place);
-  if (tell) say(`Sample ${nameOf(sample)} loaded.`);
   requestRedraw();
+}
+
+/* Return the sample of the map that the address names, or the first of the strip. */
+function addressed() {
+  const no = new URLSearchParams(location.hash.slice(1)).get("sample");
+  if (no === null) return samples.strip[0];
+  const sample = samples.index.indexOf(no.trim() === "" ? -1 : Number(no));
+  if (sample >= 0) return sample;
+  byId("notes").hidden = false;
+  byId("notes").append(make("li", `This page has no sample no. ${no}; it shows another one.`));
+  return samples.strip[0];
 }
 
 /* -- lists of tiles: the strip of samples and the gallery of parts ---------------------------- */
@@ -202,6 +233,7 @@ function selectUnit(k) {
   sliders.forEach(({ row }, other) => row.classList.toggle("selected", other === k));
   reveal(byId("sliders"), sliders[k].row);
   showWalk();
+  requestRedraw();
 }
 
 /* -- walk: move one unit to and fro ---------------------------------------------------------------- */
@@ -273,12 +305,26 @@ const valueScale = { low: 0, high: content.high };
 const CHANGE_SCALES = [0.1, 0.25, 0.5, 1].map((part) => part * content.high);
 let changeScale = 0;
 
-function scaleForChange(change) {
+function scaleForChange(change, moved) {
   const peak = change.reduce((most, value) => Math.max(most, Math.abs(value)), 0);
   const enough = CHANGE_SCALES.findIndex((most) => peak <= most);
-  changeScale = Math.max(changeScale, enough < 0 ? CHANGE_SCALES.length - 1 : enough);
-  const high = CHANGE_SCALES[changeScale];
+  const needed = enough < 0 ? CHANGE_SCALES.length - 1 : enough;
+  if (moved) changeScale = Math.max(changeScale, needed);
+  const high = CHANGE_SCALES[moved ? changeScale : needed];
   return { low: -high, high, signed: true };
+}
+
+/* Return what the selected unit would change, from the low to the high end of its grey band, or of its
+ * slider: before the first move there is no other change to show. */
+function preview() {
+  const H = state.start.slice();
+  const [low, high] = units.quantiles ? [units.quantiles[0], units.quantiles[2]] : [[], []];
+  const at = (end, value) => {
+    H[state.unit] = value ?? end;
+    return decoder.decode(H);
+  };
+  const up = at(units.high, high[state.unit]);
+  return at(units.low, low[state.unit]).map((value, i) => up[i] - value);
 }
 
 let unmoved = null; // decode(state.start), and the code it belongs to
@@ -293,11 +339,13 @@ function redraw() {
   const began = performance.now();
   asked = false;
   const values = decoder.decode(state.H);
+  const moved = state.H.some((value, k) => value !== state.start[k]);
   if (unmoved?.start !== state.start) {
     unmoved = { start: state.start, values: decoder.decode(state.start) };
   }
-  const change = values.map((value, i) => value - unmoved.values[i]);
-  const scale = scaleForChange(change);
+  const change = moved ? values.map((value, i) => value - unmoved.values[i]) : preview();
+  const scale = scaleForChange(change, moved);
+  byId("change-of").textContent = moved ? "from the start" : `if unit ${state.unit} moves`;
   paint(canvasOf("student"), values, shape, valueScale);
   paint(canvasOf("change"), change, shape, scale);
   showLegend(scale);
@@ -311,7 +359,7 @@ function redraw() {
     output.classList.toggle("moved", value !== state.start[k]);
     tick.style.setProperty("--at", share(state.start[k]));
   });
-  describe(change);
+  describe(change, moved);
   timings.redraw = performance.now() - began;
   showTiming();
 }
@@ -332,16 +380,17 @@ function showLegend(scale) {
   byId("more").textContent = shape ? high : "";
 }
 
-let shown = { clean: null, nearest: null }; // samples whose pictures are already drawn
+let shown = { clean: null, nearest: null }; // samples or drawings whose pictures are already drawn
 
 function showSamples() {
   const [near, distance] = nearestTo(state.H);
-  for (const [figure, sample] of [["clean", state.sample], ["nearest", near]]) {
+  for (const [figure, sample] of [["clean", state.drawn ?? state.sample], ["nearest", near]]) {
     if (shown[figure] === sample) continue;
     shown[figure] = sample;
-    paint(canvasOf(figure), clean(sample), shape, valueScale);
-    canvasOf(figure).setAttribute("aria-label", `${figure} sample, ${nameOf(sample)}`);
-    byId(`${figure}-detail`).textContent = nameOf(sample);
+    const name = sample === state.drawn ? "your drawing" : nameOf(sample);
+    paint(canvasOf(figure), sample === state.drawn ? sample : clean(sample), shape, valueScale);
+    canvasOf(figure).setAttribute("aria-label", `${figure} sample, ${name}`);
+    byId(`${figure}-detail`).textContent = name;
   }
   byId("nearest-detail").textContent =
     near === state.sample ? "the sample itself" : `${nameOf(near)}; distance in H ${short(distance)}`;
@@ -352,7 +401,7 @@ function showSamples() {
 }
 
 /* Describe the pictures in words. */
-function describe(change) {
+function describe(change, isMoved) {
   const moved = [...state.H.keys()].filter((k) => state.H[k] !== state.start[k]);
   const size = Math.sqrt(change.reduce((sum, value) => sum + value * value, 0) / change.length);
   const which = moved.length === 1 ? `unit ${moved[0]} moved` : `${moved.length} units moved`;
@@ -360,13 +409,15 @@ function describe(change) {
   const axes = shape ? "" : `; height 0 to ${short(content.high)}, ${content.features} features`;
   byId("student-detail").textContent = what + axes;
   canvasOf("student").setAttribute("aria-label", `Decoded H, ${what}`);
-  canvasOf("change").setAttribute("aria-label", `Change, root mean square ${short(size)}`);
+  const whose = isMoved ? "Change" : `Change if unit ${state.unit} moves`;
+  canvasOf("change").setAttribute("aria-label", `${whose}, root mean square ${short(size)}`);
 }
 
 function showTiming() {
   byId("timing").textContent =
     `The decoder runs in this page. It computes ${decoder.products.toLocaleString("en")} products ` +
-    `for an image; the last redraw took ${timings.redraw.toFixed(1)} ms.`;
+    `for an image; the last redraw took ${timings.redraw.toFixed(1)} ms.` +
+    (encoder ? "" : ` This page has no drawing board, because ${content.encoder.reason}.`);
 }
 
 /* -- parts ------------------------------------------------------------------------------------- */
@@ -438,6 +489,10 @@ function paintParts() {
 
 /* -- map --------------------------------------------------------------------------------------- */
 
+/* -- drawing ----------------------------------------------------------------------------------- */
+
+const board = encoder && new Board(byId("board"), loadDrawing);
+
 const map =
   samples &&
   new SampleMap(byId("map"), takeColumns("points", samples.points), {
@@ -462,7 +517,7 @@ function showTip(sample, x, y) {
 function colorMap(by) {
   const about = samples.clustering;
   const isClusters = by === "clusters";
-  const names = isClusters ? about.sizes.map((_, k) => String(k)) : samples.classes;
+  const names = isClusters ? about.sizes.map((_, k) => lettersOf(k)) : samples.classes;
   const colors = isClusters ? about.colors : samples.classes.map((_, k) => k);
   map.color(by && samples[by], by ? colors : [], by ? names : []);
   byId("grouping-hint").textContent = groupingHint(by);
@@ -527,7 +582,10 @@ function setUpTexts() {
   const epochs = `${facts.epochs} ${facts.epochs === 1 ? "epoch" : "epochs"}`;
   byId("facts").textContent =
     `The student after ${epochs}, objective ${facts.objective}. ` +
-    "The orange layers run in this page.";
+    `The orange layers run in this page${encoder ? ", and for drawings all others" : ""}.`;
+  byId("first-text").textContent =
+    "Drag a slider of H: the student decodes the changed code at once." +
+    (samples ? ` Choose another sample above or on the map${encoder ? ", or draw one," : ""} to begin from its code.` : "");
   facts.widths.forEach((width, number) => {
     const half = facts.depth / 2;
     const item = make("li", String(width));
@@ -562,6 +620,7 @@ function setUpTexts() {
   });
   document.body.classList.toggle("bars", shape === null);
   document.body.classList.toggle("sampled", samples !== null);
+  document.body.classList.toggle("draws", encoder !== null);
   if (shape) document.body.style.setProperty("--aspect", `${shape[1]} / ${shape[0]}`);
   if (samples) setUpSampleTexts();
 }
@@ -592,10 +651,19 @@ function setUp() {
   setUpTheme(redrawAll, stopWalk);
   for (const id of ["main", "footer"]) byId(id).hidden = false;
   for (const id of ["choose", "places", "clean", "nearest"]) byId(id).hidden = samples === null;
+  byId("draw").hidden = encoder === null;
+  board?.reset(shape);
+  byId("clear").addEventListener("click", () => {
+    board.reset(shape);
+    if (samples) load(addressed(), false);
+  });
+  byId("first").hidden = location.hash !== "";
+  window.addEventListener("hashchange", () => samples && load(addressed()));
+  byId("first-done").addEventListener("click", () => (byId("first").hidden = true));
   byId("reading").addEventListener("change", (event) => showParts(event.target.value));
   byId("grouping").addEventListener("change", (event) => colorMap(event.target.value));
   selectUnit(0);
-  if (samples) load(samples.strip[0], false);
+  if (samples) load(addressed(), false);
   redrawAll();
   showParts("alone");
   // Bars depend on the number of pixels of their canvas.

@@ -1,6 +1,6 @@
 "use strict";
 
-/* The student above its base layer, in plain JavaScript.
+/* The student in plain JavaScript, above its base layer and, for drawings, below it.
  *
  * H is a list of `rank` numbers. Equation (3) rebuilds the code from it,
  *
@@ -10,7 +10,8 @@
  *
  *     h = f(W x + b).
  *
- * Layer.forward below computes both. The rest of this file unpacks the numbers that
+ * The encoder's layers make the code X of an image in the same way, and the base layer makes H of X.
+ * Layer.forward below computes them all. The rest of this file unpacks the numbers that
  * ddnmf_np/explore/packing.py has packed.
  */
 
@@ -54,8 +55,13 @@ class Decoder {
 
   /* Decode H; return a new array. */
   decode(H) {
-    return this.layers.reduce((x, layer) => layer.forward(x), H).slice();
+    return through(this.layers, H);
   }
+}
+
+/* Return what layers make of x, as a new array. */
+function through(layers, x) {
+  return layers.reduce((h, layer) => layer.forward(h), x).slice();
 }
 
 /* -- unpacking ------------------------------------------------------------------------------- */
@@ -97,6 +103,13 @@ function takeWeights({ block, scale }) {
   return weights;
 }
 
+/* Return a matrix. Each row was rounded to 8-bit integers, and has its own scale. */
+function takeRows({ block, scale }) {
+  const levels = new Int8Array(takeBytes(block).buffer);
+  const columns = levels.length / scale.length;
+  return Float32Array.from(levels, (level, i) => level * scale[Math.floor(i / columns)]);
+}
+
 /* Return a matrix. Each column was packed as levels between its smallest and largest entry. */
 function takeColumns(name, { low, high }) {
   const levels = takeWords(name);
@@ -105,12 +118,10 @@ function takeColumns(name, { low, high }) {
   return Float32Array.from(levels, (level, i) => low[i % columns] + level * steps[i % columns]);
 }
 
-/* Build the decoder from the layers that the page describes. */
-function takeDecoder(layers) {
-  return new Decoder(
-    layers.map(
-      ({ inputs, outputs, activation, W, b }) =>
-        new Layer(inputs, outputs, activation, takeWeights(W), b ? takeWeights(b) : null),
-    ),
+/* Build layers from their descriptions; `take` unpacks their weights. */
+function takeLayers(layers, take) {
+  return layers.map(
+    ({ inputs, outputs, activation, W, b }) =>
+      new Layer(inputs, outputs, activation, take(W), b ? takeWeights(b) : null),
   );
 }
