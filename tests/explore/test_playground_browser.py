@@ -379,6 +379,40 @@ def test_keyboard_reaches_every_control(visit, text):
     assert text_of(page, "#inspector-title") == "Supervisor, layer 2: h(2)"
 
 
+def test_everything_has_a_name(visit, text):
+    page = visit(text)
+    page.run("tour.go(1); byId('copy-python').click()")
+    page.settle()
+    page.call("Accessibility.enable")
+    nodes = page.call("Accessibility.getFullAXTree")["nodes"]
+    roles = {"button", "slider", "checkbox", "combobox", "textbox", "application", "image", "img",
+             "group", "region", "complementary"}  # fmt: skip
+    named = [
+        (node["role"]["value"], node.get("name", {}).get("value"))
+        for node in nodes
+        if not node.get("ignored") and node["role"]["value"] in roles
+    ]
+    assert all(name for _, name in named), named
+    assert {role for role, _ in named} >= {"button", "slider", "checkbox", "application"}
+    assert len(named) > 60
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_faint_is_never_text(visit, text, scheme):
+    """What an iteration has not reached is faint: pictures, but no text (WCAG 2.2, 1.4.3)."""
+    page = visit(text, scheme=scheme)
+    arrive(page, "v=1&preset=paper")
+    page.run("for (let k = 0; k < 3; k++) stepTerm()")
+    page.settle()
+    faint = page.run(
+        "[...document.querySelectorAll('main *')].filter(e => e.checkVisibility()"
+        " && Number(getComputedStyle(e).opacity) < 1 && e.textContent.trim() && !e.disabled)"
+        ".map(e => e.className)"
+    )
+    assert faint == []
+    assert page.run("document.querySelectorAll('.unsignalled').length") > 5
+
+
 def test_nothing_overflows(visit, text):
     page = visit(text, scheme="dark")
     assert page.run("theme()") == "dark"

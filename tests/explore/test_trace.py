@@ -90,6 +90,10 @@ def test_page_is_the_record(run, capsys):
 def test_page_in_the_browser(visit, run, capsys):
     trace(run, capsys)
     page = visit((run / "trace.html").read_text("utf-8"), scheme="dark")
+    assert (
+        page.run("document.querySelectorAll('main .wide[tabindex=\"0\"][aria-label]').length") == 1
+    )
+    assert page.run("[...document.querySelectorAll('th')].every(e => e.textContent.trim())")
     for width in (400, 1280):
         page.resize(width, 800)
         assert page.run("document.documentElement.scrollWidth") <= width

@@ -112,6 +112,7 @@ class Inspector {
     draw("x", paintValues, input.subarray(0, inputs), inShape);
     draw("row", paintSigned, W.subarray(unit * inputs, (unit + 1) * inputs), inShape);
     this.forward.row.text.textContent = `unit ${unit}\u2019s row of ${this.W}`;
+    this.forward.row.canvas.setAttribute("aria-label", this.forward.row.text.textContent);
     draw("W", paintSigned, W, matrix);
     draw("z", paintSigned, z, outShape);
     draw("h", paintValues, h, outShape);
@@ -130,12 +131,12 @@ class Inspector {
     draw("outer", paintSigned, outer, matrix);
     draw("dW", paintSigned, this.grow(layerOf(trained, net, l), share), matrix);
     if (layer.below) draw("below", paintSigned, layer.below.subarray(0, inputs), inShape);
-    this.showNumbers(layer, input, z[unit], slopes[unit], unit);
+    this.showNumbers(layer, input, z[unit], slopes[unit], unit, done);
     this.showParts(model, x, unit, done);
   }
 
   /* Write the formulas of one unit with its numbers. */
-  showNumbers({ inputs, W, b, g, h, delta, activation }, input, z, slope, unit) {
+  showNumbers({ inputs, W, b, g, h, delta, activation }, input, z, slope, unit, { backward }) {
     const terms = Array.from({ length: inputs }, (_, k) => [W[unit * inputs + k], input[k], k]);
     terms.sort((p, q) => Math.abs(q[0] * q[1]) - Math.abs(p[0] * p[1]));
     const first = terms.slice(0, 3).map(([w, v]) => `${written(w)} \u00b7 ${written(v)}`);
@@ -145,6 +146,7 @@ class Inspector {
       `unit ${unit}: z = ${first.join(" + ")}${rest}${bias} = ${written(z)}, ` +
       `so ${this.here} = ${F_NAMES[activation]}(${written(z)}) = ${written(h[unit])}`;
     const [, v, k] = terms[0];
+    byId("backward-numbers").classList.toggle("pending", !backward);
     byId("backward-numbers").textContent =
       `unit ${unit}: \u03b4 = f\u2032 g = ${written(slope)} \u00b7 ${written(g[unit])} = ${written(delta[unit])}, ` +
       `dW[${unit}, ${k}] = \u03b4 \u00b7 ${this.below}[${k}] = ${written(delta[unit])} \u00b7 ${written(v)} = ${written(delta[unit] * v)}`;

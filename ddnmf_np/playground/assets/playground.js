@@ -362,6 +362,9 @@ function render(now) {
   diagram.showLosses(values);
   diagram.showLamps(report);
   showCheck();
+  // While a person goes through a backward pass, the bars grow beside the buttons.
+  const stepping = at !== null && at.line.endsWith("-back") && !playing;
+  byId(stepping ? "model" : "parts-place").append(byId("parts"));
   inspector.show(display, model, xs.supervisor, state.unit, at, growing(now));
   showLines();
   showStatus();
