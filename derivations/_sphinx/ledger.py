@@ -33,6 +33,15 @@ GPU = {
 }
 """The method of ``ddnmf_np.backends.ops_cupy.CupyOps`` that launches the kernel."""
 
+KINDS = {
+    "computer algebra": r"sympy",
+    "literal equations": r"\bliteral",
+    "finite differences": r"DIFFERENCE64|gradcheck",
+    "twin backends": r"def test_\w+\((?:self, )?ops\b",
+    "JavaScript": r"playground_cases|decoder\.decode",
+}
+"""Kinds of check, found by a pattern in a file of tests."""
+
 
 def line_of(number: int, paths: list[str]) -> tuple[str, str] | None:
     """Return the first file and line of code whose comment cites an equation."""
@@ -56,6 +65,12 @@ def tests_of(number: int) -> list[str]:
     ]
 
 
+def kinds_of(path: str) -> list[str]:
+    """Return the kinds of check in a file of tests."""
+    text = (ROOT / path).read_text("utf-8")
+    return [kind for kind, pattern in KINDS.items() if re.search(pattern, text)] or ["examples"]
+
+
 def title_of(number: int) -> str:
     """Return the title of the page that derives an equation."""
     return page_of(number).read_text("utf-8").splitlines()[0].removeprefix("# ")
@@ -67,6 +82,19 @@ def page_of(number: int) -> Path:
     return page
 
 
+def faults_of(number: int) -> str:
+    """Return how many planted faults each kind of check saw in the file of the batched line."""
+    path, _ = line_of(number, BATCH) or ("", "")
+    lines = (ROOT / "derivations" / "13-gradient-check.md").read_text("utf-8").splitlines()
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+    heads = next(row for row in rows if row[0] == "file")
+    counts = next((row for row in rows if path.endswith(row[0]) and len(row) == len(heads)), None)
+    if counts is None:
+        return f"none in `{path}`, whose tests are in `tests/data`"
+    seen = ", ".join(f"{head} {n}" for head, n in zip(heads[2:], counts[2:], strict=True))
+    return f"{counts[1]} in `{path}`: {seen}"
+
+
 def rows_of(number: int) -> list[tuple[str, str, str]]:
     """Return (form, place, line of code) for an equation; an empty place is a gap."""
     page = page_of(number)
@@ -76,8 +104,9 @@ def rows_of(number: int) -> list[tuple[str, str, str]]:
         rows.append((form, f"`{path}`" if path else "", f"`{code}`" if code else ""))
     method = GPU[number]
     place = f"`ddnmf_np.backends.ops_cupy.CupyOps.{method}`" if method else "on the host"
-    tests = [("test", f"`{path}`", "") for path in tests_of(number)]
-    return [*rows, ("GPU", place, ""), *(tests or [("test", "", "")])]
+    tests = [("test", f"`{path}`", ", ".join(kinds_of(path))) for path in tests_of(number)]
+    faults = ("faults", "[planted](13-gradient-check.md#planted-faults)", faults_of(number))
+    return [*rows, ("GPU", place, ""), *(tests or [("test", "", "")]), faults]
 
 
 def table_of(number: int) -> list[str]:

@@ -45,11 +45,13 @@ def checked(page):
 # -- what it computes ------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("preset", content.PRESETS)
-def test_copied_lines_repeat_what_the_page_has_done(visit, text, preset):
+@pytest.mark.parametrize(
+    ("preset", "more"), [*((preset, "") for preset in content.PRESETS), ("paper", "&optimizer=gd")]
+)
+def test_copied_lines_repeat_what_the_page_has_done(visit, text, preset, more):
     """Options change while the run goes on; then a person presses the buttons and copies."""
     page = visit(text)
-    arrive(page, f"v=1&preset={preset}&rank=6&seed=4")
+    arrive(page, f"v=1&preset={preset}&rank=6&seed=4{more}")
     page.run("for (let k = 0; k < 30; k++) step()")
     page.run("change('beta_ap', 0.5); change('lr', 0.002); change('noise_rate', 0.25)")
     page.run("for (let k = 0; k < 18; k++) step()")
