@@ -172,7 +172,7 @@ def test_one_layer_at_a_time(visit, text):
 def test_one_term_at_a_time(visit, text):
     """The bars of g grow one by one, in the layer that is run backward, and end at the whole g."""
     page = visit(text)
-    arrive(page, "v=1&preset=paper&unit=3&look=supervisor.1")
+    arrive(page, "v=1&preset=paper&unit=3&look=supervisor.4")
     found = []
     while page.run("trainer.steps") == 0:
         page.press("t")
@@ -198,9 +198,12 @@ def test_one_term_at_a_time(visit, text):
     assert above[4][1:3] == [True, True], "bars to come are empty"
     assert nc[5] == done[-1]
     assert found[-1] == [None, None], "the step of the descent, and then the iteration is over"
+    page.run("look('student', 2)")
     page.click("#one-term")
+    assert page.run("[at.net, at.layer, at.parts]") == ["student", 2, ["above"]], "it begins there"
+    assert page.run("byId('parts').closest('section').id") == "model", "beside the buttons"
     page.click("#one-layer")
-    assert page.run("[at.net, at.layer, at.parts ?? null]") == ["supervisor", 4, None]
+    assert page.run("[at.net, at.layer, at.parts ?? null]") == ["student", 2, None]
     assert page.run("document.querySelectorAll('.cell.summing').length") == 0
 
 
@@ -403,7 +406,7 @@ def test_everything_has_a_name(visit, text):
 def test_faint_is_never_text(visit, text, scheme):
     """What an iteration has not reached is faint: pictures, but no text (WCAG 2.2, 1.4.3)."""
     page = visit(text, scheme=scheme)
-    arrive(page, "v=1&preset=paper")
+    arrive(page, "v=1&preset=paper&look=supervisor.4")
     page.run("for (let k = 0; k < 3; k++) stepTerm()")
     page.settle()
     faint = page.run(

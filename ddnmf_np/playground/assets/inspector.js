@@ -159,7 +159,8 @@ class Inspector {
     const parts = partsOf(model, x, net, l);
     const count = backward ? parts.length : summing;
     const g = count < parts.length ? (count ? sumOf(parts.slice(0, count)) : null) : layerOf(model, net, l).g;
-    const most = largest([...parts.map(([, values]) => values[unit]), layerOf(model, net, l).g[unit]]);
+    const sums = parts.map((_, k) => sumOf(parts.slice(0, k + 1))[unit]); // one scale for all of them
+    const most = largest([...parts.map(([, values]) => values[unit]), ...sums, layerOf(model, net, l).g[unit]]);
     const rows = [...parts, [count < parts.length ? "g so far" : "g", g]].map(([name, values], k) => {
       const row = make("div", "", { class: "part" });
       const bar = row.appendChild(make("span", name)) && row.appendChild(make("i"));
@@ -167,8 +168,8 @@ class Inspector {
       row.classList.toggle("pending", !shown);
       const value = shown ? values[unit] / most : 0;
       bar.className = value < 0 ? "less" : "more";
-      bar.style.setProperty("--from", Math.max(-1, Math.min(value, 0)));
-      bar.style.setProperty("--size", Math.min(1, Math.abs(value)));
+      bar.style.setProperty("--from", Math.min(value, 0));
+      bar.style.setProperty("--size", Math.abs(value));
       row.append(make("output", shown ? written(values[unit]) : "\u2026"));
       const norm = shown ? Math.sqrt(dot(values, 0, values, 0, values.length)) : 0;
       row.append(make("small", shown ? `whole layer \u2016\u00b7\u2016 ${written(norm)}` : "to come"));

@@ -260,9 +260,13 @@ function stepLayer(wanted) {
   touch();
 }
 
-/* Go on to the next part of g, or to the end of a layer that has all of them, and look there. */
+/* Go on to the next part of g, or to the end of a layer that has all of them, and look there. The
+ * backward phase begins at the layer that is looked at; the layers above it are done at once. */
 function stepTerm() {
-  stepLayer(({ line }) => line.endsWith("-back") || line === "descend");
+  const back = ({ line }) => line.endsWith("-back");
+  const begun = at !== null && back(at);
+  const [net, l] = state.look;
+  stepLayer((event) => event.line === "descend" || (back(event) && (begun || (event.net === net && event.layer === l))));
   if (at?.layer) look(at.net, at.layer, state.unit);
 }
 

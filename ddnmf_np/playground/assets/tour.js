@@ -35,7 +35,7 @@ const STOPS = [
     text:
       "Equation 10: a student layer gets a signal from above, and one from each loss that compares its own " +
       "output. The bars show them for the code X: L_ap pulls it to the supervisor's code, L_nc to what " +
-      "the NMF module makes of it. g is their sum.",
+      "the NMF module makes of it. g is their sum. Press \u201cOne term\u201d to add them one by one.",
     show: "#parts",
     set: (page) => page.look("student", 2),
   },
