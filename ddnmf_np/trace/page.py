@@ -45,7 +45,9 @@ def _row(layer: dict[str, Any]) -> str:
         if name == "g":
             parts = layer["g"]["parts"]
             cells += [_cell(parts.get(part)) for part in ("from above", *LOSSES)]
-    cells += [_cell(layer.get(f"update {block}", {}).get("norm")) for block in "Wb"]
+    for block in "Wb":
+        entry = layer.get(f"update {block}")
+        cells += [_cell(entry and entry["norm"]), _cell(entry and entry["difference"], True)]
     return f"<tr>{''.join(cells)}</tr>"
 
 

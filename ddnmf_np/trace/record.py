@@ -12,6 +12,7 @@ import numpy.typing as npt
 from ddnmf_np.backends.ops import Array
 from ddnmf_np.config import Config, configure
 from ddnmf_np.engine import literal
+from ddnmf_np.engine.descent import Descent
 from ddnmf_np.engine.layers import Dense
 from ddnmf_np.errors import UsageError
 from ddnmf_np.model import NETS, Model
@@ -171,12 +172,18 @@ def record(trainer: Trainer, samples: int, notes: Sequence[str] = ()) -> dict[st
             layers.append(entry)
     model.optimizer.lr = model.descent.rate(_progress(trainer))
     model.optimizer.step()
-    model.project()
     after = model.state()
+    for entry, layer in zip(layers, _all_layers(model), strict=True):
+        for block, gradient in zip(layer.shapes(), (layer.dW, layer.db), strict=False):
+            name = f"{entry['net']}.{block}"
+            direction = _direction(model.descent, name, gradient, before, model.optimizer.t)
+            expected = literal.descend(before[name], direction, model.optimizer.lr)
+            entry[f"update {block[0]}"] = {"difference": _difference(after[name], expected)}
+    model.project()
     for entry, layer in zip(layers, _all_layers(model), strict=True):
         for block in layer.shapes():
             name = f"{entry['net']}.{block}"
-            entry[f"update {block[0]}"] = {"norm": _norm(after[name] - before[name])}
+            entry[f"update {block[0]}"]["norm"] = _norm(after[name] - before[name])
     return {
         "format": FORMAT,
         "objective": model.objective.preset,
@@ -190,6 +197,26 @@ def record(trainer: Trainer, samples: int, notes: Sequence[str] = ()) -> dict[st
         "layers": layers,
         "worst": worst(losses, layers),
     }
+
+
+def _direction(
+    descent: Descent, name: str, gradient: Any, before: dict[str, Any], t: int
+) -> Floats:
+    """Return what equation 8 multiplies by rho in step t: the gradient, or what follows from it.
+
+    A model has its averages from step 1 on; they begin at 0.
+    """
+    g: Floats = gradient
+    if descent.optimizer == "gd":
+        return g
+    if descent.optimizer == "momentum":
+        velocity: Floats = descent.momentum * before.get(f"{name}:velocity", 0.0) + g
+        return velocity
+    b1, b2 = descent.adam_b1, descent.adam_b2
+    m = (b1 * before.get(f"{name}:m", 0.0) + (1 - b1) * g) / (1 - b1**t)
+    v = (b2 * before.get(f"{name}:v", 0.0) + (1 - b2) * g**2) / (1 - b2**t)
+    direction: Floats = m / (np.sqrt(v) + descent.adam_eps)
+    return direction
 
 
 def worst(losses: dict[str, Any], layers: list[dict[str, Any]]) -> dict[str, Any]:

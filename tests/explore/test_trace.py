@@ -8,6 +8,7 @@ import pytest
 from explore_cases import draw, make_run
 from tolerances import ORACLE64
 
+from ddnmf_np.backends.ops import Ops
 from ddnmf_np.config import configure
 from ddnmf_np.data.datasets import load
 from ddnmf_np.engine.layers import Dense
@@ -49,6 +50,7 @@ def test_engine_and_literal_equations_agree(run, capsys):
     assert f"({record['lr']:.3g})" in note
     for layer in record["layers"]:
         assert layer["update W"]["norm"] > 0
+        assert layer["update W"]["difference"] <= ORACLE64
     code = record["layers"][5]["g"]["parts"]
     assert {"from above", "ap", "nc"} == code.keys()
 
@@ -72,6 +74,25 @@ def test_a_wrong_line_of_the_engine_is_found_in_its_layer(run, capsys, monkeypat
         if isinstance(entry, dict) and entry.get("difference", 0) > ORACLE64
     ]
     assert wrong == [("student", 4, "dW")]
+
+
+@pytest.mark.parametrize("optimizer", ["gd", "momentum", "adam"])
+def test_a_wrong_step_of_the_descent_is_found(optimizer, tmp_path, capsys, monkeypatch):
+    run = make_run(tmp_path, objective="paper", optimizer=optimizer)
+    record, _ = trace(run, capsys)
+    assert record["worst"]["difference"] <= ORACLE64
+    rule = {"gd": "descend"}.get(optimizer, optimizer)
+    right = getattr(Ops, rule)
+
+    def too_far(self, p, *more):
+        before = p.copy()
+        right(self, p, *more)
+        p += 0.5 * (p - before)
+
+    monkeypatch.setattr(Ops, rule, too_far)
+    record, _ = trace(run, capsys)
+    assert record["worst"]["where"].startswith("update ")
+    assert record["worst"]["difference"] > 1e-6
 
 
 def test_page_is_the_record(run, capsys):
