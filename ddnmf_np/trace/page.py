@@ -19,7 +19,7 @@ def page(record: dict[str, Any]) -> str:
         {},
         facts=_facts(record),
         losses="\n".join(
-            f"<tr><th>{name}</th>{_cell(entry['value'])}{_cell(entry['difference'], True)}</tr>"
+            f"<tr><th>{name}</th>{''.join(_pair(entry, 'value'))}</tr>"
             for name, entry in record["losses"].items()
         ),
         layers="\n".join(map(_row, record["layers"])),
@@ -38,23 +38,28 @@ def _facts(record: dict[str, Any]) -> str:
 
 def _row(layer: dict[str, Any]) -> str:
     cells = [f'<th class="{layer["net"]}">{layer["net"]} {layer["layer"]}<br>']
-    cells[0] += f"<small>{layer['name'].removeprefix('Dense ').replace('>', '&gt;')}</small></th>"
+    name = layer["name"].removeprefix("Dense ").split(" ", 1)[1]  # without the layer's number
+    cells[0] += f"<small>{name.replace('->', ' &rarr; ')}</small></th>"
     for name in COLUMNS:
-        entry = layer.get(name)
-        cells += [_cell(entry and entry["norm"]), _cell(entry and entry["difference"], True)]
+        cells += _pair(layer.get(name))
         if name == "g":
             parts = layer["g"]["parts"]
-            cells += [_cell(parts.get(part)) for part in ("from above", *LOSSES)]
+            cells += [
+                f"<td>{_number(parts[part])}</td>" if part in parts else "<td></td>"
+                for part in ("from above", *LOSSES)
+            ]
     for block in "Wb":
-        entry = layer.get(f"update {block}")
-        cells += [_cell(entry and entry["norm"]), _cell(entry and entry["difference"], True)]
+        cells += _pair(layer.get(f"update {block}"))
     return f"<tr>{''.join(cells)}</tr>"
 
 
-def _cell(value: float | None, difference: bool = False) -> str:
-    kind = ' class="difference"' if difference else ""
-    return f"<td{kind}>{'' if value is None else _number(value)}</td>"
+def _pair(entry: dict[str, Any] | None, key: str = "norm") -> list[str]:
+    """Return the cells of an entry and its difference; empty ones if there is no entry."""
+    number = difference = ""
+    if entry is not None:
+        number, difference = _number(entry[key]), _number(entry["difference"], ".1e")
+    return [f"<td>{number}</td>", f'<td class="difference">{difference}</td>']
 
 
-def _number(value: float | None) -> str:
-    return "not finite" if value is None else f"{value:.3g}"
+def _number(value: float | None, form: str = ".3g") -> str:
+    return "not finite" if value is None else format(value, form if value else ".0f")
