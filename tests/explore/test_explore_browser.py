@@ -232,6 +232,26 @@ def test_drawing_is_encoded_and_found_on_the_map(visit, images_page, images_run)
     assert page.run("[state.drawn, state.sample]") == [None, page.run("samples.strip[0]")]
 
 
+def test_stroke_has_no_gaps(visit, images_page):
+    """A pointer jumps from place to place, but the line that it draws does not."""
+    page = visit(images_page)
+    page.center("#board")
+    x, y, size = page.run(
+        "(() => { const b = byId('board').getBoundingClientRect(); return [b.x, b.y, b.width]; })()"
+    )
+    ends = [(x + 0.1 * size, y + 0.1 * size), (x + 0.9 * size, y + 0.9 * size)]
+    page.move(*ends[1])  # without a button: no ink
+    assert page.run("state.drawn") is None
+    for kind, (u, v) in (("Pressed", ends[0]), ("Moved", ends[1]), ("Released", ends[1])):
+        page.call("Input.dispatchMouseEvent", type=f"mouse{kind}", x=u, y=v, button="left",
+                  buttons=1, clickCount=1)  # fmt: skip
+    page.settle()
+    drawn = np.array(page.run("[...board.values]")).reshape(8, 8)
+    assert (np.diag(drawn) == 1).all()
+    assert drawn[0, 5:].max() == drawn[7, :3].max() == 0
+    assert np.array(page.run("[...state.drawn]")) == pytest.approx(drawn.ravel())
+
+
 def test_address_leads_to_the_sample(visit, images_page):
     page = visit(images_page)
     page.run("map.choose(30)")

@@ -9,7 +9,7 @@ class Board {
       this.paintAt(event);
     });
     canvas.addEventListener("pointermove", (event) => {
-      if (event.buttons) this.paintAt(event);
+      if (canvas.hasPointerCapture(event.pointerId)) this.paintAt(event);
     });
     canvas.addEventListener("keydown", (event) => this.onKey(event));
     for (const kind of ["focus", "blur"]) canvas.addEventListener(kind, () => this.show());
