@@ -38,9 +38,9 @@ OPEN = {
 }  # fmt: skip
 """Candidates by name: each combination of `LEVELS`."""
 
-CHOOSE = ("breast_cancer", "faces", "china", "docstrings")
+CHOOSE = ("breast_cancer", "diabetes", "china")
 CONFIRM = ("wine", "digits", "textures", "manual")
-"""Sets that choose a candidate, and sets that confirm it: a table, pictures, patches, and words."""
+"""Sets that choose a candidate, and sets that confirm it."""
 
 STEPS, BATCH = 1000, 32
 """Length of a search's run."""
