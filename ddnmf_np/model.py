@@ -6,7 +6,7 @@ import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -25,6 +25,9 @@ from ddnmf_np.engine.nmf import NMFModule
 from ddnmf_np.engine.problems import SAMPLES, Problem, leave_kinks, relu_sides
 from ddnmf_np.errors import CheckpointError, DataError, OptionError
 from ddnmf_np.system.options import MAX_WIDTH, POSITIVE, Range, check_options, option
+
+if TYPE_CHECKING:
+    from ddnmf_np.data.given import Intake
 
 NETS = ("supervisor", "student")
 
@@ -124,6 +127,13 @@ class Architecture:
                 f"is {self.base_activation}, whose H can be negative; with nonnegative decoder "
                 "choose relu, sigmoid or softplus",
             )
+        if self.nonnegative == "decoder" and self.output_activation == "sigmoid":
+            raise OptionError(
+                "nonnegative",
+                "is decoder, but output_activation is sigmoid, which is then at least 1/2 whatever "
+                "the data; choose output_activation='relu' (--output-activation relu), or "
+                "objective='parts', which does",
+            )
         if self.nmf_start == "nmf" and self.nonnegative != "decoder":
             raise OptionError(
                 "nmf_start",
@@ -220,6 +230,9 @@ class Model:
         The student's base and recovery (equation 3).
     loss : InterpretabilityLoss
         Equation 7 as a table.
+    intake : Intake or None
+        What samples pass before `encode`, `denoise`, `code` and `supervise`; None if the caller has
+        checked them. A model that is restored from a checkpoint has one.
     network_threads : NetworkThreads
         ``with model.network_threads:`` gives each network a thread where that is faster.
     """
@@ -246,6 +259,7 @@ class Model:
         self.descent = descent or Descent()
         self.seed, self.batch_size, self.missing, self.threads = seed, batch_size, missing, threads
         self.ops, self.scaling = ops or Ops(), scaling
+        self.intake: Intake | None = None
         rows = rows or max(batch_size, 256)
         supervisor, student = self.architecture.layers(
             n_features, base_bias=self.objective.base_bias
@@ -421,6 +435,8 @@ class Model:
         return self._apply(self.supervisor, x, 0, self.depth)
 
     def _apply(self, network: Network, x: Array, start: int, stop: int) -> Array:
+        if self.intake is not None and start == 0:
+            x = self.intake.take(x)
         x = self.ops.to_device(x, self.dtype)
         out = self.ops.empty((x.shape[0], network.widths[stop]), self.dtype)
         for piece, batch in network.batches(x):
@@ -519,7 +535,8 @@ class Model:
         }
         steps = self.optimizer.t if "optimizer" in self.__dict__ else None
         state = {name: block.copy() for name, block in self.state().items()}
-        return _rebuild, (parts, options, self.ops.name, self.ops.matmul_precision, state, steps)
+        names = self.ops.name, self.ops.matmul_precision
+        return _rebuild, (parts, options, *names, state, steps), {"intake": self.intake}
 
     def copy(self, *, rows: int, dtype: str) -> Model:
         """Return a model with the same parameters, in its own memory, without an optimizer."""

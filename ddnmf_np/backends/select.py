@@ -13,7 +13,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
-from importlib.metadata import distributions
 from importlib.util import find_spec
 from types import ModuleType
 from typing import Any, Literal
@@ -339,6 +338,8 @@ def _cuda_versions(cupy: Any) -> tuple[str | None, str | None]:
 
 
 def _installed() -> list[str]:
+    from importlib.metadata import distributions  # late: usage errors should not wait for it
+
     names = {str(found.metadata["Name"]).lower() for found in distributions()}
     return sorted(name for name in names if re.fullmatch(r"cupy(-(cuda|rocm).*)?", name))
 

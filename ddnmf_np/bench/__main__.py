@@ -124,11 +124,14 @@ def run_data(argv: Sequence[str]) -> int:
     parser = make_parser(DataOptions, "runs/bench-data", module, DATA, DATA_EPILOG)
     given, folder = parse(parser, argv)
     options = DataOptions(**given)
-    from ddnmf_np.bench import quality  # late, as above
+    from ddnmf_np.bench import quality, study  # late, as above
 
     make_folder(folder)
     with locked(folder):
-        text = quality.to_markdown(quality.measure(options, folder, say))
+        if options.study:
+            text = study.to_markdown(study.measure(options, folder, say), options.study)
+        else:
+            text = quality.to_markdown(quality.measure(options, folder, say))
         atomic_write_text(folder / quality.TABLE, text)
     print(text)
     return 0

@@ -166,5 +166,11 @@ class DataOptions:
     epochs: int | None = option(
         None, "passes of DDNMF over the rows, for a quick check", type=number(int, 1), metavar="N"
     )
+    study: str | None = option(
+        None,
+        "measure variants of DDNMF instead: open (values that the paper leaves open), or rules "
+        "(auto with one rule off at a time)",
+        choices=("open", "rules"),
+    )
     threads: int = option(1, "threads of every method")
     data_dir: str | None = option(None, "where to look for MNIST first", metavar="FOLDER")

@@ -9,7 +9,8 @@ from __future__ import annotations
 import json
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from functools import lru_cache
 from importlib.util import find_spec
 from itertools import product
 from pathlib import Path
@@ -26,7 +27,7 @@ from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_limits
 
 from ddnmf_np.bench.options import DataOptions, Say
-from ddnmf_np.bench.sets import SETS
+from ddnmf_np.bench.sets import SETS, Samples
 from ddnmf_np.data.defaults import Facts
 from ddnmf_np.data.scaling import Scaling
 from ddnmf_np.errors import DataError
@@ -47,6 +48,7 @@ METHODS = tuple(NAMES)
 FILLERS = ("ddnmf", "knn")
 SCORES = {"linear probe,": "probe", "k-means,": "kmeans"}
 KEY = ("set", "rank", "seed", "hidden", "method", "epochs")
+Key = tuple[Any, ...]
 
 
 class Split:
@@ -95,27 +97,33 @@ class Split:
 
 def reconstruct(split: Split, method: str, rank: int, seed: int, **options: Any) -> Record:
     """Fit a method, and return what it is worth on the test rows."""
-    train, test = split.train, split.test
     if method == "ddnmf":
-        model: Any = DDNMF(rank, random_state=seed, **options)
-    else:  # these want numbers of at least 0 in one unit
+        return fitted(DDNMF(rank, random_state=seed, **options), split)
+    model = {
+        "pca": lambda: PCA(rank, random_state=seed),
+        "nmf": lambda: NMF(rank, init="nndsvda", max_iter=500, random_state=seed),
+        "minibatch-nmf": lambda: MiniBatchNMF(rank, init="nndsvda", random_state=seed),
+    }[method]()
+    return fitted(model, split)
+
+
+def fitted(model: Any, split: Split) -> Record:
+    """Fit a model, and return what it is worth on the test rows."""
+    train, test = split.train, split.test
+    ours = isinstance(model, DDNMF)
+    if not ours:  # the others want numbers of at least 0 in one unit
         train, test = (np.maximum(split.scaled(x), 0.0) for x in (train, test))
-        model = {
-            "pca": lambda: PCA(rank, random_state=seed),
-            "nmf": lambda: NMF(rank, init="nndsvda", max_iter=500, random_state=seed),
-            "minibatch-nmf": lambda: MiniBatchNMF(rank, init="nndsvda", random_state=seed),
-        }[method]()
     began = time.perf_counter(), time.process_time()
     model.fit(train)
     times = {"seconds": time.perf_counter() - began[0], "cpu": time.process_time() - began[1]}
     H = model.transform(test)
     guess = model.inverse_transform(H)
-    guess = split.scaled(guess) if method == "ddnmf" else guess
+    guess = split.scaled(guess) if ours else guess
     flat = (guess.std(axis=0) < 1e-6) & (split.scaled(split.truth).std(axis=0) > 1e-3)
     found = {
         "fvu": split.unexplained(guess),
-        "dead_codes": int(dead_units(H).sum()) if method == "ddnmf" else None,
-        "dead_outputs": int(flat.sum()) if method == "ddnmf" else None,
+        "dead_codes": int(dead_units(H).sum()) if ours else None,
+        "dead_outputs": int(flat.sum()) if ours else None,
         **times,
     }
     return found | judge(model.transform(train), H, split)
@@ -159,43 +167,64 @@ def read(path: Path) -> list[Record]:
     return records
 
 
-def key_of(record: Record) -> tuple[Any, ...]:
+def key_of(record: Record) -> Key:
     """Return the entries that name a measurement."""
     return tuple(record[name] for name in KEY)
 
 
 def measure(options: DataOptions, folder: Path, say: Say) -> list[Record]:
     """Measure what the folder has no record of; return all records, of which each is saved."""
+    methods = FILLERS if options.hide else METHODS
+    rest = options.seeds, options.hide or (0.0,), methods, (options.epochs,)
+    keys = [k for n in options.sets for k in product((n,), options.ranks or SETS[n].ranks, *rest)]
+    more = {} if options.epochs is None else {"max_iter": options.epochs}
+
+    def do(split: Split, key: Key) -> Record:
+        _, rank, seed, hidden, method, _ = key
+        work: Callable[..., Record] = impute if hidden else reconstruct
+        return work(split, method, rank, seed, **(more if method == "ddnmf" else {}))
+
+    return carry_out(keys, do, options, folder, say)
+
+
+def carry_out(
+    keys: Iterable[Key],
+    do: Callable[[Split, Key], Record],
+    options: DataOptions,
+    folder: Path,
+    say: Say,
+) -> list[Record]:
+    """Measure by ``do`` what a folder has no record of; save each record, and return all."""
     records = read(folder / RECORDS)
     done = {key_of(record) for record in records}
-    more = {} if options.epochs is None else {"max_iter": options.epochs}
-    methods = FILLERS if options.hide else METHODS
-    for name in options.sets:
-        load, ranks, needs = SETS[name]
-        rest = options.ranks or ranks, options.seeds, options.hide or (0.0,), methods
-        asked = product((name,), *rest, (options.epochs,))
-        keys = [key for key in asked if key not in done]
-        if not keys:
+    absent: set[str] = set()
+    for key in keys:
+        name, rank, seed, hidden, method, _ = key
+        needs = SETS[name].needs
+        if key in done or name in absent:
             continue
         if needs and find_spec(needs) is None:
             say(f"{name}: left out, {needs} is not installed; the extra 'bench' brings it")
+            absent.add(name)
             continue
-        x, y = load(options.data_dir)
-        for key in keys:
-            _, rank, seed, hidden, method, _ = key
-            split = Split(x, y, seed, hidden)
-            with threadpool_limits(options.threads), warnings.catch_warnings():
-                warnings.simplefilter("ignore", ConvergenceWarning)  # the record says it
-                do: Callable[..., Record] = impute if hidden else reconstruct
-                found = do(split, method, rank, seed, **(more if method == "ddnmf" else {}))
-            found |= {"n_train": len(split.train), "n_features": x.shape[1], "scale": split.scale}
-            found |= {"threads": options.threads, "commit": commit()}
-            records.append(dict(zip(KEY, key, strict=True)) | found)
-            text = "".join(json.dumps(record) + "\n" for record in records)
-            atomic_write_text(folder / RECORDS, text)
-            took = f"FVU {found['fvu']:.3f}, {found['cpu']:.1f} s"
-            say(f"{name} ({rank}), seed {seed}, {method}: {took}")
+        x, y = _samples(name, options.data_dir)
+        split = Split(x, y, seed, hidden)
+        with threadpool_limits(options.threads), warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConvergenceWarning)  # the record says it
+            found = do(split, key)
+        found |= {"n_train": len(split.train), "n_features": x.shape[1], "scale": split.scale}
+        found |= {"threads": options.threads, "commit": commit()}
+        records.append(dict(zip(KEY, key, strict=True)) | found)
+        text = "".join(json.dumps(record) + "\n" for record in records)
+        atomic_write_text(folder / RECORDS, text)
+        took = f"FVU {found['fvu']:.3f}, {found['cpu']:.1f} s"
+        say(f"{name} ({rank}), seed {seed}, {method}: {took}")
     return records
+
+
+@lru_cache(maxsize=1)
+def _samples(name: str, data_dir: str | None) -> Samples:
+    return SETS[name].load(data_dir)
 
 
 def to_markdown(records: list[Record]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from importlib import import_module
 from itertools import islice
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from ddnmf_np.backends.select import backend_of, load_cupy
+from ddnmf_np.data.datasets import check_nonnegative
 from ddnmf_np.errors import DataError, OutputError, UsageError, shown
 
 _ON_HOST = (1, 3)  # DLPack's numbers of the CPU, and of its memory that a GPU can reach
@@ -103,6 +105,76 @@ def refuse_undivided(X: Any, name: str) -> None:
             f"{name} has values above 1, but the run was trained on unsigned 8-bit samples divided "
             "by 255; give them as uint8, or divide them by 255"
         )
+
+
+@dataclass(frozen=True)
+class Intake:
+    """How a trained model takes raw samples: checked, in its precision and its units.
+
+    Parameters
+    ----------
+    n_features : int
+        Width of the data.
+    dtype : str
+        The model's precision.
+    missing : {"error", "nan"}
+        Whether NaN is refused, or a missing entry.
+    from_bytes : bool
+        Whether the training samples were unsigned 8-bit values, which were divided by 255. Samples
+        of this type are then divided, too, and others must be so already.
+    feature_names : tuple of str, or None
+        Names of the features, for error messages.
+    """
+
+    n_features: int
+    dtype: str
+    missing: str
+    from_bytes: bool = False
+    feature_names: tuple[str, ...] | None = None
+
+    def take(self, x: Any, where: str = "X", first_row: int = 0) -> Any:
+        """Return raw samples as the model takes them.
+
+        Parameters
+        ----------
+        x : array_like of shape (n, n_features) or (n, height, width)
+            Samples in the units of the training data.
+        where : str
+            Name for error messages.
+        first_row : int
+            Number of the first row for error messages.
+
+        Returns
+        -------
+        array of shape (n, n_features)
+            In the model's precision, where ``x`` is.
+
+        Raises
+        ------
+        DataError
+            If they are not real, have another number of features, or values that training would
+            have refused.
+        """
+        x = x if backend_of(x) == "cupy" else np.asarray(x)
+        if x.ndim == 3:
+            x = x.reshape(len(x), -1)
+        if x.ndim != 2 or x.shape[1] != self.n_features:
+            raise DataError(
+                f"{where} has shape {x.shape}, but the model takes samples of {self.n_features} "
+                "features"
+            )
+        names = self.feature_names
+        if self.missing == "error" or x.dtype.kind != "f" or not (x != x).all():
+            check_nonnegative(x, where, self.missing, first_row, names)
+        if self.from_bytes:
+            if x.dtype == np.uint8:
+                return x.astype(self.dtype) / np.asarray(255.0, self.dtype).item()
+            refuse_undivided(x, where)
+        with np.errstate(over="ignore"):  # checked below
+            found = x.astype(self.dtype, order="C", copy=False)
+        if not bool((abs(found) < float("inf"))[found == found].all()):
+            check_nonnegative(found, f"{where} as {self.dtype}", self.missing, first_row, names)
+        return found
 
 
 def without_mask(X: Any, missing: str) -> Any:

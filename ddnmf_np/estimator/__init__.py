@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import warnings
 from collections.abc import Callable, Iterable
 from dataclasses import replace
@@ -37,6 +38,8 @@ from ddnmf_np.runs.model_file import learned_by_run, load_model, save_model
 from ddnmf_np.runs.preparation import Prepared, on_host, prepare
 from ddnmf_np.runs.progress import Progress
 from ddnmf_np.runs.validation import Unexplained, Validation, findings, warn_of
+from ddnmf_np.runs.yardsticks import Yardsticks, described
+from ddnmf_np.system.command import tell
 from ddnmf_np.system.signals import stop_on_interrupt
 from ddnmf_np.training import Trainer
 
@@ -164,6 +167,13 @@ class DDNMF(Fitted):
     reconstruction_err_ : float
         Fraction of variance that the student leaves unexplained, of the held-out rows if there were
         some, else of the training rows; see `score`. `partial_fit` on fitted networks removes it.
+    baselines_ : dict of str to float
+        The same fraction for other models: ``mean`` (1.0), and ``pca`` and ``nmf`` of the same rank
+        unless entries are missing. They are fitted to at most 5,000 of the training samples, and
+        measured on at most 5,000 of the rows of ``reconstruction_err_``. This happens when you
+        first ask, or at the end of a ``verbose`` `fit`, which prints them. Until then the estimator
+        keeps these samples (at most 128 MiB); pickles and files of `save` have only the numbers, if
+        they are known.
     n_features_in_ : int
         Number of features.
     feature_names_in_ : ndarray of str
@@ -302,6 +312,9 @@ class DDNMF(Fitted):
             self.n_samples_seen_ = X.shape[0]
             rows = prepared.some if prepared.held_out is None else prepared.held_out
             self.reconstruction_err_ = unexplained.of(rows)
+            self._yardsticks = Yardsticks(unexplained, prepared.some, rows)
+            if self.verbose:
+                tell(described(self.reconstruction_err_, self.baselines_), sys.stderr)
             found = findings(unexplained, model, rows)
         warn_of(found)
         return self
@@ -369,6 +382,7 @@ class DDNMF(Fitted):
                 raise
             if hasattr(self, "reconstruction_err_"):
                 del self.reconstruction_err_  # was that of other weights
+            self._yardsticks = None
         self.n_samples_seen_ = seen + X.shape[0]
         return self
 
@@ -392,6 +406,7 @@ class DDNMF(Fitted):
         self.config_, self.unexplained_ = prepared.config, unexplained
         self._clusters = self._codes_of(X, prepared.some)
         self._from_bytes, self._student_only = from_bytes, False
+        self._yardsticks = None
 
     def _codes_of(self, X: Any, some: Any = None) -> CodeClusters:
         """Return the codes of samples, ready to be clustered; of streamed ones those of some."""

@@ -33,6 +33,7 @@ from ddnmf_np.evaluation.code_clusters import CodeClusters
 from ddnmf_np.model import Model
 from ddnmf_np.runs.preparation import on_host
 from ddnmf_np.runs.validation import Unexplained
+from ddnmf_np.runs.yardsticks import Yardsticks
 
 
 class Fitted(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  # type: ignore[misc]
@@ -46,6 +47,7 @@ class Fitted(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator): 
     unexplained_: Unexplained | None
     n_features_in_: int
     _clusters: CodeClusters | None
+    _yardsticks: Yardsticks | None
     _from_bytes: bool
 
     def transform(self, X: Any) -> Any:
@@ -90,6 +92,18 @@ class Fitted(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator): 
                 "labels_ are there only after the fit of samples in memory; use predict(X)"
             )
         return self._clusters.predict(self._clusters.codes, self._n_clusters)
+
+    @property
+    def baselines_(self) -> dict[str, float]:
+        """What the mean, PCA and NMF leave unexplained, beside ``reconstruction_err_``."""
+        check_is_fitted(self, "model_")
+        found = None if self._yardsticks is None else self._yardsticks.found
+        if found is None:
+            raise AttributeError(
+                "baselines_ are there only after fit; a pickle or a saved file has them if they "
+                "were known before"
+            )
+        return dict(found)
 
     @property
     def _n_clusters(self) -> int:

@@ -118,7 +118,7 @@ def gather(checkpoint: Checkpoint, data_dir: str | None, say: Say) -> Content:
         If the decoder is too large for a page.
     """
     config = checkpoint.config
-    model = checkpoint.restore_model()
+    model = checkpoint.restore_model(checked=False)
     if not model.all_finite():
         raise CheckpointError(
             f"{checkpoint.path}: contains values that are not finite; train again with a smaller "

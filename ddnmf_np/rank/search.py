@@ -177,6 +177,10 @@ def choose_rank(
     if len(x) > search.samples:
         drawn = np.random.default_rng(search.seed).choice(len(x), search.samples, replace=False)
         x = x[np.sort(drawn)]
+    if search.ranks[-1] > len(x):
+        raise OptionError(
+            "ranks", f"has {search.ranks[-1]}, but there are {len(x)} samples; give smaller ranks"
+        )
     estimator = quick(len(x), search) if estimator is None else estimator
     tasks = [
         Task(x, rank, number, search.seed, search.hidden, estimator)

@@ -10,6 +10,7 @@ from typing import Any
 import ddnmf_np
 from ddnmf_np.backends.ops import Array, Ops
 from ddnmf_np.config import Config, changed_on_resume, configure
+from ddnmf_np.data.given import Intake
 from ddnmf_np.data.scaling import Scaling
 from ddnmf_np.errors import CheckpointError, DataError, UsageError, shown
 from ddnmf_np.model import Model, check_state
@@ -45,7 +46,8 @@ class Checkpoint:
     @property
     def config(self) -> Config:
         """The options of the run that wrote it."""
-        return configure(**self.meta["config"])
+        # Runs of before 0.1 had no such option, and held nothing out.
+        return configure(**{"test_fraction": 0.0, **self.meta["config"]})
 
     @property
     def about(self) -> dict[str, Any]:
@@ -66,7 +68,21 @@ class Checkpoint:
         low, span = self.arrays["scaling.low"], self.arrays["scaling.span"]
         return Scaling(low, span, self.arrays.get("scaling.fill"))
 
-    def restore_model(self, ops: Ops | None = None, *, optimizer: bool = False) -> Model:
+    @property
+    def intake(self) -> Intake:
+        """How the trained model takes raw samples."""
+        config, names = self.config, self.about.get("feature_names")
+        return Intake(
+            self.meta["n_features"],
+            config.training.dtype,
+            config.data.missing,
+            self.about.get("from_bytes", False),
+            names and tuple(names),
+        )
+
+    def restore_model(
+        self, ops: Ops | None = None, *, optimizer: bool = False, checked: bool = True
+    ) -> Model:
         """Return the trained model, ready to encode and decode.
 
         Parameters
@@ -75,6 +91,9 @@ class Checkpoint:
             Backend; NumPy by default.
         optimizer : bool
             Restore what the optimizer remembers, too, so that training can go on.
+        checked : bool
+            Let the model take raw samples: it refuses what training would have refused, and divides
+            unsigned 8-bit values by 255 if those of the run were so. Otherwise the caller must.
 
         Raises
         ------
@@ -86,6 +105,7 @@ class Checkpoint:
         self._say_where(check_state, n_features, config.model, config.objective, self.arrays)
         model = config.make_model(n_features, ops, scaling=self.scaling)
         self._load(model, self.meta["t"] if optimizer else None)
+        model.intake = self.intake if checked else None
         return model
 
     def restore(self, trainer: Trainer, config: Config, data_sha256: str) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 
 from ddnmf_np.config import Config, configure, read_config
 from ddnmf_np.errors import OutputError, UsageError
+from ddnmf_np.system import json_text
 from ddnmf_np.system.files import LOCK, atomic_write_text, locked, remove_unfinished
 
 FIGURES = ("losses", "reconstructions", "parts", "effects", "clusters", "embedding")
@@ -164,7 +165,8 @@ class RunFolder:
             raise UsageError(
                 f"output {self.path}: there is no run to resume; leave --resume out to start one"
             )
-        return read_config(self.config)
+        # Runs of before 0.1 had no such option, and held nothing out.
+        return {"test_fraction": 0.0, **read_config(self.config)}
 
     def how_to_resume(self) -> str:
         """Return what to type to continue the run in this folder."""
@@ -195,6 +197,17 @@ class RunFolder:
                 f"{self.metrics}: cannot be written: {error.strerror}; make room, then continue "
                 "with --resume"
             ) from error
+
+    def read_yardsticks(self) -> dict[str, float]:
+        """Return what PCA and NMF leave unexplained, if ``summary.json`` says it, else {}.
+
+        They depend on the data and the rank only, which a resumed run cannot change.
+        """
+        try:
+            found = json_text.read(self.summary)["evaluation"]["unexplained"]
+            return {name: float(found[name]) for name in ("mean", "pca", "nmf")}
+        except (OSError, ValueError, LookupError, TypeError):
+            return {}
 
     def write_summary(self, summary: dict[str, Any]) -> None:
         """Write ``summary.json``."""

@@ -11,8 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ddnmf_np.backends.ops import Ops
-from ddnmf_np.data.datasets import NAMES, check_nonnegative, read_arrays
-from ddnmf_np.data.given import refuse_undivided
+from ddnmf_np.data.datasets import NAMES, read_arrays
 from ddnmf_np.data.streaming.sources import SlicedSource, Source, is_stream_path, open_source
 from ddnmf_np.data.tables import is_table, read_table
 from ddnmf_np.errors import CheckpointError, DataError
@@ -39,7 +38,9 @@ class Inference:
     Attributes
     ----------
     model : Model
-        The trained model.
+        The trained model, which checks nothing.
+    intake : Intake
+        What checks the samples.
 
     Raises
     ------
@@ -49,7 +50,7 @@ class Inference:
 
     def __init__(self, checkpoint: Checkpoint, ops: Ops | None = None) -> None:
         self.checkpoint, self.config = checkpoint, checkpoint.config
-        self.model = checkpoint.restore_model(ops)
+        self.model, self.intake = checkpoint.restore_model(ops, checked=False), checkpoint.intake
         if not self.model.all_finite():
             raise CheckpointError(
                 f"{checkpoint.path}: has values that are not finite; train again with a smaller lr"
@@ -61,59 +62,12 @@ class Inference:
         found: list[str] | None = self.checkpoint.about.get("feature_names")
         return found
 
-    def samples(self, x: Any, where: str = "X", first_row: int = 0) -> NDArray[Any]:
-        """Return raw samples as the model takes them.
-
-        Parameters
-        ----------
-        x : array_like of shape (n, n_features) or (n, height, width)
-            Samples in the units of the run's data. If those were unsigned 8-bit values, which are
-            divided by 255, samples of this type are divided, too, and others must be so already.
-        where : str
-            Name for error messages.
-        first_row : int
-            Number of the first row for error messages.
-
-        Returns
-        -------
-        ndarray of shape (n, n_features)
-            In the model's precision.
-
-        Raises
-        ------
-        DataError
-            If they are not real, have another number of features, or values that the run would
-            have refused.
-        """
-        x = np.asarray(x)
-        if x.ndim == 3:
-            x = x.reshape(len(x), -1)
-        n_features, dtype = self.model.n_features, self.model.dtype
-        if x.ndim != 2 or x.shape[1] != n_features:
-            raise DataError(
-                f"{where} has shape {x.shape}, but the model takes samples of {n_features} features"
-            )
-        missing = self.config.data.missing
-        names = self.feature_names
-        if missing == "error" or x.dtype.kind != "f" or not np.isnan(x).all():
-            check_nonnegative(x, where, missing, first_row, names)
-        if self.checkpoint.about.get("from_bytes", False):
-            if x.dtype == np.uint8:
-                scaled: NDArray[Any] = np.divide(x, 255.0, dtype=dtype)
-                return scaled
-            refuse_undivided(x, where)
-        with np.errstate(over="ignore"):  # checked below
-            found = np.ascontiguousarray(x, dtype)
-        if not np.isfinite(found[~np.isnan(found)]).all():
-            check_nonnegative(found, f"{where} as {dtype}", missing, first_row, names)
-        return found
-
     def of(self, what: What, x: Any, where: str = "X", first_row: int = 0) -> NDArray[Any]:
-        """Return codes (n, rank), or the other results (n, n_features); raises as `samples`.
+        """Return codes (n, rank), or the other results (n, n_features); raises as `Intake.take`.
 
         Clusters are not among these results, because they need all samples: see `results`.
         """
-        samples = self.samples(x, where, first_row)
+        samples = self.intake.take(x, where, first_row)
         work = self.model.encode if what == "codes" else self.model.denoise
         found: NDArray[Any] = self.model.ops.to_host(work(samples))
         return np.where(np.isnan(samples), found, samples) if what == "imputed" else found
@@ -228,7 +182,7 @@ def results(
     Raises
     ------
     DataError
-        As `Inference.samples`; and of clusters if there are fewer samples than clusters.
+        As `Intake.take`; and of clusters if there are fewer samples than clusters.
     """
     name, found = data.source.name, []
     for start, raw in data.blocks():

@@ -24,6 +24,7 @@ from ddnmf_np.model import Model, check_state
 from ddnmf_np.runs.checkpoint import Checkpoint, load_checkpoint
 from ddnmf_np.runs.folder import RunFolder
 from ddnmf_np.runs.validation import Unexplained
+from ddnmf_np.runs.yardsticks import Yardsticks
 from ddnmf_np.system.described import read_described, write_described
 
 WHAT = "estimator of ddnmf_np"
@@ -94,6 +95,7 @@ def save_model(path: str | os.PathLike[str], estimator: Any, *, supervisor: bool
         "history": estimator.loss_history_,
         "clusters": clusters,
         "reconstruction_err": getattr(estimator, "reconstruction_err_", None),
+        "baselines": estimator._yardsticks and estimator._yardsticks.known,
         **{name: getattr(estimator, f"{name}_") for name in NUMBERS},
     }
     write_described(path, meta, arrays)
@@ -197,6 +199,7 @@ def _learned(meta: dict[str, Any], arrays: dict[str, Array], backend: str) -> Le
         "loss_history_": meta["history"],
         "n_features_in_": n_features,
         "_clusters": None if clusters is None else CodeClusters.of_state(arrays, clusters),
+        "_yardsticks": Yardsticks.of_known(meta.get("baselines")),
         "_from_bytes": meta["from_bytes"],
         "_student_only": steps is None,
         **{f"{key}_": meta[key] for key in NUMBERS},
@@ -230,7 +233,7 @@ def learned_by_run(path: str | os.PathLike[str], backend: str) -> tuple[dict[str
     file = Path(path)
     checkpoint = load_checkpoint(RunFolder(file).checkpoint if file.is_dir() else file)
     config, meta = checkpoint.config, checkpoint.meta
-    model = checkpoint.restore_model(_ops(config, backend), optimizer=True)
+    model = checkpoint.restore_model(_ops(config, backend), optimizer=True, checked=False)
     validation, about = meta.get("validation") or {"finished": False}, meta.get("data") or {}
     learned = {
         "model_": model,
@@ -242,6 +245,7 @@ def learned_by_run(path: str | os.PathLike[str], backend: str) -> tuple[dict[str
         "n_features_in_": meta["n_features"],
         "data_max_": float(meta["high"]),
         "_clusters": None,
+        "_yardsticks": None,
         "_from_bytes": bool(about.get("from_bytes", False)),
         "_student_only": False,
     }

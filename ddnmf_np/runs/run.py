@@ -33,6 +33,7 @@ from ddnmf_np.runs.output import write_blocks
 from ddnmf_np.runs.preparation import Prepared, prepare
 from ddnmf_np.runs.progress import Progress
 from ddnmf_np.runs.validation import Unexplained, Validation
+from ddnmf_np.runs.yardsticks import described
 from ddnmf_np.system.command import tell
 from ddnmf_np.system.memory import peak_memory_mib
 from ddnmf_np.system.signals import stop_on_signal
@@ -87,6 +88,7 @@ def run(
         if not resume:
             folder.check_free(overwrite=overwrite)
         checkpoint = _checkpoint(folder) if resume else None
+        known = folder.read_yardsticks() if resume else {}
         x, dataset, config = read_data(config)
         dataset = _with_shape(dataset, config.data.image_shape)
         about = _about(dataset)
@@ -146,7 +148,7 @@ def run(
             ranks.rest()
             return INTERRUPTED
         evaluation = scoring.evaluate(trainer, config, dataset)
-        scores = scoring.summarise(trainer, evaluation, prepared.some)
+        scores = scoring.summarise(trainer, evaluation, prepared.some, known)
         summary = summarise(trainer, config, dataset, scores, time.perf_counter() - started)
         folder.write_summary(summary)
         names = scoring.draw_figures(trainer, config, dataset, evaluation, folder.figures)
@@ -418,10 +420,8 @@ def _in_use(code: dict[str, Any]) -> str:
 
 
 def _describe_unexplained(found: dict[str, Any]) -> list[str]:
-    names = {"mean": "the mean", "pca": "PCA", "nmf": "NMF"}
     known = {key: value for key, value in found.items() if isinstance(value, float)}
-    others = ", ".join(f"{names[key]} {known[key]:.3f}" for key in names if key in known)
-    lines = [f"variance left unexplained: {known.get('ddnmf', math.nan):.3f} ({others})"]
+    lines = [described(known.get("ddnmf", math.nan), known)]
     if "noise" in known:
         student, noise = known.get("ddnmf_noisy", math.nan), known["noise"]
         lines.append(f"from noisy samples:        {student:.3f} (the noise itself {noise:.3f})")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,8 +10,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from sklearn.decomposition import NMF, PCA
-from sklearn.exceptions import ConvergenceWarning
 
 from ddnmf_np.config import Config
 from ddnmf_np.data.datasets import Dataset
@@ -35,12 +32,10 @@ from ddnmf_np.evaluation.maps import embed
 from ddnmf_np.evaluation.metrics import assign_clusters
 from ddnmf_np.model import Model
 from ddnmf_np.runs.validation import Unexplained, findings
+from ddnmf_np.runs.yardsticks import yardsticks
 from ddnmf_np.training import Trainer
 
 Floats = npt.NDArray[np.floating[Any]]
-
-BASELINE_SAMPLES = 5000
-"""Training samples of PCA and NMF, which then take a few seconds."""
 
 NAMES_OF_MAPS = {"tsne": "t-SNE", "pca": "principal components"}
 
@@ -124,8 +119,21 @@ def evaluate(trainer: Trainer, config: Config, dataset: Dataset) -> Evaluation:
     )
 
 
-def summarise(trainer: Trainer, evaluation: Evaluation, some: Floats) -> dict[str, Any]:
+def summarise(
+    trainer: Trainer, evaluation: Evaluation, some: Floats, known: dict[str, float]
+) -> dict[str, Any]:
     """Return scores and measures in plain JSON types.
+
+    Parameters
+    ----------
+    trainer : Trainer
+        Its model is trained.
+    evaluation : Evaluation
+        Result of `evaluate`.
+    some : ndarray of shape (n, n_features)
+        Training samples.
+    known : dict
+        Result of `yardsticks` for these data, or an empty dictionary if it is not known yet.
 
     Returns
     -------
@@ -154,7 +162,9 @@ def summarise(trainer: Trainer, evaluation: Evaluation, some: Floats) -> dict[st
         },
         "code": code_statistics(evaluation.H),
         "parts_sparsity": _mean_sparsity(evaluation.parts),
-        "unexplained": unexplained(trainer, evaluation, some, noisy, outputs["student_noisy"]),
+        "unexplained": unexplained(
+            trainer, evaluation, some, noisy, outputs["student_noisy"], known
+        ),
         "top_features": named_effects(trainer.model, evaluation.H, evaluation.feature_names),
         "reconstruction_error": {
             name: _mean_square(host(out) - x) for name, out in outputs.items()
@@ -189,7 +199,12 @@ def named_effects(
 
 
 def unexplained(
-    trainer: Trainer, evaluation: Evaluation, some: Floats, noisy: Any, cleaned: Any
+    trainer: Trainer,
+    evaluation: Evaluation,
+    some: Floats,
+    noisy: Any,
+    cleaned: Any,
+    known: dict[str, float],
 ) -> dict[str, Any]:
     """Return the variance that the student leaves unexplained, beside what others leave.
 
@@ -205,33 +220,26 @@ def unexplained(
         The scored samples with noise.
     cleaned : ndarray of shape (m, n_features)
         The student's output for these.
+    known : dict
+        As for `summarise`.
 
     Returns
     -------
     dict
         ``ddnmf``; ``ddnmf_noisy``, from noisy samples; ``noise``, that of the noisy samples as
-        they are; ``mean``; ``pca`` and ``nmf`` of the same rank, on at most `BASELINE_SAMPLES`
-        training samples, unless entries are missing; and ``findings``, what shows that the model
-        has not learned.
+        they are; those of `yardsticks`; and ``findings``, what shows that the model has not
+        learned.
     """
     model, x = trainer.model, evaluation.x
     measure = Unexplained(model, some)
-    found: dict[str, Any] = {"ddnmf": measure.of(x), "mean": 1.0}
-    train, test = measure.scaled(some[:BASELINE_SAMPLES]), measure.scaled(x)
-    found["ddnmf_noisy"] = measure.of_guess(test, measure.scaled(cleaned))
-    found["noise"] = measure.of_guess(test, measure.scaled(noisy))
-    rank = min(model.architecture.rank, *train.shape)
-    whole = not (np.isnan(train).any() or np.isnan(test).any())
-    if whole and (train != train[0]).any() and np.maximum(train, 0.0).any():
-        pca = PCA(rank, random_state=0).fit(train)
-        found["pca"] = measure.of_guess(test, pca.inverse_transform(pca.transform(test)))
-        nmf = NMF(rank, init="nndsvda", max_iter=200, random_state=0)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ConvergenceWarning)
-            nmf.fit(np.maximum(train, 0.0))
-            guess = nmf.inverse_transform(nmf.transform(np.maximum(test, 0.0)))
-        found["nmf"] = measure.of_guess(test, guess)
+    test = measure.scaled(x)
+    found: dict[str, Any] = {
+        "ddnmf": measure.of(x),
+        "ddnmf_noisy": measure.of_guess(test, measure.scaled(cleaned)),
+        "noise": measure.of_guess(test, measure.scaled(noisy)),
+    }
     found = {key: value if math.isfinite(value) else None for key, value in found.items()}
+    found |= known or yardsticks(measure, some, x)
     found["findings"] = findings(measure, model, x)
     return found
 

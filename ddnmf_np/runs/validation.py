@@ -220,8 +220,9 @@ def findings(unexplained: Unexplained, model: Model, x: Any) -> list[str]:
     dead = int(dead_units(H).sum()) if len(H) > 1 else 0
     if dead:
         found.append(
-            f"{dead} of {H.shape[1]} codes are the same for all samples; take fewer components, "
-            "another random_state (--seed), or nmf_start 'pca'"
+            f"{dead} of {H.shape[1]} codes are the same for all samples; take fewer components "
+            "(--rank), another random_state (--seed), or objective='auto', which starts them from "
+            "the data"
         )
     # A non-negative decoder may rightly leave out a feature that no part needs.
     if len(H) > 1 and model.architecture.nonnegative != "decoder":

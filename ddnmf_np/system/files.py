@@ -14,8 +14,6 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
-from filelock import FileLock, Timeout
-
 from ddnmf_np.errors import OutputError, UsageError
 
 Source = str | Path | bytes
@@ -172,6 +170,8 @@ def locked(folder: Path) -> Iterator[None]:
     OutputError
         If the folder cannot be written.
     """
+    from filelock import FileLock, Timeout  # late: usage errors should not wait for it
+
     path = folder / LOCK
     # Without a soft lock, filelock's substitute, because it would outlive a killed process.
     lock = FileLock(path, PATIENCE, fallback_to_soft=False, on_acquired=_sign)

@@ -13,11 +13,15 @@ from ddnmf_np.system.command import Parser, run_command, tell
 
 WHAT = {
     "codes": "H, one column for each base unit",
-    "clusters": "the cluster of each code, among the codes of this file",
+    "clusters": "the cluster of each code, found anew among the codes of this file, so not the "
+    "run's",
     "denoised": "the student's output",
     "imputed": "the samples, with the student's output where they are missing (--missing nan)",
 }
 """What can be written."""
+
+NOTES = {"clusters": ", found among these samples and not those of the run"}
+"""What the last line of the output adds."""
 
 EPILOG = f"""\
 The samples are checked and scaled as those of the run were. From a table with a header the columns
@@ -105,7 +109,7 @@ def _transform(argv: Sequence[str] | None) -> int:
     )
     blocks = working.results(inference, data, flags.what, flags.clusters)
     write_blocks(output, _told(blocks, n), n, columns, data.row_names)
-    tell(f"{output}: {flags.what} of {n} samples", sys.stdout)
+    tell(f"{output}: {flags.what} of {n} samples{NOTES.get(flags.what, '')}", sys.stdout)
     return 0
 
 

@@ -1,6 +1,7 @@
 """Every way in which a backend can fail gives its original cause and the command that mends it."""
 
 import builtins
+import importlib.metadata
 import logging
 import sys
 import tomllib
@@ -43,7 +44,7 @@ def cupy_is(monkeypatch):
         )
         names = [installed] if installed else []
         monkeypatch.setattr(
-            backend, "distributions",
+            importlib.metadata, "distributions",
             lambda: [SimpleNamespace(metadata={"Name": n}) for n in ("numpy", *names)],
         )  # fmt: skip
 

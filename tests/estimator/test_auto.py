@@ -12,12 +12,14 @@ from sklearn.exceptions import ConvergenceWarning
 from ddnmf_np import DDNMF, Descent, Noise, Objective
 from ddnmf_np.config import configure
 from ddnmf_np.data.defaults import DECIDED, Facts, choose
+from ddnmf_np.data.noise import Corruption
 from ddnmf_np.data.scaling import Scaling
 from ddnmf_np.data.streaming.rows import Rows
 from ddnmf_np.data.streaming.sources import stream
 from ddnmf_np.errors import DataError
 from ddnmf_np.evaluation.interpret import dead_units
 from ddnmf_np.runs.checkpoint import load_checkpoint
+from ddnmf_np.runs.inputs import read_data
 from ddnmf_np.runs.preparation import prepare
 from ddnmf_np.runs.validation import Unexplained, Validation
 from ddnmf_np.train import main
@@ -273,6 +275,7 @@ def test_dead_codes_and_outputs_are_counted():
 
     found = " ".join(findings(estimator.unexplained_, model, x))
     assert "1 of 3 codes are the same for all samples" in found
+    assert "nmf_start" not in found  # the estimator has no such parameter
     assert "output features are constant although the data are not" in found
 
 
@@ -282,6 +285,25 @@ def test_dead_codes_and_outputs_are_counted():
 def content(folder):
     checkpoint = load_checkpoint(folder / "checkpoint.npz")
     return {name: array.tobytes() for name, array in checkpoint.arrays.items()}
+
+
+def noise_of(folder):
+    """The squares of a run's noise in the scored rows, over their deviations from the mean."""
+    checkpoint = load_checkpoint(folder / "checkpoint.npz")
+    x, dataset, config = read_data(checkpoint.config)
+    scaling, n = checkpoint.scaling, checkpoint.meta["n_samples"]
+    scaled = (dataset.x_test - scaling.low) / scaling.span
+    noisy = np.empty_like(scaled)
+    index = np.arange(len(scaled)) + n
+    Corruption(config.noise, seed=config.training.seed).apply(scaled, index, 0, noisy)
+    train = prepare(x, config).some
+    mean = ((train - scaling.low) / scaling.span).mean(axis=0)
+    assert config.noise.rate == pytest.approx(0.1 * train_spread(train, scaling), rel=1e-6)
+    return ((noisy - scaled) ** 2).sum() / ((scaled - mean) ** 2).sum()
+
+
+def train_spread(train, scaling):
+    return ((train - scaling.low) / scaling.span).astype(np.float64).var(axis=0).mean() ** 0.5
 
 
 def test_a_resumed_run_is_the_run_without_a_pause(tmp_path, monkeypatch, capsys):
@@ -311,8 +333,12 @@ def test_a_resumed_run_is_the_run_without_a_pause(tmp_path, monkeypatch, capsys)
     assert found["findings"] == []
     assert 0.0 < found["pca"] < found["ddnmf"] < 1.0
     assert found["ddnmf"] < found["ddnmf_noisy"] < 1.0
-    # A tenth of the spread, squared; the few scored rows spread otherwise than those of training.
-    assert 0.005 < found["noise"] < 0.02
+    assert found["noise"] == pytest.approx(noise_of(tmp_path / "run"), rel=1e-5)
+    with monkeypatch.context() as patch:  # what PCA and NMF leave is not computed again
+        patch.setattr("ddnmf_np.runs.scoring.yardsticks", None)
+        assert main(["--resume", "--output", str(tmp_path / "run")]) == 0
+    again = json.loads((tmp_path / "run" / "summary.json").read_text())
+    assert again["evaluation"]["unexplained"] == found
     model = load_checkpoint(tmp_path / "run" / "checkpoint.npz").restore_model()
     assert Unexplained(model, load_wine().data).of(load_wine().data) < 1.0
 

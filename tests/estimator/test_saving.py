@@ -17,7 +17,6 @@ from ddnmf_np.errors import CheckpointError, DataError, OutputError, UsageError
 from ddnmf_np.runs import run as run_module
 from ddnmf_np.runs import scoring
 from ddnmf_np.runs.checkpoint import load_checkpoint
-from ddnmf_np.runs.inference import Inference
 from ddnmf_np.system.described import read_described, write_described
 from ddnmf_np.train import main
 from ddnmf_np.transform.__main__ import main as transform
@@ -282,7 +281,7 @@ def test_8_bit_samples_of_another_type_are_refused(run, tmp_path, kind, capsys):
     with pytest.raises(DataError, match=text):
         DDNMF.from_run(folder).transform_into(tmp_path / "x.npy", out)
     with pytest.raises(DataError, match="X has values above 1, but"):
-        Inference(load_checkpoint(folder / "checkpoint.npz")).samples(x)
+        load_checkpoint(folder / "checkpoint.npz").intake.take(x)
     assert (
         transform([str(folder), str(tmp_path / "x.npy"), "--output", str(tmp_path / "h.npy")]) == 4
     )

@@ -193,6 +193,10 @@ def test_of_many_samples_some_are_drawn():
     ("options", "text"),
     [
         ({"ranks": (3, 3)}, "ranks is 3; give two different ranks or more"),
+        (
+            {"ranks": (2, 100_000_000)},
+            "ranks has 100000000, but there are 60 samples; give smaller",
+        ),
         ({"ranks": (0, 3)}, "ranks is .*; expected whole numbers >= 1"),
         ({"seeds": 1}, "seeds is 1; expected a whole number >= 2"),
         ({"hidden": 0.9}, "hidden is 0.9; expected a finite number from 0.05 to 0.5"),

@@ -27,6 +27,7 @@ from ddnmf_np.engine.descent import Descent
 from ddnmf_np.engine.losses import Objective
 from ddnmf_np.errors import UsageError, shown
 from ddnmf_np.model import Architecture
+from ddnmf_np.runs.preparation import prepare
 from ddnmf_np.train import make_parser, parse
 
 ALL = pytest.mark.parametrize("option", OPTIONS.values(), ids=lambda o: o.name)
@@ -196,6 +197,19 @@ def test_one_preset_gives_way_to_another(objective, other):
 def test_codes_of_a_nonnegative_decoder_cannot_be_negative(name):
     with pytest.raises(UsageError, match=f"base_activation is {name}, .*choose relu, sigmoid or"):
         configure(objective="parts", base_activation=name)
+
+
+def test_output_of_a_nonnegative_decoder_must_be_able_to_be_0():
+    text = (
+        r"nonnegative is decoder, but output_activation is sigmoid.*choose output_activation='relu'"
+    )
+    with pytest.raises(UsageError, match=text):
+        configure(objective="parts", output_activation="sigmoid")
+    x = np.random.default_rng(0).uniform(size=(30, 4))
+    config = configure(objective="auto", nonnegative="decoder")
+    with pytest.raises(UsageError, match=text):  # here the data choose it
+        prepare(x, config)
+    configure(objective="parts", output_activation="tanh")
 
 
 def test_start_from_parts_needs_a_decoder_that_is_not_negative():

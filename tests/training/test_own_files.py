@@ -1,6 +1,7 @@
 """Runs on files of one's own: their names, their labels, and the rows that are held out."""
 
 import json
+import pickle
 
 import h5py
 import numpy as np
@@ -10,10 +11,12 @@ from scipy import sparse
 
 from ddnmf_np.config import configure, read_config
 from ddnmf_np.data.datasets import load
+from ddnmf_np.errors import DataError
 from ddnmf_np.explore.content import gather
 from ddnmf_np.runs.checkpoint import load_checkpoint
 from ddnmf_np.runs.inference import Inference
 from ddnmf_np.runs.inputs import MOST, read_data
+from ddnmf_np.system.described import read_described, write_described
 from ddnmf_np.train import main
 
 FLAGS = ["--widths", "11", "7", "--rank", "3", "--batch-size", "10", "--seed", "5"]
@@ -274,6 +277,20 @@ def test_help_names_the_kinds_of_files_and_the_signals(capsys):
         assert word in out
 
 
+def test_an_old_run_that_knew_of_no_rows_for_scoring_goes_on(tmp_path, table, capsys):
+    run = tmp_path / "run"
+    assert train(table, run, "--ignore", "kind", "--test-fraction", "0") == 0
+    meta, arrays = read_described(run / "checkpoint.npz")
+    del meta["config"]["test_fraction"]
+    write_described(run / "checkpoint.npz", meta, arrays)
+    options = (run / "config.toml").read_text()
+    (run / "config.toml").write_text(options.replace("test_fraction = 0.0\n", ""))
+    assert "test_fraction" not in read_config(run / "config.toml")
+    assert main(["--resume", "--output", str(run), "--epochs", "3"]) == 0, capsys.readouterr().err
+    assert summary(run)["evaluation"]["split"] == "train"
+    assert read_config(run / "config.toml")["test_fraction"] == 0.0
+
+
 # -- inference ---------------------------------------------------------------------------------
 
 
@@ -290,7 +307,19 @@ def test_samples_are_taken_as_the_run_took_them(tmp_path):
         taken = x / 255 if name == "bytes" else x
         expected = checkpoint.restore_model().encode(taken.astype(np.float32))
         np.testing.assert_allclose(codes[name], expected, rtol=0, atol=1e-6)
+        # A restored model takes raw samples as they come, and so does a copy of it.
+        model = checkpoint.restore_model()
+        for one in (model, pickle.loads(pickle.dumps(model))):
+            np.testing.assert_array_equal(one.encode(x), codes[name])
+            with pytest.raises(DataError, match="Negative values"):
+                one.denoise(-x.astype(float))
+            with pytest.raises(DataError, match="NaN"):
+                one.code(np.full((2, 13), np.nan))
+            with pytest.raises(DataError, match=r"X has shape \(120, 12\), but the model takes"):
+                one.supervise(x[:, 1:])
     assert np.abs(codes["bytes"] - codes["floats"]).max() > 0.01
+    with pytest.raises(DataError, match="give them as uint8"):
+        load_checkpoint(tmp_path / "bytes" / "checkpoint.npz").restore_model().encode(x * 1.0)
 
 
 @pytest.mark.parametrize(

@@ -117,7 +117,7 @@ def test_imputed_samples_are_new_only_where_they_were_missing(runs, frame, tmp_p
 
 
 @pytest.mark.parametrize(("flags", "count"), [([], 3), (["--clusters", "5"], 5)])
-def test_clusters(runs, tmp_path, flags, count):
+def test_clusters(runs, tmp_path, flags, count, capsys):
     output = tmp_path / "c.npy"
     arguments = [str(runs / "plain"), str(runs / "plain.npy"), "--what", "clusters", *flags]
     assert main([*arguments, "--output", str(output)]) == 0
@@ -125,6 +125,8 @@ def test_clusters(runs, tmp_path, flags, count):
     assert found.shape == (120,)
     assert found.dtype == np.int32
     assert set(found) == set(range(count))
+    printed = capsys.readouterr().out
+    assert "clusters of 120 samples, found among these samples and not those of the run" in printed
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,125 @@
+"""Yardsticks of a reconstruction: the mean, PCA and NMF of the same rank."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Mapping
+from threading import Lock
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from sklearn.exceptions import ConvergenceWarning
+
+from ddnmf_np.runs.validation import Unexplained
+
+MOST_SAMPLES = 5000
+"""Largest number of samples that PCA and NMF see, which then take a few seconds."""
+
+MOST_BYTES = 2**26
+"""Largest size of these samples."""
+
+NAMES = {"mean": "the mean", "pca": "PCA", "nmf": "NMF"}
+"""What a person calls them."""
+
+
+def few(x: Any) -> Any:
+    """Return a copy of at most so many samples, evenly spaced, because files are often sorted."""
+    row_bytes = x.shape[1] * x.dtype.itemsize
+    count = min(len(x), MOST_SAMPLES, max(1, MOST_BYTES // row_bytes))
+    return x[np.linspace(0, len(x) - 1, count).astype(int)]
+
+
+def yardsticks(
+    measure: Unexplained, train: npt.NDArray[Any], test: npt.NDArray[Any]
+) -> dict[str, float]:
+    """Return the fractions of variance that linear models leave unexplained, by name.
+
+    Parameters
+    ----------
+    measure : Unexplained
+        Measure of a trained model, which supplies the rank, the scaling and the mean.
+    train, test : ndarray of shape (n, n_features)
+        Samples that the models are fitted to, and samples that count.
+
+    Returns
+    -------
+    dict
+        ``mean`` (1.0), ``pca`` and ``nmf``. Without the last two if entries are missing, or if
+        the training samples are all equal. Fractions that are not finite are left out.
+    """
+    from sklearn.decomposition import NMF, PCA  # late: many fits never ask
+
+    found = {"mean": 1.0}
+    train, test = measure.scaled(few(train)), measure.scaled(test)
+    whole = not (np.isnan(train).any() or np.isnan(test).any())
+    if not whole or (train == train[0]).all() or not np.maximum(train, 0.0).any():
+        return found
+    rank = min(measure.model.architecture.rank, *train.shape)
+    pca = PCA(rank, random_state=0).fit(train)
+    found["pca"] = measure.of_guess(test, pca.inverse_transform(pca.transform(test)))
+    nmf = NMF(rank, init="nndsvda", max_iter=200, random_state=0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        nmf.fit(np.maximum(train, 0.0))
+        guess = nmf.inverse_transform(nmf.transform(np.maximum(test, 0.0)))
+    found["nmf"] = measure.of_guess(test, guess)
+    return {name: value for name, value in found.items() if math.isfinite(value)}
+
+
+def described(fvu: float, found: Mapping[str, Any]) -> str:
+    """Return a line with the fraction of the model beside those of `yardsticks`."""
+    others = (f"{NAMES[name]} {found[name]:.3f}" for name in NAMES if found.get(name) is not None)
+    return f"variance left unexplained: {fvu:.3f} ({', '.join(others)})"
+
+
+class Yardsticks:
+    """The result of `yardsticks`, computed when first asked for.
+
+    Until then it holds samples, as many as `few` returns of each; a pickle has none.
+
+    Parameters
+    ----------
+    measure : Unexplained
+        As for `yardsticks`.
+    train, test : ndarray of shape (n, n_features)
+        As for `yardsticks`; ``test`` may be on the model's device.
+
+    Attributes
+    ----------
+    known : dict or None
+        The fractions by name, if they are known.
+    """
+
+    def __init__(self, measure: Unexplained, train: Any, test: Any) -> None:
+        to_host = measure.model.ops.to_host
+        self._given: Any = measure, few(to_host(train)), few(to_host(test))
+        self.known: dict[str, float] | None = None
+        self._lock = Lock()
+
+    @classmethod
+    def of_known(cls, known: Any) -> Yardsticks | None:
+        """Return one whose fractions a file has, or None if it has none."""
+        if known is None:
+            return None
+        made = cls.__new__(cls)
+        made.__setstate__(({str(name): float(value) for name, value in known.items()},))
+        return made
+
+    @property
+    def found(self) -> dict[str, float] | None:
+        """The fractions by name, or None if they are not known and the samples are gone."""
+        with self._lock:
+            if self.known is None and self._given is not None:
+                self.known = yardsticks(*self._given)
+                self._given = None
+        return self.known
+
+    def __getstate__(self) -> tuple[dict[str, float] | None]:
+        """Return what a pickle keeps: the fractions, if they are known."""
+        return (self.known,)
+
+    def __setstate__(self, state: tuple[dict[str, float] | None]) -> None:
+        """Take what a pickle has kept."""
+        (self.known,), self._given, self._lock = state, None, Lock()
