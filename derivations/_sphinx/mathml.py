@@ -47,6 +47,9 @@ BRACES = {"\N{BOTTOM CURLY BRACKET}", "\N{TOP CURLY BRACKET}"}
 APPLY = "\N{FUNCTION APPLICATION}"
 THIN = "0.167em"
 
+PUNCTUATED = re.compile(r'<math(?: xmlns="[^"]*")?>(?:(?!</math>).)*</math>[.,;:?!)]+', re.DOTALL)
+"""A formula in a line, and the punctuation that follows it."""
+
 NAMESPACE = "http://www.w3.org/1998/Math/MathML"
 ElementTree.register_namespace("", NAMESPACE)
 
@@ -177,7 +180,18 @@ def _block(translator: Any, node: nodes.Element) -> None:
     raise nodes.SkipNode
 
 
+def keep_punctuation(body: str) -> str:
+    """Keep a sign of punctuation on the line of the formula before it."""
+    return PUNCTUATED.sub(r'<span class="formula">\g<0></span>', body)
+
+
+def _keep(app: Sphinx, page: str, template: str, context: dict[str, Any], doctree: Any) -> None:
+    if "body" in context:
+        context["body"] = keep_punctuation(context["body"])
+
+
 def setup(app: Sphinx) -> dict[str, bool]:
     """Register the renderer."""
+    app.connect("html-page-context", _keep)
     app.add_html_math_renderer("mathml", (_inline, None), (_block, None))
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -269,6 +269,14 @@ class TestFormulas:
         assert convert(r"x \Big|_{h = 0}") == convert("x |_{h = 0}")
         assert convert("f'").count("′") == 1
 
+    def test_a_full_stop_stays_on_the_line_of_its_formula(self, convert):
+        from mathml import keep_punctuation, to_mathml
+
+        one, block = to_mathml("x"), to_mathml("y", block=True)
+        assert keep_punctuation(f"{one}, {one} {block}.") == (
+            f'<span class="formula">{one},</span> {one} {block}.'
+        )
+
     def test_an_unknown_command_is_refused(self, convert):
         from docutils.utils.math import MathError
 
