@@ -26,6 +26,7 @@ extensions = [
     "ledger_page",
     "mathml",
     "playground_page",
+    "reachable",
     "results_gallery",
     "source_links",
 ]
@@ -40,6 +41,7 @@ include_patterns = [
     "notebooks/*.ipynb",
 ]
 exclude_patterns = [".*", "build", "data", "dist", "runs"]  # not even looked through
+exclude_patterns += ["paper.md"]  # for a journal, whose tools read its citations
 source_suffix = {".md": "myst-nb", ".ipynb": "myst-nb", ".rst": "restructuredtext"}
 # A book of today shows the notebooks that are there, be it none.
 suppress_warnings = ["toc.empty_glob"]
@@ -78,5 +80,5 @@ html_css_files = ["book.css"]
 html_copy_source = False
 html_show_sphinx = False
 html_domain_indices = True
-pygments_style = "tango"
+pygments_style = "a11y-light"
 pygments_dark_style = "monokai"

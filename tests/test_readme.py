@@ -71,6 +71,14 @@ def test_it_counts_the_exercises_of_the_notebooks():
         assert len(re.findall(r'^# %% tags=\[.*"exercise"', source, re.MULTILINE)) == int(count)
 
 
+def test_its_minutes_are_those_of_the_notebooks():
+    rows = re.findall(r"^\| \[\d\]\((\S+)\.ipynb\) \|.*\| (\d+) \| \d+ \|$", README, re.MULTILINE)
+    assert len(rows) == len([*(ROOT / "notebooks").glob("[0-9]*.py")])
+    for name, minutes in rows:
+        said = re.findall(r"About (\d+) minutes", (ROOT / f"{name}.py").read_text("utf-8"))
+        assert said[:1] in ([], [minutes]), name
+
+
 def test_its_scores_are_those_of_the_table():
     table = README.partition("| codes of MNIST")[2].partition("\n\n")[0]
     shown = re.findall(r"^\| .* \| (\.\d{3} ± \.\d{3}) \|$", table, re.MULTILINE)

@@ -1,7 +1,7 @@
 r"""Formulas as MathML, made while the book is built.
 
 Why so. MathML is drawn by the browser itself (all of the large ones, since 2023), so a page needs
-no script, no fonts of ours and no network, and its formulas can be selected, searched and read
+no script and no network, and its formulas can be selected, searched and read
 aloud. Bundled MathJax would draw finer spacing, but costs two megabytes, a script on every page
 and a copy of foreign code to keep up to date. Of the converters in Python, the one in Docutils
 comes with Sphinx, so that it is not even a dependency; and it *refuses* what it does not know,
@@ -9,7 +9,8 @@ which stops a build with ``-W``. (latex2mathml 3.81, a package of its own, passe
 as text without a word. On the formulas of the derivations it printed ``\arg\min`` as it stands,
 lost the letters of ``\mathbf``, ``\mathbb`` and ``\mathcal``, and merged ``'''``.) What Docutils
 gets wrong or lacks is mended here, piece by piece with a test. Every formula of the derivations was
-looked at, and `tests/book` finds each one in its page.
+looked at, and `tests/book` finds each one in its page. The font is STIX Two Math (book.css): a
+browser draws large signs as well as the font that it finds.
 """
 
 import re
@@ -41,8 +42,13 @@ CLOSE = {"|": "|", "/": "/", "'": "\N{PRIME}"}
 FENCES = set("|‖⟨⟩⌊⌋⌈⌉")
 """Signs that browsers stretch to the height of what stands beside them; TeX does so on demand."""
 
+BRACES = {"\N{BOTTOM CURLY BRACKET}", "\N{TOP CURLY BRACKET}"}
+
 APPLY = "\N{FUNCTION APPLICATION}"
 THIN = "0.167em"
+
+PUNCTUATED = re.compile(r'<math(?: xmlns="[^"]*")?>(?:(?!</math>).)*</math>[.,;:?!)]+', re.DOTALL)
+"""A formula in a line, and the punctuation that follows it."""
 
 NAMESPACE = "http://www.w3.org/1998/Math/MathML"
 ElementTree.register_namespace("", NAMESPACE)
@@ -75,9 +81,10 @@ def to_mathml(tex: str, *, block: bool = False) -> str:
     tree = ElementTree.fromstring(tex2mathml(tex, as_block=block).replace("&ApplyFunction;", APPLY))
     for parent in list(tree.iter()):
         for place, child in enumerate(parent):
-            parent[place] = _script_beside_accent(child)
+            parent[place] = _label_of_brace(_script_beside_accent(child))
     for parent in tree.iter():
         _space_functions(parent)
+        _space_limits(parent)
         for place, child in enumerate(parent):
             if child.tag == _tag("mo") and not _grows(parent, place):
                 child.text = CLOSE.get(child.text or "", child.text)
@@ -103,6 +110,26 @@ def _script_beside_accent(node: ElementTree.Element) -> ElementTree.Element:
     beside = ElementTree.Element(_tag("msub" if above is node else "msubsup"))
     beside.extend((both, index) if above is node else (both, index, node[1]))
     return beside
+
+
+def _label_of_brace(node: ElementTree.Element) -> ElementTree.Element:
+    """Return a brace below or above a term, its label centred there instead of beside it."""
+    tag = {_tag("msub"): "munder", _tag("msup"): "mover"}.get(node.tag)
+    if tag and node[0].tag == _tag(tag) and node[0][1].text in BRACES:
+        node.tag = _tag(tag)
+    return node
+
+
+def _space_limits(row: ElementTree.Element) -> None:
+    r"""Set the space of ``\max`` and its like, which are operators to Docutils, as TeX does."""
+    for place, node in enumerate(row):
+        name = node[0] if node.tag == _tag("munder") else node
+        if name.tag == _tag("mo") and (name.text or "").isalpha() and len(name.text or "") > 1:
+            before, after = row[place - 1 : place], row[place + 1 : place + 2]
+            beside_sign = not before or before[0].tag == _tag("mo")
+            opened = bool(after) and after[0].text in ("(", "[")
+            name.set("lspace", "0" if beside_sign else THIN)
+            name.set("rspace", "0" if opened else THIN)
 
 
 def _grows(parent: ElementTree.Element, place: int) -> bool:
@@ -153,7 +180,18 @@ def _block(translator: Any, node: nodes.Element) -> None:
     raise nodes.SkipNode
 
 
+def keep_punctuation(body: str) -> str:
+    """Keep a sign of punctuation on the line of the formula before it."""
+    return PUNCTUATED.sub(r'<span class="formula">\g<0></span>', body)
+
+
+def _keep(app: Sphinx, page: str, template: str, context: dict[str, Any], doctree: Any) -> None:
+    if "body" in context:
+        context["body"] = keep_punctuation(context["body"])
+
+
 def setup(app: Sphinx) -> dict[str, bool]:
     """Register the renderer."""
+    app.connect("html-page-context", _keep)
     app.add_html_math_renderer("mathml", (_inline, None), (_block, None))
     return {"parallel_read_safe": True, "parallel_write_safe": True}

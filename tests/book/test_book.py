@@ -4,6 +4,7 @@ import importlib.util
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import sysconfig
@@ -15,6 +16,13 @@ from pages import Page, broken_links, fetched_from_afar, read_all
 ROOT = Path(__file__).parents[2]
 REQUIRED = os.environ.get("DDNMF_REQUIRE_BOOK") == "1"
 MISSING = [name for name in ("sphinx", "myst_nb", "furo") if not importlib.util.find_spec(name)]
+
+SHOWN = [
+    *("derivations/index", "derivations/01-layer", "derivations/05-apposition-loss"),
+    *("derivations/10-student-gradient", "derivations/public-api", "derivations/results"),
+    *("notebooks/02-one-layer-by-hand", "source/ddnmf_np/engine/layers.py"),
+]
+"""Pages of each kind."""
 
 skip_without_sphinx = pytest.mark.skipif(
     bool(MISSING) and not REQUIRED, reason=f"not installed: {MISSING} (the extra 'docs')"
@@ -88,6 +96,40 @@ class TestBook:
                 assert formula, f"an empty formula in {source.name}"
                 assert "\\" not in formula, f"{source.name}: {formula}"
 
+    def test_what_scrolls_can_be_reached_by_the_keyboard(self, book):
+        text = (book / "derivations" / "09-supervisor-gradient.html").read_text("utf-8")
+        formula, table = ("div", ' class="math"'), ("div", ' class="table-wrapper')
+        for name, rest in (("pre", ">"), formula, table):
+            assert f'<{name} tabindex="0"{rest}' in text
+            assert f"<{name}{rest}" not in text
+
+    @pytest.mark.skipif(
+        not (os.environ.get("DDNMF_AXE") and shutil.which("chromium")),
+        reason="DDNMF_AXE names no axe.min.js, or there is no chromium",
+    )
+    @pytest.mark.parametrize("scheme", ["light", "dark"])
+    def test_no_page_has_a_serious_finding_of_axe(self, book, scheme, tmp_path, monkeypatch):
+        monkeypatch.syspath_prepend(ROOT / "tests" / "explore")
+        from chromium import Chromium, find
+
+        axe = Path(os.environ["DDNMF_AXE"]).read_text("utf-8")
+        browser, found = Chromium(find(), tmp_path), []
+        try:
+            for name in SHOWN:
+                page = browser.open(book / f"{name}.html", width=400, scheme=scheme)
+                page.run(f"{axe};0")
+                violations = page.run("axe.run().then(result => result.violations)")
+                found += [
+                    (name, violation["id"], node["target"])
+                    for violation in violations
+                    if violation["impact"] in ("serious", "critical")
+                    for node in violation["nodes"]
+                ]
+                page.close()
+        finally:
+            browser.close()
+        assert not found
+
     def test_every_module_is_in_the_reference(self, pages, book):
         for path in sorted((ROOT / "ddnmf_np").rglob("*.py")):
             parts = path.relative_to(ROOT).with_suffix("").parts
@@ -96,8 +138,8 @@ class TestBook:
             assert f"module-{name}" in page.ids, name
 
     def test_every_document_is_in_it(self, pages, book):
-        sources = [*ROOT.glob("*.md"), *(ROOT / "derivations").rglob("*.md")]
-        sources += (ROOT / "notebooks").glob("*.ipynb")
+        sources = {*ROOT.glob("*.md"), *(ROOT / "derivations").rglob("*.md")} - {ROOT / "paper.md"}
+        sources.update((ROOT / "notebooks").glob("*.ipynb"))
         for source in sources:
             assert book / source.relative_to(ROOT).with_suffix(".html") in pages
 
@@ -177,6 +219,18 @@ class TestFormulas:
     def test_a_sum_keeps_its_limits_below_and_above(self, convert):
         assert "<munderover>" in convert(r"\sum_{i=1}^N x_i", block=True)
 
+    @pytest.mark.parametrize(
+        ("tex", "row"),
+        [(r"\underbrace{W^T W}_{r}", "munder"), (r"\overbrace{W}^{r}", "mover")],
+    )
+    def test_the_label_of_a_brace_stands_in_its_middle(self, convert, tex, row):
+        assert convert(tex, block=True).endswith(f"</{row}><mi>r</mi></{row}></math>")
+
+    def test_max_stands_close_to_its_argument(self, convert):
+        assert '<mo lspace="0" rspace="0">max</mo>' in convert(r"\max(z, 0)")
+        assert '<mo lspace="0.167em" rspace="0.167em">max</mo>' in convert(r"2 \max x")
+        assert 'lspace="0" rspace="0.167em">min</mo><mi>W</mi>' in convert(r"\min_W x")
+
     @pytest.mark.parametrize("sign", ["|", "/"])
     def test_bars_and_slashes_stand_close(self, convert, sign):
         assert f'<mo stretchy="false" lspace="0" rspace="0">{sign}</mo>' in convert(f"a {sign} b")
@@ -214,6 +268,14 @@ class TestFormulas:
         assert "&lt;" in convert(r"l \lt L")
         assert convert(r"x \Big|_{h = 0}") == convert("x |_{h = 0}")
         assert convert("f'").count("′") == 1
+
+    def test_a_full_stop_stays_on_the_line_of_its_formula(self, convert):
+        from mathml import keep_punctuation, to_mathml
+
+        one, block = to_mathml("x"), to_mathml("y", block=True)
+        assert keep_punctuation(f"{one}, {one} {block}.") == (
+            f'<span class="formula">{one},</span> {one} {block}.'
+        )
 
     def test_an_unknown_command_is_refused(self, convert):
         from docutils.utils.math import MathError

@@ -90,7 +90,12 @@ class Tensor:
 
     def __init__(self, data):
         self.data = data
-        self.__dlpack__, self.__dlpack_device__ = data.__dlpack__, data.__dlpack_device__
+
+    def __dlpack__(self, **options):
+        return self.data.__dlpack__(**options)
+
+    def __dlpack_device__(self):
+        return self.data.__dlpack_device__()
 
     def __array__(self, dtype=None, copy=None):
         return self.data
