@@ -52,7 +52,8 @@ def _river(name: str, folder: str | None) -> Samples:
 
     rows = [(list(x.values()), y) for x, y in getattr(datasets, name)()]
     y = np.array([y for _, y in rows]) if isinstance(rows[0][1], str) else None
-    return np.array([x for x, _ in rows], float), y
+    x = np.array([x for x, _ in rows], float)
+    return x - x.min(axis=0), y  # some features are differences
 
 
 def _textures(folder: str | None) -> Samples:
