@@ -20,7 +20,7 @@ MADE_FOR_ONE = {
     "ddnmf_np.backends.ops_numba",
     *(
         f"ddnmf_np.experiments.{name}"
-        for name in ("tables", "figures", "curves", "parts", "published")
+        for name in ("tables", "figures", "curves", "claims", "parts", "published")
     ),
     *(f"ddnmf_np.bench.{name}_peer" for name in ("torch", "jax", "keras")),
 }

@@ -47,6 +47,15 @@ def _faces(folder: str | None) -> Samples:
     return x.reshape(len(x), -1).astype(np.float32), np.arange(len(x)) // 100  # faces, then none
 
 
+def _river(name: str, folder: str | None) -> Samples:
+    from river import datasets
+
+    rows = [(list(x.values()), y) for x, y in getattr(datasets, name)()]
+    y = np.array([y for _, y in rows]) if isinstance(rows[0][1], str) else None
+    x = np.array([x for x, _ in rows], float)
+    return x - x.min(axis=0), y  # some features are differences
+
+
 def _textures(folder: str | None) -> Samples:
     from skimage import data
 
@@ -117,6 +126,8 @@ SETS = {
     "flower": Set(partial(_photograph, "flower"), (10,)),
     "docstrings": Set(partial(_words, _docstrings), (10,)),
     "manual": Set(partial(_words, _manual), (10,)),
+    "segments": Set(partial(_river, "ImageSegments"), (5,), "river"),
+    "yeast": Set(partial(_river, "Yeast"), (10,), "river"),
     "fashion-mnist": Set(partial(_images, "fashion-mnist"), (10,)),
     "mnist": Set(partial(_images, "mnist"), (10, 20)),
 }

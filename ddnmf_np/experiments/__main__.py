@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import argparse
 import sys
+import tomllib
 from collections.abc import Callable, Mapping, Sequence
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
-from ddnmf_np.errors import UsageError
+from ddnmf_np.errors import UsageError, unknown
 from ddnmf_np.experiments.networks import STUDIES
 from ddnmf_np.experiments.records import Store
 from ddnmf_np.experiments.settings import (
@@ -21,6 +23,9 @@ from ddnmf_np.experiments.settings import (
     parse_seeds,
 )
 from ddnmf_np.system.command import Parser, run_command, tell
+
+CLAIMS = Path(__file__).with_name("claims.toml")
+"""The paper's claims, and the steps of the campaign that decides them."""
 
 FAILED = 1
 """Exit code of a campaign in which runs failed, or whose folder has records that we cannot use."""
@@ -42,11 +47,15 @@ stable (ingredients). `all` does not include the studies.
 images. It is a command by itself, and of the options takes --seeds, --datasets, --data-dir,
 --output and --into.
 
+`step NAME` runs a step of the campaign that decides the paper's claims, or several:
+  {steps}.
+Options after the names replace those of the step.
+
 --into FILE fills the places of a Markdown file between the lines
   <!-- experiments table1 -->
   <!-- /experiments -->
-from the records of OUTPUT, or, with <!-- experiments recipe from=FOLDER -->, from those of FOLDER,
-a path relative to the file, like a link.
+from the records of OUTPUT, or, with <!-- experiments recipe from=FOLDER -->, from those of FOLDER
+and of the folders in it, a path relative to the file, like a link.
 
 Exit codes: 0 done, 1 some runs failed (the others are done), 2 usage, 3 backend missing, 4 files,
 130 interrupted."""
@@ -57,7 +66,7 @@ def make_parser() -> Parser:
     parser = Parser(
         "ddnmf_np.experiments",
         "Compute the tables and figures of the paper's section 4 from raw data.",
-        EPILOG,
+        EPILOG.format(steps=", ".join(steps())),
     )
     parser.add_argument(
         "results",
@@ -95,6 +104,24 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
         names = ", ".join([*EVERYTHING, "all"])
         raise UsageError(f"no result is named; name one or more of {names}, or report; see --help")
     return flags
+
+
+def steps() -> dict[str, list[str]]:
+    """Return the commands of each step of the campaign."""
+    found: dict[str, list[str]] = tomllib.loads(CLAIMS.read_text("utf-8"))["steps"]
+    return found
+
+
+def commands_of(argv: Sequence[str]) -> list[list[str]]:
+    """Return the commands that the arguments stand for; those of ``step NAME`` are in a file."""
+    if list(argv[:1]) != ["step"] or {"-h", "--help"} & {*argv}:
+        return [list(argv)]
+    known, names = steps(), list(takewhile(lambda word: not word.startswith("-"), argv[1:]))
+    for name in names or [""]:
+        if name not in known:
+            raise UsageError(unknown("step", name, list(known)))
+    options = argv[1 + len(names) :]
+    return [[*command.split(), *options] for name in names for command in known[name]]
 
 
 def parse_results(words: Sequence[str]) -> tuple[str, ...]:
@@ -139,13 +166,16 @@ def main(
         Options of all networks, which override their own; for tests.
     """
     return run_command(
-        lambda: _main(argv, places, options),
+        lambda: max(
+            _main(one, places, options)
+            for one in commands_of(sys.argv[1:] if argv is None else argv)
+        ),
         interrupted="interrupted; every finished run is kept, and the same command continues",
     )
 
 
 def _main(
-    argv: Sequence[str] | None,
+    argv: Sequence[str],
     places: Mapping[str, str] | None,
     options: Mapping[str, Any] | None,
 ) -> int:

@@ -20,6 +20,7 @@ import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, cast
 
@@ -29,20 +30,24 @@ from sklearn.decomposition import NMF, PCA
 from sklearn.exceptions import ConvergenceWarning
 from tqdm import tqdm
 
-from ddnmf_np.config import OPTIONS, Config, configure
+from ddnmf_np.config import DECIDED_BY, OPTIONS, Config, configure
 from ddnmf_np.data.datasets import Dataset
+from ddnmf_np.data.defaults import Facts
 from ddnmf_np.data.order import epoch_order
+from ddnmf_np.data.scaling import Scaling
 from ddnmf_np.errors import CheckpointError, DataError
 from ddnmf_np.evaluation import clustering, maps
 from ddnmf_np.evaluation.clustering import ClusteringResult, cluster
 from ddnmf_np.evaluation.options import Method
 from ddnmf_np.experiments.autoencoder import Autoencoder
-from ddnmf_np.experiments.networks import NETWORKS
+from ddnmf_np.experiments.networks import NETWORKS, decided_by_data
 from ddnmf_np.experiments.records import Name, key_of
 from ddnmf_np.experiments.settings import Source
 from ddnmf_np.model import Model
 from ddnmf_np.runs.checkpoint import load_checkpoint, save_checkpoint
+from ddnmf_np.runs.preparation import prepare
 from ddnmf_np.runs.scoring import noisy_copy
+from ddnmf_np.runs.validation import Unexplained, Validation
 from ddnmf_np.training import Trainer
 
 Floats = npt.NDArray[np.floating[Any]]
@@ -160,9 +165,9 @@ class Representation:
 
     @property
     def noise_rate(self) -> float:
-        """Rate of the noise in the training images."""
+        """Rate of the noise in the training images; 0 if the data decide it."""
         config = self.trained
-        if config is None or config.noise.kind == "none":
+        if config is None or config.noise.kind == "none" or decided_by_data(self.model):
             return 0.0
         return config.noise.rate
 
@@ -233,7 +238,7 @@ NOT_OF_AUTOENCODERS = (
 
 
 NOT_OF_CAMPAIGNS = ("scale", "start", "test_fraction", "validation_fraction", "patience", "tol")
-"""Options that have no effect in a campaign, which neither scales data nor stops early."""
+"""Options that are in no key unless a preset decides them by the data."""
 
 
 def identity_of(config: Config) -> dict[str, Any]:
@@ -245,6 +250,8 @@ def identity_of(config: Config) -> dict[str, Any]:
     values = config.to_dict()
     keep = [name for name, o in OPTIONS.items() if not o.resumable and name not in NOT_OF_CAMPAIGNS]
     keep.append("epochs")
+    if config.objective.preset in DECIDED_BY:
+        keep += [name for name in NOT_OF_CAMPAIGNS if name != "test_fraction"]
     return {name: values[name] for name in keep}
 
 
@@ -267,6 +274,13 @@ def settings_of(method: str, reduced: bool = False) -> dict[str, Any]:
 def make_config(model: str, options: Mapping[str, Any]) -> Config:
     """Return the options of a network; those of the campaign override its own."""
     return configure(**{**NETWORKS[model].options, **options})
+
+
+@cache
+def facts_of(data: DataInfo) -> Facts:
+    """Return what the data decide options by."""
+    x = training_images(data.source.load(), data.n_train)
+    return Facts.of(x, n=len(x), images=True, missing=False)
 
 
 @dataclass
@@ -353,11 +367,13 @@ def training_images(data: Dataset, n: int) -> Floats:
     return np.ascontiguousarray(data.x_train[rows])
 
 
-def make_network(model: str, config: Config, n_features: int) -> Model | Autoencoder:
+def make_network(
+    model: str, config: Config, n_features: int, scaling: Scaling | None = None
+) -> Model | Autoencoder:
     """Return an untrained network by its name in records, on the backend of its options."""
     ops, network = config.execution.get_ops(), NETWORKS[model]
     if network.kind == "ddnmf":
-        return config.make_model(n_features, ops)
+        return config.make_model(n_features, ops, scaling=scaling)
     return Autoencoder(
         n_features,
         config.model,
@@ -380,9 +396,14 @@ def _train(
     curve: Curve | None,
 ) -> Codes:
     config = cast(Config, spec.config)
-    network = make_network(spec.model, config, x_train.shape[1])
+    # Only a preset that the data decide holds rows out.
+    prepared = prepare(x_train, config, image_shape)
+    network = make_network(spec.model, config, x_train.shape[1], prepared.scaling)
     # An auto-encoder has everything that the trainer needs of a model.
-    trainer = config.make_trainer(cast(Model, network), x_train, image_shape=image_shape)
+    trainer = config.make_trainer(cast(Model, network), prepared.x, image_shape=image_shape)
+    if prepared.held_out is not None:
+        unexplained = Unexplained(cast(Model, network), prepared.some)
+        trainer.stopping = Validation.of(config, unexplained, prepared.held_out)
     shorter = sorted(curve.shorter, key=lambda run: run.epochs) if curve else []
     data_sha256 = key_of({"data": spec.data.sha256, "n_train": spec.data.n_train})
     if curve:

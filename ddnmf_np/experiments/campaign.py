@@ -172,6 +172,8 @@ def represent(
     config = None
     if model in NETWORKS:
         config = make_config(model, {**settings.network_options(seed), **options})
+        if config.undecided:  # the key has the options that are run
+            config = config.decide(baselines.facts_of(info))
     return Representation(info, model, seed, config, parent)
 
 

@@ -62,8 +62,10 @@ def render(records: Sequence[Record]) -> str:
             rows = []
             for model, method, own in _rows(lines):
                 cells = [_cell(own[own["epochs"] == length], score) for length in lengths]
-                rows.append([TITLES[model], METHODS[method], *cells])
+                folders = ", ".join(name for name in sorted(set(own["folder"])) if name)
+                rows.append([TITLES[model], METHODS[method], *cells, folders])
             header = ["codes", f"{score.upper()} of", *(f"{length} epochs" for length in lengths)]
+            header.append("records")
             parts.append(markdown(header, rows))
         parts.append(NOTE)
     return "\n\n".join(parts) + "\n" if parts else ""

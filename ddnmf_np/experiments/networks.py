@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal
 
-from ddnmf_np.config import configure
+from ddnmf_np.config import DECIDED_BY, configure
 from ddnmf_np.engine.losses import PRESETS, Objective
 
 
@@ -57,6 +57,7 @@ TABLE_NETWORKS = {
     "ddnmf-paper": NetworkRow("DDNMF (paper's objective)", "ddnmf", {"objective": "paper"}),
     "ddnmf-demo": NetworkRow("DDNMF (demo's objective)", "ddnmf", {"objective": "demo"}),
     "ddnmf-stable": NetworkRow("DDNMF (preset stable)", "ddnmf", {"objective": "stable"}),
+    "ddnmf-auto": NetworkRow("DDNMF (preset auto)", "ddnmf", {"objective": "auto"}),
 }
 """Networks of the tables; a new row is one entry here, and one name in `TABLE_MODELS`.
 
@@ -67,8 +68,9 @@ clean ones, because DDNMF learns from the clean ones too.
 
 TABLE_MODELS = (
     "raw", "nmf", "ae2", "ae2-nmf", "ae1", "ddnmf-paper", "ddnmf-demo", "ae-linear", "ddnmf-stable",
+    "ddnmf-auto",
 )  # fmt: skip
-"""Representations of tables 1 and 2, in the paper's order; the last two are ours."""
+"""Representations of tables 1 and 2, in the paper's order; the last three are ours."""
 MAPPED_MODELS = ("ae1", "ddnmf-paper", "ddnmf-demo", "ae-linear", "ddnmf-stable")
 """Representations of tables 1 and 2 that we also cluster on maps, if the user asks for maps."""
 NOISE_MODELS = ("ae1-denoising", "ddnmf-paper", "ddnmf-demo")
@@ -155,6 +157,15 @@ def _ingredients() -> Iterator[tuple[str, NetworkRow]]:
             yield _changed(name, {option: value}, text, more)
 
 
+def _supervisor() -> Iterator[tuple[str, NetworkRow]]:
+    """Yield the demo, it without supervisor or non-negative loss, and its student by itself."""
+    yield _changed("demo", {}, "as it is")
+    yield _changed("demo", {"beta_ap": 0.0}, "the supervisor has no say (beta_ap = 0)")
+    yield _changed("demo", {"gamma_nc": 0.0}, "no non-negative loss (gamma_nc = 0)")
+    title = "denoising auto-encoder with a sigmoid code"
+    yield "ae-sigmoid", NetworkRow(title, "autoencoder", {"objective": "demo"})
+
+
 _DEMO = {"objective": "demo"}
 _REDRAW = {**_DEMO, "noise_redraw": True}
 _DECAY = {**_REDRAW, "lr_schedule": "cosine"}
@@ -205,6 +216,7 @@ STUDIES = {
         ("weights", "What the weights of the losses do", _weights()),
         ("ingredients", "What each ingredient of the preset stable does", _ingredients()),
         ("recipe", "Candidates for a recipe", _RECIPE.items()),
+        ("supervisor", "What the supervisor and the non-negative loss do", _supervisor()),
     )
 }
 """Every study by its name on the command line."""
@@ -214,6 +226,12 @@ VARIANTS = {name: network for study in STUDIES.values() for name, network in stu
 
 NETWORKS = {**TABLE_NETWORKS, **VARIANTS}
 """Every network of tables and studies, by its name in records."""
+
+
+def decided_by_data(model: str) -> bool:
+    """Return whether the data decide the noise and other options of a network."""
+    return NETWORKS[model].options.get("objective") in DECIDED_BY
+
 
 TITLES = {"raw": "images", "nmf": "NMF", "ae2-nmf": "AE2 + NMF"} | {
     name: network.title for name, network in NETWORKS.items()

@@ -3,7 +3,7 @@
 A table of a page is between the lines ``<!-- experiments table1 -->`` and
 ``<!-- /experiments -->``; the name may be that of any table or study. After
 ``<!-- experiments recipe from=notebooks/results/recipe -->`` the table is made from the records of
-that folder, a path relative to the page, like a link.
+that folder and of the folders in it, a path relative to the page, like a link.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from pathlib import Path
 
 from ddnmf_np.errors import DataError, DDNMFError, unknown
 from ddnmf_np.evaluation.figures import own_settings, save
-from ddnmf_np.experiments import curves, figures, parts, tables
+from ddnmf_np.experiments import claims, curves, figures, parts, tables
 from ddnmf_np.experiments.networks import STUDIES
 from ddnmf_np.experiments.records import Record, Store
 from ddnmf_np.experiments.settings import CURVES
 from ddnmf_np.system.files import atomic_write_text, make_folder
 
-TABLES = (*tables.TABLES, "table3", CURVES, *STUDIES, "parts")
+TABLES = (*tables.TABLES, "table3", CURVES, *STUDIES, "parts", "claims", "steps")
 """Tables that a page can contain."""
 
 END = "<!-- /experiments -->"
@@ -86,12 +86,17 @@ def report(
             if after != before:
                 atomic_write_text(path, after)
                 written.append(path)
+                written += _draw_curves_of(path, after, records)
     say(f"written: {', '.join(map(str, written)) or 'nothing new'}")
     return problems
 
 
 def render(name: str, records: Sequence[Record], *, short: bool = False) -> str:
     """Return a table of `TABLES` as Markdown; empty if it has no records."""
+    if name == "steps":
+        return claims.render_steps()
+    if name == "claims":
+        return claims.render(records)
     if name == "parts":
         return parts.render(records)
     records = [r for r in records if r["kind"] != "parts"]
@@ -105,6 +110,18 @@ def _draw_curves(folder: Path, records: Sequence[Record]) -> Path:
     assert figure is not None  # there is a table
     save(figure, folder / "curves.png")
     return folder / "curves.png"
+
+
+def _draw_curves_of(page: Path, text: str, records: Sequence[Record]) -> list[Path]:
+    """Draw the figure that belongs to the curves of a page, in the folder that the page names."""
+    places = [match.groups() for match in _BEGIN.finditer(text)]
+    folders = [folder for name, folder in places if name == CURVES and folder is not None]
+    read = reader(page, records, [])
+    return [
+        _draw_curves(page.parent / folder, found)
+        for folder in folders
+        if render(CURVES, found := read(folder))
+    ]
 
 
 def updated(text: str, read: Reader) -> str:
@@ -144,11 +161,17 @@ def reader(page: Path, records: Sequence[Record], problems: list[str]) -> Reader
 
     def read(folder: str | None) -> Sequence[Record]:
         if folder is not None and folder not in known:
-            store = Store(page.parent / folder)
-            if store.is_empty():
-                raise DataError(f"from={folder}: {store.folder} has no records")
-            known[folder], wrong = store.load()
-            problems.extend(wrong)
+            inner = sorted(path.parent for path in (page.parent / folder).glob("*/records.jsonl"))
+            stores = [Store(path) for path in (page.parent / folder, *inner)]
+            if all(store.is_empty() for store in stores):
+                raise DataError(f"from={folder}: {stores[0].folder} has no records")
+            found: dict[str, Record] = {}
+            for store in stores:
+                loaded, wrong = store.load()
+                problems.extend(wrong)
+                # A run of two folders is the same one; the first counts.
+                found |= {r["name"]: r | {"folder": store.folder.name} for r in loaded} | found
+            known[folder] = list(found.values())
         return known[folder]
 
     return read

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import NamedTuple
 
 import numpy as np
@@ -20,6 +21,7 @@ from ddnmf_np.experiments.networks import (
     TABLE_MODELS,
     TITLES,
     Study,
+    decided_by_data,
 )
 from ddnmf_np.experiments.records import Record, unpack_labels
 from ddnmf_np.experiments.statistics import Difference, compare, stability
@@ -44,6 +46,7 @@ BEST = {
     "ddnmf-paper": "DDNMF is the best",
     "ddnmf-demo": "DDNMF is the best",
     "ddnmf-stable": "the preset stable is better still",
+    "ddnmf-auto": "the default preset is better still",
 }
 """Models that a claim calls the best of tables 1 and 2, with the text of the claim.
 
@@ -161,7 +164,7 @@ Scores = Mapping[Row, pd.DataFrame]
 PLAIN = ("key", "dataset", *Row._fields, "seed", "n_test")
 _COLUMNS = (
     *(*PLAIN, *METRICS, "text", "budget", "codes", "assignment", "bic", "degenerate", "smallest"),
-    *("low", "high", *(f"{metric}_{of}" for metric in METRICS for of in ("mean", "std"))),
+    *("folder", "low", "high", *(f"{metric}_{of}" for metric in METRICS for of in ("mean", "std"))),
 )
 
 
@@ -180,6 +183,7 @@ def frame_of(records: Iterable[Record]) -> pd.DataFrame:
         line["text"] += " *" if result["degenerate"] else ""
         line["smallest"] = min(result["cluster_sizes"]) / r["n_test"]
         line["budget"] = Budget(r["epochs"], r["samples"], r["starts"])
+        line["folder"] = r.get("folder", "")  # of several folders that are read at once
         line["codes"], line["assignment"] = r["identity"].get("codes"), r.get("assignment")
         lines.append(line)
     return pd.DataFrame(lines, columns=list(_COLUMNS)).astype({"bic": float, "budget": object})
@@ -242,12 +246,13 @@ def collect(frame: pd.DataFrame, budget: Budget) -> Scores:
     return {Row(*place): group.set_index("seed").sort_index() for place, group in groups}
 
 
+@cache
 def table_noise(model: str) -> float:
     """Return the rate of the training noise that a network has in tables 1 and 2."""
     if model not in NETWORKS:
         return 0.0
     config = make_config(model, {})
-    return 0.0 if config.noise.kind == "none" else config.noise.rate
+    return 0.0 if config.noise.kind == "none" or decided_by_data(model) else config.noise.rate
 
 
 def table_row(model: str, method: str) -> Row:

@@ -52,7 +52,8 @@ def drop(folder, pattern):
 
 def clustering(model="ae1", seed=0, acc=0.5, **more):
     """Return a record of a clustering that nobody has computed."""
-    noise_rate = more.pop("noise_rate", 0.1 if model.startswith("ddnmf") else 0.0)
+    noisy = model.startswith("ddnmf") and model != "ddnmf-auto"
+    noise_rate = more.pop("noise_rate", 0.1 if noisy else 0.0)
     method = more.pop("method", "kmeans")
     dataset, images = more.pop("dataset", "mnist"), more.pop("images", "clean")
     identity = {"made up": [model, seed, method, dataset, images, noise_rate, more]}

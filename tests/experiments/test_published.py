@@ -15,8 +15,13 @@ from ddnmf_np.experiments.tables import DATASET_TITLES, budgets, collect, frame_
 
 ROOT = Path(__file__).parents[2]
 RESULTS = ROOT / "notebooks" / "results"
-PAGES = tuple(ROOT / "derivations" / f"{n}.md" for n in ("results", "experiments", "parts"))
-COMMITTED = sorted(RESULTS.rglob("records.jsonl"))
+PAGES = tuple(
+    ROOT / "derivations" / f"{n}.md" for n in ("results", "experiments", "parts", "claims")
+)
+GROWING = RESULTS / "curves"
+"""Folder of the campaign of the claims; it may lack seeds, lengths or networks, or everything."""
+
+COMMITTED = sorted(p for p in RESULTS.rglob("records.jsonl") if p.parent != GROWING)
 
 TABLES = {
     "experiments": ("table1", "table2"),
@@ -39,6 +44,7 @@ PLACES = {
         ("table2", "epochs20"),
     },
     "parts.md": {("parts", "parts")},
+    "claims.md": {("claims", "results"), ("curves", "results")},
 }
 """Tables that a page must show, with the folder of their records."""
 
@@ -128,14 +134,14 @@ def test_page_says_what_the_records_say(page):
 
 
 def test_committed_records_are_all_of_use_and_none_is_there_twice():
-    for path in COMMITTED:
+    for path in (*COMMITTED, *GROWING.glob("records.jsonl")):
         records, problems = Store(path.parent).load()
         assert problems == []
         assert len(records) == len(path.read_bytes().splitlines()), path
 
 
 def test_committed_tables_say_what_the_records_say():
-    for path in COMMITTED:
+    for path in (*COMMITTED, *GROWING.glob("records.jsonl")):
         records, _ = Store(path.parent).load()
         for table in path.parent.glob("tables/*.md"):
             assert table.read_text("utf-8") == render(table.stem, records), table

@@ -1,0 +1,375 @@
+"""The claims of ``claims.toml``, decided by records."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from itertools import product
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+from scipy import stats
+
+from ddnmf_np.errors import UsageError, unknown
+from ddnmf_np.experiments import parts
+from ddnmf_np.experiments.networks import NETWORKS, TITLES
+from ddnmf_np.experiments.records import Record
+from ddnmf_np.experiments.tables import (
+    DATASET_TITLES,
+    METHODS,
+    markdown,
+    table_noise,
+)
+
+Floats = npt.NDArray[np.floating[Any]]
+
+FILE = Path(__file__).with_name("claims.toml")
+"""`ddnmf_np.experiments.__main__` reads the steps from it."""
+
+NOTE = (
+    "Rule and rows are in `ddnmf_np/experiments/claims.toml`. A seed's score is {score}, the mean "
+    "over the starts of its clustering; of parts, the cosine with the true parts. Difference: mean "
+    "over the seeds, with Student's 95 % interval. IQM: interquartile mean of the differences. P: "
+    "probability that a run of the first row is better than one of the second. p: paired t-test, "
+    "corrected by Holm's method for all {tests} tests, also those not yet measured. The margin of "
+    "`level` is {margin}. A claim of several pairs has its verdict in its first line. †: its "
+    "scores were known when the claim was written down. So far: {so}."
+)
+COMMAND = "python -m ddnmf_np.experiments step"
+OTHER = {"mnist": "fashion", "fashion-mnist": "mnist"}
+"""Step of the other data set."""
+
+
+class Line(NamedTuple):
+    """A row of a table that a claim names; a method of `parts` is a model."""
+
+    model: str
+    epochs: int | None = None
+    noise_rate: float = 0.0
+    method: str = ""
+    images: str = "clean"
+
+    @property
+    def title(self) -> str:
+        """The codes, and what is special about them."""
+        if not self.method:
+            return parts.TITLES.get(self.model, "best control")
+        epochs = [] if self.epochs is None else [f"{self.epochs} epochs"]
+        usual = self.model in NETWORKS and self.noise_rate == table_noise(self.model)
+        noise = [f"{self.noise_rate:.0%} noise"] if self.noise_rate and not usual else []
+        images = ["noisy images"] if self.images == "noisy" else []
+        return ", ".join([TITLES[self.model], *epochs, *noise, METHODS[self.method], *images])
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A statement about pairs of rows, tested on each of its data sets.
+
+    Parameters
+    ----------
+    text, source : str
+        The statement, and its place in the paper.
+    datasets : sequence of str
+        Data sets; a claim about parts names several sets in one entry, and is one test.
+    pairs : sequence of pairs of str
+        Rows, the better one first; see ``claims.toml``.
+    steps : sequence of str
+        Steps of the campaign that make its records.
+    kind : {"better", "level", "parts"}
+        What it says of the difference.
+    over : {"each", "mean"}
+        Whether it says that of each pair, or of their mean.
+    seen : bool
+        Whether its scores were known before.
+    """
+
+    text: str
+    source: str
+    datasets: Sequence[str]
+    pairs: Sequence[Sequence[str]]
+    steps: Sequence[str]
+    kind: str = "better"
+    over: str = "each"
+    seen: bool = False
+
+
+@dataclass(frozen=True)
+class Claims:
+    """The content of ``claims.toml``."""
+
+    rule: Mapping[str, Any]
+    steps: Mapping[str, Sequence[str]]
+    claims: Sequence[Claim]
+
+    def line(self, text: str, kind: str) -> Line:
+        """Return the row that a text names; raises `UsageError` for a word that it cannot have."""
+        model, *words = text.split()
+        known = [*parts.TITLES, "controls"] if kind == "parts" else list(TITLES)
+        if model not in known:
+            raise UsageError(f"{FILE.name}: row {text!r}: {unknown('model', model, known)}")
+        if kind == "parts":
+            return Line(model)
+        line = Line(model, None, table_noise(model), self.rule["method"])
+        for word in words:
+            if word.isdigit():
+                line = line._replace(epochs=int(word))
+            elif word.endswith("%") and word[:-1].isdigit():
+                line = line._replace(noise_rate=int(word[:-1]) / 100)
+            elif word in METHODS:
+                line = line._replace(method=word)
+            elif word == "noisy":
+                line = line._replace(images=word)
+            else:
+                raise UsageError(f"{FILE.name}: row {text!r}: {word!r} is no epochs, noise, method")
+        return line
+
+
+@cache
+def load(path: Path = FILE) -> Claims:
+    """Return the claims, their rule and the steps of the campaign."""
+    found = tomllib.loads(path.read_text("utf-8"))
+    return Claims(found["rule"], found["steps"], [Claim(**claim) for claim in found["claim"]])
+
+
+# -- statistics ---------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two rows compared over the seeds that both have.
+
+    Attributes
+    ----------
+    title : str
+        What is compared.
+    n : int
+        Number of seeds.
+    mean, iqm : float
+        Mean and interquartile mean of the differences.
+    interval : tuple of float
+        Student's 95 % interval of the mean.
+    improvement : float
+        Probability that a run of the first row has a better score than one of the second.
+    p : float
+        Two-sided p of the paired t-test; of "level" that of two one-sided tests.
+    """
+
+    title: str
+    n: int
+    mean: float
+    iqm: float
+    interval: tuple[float, float]
+    improvement: float
+    p: float
+
+
+def compare(title: str, one: Floats, other: Floats, margin: float | None = None) -> Pair:
+    """Compare paired scores of at least two seeds.
+
+    Parameters
+    ----------
+    title : str
+        What is compared.
+    one, other : ndarray of shape (n,)
+        Scores of the same seeds.
+    margin : float, optional
+        Ask whether the difference is within this margin, by two one-sided tests.
+
+    Notes
+    -----
+    Agarwal and others (2021), "Deep reinforcement learning at the edge of the statistical
+    precipice": interquartile mean and probability of improvement. Schuirmann (1987): two one-sided
+    tests.
+    """
+    differences = one - other
+    mean = float(differences.mean())
+    if np.ptp(differences) == 0.0:  # no spread, for which SciPy has no interval
+        interval, p = (mean, mean), float(mean == 0.0 if margin is None else abs(mean) >= margin)
+    else:
+        found = stats.ttest_1samp(differences, 0.0)
+        low, high = found.confidence_interval(0.95)
+        interval, p = (float(low), float(high)), float(found.pvalue)
+        if margin is not None:
+            sides = ((-margin, "greater"), (margin, "less"))
+            p = max(
+                float(stats.ttest_1samp(differences, m, alternative=a).pvalue) for m, a in sides
+            )
+    wins = stats.mannwhitneyu(one, other).statistic / (len(one) * len(other))
+    iqm = float(stats.trim_mean(differences, 0.25))
+    return Pair(title, len(one), mean, iqm, interval, float(wins), p)
+
+
+def holm(values: Sequence[float]) -> list[float]:
+    """Return p-values corrected for their number (Holm, 1979)."""
+    order = np.argsort(values, kind="stable")
+    steps = np.asarray(values)[order] * np.arange(len(values), 0, -1)
+    corrected = np.empty(len(values))
+    corrected[order] = np.minimum(np.maximum.accumulate(steps), 1.0)
+    return [float(p) for p in corrected]
+
+
+# -- deciding -----------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Test:
+    """A claim on one data set; without all of its records it has no pairs.
+
+    Attributes
+    ----------
+    claim, dataset : Claim, str
+        What is tested, and where.
+    pairs : sequence of Pair
+        The comparisons.
+    folders : sequence of str
+        Folders of the records.
+    """
+
+    claim: Claim
+    dataset: str
+    pairs: Sequence[Pair]
+    folders: Sequence[str] = ()
+
+    @property
+    def p(self) -> float:
+        """P-value of the claim or of its contrary, whichever is smaller; 1 without records."""
+        return min((1.0, *self._sides))
+
+    @property
+    def _sides(self) -> tuple[float, float]:
+        """P-value of the claim, and of the contrary."""
+        if not self.pairs:
+            return 1.0, 1.0
+        if self.claim.kind == "level":
+            return max(pair.p for pair in self.pairs), 1.0
+        so = max(pair.p if pair.mean > 0.0 else 1.0 for pair in self.pairs)
+        worse = [pair.p for pair in self.pairs if pair.mean < 0.0]
+        return so, len(self.pairs) * min(worse, default=1.0)
+
+    def verdict(self, p: float, rule: Mapping[str, Any]) -> str:
+        """Return the verdict for the corrected p."""
+        if not self.pairs:
+            return "not measured"
+        so, contrary = self._sides
+        inside = [abs(end) <= rule["margin"] for pair in self.pairs for end in pair.interval]
+        if p < rule["alpha"]:
+            return "yes" if so <= contrary else "no"
+        if self.claim.kind == "level":
+            outside = [min(map(abs, pair.interval)) > rule["margin"] for pair in self.pairs]
+            same_side = [pair.interval[0] * pair.interval[1] > 0.0 for pair in self.pairs]
+            return "no" if any(map(all, zip(outside, same_side, strict=True))) else "not told apart"
+        return "no: level" if all(inside) else "not told apart"
+
+
+Scores = Mapping[int, tuple[float, str]]
+"""Score and folder of the record by seed."""
+
+
+def decide(records: Iterable[Record], claims: Claims | None = None) -> list[Test]:
+    """Test every claim on each of its data sets, with the records that are there."""
+    claims = claims or load()
+    found, known = [], scores_of(records, claims.rule)
+    for claim in claims.claims:
+        lines = [[claims.line(text, claim.kind) for text in pair] for pair in claim.pairs]
+        for dataset in claim.datasets:
+            names = dataset.split(", ")
+            titles, rows = [], []
+            for name, (one, other) in product(names, lines):
+                where = f", {name}" if len(names) > 1 else ""
+                titles.append(f"{one.title} - {other.title}{where}")
+                rows.append([known.get((name, line), {}) for line in (one, other)])
+            found.append(_test(claim, dataset, titles, rows, claims.rule))
+    return found
+
+
+def scores_of(
+    records: Iterable[Record], rule: Mapping[str, Any]
+) -> dict[tuple[str, Line], dict[int, tuple[float, str]]]:
+    """Return the scores of each row on each data set, at the rule's number of images."""
+    found: dict[tuple[str, Line], dict[int, tuple[float, str]]] = {}
+    for r in sorted(records, key=lambda r: r.get("starts", 0)):  # the most starts count
+        folder = r.get("folder", "")
+        if r["kind"] == "clustering" and r["samples"] in (None, rule["samples"]):
+            line = Line(r["model"], r["epochs"], r["noise_rate"], r["method"], r["images"])
+            score = r["result"]["spread"][rule["score"]]["mean"]
+            found.setdefault((r["dataset"], line), {})[r["seed"]] = score, folder
+        elif r["kind"] == "parts" and "cosine_decoded" in r["found"]:
+            score = max(r["found"]["cosine_decoded"], r["found"]["cosine_effects"])
+            name = "controls" if r["method"] in parts.CONTROLS else r["method"]
+            of_seed = found.setdefault((r["dataset"], Line(name)), {})
+            of_seed[r["seed"]] = max(of_seed.get(r["seed"], (score, folder)), (score, folder))
+    return found
+
+
+def _test(
+    claim: Claim,
+    dataset: str,
+    titles: Sequence[str],
+    rows: Sequence[Sequence[Scores]],
+    rule: Mapping[str, Any],
+) -> Test:
+    """Compare pairs of rows over the seeds that all of them have."""
+    every = [row for pair in rows for row in pair]
+    seeds = sorted(set.intersection(*map(set, every)))
+    if len(seeds) < rule["least_seeds"]:
+        return Test(claim, dataset, ())
+    scores = np.array([[[row[s][0] for s in seeds] for row in pair] for pair in rows])
+    if claim.over == "mean":
+        scores, titles = scores.mean(axis=0)[None], [f"mean over {len(rows)} representations"]
+    margin = rule["margin"] if claim.kind == "level" else None
+    pairs = [compare(t, pair[0], pair[1], margin) for t, pair in zip(titles, scores, strict=True)]
+    return Test(claim, dataset, pairs, sorted({row[s][1] for row in every for s in seeds}))
+
+
+# -- text ---------------------------------------------------------------------------------
+
+
+def render(records: Sequence[Record]) -> str:
+    """Return the table of all claims as Markdown."""
+    claims = load()
+    tests = decide(records, claims)
+    corrected = holm([test.p for test in tests])
+    lines: list[list[str]] = []
+    verdicts = []
+    for test, p in zip(tests, corrected, strict=True):
+        verdict = test.verdict(p, claims.rule)
+        verdicts.append(verdict)
+        lines += _lines(test, p, verdict)
+    counts = [f"{verdicts.count(v)} {v}" for v in dict.fromkeys(sorted(verdicts))]
+    rule = claims.rule
+    note = NOTE.format(
+        score=rule["score"].upper(), tests=len(tests), margin=rule["margin"], so=", ".join(counts)
+    )
+    header = ["claim", "data", "compared", "seeds", "difference", "IQM", "P", "p", "so?", "records"]
+    return f"{markdown(header, lines)}\n\n{note}\n"
+
+
+def _lines(test: Test, p: float, verdict: str) -> Iterator[list[str]]:
+    claim = test.claim
+    steps = [step for step in claim.steps if step != OTHER.get(test.dataset)]
+    data = "4 sets" if claim.kind == "parts" else DATASET_TITLES[test.dataset]
+    text = f"{claim.text} ({claim.source})" + (" †" if claim.seen else "")
+    if not test.pairs:
+        command = f"not measured: `{COMMAND} {' '.join(steps)}`"
+        yield [text, data, command, *[""] * 5, verdict, ""]
+    for number, pair in enumerate(test.pairs):
+        low, high = pair.interval
+        numbers = [f"{pair.mean:+.3f} [{low:+.3f}, {high:+.3f}]", f"{pair.iqm:+.3f}"]
+        first = number == 0
+        where = f"{', '.join(test.folders)}; step {', '.join(steps)}" if first else ""
+        cells = [pair.title, str(pair.n), *numbers, f"{pair.improvement:.2f}"]
+        head = [text, data] if first else ["", ""]
+        yield [*head, *cells, f"{p:.3f}" if first else "", verdict if first else "", where]
+
+
+def render_steps() -> str:
+    """Return the steps of the campaign with their commands as Markdown."""
+    lines = [
+        [f"`{COMMAND} {name}`", "<br>".join(f"`{command}`" for command in commands)]
+        for name, commands in load().steps.items()
+    ]
+    return markdown(["command", "does"], lines) + "\n"

@@ -1,0 +1,164 @@
+"""A spot audit: cells of committed tables, drawn at random, from the records by another route.
+
+The route is JSON and the module `statistics`; the package supplies names only. Set ``DDNMF_AUDIT``
+to another number to draw other cells.
+"""
+
+import json
+import os
+import random
+import re
+import statistics
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+from ddnmf_np.experiments import parts
+from ddnmf_np.experiments.networks import TITLES
+from ddnmf_np.experiments.records import Store, versions
+from ddnmf_np.experiments.tables import METHODS
+
+ROOT = Path(__file__).parents[2]
+RESULTS = ROOT / "notebooks" / "results"
+SCORES = ("acc", "nmi", "ari")
+T = {2: 4.302653, 3: 3.182446, 4: 2.776445, 9: 2.262157}
+"""Student's 97.5 % quantile by degrees of freedom, from a table."""
+
+MODELS = {title: name for name, title in TITLES.items()}
+CLUSTERERS = {title: name for name, title in METHODS.items()}
+FOLDERS = {"experiments": 5, "epochs20": 20, "epochs70": 70}
+"""Folders of tables 1 and 2, with the epochs of their networks."""
+
+
+@cache
+def records(folder):
+    text = (RESULTS / folder / "records.jsonl").read_text("utf-8")
+    return [json.loads(line) for line in text.splitlines()]
+
+
+def draw(every, count):
+    return random.Random(os.environ.get("DDNMF_AUDIT", "0")).sample(every, count)
+
+
+def rows(text, width):
+    """Return the cells of the lines of tables that have so many columns, without headings."""
+    lines = [re.split(r" ?\| ?", line)[1:-1] for line in text.splitlines() if line[:1] == "|"]
+    return [cells for cells in lines if len(cells) == width and set("".join(cells)) - set("-")][1:]
+
+
+def seeds_of(folder, dataset, title, score, *, starts=False):
+    """Return the scores of a row by seed; the title is that of the codes and the clusterer."""
+    ending = next(method for method in CLUSTERERS if title.endswith(f", {method}"))
+    row = (dataset, MODELS[title.removesuffix(f", {ending}")], CLUSTERERS[ending], "clean")
+    found = {}
+    for r in records(folder):
+        keys = ("dataset", "model", "method", "images")
+        if r["kind"] == "clustering" and tuple(r[key] for key in keys) == row:
+            result = r["result"]
+            found[r["seed"]] = result["spread"][score]["mean"] if starts else result[score]
+    return found
+
+
+def interval(differences):
+    half = T[len(differences) - 1] * statistics.stdev(differences) / len(differences) ** 0.5
+    mean = statistics.fmean(differences)
+    return [mean, mean - half, mean + half]
+
+
+def numbers(cell):
+    """Return the numbers of a cell before its braces."""
+    return [float(n) for n in re.findall(r"[-+]\d\.\d+", cell.split("{")[0])]
+
+
+@pytest.fixture(scope="module")
+def tables():
+    """Data set, folder and text of each table 1 and 2."""
+    found = []
+    for folder in FOLDERS:
+        for number, dataset in ((1, "mnist"), (2, "fashion-mnist")):
+            path = RESULTS / folder / "tables" / f"table{number}.md"
+            if path.exists():
+                found.append((dataset, folder, path.read_text("utf-8")))
+    return found
+
+
+def test_scores_of_drawn_rows(tables):
+    every = [(d, f, cells) for d, f, text in tables for cells in rows(text, 9) if cells[3] == "5"]
+    assert len(every) > 60
+    for dataset, folder, (_, codes, method, _, *cells) in draw(every, 12):
+        for score, cell in zip(SCORES, cells, strict=False):
+            values = list(seeds_of(folder, dataset, f"{codes}, {method}", score).values())
+            assert len(values) == 5
+            mean, spread = statistics.fmean(values), statistics.stdev(values)
+            text = f"{mean:.3f} ± {spread:.3f} ({min(values):.3f}-{max(values):.3f})"
+            assert cell == text, (folder, codes, method, score)
+
+
+def test_intervals_of_drawn_comparisons(tables):
+    every = [(d, f, cells) for d, f, text in tables for cells in rows(text, 8)]
+    # The table of code scales is as wide.
+    every = [one for one in every if one[2][1].endswith(tuple(CLUSTERERS)) and one[2][3] == "5"]
+    assert len(every) > 100
+    for dataset, folder, (claim, first, second, _, *cells) in draw(every, 8):
+        for score, cell in zip(SCORES, cells, strict=False):
+            one, other = (seeds_of(folder, dataset, t, score) for t in (first, second))
+            expected = interval([one[s] - other[s] for s in one])
+            assert numbers(cell)[:3] == pytest.approx(expected, abs=5.1e-4), (claim, first, second)
+
+
+def test_drawn_parts():
+    text = (RESULTS / "parts" / "tables" / "parts.md").read_text("utf-8")
+    titles = {title: name for name, title in parts.TITLES.items()}
+    checked = 0
+    for dataset in parts.KNOWN:
+        section = text.split(f"### {parts.NAMES[dataset]}\n")[1].split("\n### ")[0]
+        header, _, *lines = [re.split(r" ?\| ?", li)[1:-1] for li in section.splitlines() if li]
+        columns = {title: name for name, title in parts.COLUMNS.items()}
+        for cells in draw(lines, 3):
+            mine = [r for r in records("parts") if r["kind"] == "parts" and r["dataset"] == dataset]
+            mine = [r["found"] for r in mine if r["method"] == titles[cells[0]]]
+            assert len(mine) == int(cells[1])
+            for title, cell in list(zip(header, cells, strict=True))[2:]:
+                if title in columns and cell != "-":
+                    values = [f[columns[title]] for f in mine if f[columns[title]] is not None]
+                    assert float(cell) == pytest.approx(statistics.fmean(values), abs=5.1e-4)
+                    checked += 1
+    assert checked > 60
+
+
+def test_every_measured_claim_of_the_page():
+    """Its rows name their length, so that one folder has each."""
+    text = (ROOT / "derivations" / "claims.md").read_text("utf-8")
+    checked = 0
+    for cells in rows(text.split("<!-- /experiments -->")[0], 10):
+        data, compared, _, cell = cells[1:5]
+        first, _, second = compared.partition(" - ")
+        if not cell or " epochs" in compared or second == "" or "control" in second:
+            continue
+        dataset = {"MNIST": "mnist", "Fashion-MNIST": "fashion-mnist"}[data]
+        one, other = (
+            seeds_of("experiments", dataset, t, "acc", starts=True) for t in (first, second)
+        )
+        assert numbers(cell) == pytest.approx(
+            interval([one[s] - other[s] for s in one]), abs=5.1e-4
+        )
+        checked += 1
+    assert checked >= 2
+
+
+def test_a_drawn_record_of_parts_is_run_again(tmp_path):
+    """Its numbers hold for the versions of the packages with which it was made."""
+    fast = ("pca", "samples", "rotated", "kmeans")
+    every = [r for r in records("parts") if r["kind"] == "parts" and r["method"] in fast]
+    every = [r for r in every if r["dataset"] in ("bars", "occluded", "spectra")]
+    [record] = draw(every, 1)
+    if any(record["versions"][n] != versions()[n] for n in ("numpy", "scikit-learn")):
+        record = next(r for r in every if r["method"] == "samples")  # depends on NumPy only
+    name, method, seed = (record[k] for k in ("dataset", "method", "seed"))
+    store = Store(tmp_path)
+    store.create()
+    parts.one(store, name, method, seed, parts.samples_of(name, seed))
+    [again] = store.load()[0]
+    known = {k: v for k, v in record["found"].items() if k != "stability"}
+    assert {k: again["found"][k] for k in known} == pytest.approx(known, rel=1e-6, abs=1e-9)
