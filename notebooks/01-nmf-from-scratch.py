@@ -14,6 +14,10 @@
 # %% [markdown]
 # # 1. NMF from scratch
 #
+# *About 40 minutes, 3 checked exercises.* Here is the question of the whole course: can a network
+# describe an image as a sum of few parts, and can you write all of its training by hand? We begin
+# without a network, with the method of 1999.
+#
 # After this notebook you can
 #
 # * write an image as a sum of parts, and say what the two matrices of NMF are;
@@ -56,7 +60,7 @@ show(image_rows({"images": x[:12]}, shape, titles=[str(k) for k in labels[:12]])
 # $i$: it says how much of each part the image contains. So an image is a sum of $r$ parts, and
 # nothing is ever subtracted. Close means that the squared distance is small:
 #
-# $$F(H, W) = \tfrac12 \lVert x - H W^T \rVert^2 .$$
+# $$F(H, W) = \tfrac{1}{2} \lVert x - H W^T \rVert^2 .$$
 #
 # Equation 6 of the deep model ([derivation](../derivations/06-non-negative-loss.md)) is the same
 # distance. There it is between the code and what the NMF module makes of the code.
@@ -66,11 +70,12 @@ show(image_rows({"images": x[:12]}, shape, titles=[str(k) for k in labels[:12]])
 # By the chain rule, the gradient with respect to $H$ is
 #
 # $$\frac{\partial F}{\partial H} = (H W^T - x)\, W
-#   = \underbrace{H W^T W}_{\text{positive part}} - \underbrace{x W}_{\text{negative part}} .$$
+#   = H W^T W - x W .$$
 #
-# Both parts are non-negative. Gradient descent subtracts the gradient times a step size, so it
-# could make an entry of $H$ negative. Lee and Seung give each entry its own step size, $H / (H W^T
-# W)$. Then the subtraction turns into a product:
+# We call $H W^T W$ the positive part and $x W$ the negative part; both are non-negative. Gradient
+# descent subtracts the gradient times a step size, so it could make an entry of $H$ negative. Lee
+# and Seung give each entry its own step size, $H / (H W^T W)$. Then the subtraction turns into a
+# product:
 #
 # $$H - \frac{H}{H W^T W} \odot (H W^T W - x W) = H \odot \frac{x W}{H W^T W} .$$
 #
@@ -93,6 +98,8 @@ show_source(nmf.multiplicative_step)
 # We ask for 25 parts and start from random positive numbers. For comparison we also compute the
 # smallest loss that *any* 25 parts could reach if they could have either sign (the truncated
 # singular value decomposition).
+#
+# > **Predict first.** Does the loss of NMF reach this number? Does it fall at every step, or jump?
 
 # %%
 rank = 25
@@ -109,7 +116,7 @@ rises = np.sum(np.diff(loss) > 1e-6 * np.array(loss[1:]))  # float32 rounds to a
 print(f"squared error of an image: {loss[0]:.1f} at the start, {loss[-1]:.1f} after 300 steps")
 print(f"the least that 25 parts of any sign can reach: {floor:.1f}; steps that went up: {rises}")
 
-# %%
+# %% tags=["hide-input"] jupyter={"source_hidden": true}
 figure = new_figure(3)
 axes = figure.subplots()
 axes.semilogx(range(1, len(loss) + 1), loss, color=COLORS[0], label="NMF")
@@ -120,6 +127,9 @@ show(figure, "the loss falls at every step, towards a floor that it does not rea
 
 # %% [markdown]
 # ## Parts and ghosts
+#
+# > **Predict first.** What does a part look like: a whole digit, a stroke, a single pixel? And a
+# > component of PCA?
 #
 # PCA with the same number of components has a smaller error. But its components have both signs
 # (red above 0, blue below). Each is a ghost of whole digits, and ghosts make an image only by
@@ -153,8 +163,10 @@ show(image_rows(builds, shape, signed=True, titles=titles), "one digit, built fr
 # %% [markdown]
 # How much smaller are parts than ghosts? Hoyer's sparsity is 0 for an image of equal pixels and 1
 # for an image with a single bright pixel.
+#
+# > **Predict first.** Draw the two histograms on paper, with the axis from 0 to 1.
 
-# %%
+# %% tags=["hide-input"] jupyter={"source_hidden": true}
 figure = new_figure(2.6)
 axes = figure.subplots()
 bins = np.linspace(0, 1, 26)
@@ -188,10 +200,13 @@ print("layer and product agree:", np.allclose(layer.forward(H), H @ W.T, rtol=1e
 #
 # ## Exercises
 #
-# Fill in each answer and run the cell: `check` says which block is wrong, and by how much. The
-# solution is hidden below each exercise.
+# Fill in each answer and run the cell: `check` says which block is wrong, and by how much. If you
+# are stuck, change the last line to `check(...).hint()`: first you get a nudge, then nearly the
+# line, then the solution. Once an answer is right, `.keep()` writes it into `my_engine.py` beside
+# this notebook. In [notebook 6](06-training.ipynb) you train a model with your own functions.
 #
-# **1. The gradient.** Return $\partial F / \partial H$ for $F = \frac12 \lVert x - H W^T \rVert^2$.
+# **1. The gradient.** Return $\partial F / \partial H$ for
+# $F = \frac{1}{2} \lVert x - H W^T \rVert^2$.
 
 
 # %% tags=["exercise"]
@@ -199,15 +214,8 @@ def gradient(x, H, W):
     return ...  # (n, rank)
 
 
-check("nmf-gradient", gradient)
+check("nmf-gradient", gradient).keep()
 
-
-# %% tags=["solution", "hide-cell"] jupyter={"source_hidden": true}
-def gradient(x, H, W):
-    return (H @ W.T - x) @ W
-
-
-check("nmf-gradient", gradient)
 
 # %% [markdown]
 # **2. The updates.** Do one step of Lee and Seung: first $H$, then $W$ with the new $H$. (All
@@ -221,21 +229,12 @@ def step(x, H, W):
     return H_new, W_new
 
 
-check("nmf-step", step)
+check("nmf-step", step).keep()
 
-
-# %% tags=["solution", "hide-cell"] jupyter={"source_hidden": true}
-def step(x, H, W):
-    H_new = H * (x @ W) / (H @ W.T @ W)
-    W_new = W * (x.T @ H_new) / (W @ H_new.T @ H_new)
-    return H_new, W_new
-
-
-check("nmf-step", step)
 
 # %% [markdown]
 # **3. Sparsity.** Compute for each row $w$ of `parts` the number
-# $(\sqrt D - \lVert w \rVert_1 / \lVert w \rVert_2) / (\sqrt D - 1)$.
+# $(\sqrt{D} - \lVert w \rVert_1 / \lVert w \rVert_2) / (\sqrt{D} - 1)$.
 
 
 # %% tags=["exercise"]
@@ -243,20 +242,20 @@ def sparsity(parts):
     return ...  # (rank,)
 
 
-check("hoyer-sparsity", sparsity)
+check("hoyer-sparsity", sparsity).keep()
 
-
-# %% tags=["solution", "hide-cell"] jupyter={"source_hidden": true}
-def sparsity(parts):
-    root = np.sqrt(parts.shape[1])
-    ones = np.abs(parts).sum(axis=1)
-    twos = np.sqrt((parts**2).sum(axis=1))
-    return (root - ones / twos) / (root - 1)
-
-
-check("hoyer-sparsity", sparsity)
 
 # %% [markdown]
+# ## More exercises, without a check
+#
+# * **Predict.** What happens to the parts with `rank = 5`, and with `rank = 100`? Write it down,
+#   then change the number and run the notebook again.
+# * **Pencil.** Take $x = (2, 4)$, $W = (1, 1)^T$ and $H = 1$. Do one update of $H$ by hand. Is
+#   $F$ at its minimum afterwards? Why already after one step?
+# * **Debug.** A friend starts with `H = np.zeros((n, rank))`, "to be neutral". Which formula shows
+#   what happens?
+# * **Open.** Remove the mean image before NMF. What breaks, and what would you need instead?
+#
 # ## What to read next
 #
 # * [Notebook 2](02-one-layer-by-hand.ipynb): one layer, forward and backward.

@@ -14,6 +14,10 @@
 # %% [markdown]
 # # 2. One layer by hand
 #
+# *About 60 minutes, 5 checked exercises.* [Notebook 1](01-nmf-from-scratch.ipynb) left a question
+# open: it found the code of each image by hundreds of updates. A network computes a code in one
+# pass. But how does it find its weights? This notebook gives the answer for one layer.
+#
 # After this notebook you can
 #
 # * compute a layer forward, for one image and for a batch (equation 1);
@@ -29,8 +33,9 @@ import numpy as np
 from ddnmf_np import gradcheck
 from ddnmf_np.backends.ops import Ops
 from ddnmf_np.engine.layers import Dense
-from ddnmf_np.teaching import check, images
+from ddnmf_np.teaching import check, images, student
 from ddnmf_np.teaching.display import image_rows, matrices, new_figure, show, show_source
+from ddnmf_np.teaching.exercises.nb02_layer import pencil_numbers
 
 # %% [markdown]
 # ## One image, forward
@@ -43,6 +48,8 @@ from ddnmf_np.teaching.display import image_rows, matrices, new_figure, show, sh
 # multiplies each pixel of $x$ by the weight at its place and adds up the products; then $f$ bends
 # the sum. Here are 8 ReLU units, $f(z) = \max(z, 0)$, with the random weights that training starts
 # from.
+#
+# > **Predict first.** How many of the 8 units will be on?
 
 # %%
 x, labels, shape = images(64)
@@ -89,6 +96,8 @@ panels = {"f' (8 x 8)": slope, "g": g[:, None], "delta = f' g": delta[:, None]}
 show(matrices(panels, xlabel="column", ylabel="unit", signed=True, columns=3), "a diagonal matrix")
 
 # %% [markdown]
+# > **Predict first.** $dW$ has a row for each unit, as long as an image. Draw row 1 on paper.
+#
 # Row $k$ of the outer product $dW$ is the image times the number $\delta_k$. Where the gradient is
 # negative (blue), descent adds the image to the unit's weights: its sum was too small. Where the
 # gradient is positive (red), descent subtracts the image. A unit that is off ($h_k = 0$) has no
@@ -197,10 +206,13 @@ report = gradcheck(layer, x)
 # %% [markdown]
 # ## Where f' is small, little comes through
 #
+# > **Predict first.** Which of the four functions lets the most through at $z = 3$, and which the
+# > least?
+#
 # $f'$ decides how much of a signal passes. A ReLU passes all or nothing, a sigmoid at most a
 # quarter. Ten layers of sigmoids pass at most $0.25^{10}$, a millionth.
 
-# %%
+# %% tags=["hide-input"] jupyter={"source_hidden": true}
 z = np.linspace(-5, 5, 401)[:, None]
 figure = new_figure(2.6)
 axes = figure.subplots(1, 2)
@@ -226,15 +238,8 @@ def forward(x, W, b):
     return ...  # (n, out)
 
 
-check("dense-forward", forward)
+check("dense-forward", forward).keep()
 
-
-# %% tags=["solution", "hide-cell"] jupyter={"source_hidden": true}
-def forward(x, W, b):
-    return np.maximum(x @ W.T + b, 0)
-
-
-check("dense-forward", forward)
 
 # %% [markdown]
 # **2. The slope from the output.** Compute the derivative of $\tanh$ from nothing but $h = \tanh
@@ -246,15 +251,8 @@ def slope(h):
     return ...  # as h
 
 
-check("slope-from-output", slope)
+check("slope-from-output", slope).keep()
 
-
-# %% tags=["solution", "hide-cell"] jupyter={"source_hidden": true}
-def slope(h):
-    return 1 - h**2
-
-
-check("slope-from-output", slope)
 
 # %% [markdown]
 # **3. One sample, as the paper writes it.** Go backward through a sigmoid layer with a diagonal
@@ -270,17 +268,8 @@ def one_sample(x, h, W, g):
     return dW, db, dx
 
 
-check("layer-one-sample", one_sample)
+check("layer-one-sample", one_sample).keep()
 
-
-# %% tags=["solution", "hide-cell"] jupyter={"source_hidden": true}
-def one_sample(x, h, W, g):
-    slope = np.diag(h * (1 - h))
-    delta = slope @ g
-    return np.outer(delta, x), delta, W.T @ delta
-
-
-check("layer-one-sample", one_sample)
 
 # %% [markdown]
 # **4. A batch.** Go backward through a ReLU layer without a loop. `x` is (n, in), `h` and `g` are
@@ -295,18 +284,46 @@ def backward(x, h, W, g):
     return dW, db, dx
 
 
-check("dense-backward", backward)
+check("dense-backward", backward).keep()
 
-
-# %% tags=["solution", "hide-cell"] jupyter={"source_hidden": true}
-def backward(x, h, W, g):
-    delta = (h > 0) * g
-    return delta.T @ x, delta.sum(axis=0), delta @ W
-
-
-check("dense-backward", backward)
 
 # %% [markdown]
+# **5. With a pencil.** Write your name (as your course knows it) between the quotes: it decides
+# which numbers you get, and your neighbour gets others. Compute by hand what exercise 3 computes,
+# for one sample and a ReLU layer of two units, and write the numbers into the answer.
+
+# %%
+student("")
+for name, values in pencil_numbers().items():
+    print(f"{name} =", values.tolist())
+
+
+# %% tags=["exercise"]
+def pencil():
+    h = ...  # [., .]
+    dW = ...  # [[., .], [., .]]
+    db = ...  # [., .]
+    dx = ...  # [., .]
+    return h, dW, db, dx
+
+
+check("pencil-layer", pencil).keep()
+
+# %% [markdown]
+# ## More exercises, without a check
+#
+# * **Predict.** All weights start at 0. Which rows of $dW$ differ from each other after one step?
+#   Which after a hundred?
+# * **Debug.** Mend this backward pass. `check("dense-backward", ...)` names the wrong block:
+#
+#   ```python
+#   def backward(x, h, W, g):
+#       delta = g * (h > 0)
+#       return delta.T @ x, delta.mean(axis=0), delta @ W
+#   ```
+# * **Open.** Your layer gets `x` with a column of ones instead of a bias. Show that nothing else
+#   changes. Where would you rather have the bias, and why?
+#
 # ## What to read next
 #
 # * [Notebook 3](03-gradient-check.ipynb): is this gradient right? How can we know?

@@ -14,6 +14,9 @@
 # %% [markdown]
 # # 3. Is the gradient right?
 #
+# *About 50 minutes, 4 checked exercises.* [Notebook 2](02-one-layer-by-hand.ipynb) left a question
+# open: your gradient has the right shape, but is it right? The loss itself can tell you.
+#
 # After this notebook you can
 #
 # * check a gradient with finite differences, and choose the step;
@@ -40,7 +43,7 @@ from ddnmf_np.teaching.display import COLORS, new_figure, show, show_source
 #
 # A gradient $g$ of a loss $L(\theta)$ claims to know the slope in every direction $u$:
 #
-# $$\frac{d}{dh} L(\theta + h u) \Big|_{h = 0} = \langle g, u \rangle .$$
+# $$\frac{d}{dh} L(\theta + h u) |_{h = 0} = \langle g, u \rangle .$$
 #
 # We can compute the left side without any derivative, from two losses:
 #
@@ -70,8 +73,11 @@ print(f"from two losses, h = 1e-5:   {difference:.10f}")
 #
 # a V on logarithmic axes. In float32, $\eta \approx 10^{-7}$: the left branch moves up, and the
 # bottom of the V moves up and to the right.
+#
+# > **Predict first.** At which $h$ is the bottom for float64: $10^{-2}$, $10^{-5}$ or $10^{-8}$?
+# > And how deep is it for float32?
 
-# %%
+# %% tags=["hide-input"] jupyter={"source_hidden": true}
 steps = np.logspace(-12, 0, 49)
 curves = {
     "float64, central": slope.errors(steps),
@@ -110,7 +116,7 @@ for name, errors in curves.items():
 # experiment with ReLU in place of tanh, and count the unit outputs that change sides within the
 # step:
 
-# %%
+# %% tags=["hide-input"] jupyter={"source_hidden": true}
 relu = Network([Dense(D, 30, "relu"), Dense(30, D, "relu")], rows=len(x), dtype="float64")
 glorot(relu.layers, seed=0, stream=0)
 bent = Slope(relu, x)
@@ -160,8 +166,11 @@ report = gradcheck(network, x)
 #
 # `gradcheck` takes directions of random signs, a random target at every layer, and a tolerance
 # relative to the norm of each block.
+#
+# > **Predict first.** Before you look at the table: which of the three common checks misses the
+# > most bugs?
 
-# %%
+# %% tags=["hide-input"] jupyter={"source_hidden": true}
 some = images(16).x.astype("float64")
 caught = np.array(
     [[not passes(layer, some) for passes in bugs.CHECKS.values()] for layer in bugs.BUGS.values()]
@@ -199,15 +208,8 @@ def central(loss, theta, u, step):
     return ...  # a number
 
 
-check("central-difference", central)
+check("central-difference", central).keep()
 
-
-# %% tags=["solution", "hide-cell"] jupyter={"source_hidden": true}
-def central(loss, theta, u, step):
-    return (loss(theta + step * u) - loss(theta - step * u)) / (2 * step)
-
-
-check("central-difference", central)
 
 # %% [markdown]
 # **2. The bottom of the V.** At which $h$ is $E(h) = \frac{h^2}{6} |L'''| + \frac{\eta |L|}{h}$
@@ -219,15 +221,8 @@ def best_step(eta, loss, third):
     return ...  # a number
 
 
-check("best-step", best_step)
+check("best-step", best_step).keep()
 
-
-# %% tags=["solution", "hide-cell"] jupyter={"source_hidden": true}
-def best_step(eta, loss, third):
-    return (3 * eta * loss / third) ** (1 / 3)  # from third h / 3 = eta loss / h^2
-
-
-check("best-step", best_step)
 
 # %% [markdown]
 # **3. Plant a bug.** Spoil something in `backward`, as you might by accident: a factor, a sign, an
@@ -243,18 +238,8 @@ class Broken(Dense):
         return dx
 
 
-check("plant-a-bug", Broken)
+check("plant-a-bug", Broken).keep()
 
-
-# %% tags=["solution", "hide-cell"] jupyter={"source_hidden": true}
-class Broken(Dense):
-    def backward(self, g=None, direct=()):
-        dx = super().backward(g, direct)
-        self.db *= 0.999  # a thousandth is enough
-        return dx
-
-
-check("plant-a-bug", Broken)
 
 # %% [markdown]
 # **4. Fool the ones.** Write a *wrong* `dW` of a ReLU layer that the all-ones direction accepts.
@@ -267,18 +252,20 @@ def fooling(x, h, W, g):
     return dW
 
 
-check("fool-the-ones", fooling)
+check("fool-the-ones", fooling).keep()
 
-
-# %% tags=["solution", "hide-cell"] jupyter={"source_hidden": true}
-def fooling(x, h, W, g):
-    dW = (g * (h > 0)).T @ x
-    return dW[::-1]  # the same rows in another order have the same sum
-
-
-check("fool-the-ones", fooling)
 
 # %% [markdown]
+# ## More exercises, without a check
+#
+# * **Predict.** You check a layer with 400,000 weights along a single random direction. How likely
+#   is it that a wrong sign in *one* weight goes unseen?
+# * **Pencil.** Compute the central difference of $L(\theta) = \theta^3$ at $\theta = 1$ with $h =
+#   0.1$. How far is it from 3, and which term of Taylor's series is that?
+# * **Debug.** A check reports an error of $10^{-3}$ for a ReLU network at $h = 0.1$, and of
+#   $10^{-9}$ at $h = 10^{-6}$. Is the gradient wrong?
+# * **Open.** Run `gradcheck` on a layer that you wrote for another course or framework.
+#
 # ## What to read next
 #
 # * [Notebook 4](04-the-supervisor.ipynb): equation 9 through a whole network.

@@ -14,6 +14,10 @@
 # %% [markdown]
 # # 4. The supervisor
 #
+# *About 60 minutes, 4 checked exercises.* [Notebook 3](03-gradient-check.ipynb) left a question
+# open: we can check the gradient of a whole network, but how do we compute it from that of one
+# layer?
+#
 # After this notebook you can
 #
 # * compute the supervisor's loss, and the gradient that starts the backward pass (equation 4);
@@ -68,11 +72,14 @@ show(
 # y_i \rVert^2$. The gradient of $\alpha L_{sym}$ with respect to $y$ is the signal that starts the
 # way down:
 #
-# $$L_{sym} = \frac1N \sum_i \lVert x_i - y_i \rVert^2, \qquad
+# $$L_{sym} = \frac{1}{N} \sum_i \lVert x_i - y_i \rVert^2, \qquad
 #   g^{(L)} = \frac{2 \alpha}{N} (y - x).$$
 #
 # So the first signal is itself an image. It shows where the output is too bright (red) or too dark
 # (blue).
+#
+# > **Predict first.** The network is untrained. Is the first signal mostly red or mostly blue, and
+# > where?
 
 # %%
 loss_sym = float(((batch - y) ** 2).sum()) / len(batch)
@@ -87,7 +94,7 @@ show(image_rows({"g(L)": g[:6]}, shape, signed=True), "the difference of the two
 #
 # Each layer does what it did in [notebook 2](02-one-layer-by-hand.ipynb): it receives a signal $g$
 # from above, $f'$ lets some of it through, and two products do the rest. Equation 9
-# ([derivation](../derivations/09-supervisor-gradient.md)) for a batch and $l = L, \dots, 1$ is
+# ([derivation](../derivations/09-supervisor-gradient.md)) for a batch and $l = L, \ldots, 1$ is
 #
 # $$\delta^{(l)} = f'^{(l)} \odot g^{(l)}, \qquad dW^{(l)} = \delta^{(l) T} h^{(l-1)}, \qquad
 #   db^{(l)} = \sum_i \delta^{(l)}_i, \qquad g^{(l-1)} = \delta^{(l)} W^{(l)} .$$
@@ -133,6 +140,8 @@ for name, gradient in gradients.items():
 
 # %% [markdown]
 # ## Signals as pictures
+#
+# > **Predict first.** How many of the columns in the bottom row are white?
 #
 # The top row shows the signals from above, the bottom row what $f'$ lets through. White columns are
 # units that are off for every image: whatever the signal says, their weights do not move.
@@ -186,7 +195,7 @@ for epoch in range(1, 61):
     if epoch in (5, 60):
         sizes[epoch] = signal_sizes()
 
-# %%
+# %% tags=["hide-input"] jupyter={"source_hidden": true}
 figure = new_figure(2.8)
 left, right = figure.subplots(1, 2)
 left.plot(range(1, 61), losses, color=SUPERVISOR_COLOR)
@@ -213,8 +222,10 @@ show(image_rows({"g(L)": g[:8]}, shape, signed=True), "what the reconstructions 
 # about half of the signal, and lets the rest through whole. In a sigmoid network nothing is
 # stopped, but at most a quarter passes, and after eight layers little is left. We send the same
 # signal through both, with the same images and the same initial weights:
+#
+# > **Predict first.** By which factor does the sigmoid's signal shrink over eight layers?
 
-# %%
+# %% tags=["hide-input"] jupyter={"source_hidden": true}
 figure = new_figure(2.8)
 axes = figure.subplots()
 for kind, style, color in ("relu", "o-", COLORS[0]), ("sigmoid", "s--", COLORS[1]):
@@ -241,15 +252,8 @@ def symmetric_loss(x, y, alpha):
     return loss_sym, g
 
 
-check("symmetric-loss", symmetric_loss)
+check("symmetric-loss", symmetric_loss).keep()
 
-
-# %% tags=["solution", "hide-cell"] jupyter={"source_hidden": true}
-def symmetric_loss(x, y, alpha):
-    return ((x - y) ** 2).sum() / len(x), 2 * alpha / len(x) * (y - x)
-
-
-check("symmetric-loss", symmetric_loss)
 
 # %% [markdown]
 # **2. Equation 9.** Compute all gradients of a ReLU network of four layers. `h[layer]` is the
@@ -267,21 +271,8 @@ def supervisor_gradient(h, W, g):
     return gradients
 
 
-check("supervisor-gradient", supervisor_gradient)
+check("supervisor-gradient", supervisor_gradient).keep()
 
-
-# %% tags=["solution", "hide-cell"] jupyter={"source_hidden": true}
-def supervisor_gradient(h, W, g):
-    gradients = {}
-    for layer in (4, 3, 2, 1):
-        delta = (h[layer] > 0) * g
-        gradients[f"W{layer}"] = delta.T @ h[layer - 1]
-        gradients[f"b{layer}"] = delta.sum(axis=0)
-        g = delta @ W[layer - 1]
-    return gradients
-
-
-check("supervisor-gradient", supervisor_gradient)
 
 # %% [markdown]
 # **3. Equation 8.** Take one step.
@@ -292,15 +283,8 @@ def step(theta, gradient, lr):
     return ...  # as theta
 
 
-check("descent-step", step)
+check("descent-step", step).keep()
 
-
-# %% tags=["solution", "hide-cell"] jupyter={"source_hidden": true}
-def step(theta, gradient, lr):
-    return theta - lr * gradient
-
-
-check("descent-step", step)
 
 # %% [markdown]
 # **4. Silent units.** Which units of a ReLU layer pass no signal for any image of the batch?
@@ -311,17 +295,20 @@ def silent(h):
     return ...  # (out,), True or False
 
 
-check("silent-units", silent)
+check("silent-units", silent).keep()
 
-
-# %% tags=["solution", "hide-cell"] jupyter={"source_hidden": true}
-def silent(h):
-    return (h <= 0).all(axis=0)
-
-
-check("silent-units", silent)
 
 # %% [markdown]
+# ## More exercises, without a check
+#
+# * **Predict.** Which gradient becomes 0 if all of a layer's biases start at $-10$?
+# * **Pencil.** For $N = 1$, $x = (1, 0)$, $y = (0.5, 0.5)$ and $\alpha = 1$, write down
+#   $L_{sym}$ and $g^{(L)}$.
+# * **Debug.** A friend's loss falls for three epochs and then stays at the loss of a black image.
+#   Which picture of this notebook do you ask for?
+# * **Open.** Give the supervisor sigmoid layers. How many epochs does it need to reach the same
+#   loss?
+#
 # ## What to read next
 #
 # * [Notebook 5](05-student-and-nmf.ipynb): the student, where losses act on hidden layers too

@@ -14,6 +14,10 @@
 # %% [markdown]
 # # 5. The student and the NMF module
 #
+# *About 75 minutes, 4 checked exercises.* [Notebook 4](04-the-supervisor.ipynb) left a question
+# open: its code of 20 numbers rebuilds an image, but nothing makes it a sum of parts. We put the
+# NMF of notebook 1 into the middle of a second network.
+#
 # After this notebook you can
 #
 # * write the NMF module forward and backward (equation 3);
@@ -82,12 +86,12 @@ print(f"H before training: {H.min():.2f} to {H.max():.2f}")
 #
 # * *Symmetric loss*, equation 4: the distance of the supervisor's output from the clean image.
 # * *Apposition loss*, equation 5 ([derivation](../derivations/05-apposition-loss.md)): layer by
-#   layer, the student should think what the supervisor thinks, $L_{ap} = \frac1N \sum_i \sum_l
+#   layer, the student should think what the supervisor thinks, $L_{ap} = \frac{1}{N} \sum_i \sum_l
 #   \lVert h_i^{(l)} - \tilde h_i^{(s(l))} \rVert^2$. The partner $s(l)$ is $l$ below the NMF module
 #   and $l + 2$ above it.
 # * *Non-negative constraint loss*, equation 6
 #   ([derivation](../derivations/06-non-negative-loss.md)): the error of the factorization,
-#   $L_{nc} = \frac1N \sum_i \lVert X_i - \hat X_i \rVert^2$.
+#   $L_{nc} = \frac{1}{N} \sum_i \lVert X_i - \hat X_i \rVert^2$.
 #
 # Equation 7 ([derivation](../derivations/07-interpretability-loss.md)) is their weighted sum,
 # $L_{in} = \alpha L_{sym} + \beta L_{ap} + \gamma L_{nc}$. The package writes it as a table. Each
@@ -139,6 +143,8 @@ show_source(Network.backward)
 # Where does each direct gradient enter, and how large is it compared with what comes from above?
 # After `backward` we compute the norm of each direct gradient, and of the gradient that the next
 # layer passes down.
+#
+# > **Predict first.** Which layer has no direct gradient? Which has two?
 
 # %%
 model.backward(x[:64])
@@ -154,6 +160,7 @@ for number, layer in enumerate(layers, start=1):
         above = layers[number]
         pulls["from above"][number - 1] = np.linalg.norm(above.dh[:64] @ above.W)
 
+# %% tags=["hide-input"] jupyter={"source_hidden": true}
 figure = new_figure(2.9)
 axes = figure.add_subplot()
 colors = {**LOSS_COLORS, "from above": "0.6"}
@@ -185,6 +192,9 @@ print("\n".join([*lines[:2], *(line for line in lines if line.startswith("studen
 # weight 0 does nothing. A row that moves one signal instead of two gives one direct gradient
 # instead of two. Everything else is equal: initial weights, noise, order of images, number of
 # steps.
+#
+# > **Predict first.** Before you run the cell, write down for each variant what breaks: the image,
+# > the spread of $H$, or the factorization.
 #
 # We judge without labels, on images of the test split:
 #
@@ -244,7 +254,7 @@ for name, change in variants.items():
     rows[name] = spread, size, left, error
     print(f"{name:18} {spread:11.4f} {dead:5} {size:10.3f} {left:10.2f} {error:7.4f}")
 
-# %%
+# %% tags=["hide-input"] jupyter={"source_hidden": true}
 titles = ["spread of H", "size of the code X", "left over by the factorization", "error per pixel"]
 figure = new_figure(2.9, 9.6)
 for place, (title, axes) in enumerate(zip(titles, figure.subplots(1, 4, sharey=True), strict=True)):
@@ -258,7 +268,7 @@ show(figure, "four measures for each variant of the objective")
 shown = {"image": test[:9]} | {name: net.denoise(test[:9]) for name, net in trained.items()}
 show(image_rows(shown, shape), "outputs of the students")
 
-# %%
+# %% tags=["hide-input"] jupyter={"source_hidden": true}
 figure = new_figure(2.0, 9.6)
 for (name, net), axes in zip(trained.items(), figure.subplots(1, 7, sharey=True), strict=True):
     axes.hist(net.encode(test).ravel(), bins=np.linspace(0, 1, 31), color=STUDENT_COLOR)
@@ -269,7 +279,7 @@ figure.supylabel("count", fontsize=9)
 show(figure, "histograms of H; without the apposition loss all values are near a half")
 
 # %% [markdown]
-# What we see (with MNIST; other images give other numbers):
+# What we see:
 #
 # * **No $L_{sym}$: the teacher never learns.** The supervisor keeps the random weights it started
 #   with. The student follows it faithfully, and so makes random images as well.
@@ -316,18 +326,8 @@ def losses(h, t):
     return loss_ap, loss_nc
 
 
-check("student-losses", losses)
+check("student-losses", losses).keep()
 
-
-# %% tags=["solution", "hide-cell"] jupyter={"source_hidden": true}
-def losses(h, t):
-    pairs = [(h[1], t[1]), (h[2], t[2]), (h[3], t[5]), (h[4], t[6])]
-    loss_ap = sum(((a - b) ** 2).sum() for a, b in pairs) / len(t[0])
-    loss_nc = ((t[2] - t[4]) ** 2).sum() / len(t[0])
-    return loss_ap, loss_nc
-
-
-check("student-losses", losses)
 
 # %% [markdown]
 # **2. The direct gradients.** Return the table of equation 10, one entry for each layer of the
@@ -339,23 +339,8 @@ def direct(h, t, beta, gamma):
     return {"Grad1": ..., "Grad2": ..., "Grad3": ..., "Grad4": ..., "Grad5": ..., "Grad6": ...}
 
 
-check("direct-gradients", direct)
+check("direct-gradients", direct).keep()
 
-
-# %% tags=["solution", "hide-cell"] jupyter={"source_hidden": true}
-def direct(h, t, beta, gamma):
-    b, c = 2 * beta / len(t[0]), 2 * gamma / len(t[0])
-    return {
-        "Grad1": b * (t[1] - h[1]),
-        "Grad2": b * (t[2] - h[2]) + c * (t[2] - t[4]),
-        "Grad3": np.zeros_like(t[3]),
-        "Grad4": c * (t[4] - t[2]),
-        "Grad5": b * (t[5] - h[3]),
-        "Grad6": b * (t[6] - h[4]),
-    }
-
-
-check("direct-gradients", direct)
 
 # %% [markdown]
 # **3. Through the NMF module.** Go backward through equation 3. `g` (n, m) is the gradient of the
@@ -370,17 +355,8 @@ def nmf_backward(code, H, code_hat, W_base, W_rec, g):
     return dW_rec, dW_base, dcode
 
 
-check("nmf-backward", nmf_backward)
+check("nmf-backward", nmf_backward).keep()
 
-
-# %% tags=["solution", "hide-cell"] jupyter={"source_hidden": true}
-def nmf_backward(code, H, code_hat, W_base, W_rec, g):
-    delta_hat = g * (code_hat > 0)
-    delta_H = (delta_hat @ W_rec) * H * (1 - H)
-    return delta_hat.T @ H, delta_H.T @ code, delta_H @ W_base
-
-
-check("nmf-backward", nmf_backward)
 
 # %% [markdown]
 # **4. All of equation 10.** `Grad[l]` is given for `l` = 1 to 6, and `W[l - 1]` is the weight of
@@ -392,25 +368,20 @@ def student_gradient(t, W, Grad):
     return ...  # {"W6": dW of layer 6, "b6": db of layer 6, "W5": ..., ..., "W1": ..., "b1": ...}
 
 
-check("student-gradient", student_gradient)
+check("student-gradient", student_gradient).keep()
 
-
-# %% tags=["solution", "hide-cell"] jupyter={"source_hidden": true}
-def student_gradient(t, W, Grad):
-    names, found = ["1", "2", "_base", "_rec", "5", "6"], {}
-    from_above = 0
-    for layer in range(6, 0, -1):
-        slope = t[3] * (1 - t[3]) if layer == 3 else t[layer] > 0
-        delta = slope * (Grad[layer] + from_above)
-        found["W" + names[layer - 1]] = delta.T @ t[layer - 1]
-        found["b" + names[layer - 1]] = delta.sum(axis=0)
-        from_above = delta @ W[layer - 1]
-    return found
-
-
-check("student-gradient", student_gradient)
 
 # %% [markdown]
+# ## More exercises, without a check
+#
+# * **Predict.** Set $\gamma = 100$. What happens to the size of the code, and to the image?
+# * **Pencil.** One sample, code $X = 2$, $H = 0.5$, $\hat X = 1$, $W' = 1$, $W = 2$ and $g = 1$ at
+#   $\hat X$. Compute both weight gradients and the gradient at $X$.
+# * **Debug.** A student's $L_{nc}$ falls to 0.001 in one epoch. Why is that bad news, and which
+#   number do you print?
+# * **Open.** Train two variants with `Model(..., seed=1)` and `seed=2`. Which of the differences
+#   above survive?
+#
 # ## What to read next
 #
 # * [Notebook 6](06-training.ipynb): training, from a loop that you could have written to a run that

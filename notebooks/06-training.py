@@ -14,6 +14,10 @@
 # %% [markdown]
 # # 6. Training, end to end
 #
+# *About 70 minutes, 3 checked exercises, and a training with your own engine.* [Notebook
+# 5](05-student-and-nmf.ipynb) left a question open: each term of the loss is needed, but how do all
+# of them train together, and is the result good for anything?
+#
 # After this notebook you can
 #
 # * write algorithm 1 of the paper as a loop over the package's objects, and show that the package's
@@ -46,9 +50,11 @@ from ddnmf_np.evaluation.figures import (
     plot_losses,
     plot_reconstructions,
 )
+from ddnmf_np.explore.__main__ import main as explore
 from ddnmf_np.runs.checkpoint import load_checkpoint, save_checkpoint
-from ddnmf_np.teaching import check, images
+from ddnmf_np.teaching import check, engine, images, tally
 from ddnmf_np.teaching.display import image_rows, new_figure, show, show_source
+from ddnmf_np.teaching.own_engine import save_run
 from ddnmf_np.training import Trainer
 
 # %% [markdown]
@@ -132,6 +138,8 @@ print("largest difference between loop and trainer:", difference)
 #
 # ## Curves
 #
+# > **Predict first.** Three losses, eight epochs. Which of them will rise for a while, and why?
+#
 # We train six more epochs. `loss_in` is equation 7, the weighted sum of the others. The supervisor
 # descends `loss_sym`; the student descends `loss_ap` and `loss_nc` towards a teacher that moves. So
 # neither network descends the sum. It is a number to watch, and it may rise for a while.
@@ -146,8 +154,10 @@ show(plot_losses(trainer.history), "the losses by epoch")
 # $\rho$ decides how far a step goes. Too small, and training crawls; too large, and a step jumps
 # over the valley that the gradient describes. We look only at the supervisor's loss, for Adam and
 # for plain descent (equation 8), on 2,000 images and three epochs.
+#
+# > **Predict first.** Which of the four learning rates is best for Adam? And for plain descent?
 
-# %%
+# %% tags=["hide-input"] jupyter={"source_hidden": true}
 empty = float((x[:2000] ** 2).sum(axis=1).mean())  # loss of a network that shows nothing
 figure = new_figure(3.0)
 for axes, optimizer in zip(figure.subplots(1, 2, sharey=True), ("adam", "gd"), strict=True):
@@ -206,6 +216,8 @@ for name in ("paper", "demo"):
 # measure: the mean squared error per pixel from the clean image, as more and more pixels are lost.
 # A denoiser must beat *doing nothing*. For comparison we also give the noisy images to the
 # supervisor, which saw no noise in training and has no narrow door. (Both networks are the demo's.)
+#
+# > **Predict first.** Half of the pixels are lost. Who is nearest to the clean image?
 
 # %%
 rates = np.array([0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7])
@@ -220,6 +232,7 @@ for rate in rates:
     ):
         found.append(float(((output - test) ** 2).mean()))
 
+# %% tags=["hide-input"] jupyter={"source_hidden": true}
 figure = new_figure(3.2)
 axes = figure.add_subplot()
 axes.plot(rates, nothing, "o:", color=DATA_COLOR, label="doing nothing")
@@ -242,6 +255,50 @@ for name, found in ("doing nothing", nothing), ("supervisor", supervisor), ("stu
 # images. It has learned a *code that noise leaves alone*. [Notebook 7](07-what-did-it-learn.ipynb)
 # asks what that code says.
 #
+# ## Your engine
+#
+# `check(...).keep()` has collected your answers in `my_engine.py`. `tally` checks all of them once
+# more. `engine` makes a training step of them: noise, forward pass, losses, direct gradients, both
+# backward passes and the descent. Where one of yours is missing it takes ours, and says so.
+#
+# `compare` does one step with both, in float64. It gives each of your functions our inputs, so that
+# a wrong one does not spoil those after it. If a block differs, it names the layer and the block.
+
+# %%
+tally()
+mine = engine("my_engine.py")
+options = {"objective": "paper", "widths": (128, 64), "rank": 10, "batch_size": 50, "epochs": 6}
+double = configure(**options, dtype="float64")
+clean = x[:50].astype("float64")
+keep = np.random.default_rng(0).uniform(size=clean.shape) >= 0.1
+print(mine.compare(double.make_model(x.shape[1]), clean, clean * keep / 0.9))
+
+# %% [markdown]
+# If nothing is wrong, train. The trainer is the package's; the steps are yours.
+
+# %%
+config_mine = configure(**options)
+model_mine = config_mine.make_model(x.shape[1])
+trainer_mine = mine.make_trainer(config_mine, model_mine, x)
+trainer_mine.train(6)
+show(plot_losses(trainer_mine.history), "the losses of the network that your functions trained")
+show(
+    image_rows({"clean": some, "student": model_mine.denoise(some)}, shape), "its students' images"
+)
+
+# %% [markdown]
+# The network is yours: look at its report, and move its parts. The cell below writes both into the
+# folder `my_run` if you have kept an answer. You can give the two pages away.
+
+# %%
+if mine.mine:
+    save_run(trainer_mine, config_mine, "my_run", shape)
+    explore(["my_run"])
+    print("open my_run/report.html and my_run/explorer.html")
+else:
+    print("You have kept no answer yet, so this was our engine.")
+
+# %% [markdown]
 # ## Stop, save, resume
 #
 # Two numbers say where a run is, epoch and batch, since order and noise follow from them and the
@@ -291,15 +348,8 @@ def masked(x, keep, rate):
     return ...  # (n, D)
 
 
-check("masking-noise", masked)
+check("masking-noise", masked).keep()
 
-
-# %% tags=["solution", "hide-cell"] jupyter={"source_hidden": true}
-def masked(x, keep, rate):
-    return x * keep / (1 - rate)
-
-
-check("masking-noise", masked)
 
 # %% [markdown]
 # **2. Adam.** Take one step of equation 8 with a running mean `m` of the gradient and `v` of its
@@ -315,18 +365,8 @@ def adam(theta, g, m, v, t, lr, b1, b2, eps):
     return new_theta, new_m, new_v
 
 
-check("adam-step", adam)
+check("adam-step", adam).keep()
 
-
-# %% tags=["solution", "hide-cell"] jupyter={"source_hidden": true}
-def adam(theta, g, m, v, t, lr, b1, b2, eps):
-    new_m = b1 * m + (1 - b1) * g
-    new_v = b2 * v + (1 - b2) * g**2
-    step = new_m / (1 - b1**t) / (np.sqrt(new_v / (1 - b2**t)) + eps)
-    return theta - lr * step, new_m, new_v
-
-
-check("adam-step", adam)
 
 # %% [markdown]
 # **3. One step of algorithm 1**, with plain descent (equation 8). `model.nets` is a dict of the two
@@ -338,22 +378,20 @@ def step(model, x, x_noisy, lr):
     """Go forward and backward; then move both networks."""
 
 
-check("algorithm-1-step", step)
+check("algorithm-1-step", step).keep()
 
-
-# %% tags=["solution", "hide-cell"] jupyter={"source_hidden": true}
-def step(model, x, x_noisy, lr):
-    model.forward(x, x_noisy)
-    model.backward(x)
-    for net in model.nets.values():
-        net.arena.params -= lr * net.arena.grads
-
-
-check("algorithm-1-step", step)
 
 # %% [markdown]
-# **To try** (no check): give the student fresh noise in each epoch (`noise_redraw=True`) or more of
-# it (`noise_rate=0.3`), and draw the curve of the errors again. At which rate is each student best?
+# ## More exercises, without a check
+#
+# * **Predict.** You double the batch size and keep the learning rate. Does the loss after one epoch
+#   rise or fall with Adam? And with plain descent?
+# * **Pencil.** Do step 1 of Adam by hand for $g = 4$ and for $g = 0.001$, with $\epsilon = 0$. By
+#   how much does each parameter move?
+# * **Debug.** Break one line of `my_engine.py`, ask a neighbour to find it with `compare`, and
+#   mend it.
+# * **Open.** Give the student fresh noise in each epoch (`noise_redraw=True`) or more of it
+#   (`noise_rate=0.3`), and draw the curve of the errors again. At which rate is each student best?
 #
 # ## What to read next
 #

@@ -14,6 +14,10 @@
 # %% [markdown]
 # # 8. From CPU to GPU
 #
+# *About 50 minutes, 4 checked exercises.* The notebooks before left open a question that has
+# nothing to do with mathematics: the paper's networks are a hundred times larger than ours. What
+# makes a step slow?
+#
 # After this notebook you can
 #
 # * say how one code runs on NumPy and on CuPy, and what must not cross between host and device;
@@ -115,6 +119,9 @@ for epoch in (1, 2):
 # The plain form and its *fused* twin in Numba compute the same. In plain NumPy `delta` goes over
 # its batch once for each operation of equation 10, and each time the numbers travel from memory and
 # back. Numba's loop does everything to a row while the row is in the cache.
+#
+# > **Predict first.** Which takes longest in a step of 128 images: products, activations, or Adam?
+# > And in a step of 16?
 
 # %%
 show_source(Ops.delta)
@@ -174,6 +181,7 @@ if why_not_numba() is not None:
     del forms["fused (Numba)"]
 found = {f"{name}, batch {n}": profile(fast, n) for n in (128, 16) for name, fast in forms.items()}
 
+# %% tags=["hide-input"] jupyter={"source_hidden": true}
 COLORS = ["#332288", "#88CCEE", "#44AA99", "#CC6677", "#DDCC77", "0.7"]
 figure = new_figure(3.0)
 axes = figure.add_subplot()
@@ -216,6 +224,9 @@ for name, spent in found.items():
 #   $\theta, m, v$): 0.46 operations per byte.
 #
 # Now we measure this machine's roof, and put the pieces on the picture.
+#
+# > **Predict first.** Where do the roof and the slope meet on your machine: at 1, 10 or 100
+# > operations per byte?
 
 
 # %%
@@ -252,6 +263,7 @@ with threadpool_limits(1):
     points["Adam"] = 13 / 28, 13 * size / seconds(lambda: ops.adam(*adam))
     points["ReLU"] = 2 / 8, 2 * z.size / seconds(lambda: ops.activate("relu", z, b))
 
+# %% tags=["hide-input"] jupyter={"source_hidden": true}
 figure = new_figure(3.6)
 axes = figure.add_subplot()
 intensity = np.logspace(-1, 3, 50)
@@ -334,17 +346,8 @@ def layer_intensity(n, fan_in, fan_out, itemsize):
     return flop, moved, intensity
 
 
-check("layer-intensity", layer_intensity)
+check("layer-intensity", layer_intensity).keep()
 
-
-# %% tags=["solution", "hide-cell"] jupyter={"source_hidden": true}
-def layer_intensity(n, fan_in, fan_out, itemsize):
-    flop = 2 * n * fan_in * fan_out
-    moved = itemsize * (n * fan_in + fan_out * fan_in + n * fan_out)
-    return flop, moved, flop / moved
-
-
-check("layer-intensity", layer_intensity)
 
 # %% [markdown]
 # **2. Roofline.** Return the least time that a piece of work can take, and its limit: `"compute"`
@@ -358,16 +361,8 @@ def roofline_time(flop, moved, peak, bandwidth):
     return least, bound
 
 
-check("roofline-time", roofline_time)
+check("roofline-time", roofline_time).keep()
 
-
-# %% tags=["solution", "hide-cell"] jupyter={"source_hidden": true}
-def roofline_time(flop, moved, peak, bandwidth):
-    computing, moving = flop / peak, moved / bandwidth
-    return max(computing, moving), "compute" if computing > moving else "memory"
-
-
-check("roofline-time", roofline_time)
 
 # %% [markdown]
 # **3. In place.** Do what `Ops.delta` does for a ReLU layer with one direct gradient (equation 10):
@@ -380,20 +375,8 @@ def relu_delta(h, dh, ref, c, work, db):
     """Overwrite dh and db."""
 
 
-check("delta-in-place", relu_delta)
+check("delta-in-place", relu_delta).keep()
 
-
-# %% tags=["solution", "hide-cell"] jupyter={"source_hidden": true}
-def relu_delta(h, dh, ref, c, work, db):
-    np.subtract(h, ref, out=work)
-    np.multiply(work, c, out=work)
-    np.add(dh, work, out=dh)
-    np.greater(h, 0.0, out=work)
-    np.multiply(dh, work, out=dh)
-    np.sum(dh, axis=0, out=db)
-
-
-check("delta-in-place", relu_delta)
 
 # %% [markdown]
 # **4. One crossing.** `outputs` and `targets` are lists of arrays on a (pretended) device, one
@@ -406,20 +389,20 @@ def total_loss(outputs, targets):
     return ...  # a float
 
 
-check("one-crossing", total_loss)
+check("one-crossing", total_loss).keep()
 
-
-# %% tags=["solution", "hide-cell"] jupyter={"source_hidden": true}
-def total_loss(outputs, targets):
-    total = 0.0
-    for output, target in zip(outputs, targets, strict=True):
-        total = total + ((output - target) ** 2).sum()
-    return float(total)
-
-
-check("one-crossing", total_loss)
 
 # %% [markdown]
+# ## More exercises, without a check
+#
+# * **Predict.** A GPU has 100 times the peak and 20 times the bandwidth of your machine. Which of
+#   the three pieces gains most?
+# * **Pencil.** How many bytes does a step of plain descent move for each parameter, and how many
+#   operations does it do? Place it on the roofline.
+# * **Debug.** A training on a GPU is slow, and `print(loss)` is in its inner loop. Explain with one
+#   sentence why removing the line makes everything else faster too.
+# * **Open.** Run `python -m ddnmf_np.bench` and explain one of its rows with a roofline.
+#
 # ## What to read next
 #
 # * [Cost](../derivations/11-complexity.md): operations and bytes of a step, derived and counted.

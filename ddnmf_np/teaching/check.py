@@ -1,4 +1,8 @@
-"""The check of an answer: which block is wrong, by how much, and what may have happened."""
+"""The check of an answer: which block is wrong, by how much, and what may have happened.
+
+Help comes in four steps, each when it is asked for: the diagnosis, a nudge, nearly the line, and
+the solution.
+"""
 
 from __future__ import annotations
 
@@ -10,25 +14,132 @@ import traceback
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from copy import deepcopy
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from ddnmf_np.errors import UsageError
+from ddnmf_np.system.files import atomic_write_text
+from ddnmf_np.teaching.cells import (
+    SOLUTIONS,
+    beside_notebooks,
+    join_cells,
+    read_cells,
+    run_cell,
+    source_of,
+)
 from ddnmf_np.teaching.comparison import Verdict, article, compare, is_empty
 from ddnmf_np.teaching.exercise import SEEDS, Exercise
-from ddnmf_np.teaching.exercises import all_exercises
+from ddnmf_np.teaching.exercises import all_exercises, by_notebook
 
 _WIDTH = 88
+
+MY_ENGINE = "my_engine.py"
+"""File that keeps the learner's right answers."""
+
+_HEAD = """\"\"\"My own engine: a cell for each answer that I kept.\"\"\"
+
+from itertools import permutations
+
+import numpy as np
+
+from ddnmf_np.engine.layers import Dense
+"""
+
+_hints_given: dict[str, int] = {}
 
 
 @dataclass(frozen=True)
 class Result:
-    """The judgement of an answer: whether it passed, and the text that `check` has printed."""
+    """The judgement of an answer.
+
+    Attributes
+    ----------
+    passed : bool
+        Whether the answer is right.
+    text : str
+        What `check` has printed.
+    exercise : Exercise
+        The exercise.
+    answer : object
+        The answer.
+    blocks : dict of str to bool
+        Which blocks of the answer are right.
+    """
 
     passed: bool
     text: str
+    exercise: Exercise
+    answer: Any = None
+    blocks: Mapping[str, bool] = field(default_factory=dict)
+
+    @property
+    def share(self) -> float:
+        """Share of the blocks that are right; 1 if the answer passed."""
+        return 1.0 if self.passed else round(sum(self.blocks.values()) / len(self.blocks), 2)
+
+    def hint(self, level: int | None = None) -> None:
+        """Print the next hint for this exercise: a nudge, nearly the line, the solution.
+
+        Parameters
+        ----------
+        level : {1, 2, 3}, optional
+            Hint to print; by default the one after the last.
+
+        Raises
+        ------
+        UsageError
+            If there is no such level.
+        """
+        name = self.exercise.name
+        level = min(_hints_given.get(name, 0) + 1, 3) if level is None else level
+        if level not in (1, 2, 3):
+            raise UsageError(f"level is {level!r}; choose 1 (nudge), 2 (line) or 3 (solution)")
+        _hints_given[name] = max(level, _hints_given.get(name, 0))
+        if level < 3:
+            text = self.exercise.nudge if level == 1 else self.exercise.hint
+            _say(f"Hint {level} of 3: {text}")
+            return
+        path = beside_notebooks(SOLUTIONS)
+        if path is None:
+            print("The solutions are not part of this edition: ask your lecturer.")
+        else:
+            print(f"A solution of {name}:\n\n{read_cells(path)[1][name]}")
+
+    def keep(self, path: str | Path = MY_ENGINE) -> None:
+        """Write a right answer into the learner's own file; print whether that was done.
+
+        Parameters
+        ----------
+        path : path_like
+            File with a cell for each answer. The cell of an earlier answer is replaced.
+        """
+        path, name = Path(path), self.exercise.name
+        if not self.passed:
+            return  # `check` has said what is missing
+        source = source_of(self.answer)
+        if source is None:
+            print("Not kept: write the answer as a function with a name (def), and try again.")
+            return
+        head, cells = read_cells(path) if path.is_file() else (_HEAD, {})
+        try:
+            again = judge(self.exercise, run_cell(head, source, f"{path}, {name}"))
+            problem = "" if again.passed else again.text.splitlines()[1]
+        except UsageError as error:
+            problem = str(error)
+        if problem:
+            _say(
+                f"Not kept: outside of this notebook the answer fails ({problem.strip()}). Put "
+                "all that it uses into the function, imports too, and try again."
+            )
+            return
+        cells[name] = source
+        order = {other: place for place, other in enumerate(all_exercises())}
+        cells = dict(sorted(cells.items(), key=lambda item: order.get(item[0], len(order))))
+        atomic_write_text(path, join_cells(head, cells))
+        print(f"Kept in {path}: {len(cells.keys() & order.keys())} of {len(order)} answers.")
 
     def __bool__(self) -> bool:
         return self.passed
@@ -77,13 +188,63 @@ def check(name: str, answer: Any) -> Result:
             f"{', '.join(exercises)}"
         )
     result = judge(exercises[name], answer)
-    for line in result.text.splitlines():
-        print(textwrap.fill(line, _WIDTH, subsequent_indent="    ", break_on_hyphens=False))
+    _say(result.text)
     return result
+
+
+def tally(path: str | Path = MY_ENGINE) -> None:
+    """Check all answers that were kept, and print how many are right, notebook by notebook.
+
+    Parameters
+    ----------
+    path : path_like
+        The learner's own file.
+
+    Raises
+    ------
+    UsageError
+        If a cell of the file cannot be run.
+    """
+    right = {
+        name
+        for name, answer in load_answers(path).items()
+        if judge(all_exercises()[name], answer).passed
+    }
+    for number, names in enumerate(by_notebook(), start=1):
+        marks = "  ".join(
+            f"[{'x' if name in right else '-'}]\N{NO-BREAK SPACE}{name}" for name in names
+        )
+        _say(f"{number}. {marks}")
+    print(f"{len(right)} of {len(all_exercises())} answers are right and kept in {path}.")
+
+
+def load_answers(path: str | Path) -> dict[str, Any]:
+    """Return the answers in a learner's file by exercise; none if there is no file."""
+    if not Path(path).is_file():
+        return {}
+    head, cells = read_cells(Path(path))
+    return {
+        name: run_cell(head, code, f"{path}, {name}")
+        for name, code in cells.items()
+        if name in all_exercises()
+    }
+
+
+def _say(text: str) -> None:
+    for line in text.splitlines():
+        print(textwrap.fill(line, _WIDTH, subsequent_indent="    ", break_on_hyphens=False))
 
 
 def judge(exercise: Exercise, answer: Any) -> Result:
     """Judge an answer to an exercise; see `check`."""
+    passed, text, blocks = _judge(exercise, answer)
+    return Result(passed, text, exercise, answer, blocks)
+
+
+_Judged = tuple[bool, str, dict[str, bool]]
+
+
+def _judge(exercise: Exercise, answer: Any) -> _Judged:
     if is_empty(answer):
         return _not_yet(exercise, ", the answer is empty")
     if exercise.problem is not None and not callable(answer):
@@ -104,6 +265,9 @@ def judge(exercise: Exercise, answer: Any) -> Result:
     if all(verdict.kind == "empty" for trial in trials for verdict in trial.values()):
         return _not_yet(exercise, ", the answer is empty")
     lines = _table(exercise.blocks, trials)
+    blocks = {name: all(trial[name].right for trial in trials) for name in exercise.blocks}
+    if any(blocks.values()) and not all(blocks.values()):
+        lines.append(f"Right so far: {', '.join(name for name in blocks if blocks[name])}.")
     right = [all(verdict.right for verdict in trial.values()) for trial in trials]
     if all(right):
         return _passed(exercise, lines)
@@ -112,7 +276,7 @@ def judge(exercise: Exercise, answer: Any) -> Result:
             "Your answer is right on the first problem and wrong on another. Does it contain a "
             "size or a number of the first problem? Does it keep something between calls?"
         )
-    return _not_yet(exercise, "", lines)
+    return _not_yet(exercise, "", lines, blocks)
 
 
 class _StoppedError(Exception):
@@ -247,15 +411,22 @@ def _signature(exercise: Exercise) -> str:
     return f"({', '.join(exercise.arguments)})"
 
 
-def _passed(exercise: Exercise, lines: Sequence[str]) -> Result:
-    return Result(True, "\n".join([f"{exercise.name}: passed.", *lines]))
+def _passed(exercise: Exercise, lines: Sequence[str]) -> _Judged:
+    text = "\n".join([f"{exercise.name}: passed.", *lines])
+    return True, text, dict.fromkeys(exercise.blocks, True)
 
 
-def _not_yet(exercise: Exercise, headline: str, lines: Sequence[str] = ()) -> Result:
-    """Say what is wrong, what is asked for and, once the student has tried, give the hint."""
+def _not_yet(
+    exercise: Exercise,
+    headline: str,
+    lines: Sequence[str] = (),
+    blocks: dict[str, bool] | None = None,
+) -> _Judged:
+    """Say what is wrong, what is asked for and, once the student has tried, how to get a hint."""
     asked = [f"Asked for: {exercise.task}"]
     if exercise.problem is not None:
         asked.append(f"We call it with {_signature(exercise)}, first with {_shapes(exercise)}.")
     if lines:
-        asked.append(f"Hint: {exercise.hint}")
-    return Result(False, "\n".join([f"{exercise.name}: not yet{headline}.", *lines, *asked]))
+        asked.append("Stuck? Add .hint() to the check, once for each further hint.")
+    text = "\n".join([f"{exercise.name}: not yet{headline}.", *lines, *asked])
+    return False, text, blocks or dict.fromkeys(exercise.blocks, False)

@@ -71,7 +71,7 @@ def compare(got: Any, want: Any, sizes: Iterable[int] = (), tolerance: float = 1
     if error <= tolerance:
         return Verdict(True)
     if want.shape == () and want.dtype.kind == "i":  # a count
-        return Verdict(False, f"wrong; it is {values:g} and should be {want}.")
+        return Verdict(False, f"it is {values:g}; it should be {want}.")
     return Verdict(
         False, _size_of(error), *_guess_values(values, target, sorted(set(sizes)), tolerance)
     )

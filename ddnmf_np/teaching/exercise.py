@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import inspect
+import os
+import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,6 +16,27 @@ Floats = npt.NDArray[np.float64]
 
 SEEDS = (0, 1, 2)
 """Seeds of the problems that each answer is tried on; their sizes differ."""
+
+_STUDENT = "DDNMF_STUDENT"
+"""Variable with the name of the student, which sets the numbers of exercises with a pencil."""
+
+
+def student(name: str | None = None) -> str:
+    """Set or return the student's name; numbers to compute by hand depend on it.
+
+    Parameters
+    ----------
+    name : str, optional
+        The name. While a submission is graded, the name of its folder stays.
+    """
+    if name is not None and os.environ.get("DDNMF_GRADING") != "1":
+        os.environ[_STUDENT] = name
+    return os.environ.get(_STUDENT, "")
+
+
+def student_generator() -> np.random.Generator:
+    """Return a random generator whose seed is the student's name."""
+    return np.random.default_rng(zlib.crc32(student().strip().lower().encode()))
 
 
 @dataclass(frozen=True)
@@ -30,7 +53,7 @@ class Exercise:
     task : str
         What the answer should be, with shapes, such as "a function that returns dW (out, in)".
     hint : str
-        Advice that is shown with a wrong answer.
+        The second hint: nearly the line that is missing.
     blocks : sequence of str
         Names of the returned values. The answer returns a single value, or a tuple or a mapping
         with these keys.
@@ -47,6 +70,8 @@ class Exercise:
         ``judge(answer)`` returns ``(passed, text)``.
     tolerance : float
         Largest accepted error, relative to the largest entry of the block.
+    nudge : str
+        The first hint: where to look, without a formula.
     """
 
     name: str
@@ -59,6 +84,7 @@ class Exercise:
     run: Callable[..., Any] = lambda answer, *arguments: answer(*arguments)
     judge: Callable[[Any], tuple[bool, str]] | None = None
     tolerance: float = 1e-9
+    nudge: str = "read the task again, and write the shape of each array beside it."
 
     @property
     def arguments(self) -> tuple[str, ...]:

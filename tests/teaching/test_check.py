@@ -1,6 +1,7 @@
 """The checker: right answers pass; wrong ones are reported block by block, and never raised."""
 
 import re
+from importlib import import_module
 
 import numpy as np
 import pytest
@@ -9,6 +10,9 @@ from ddnmf_np.errors import UsageError
 from ddnmf_np.teaching import check
 from ddnmf_np.teaching.check import judge
 from ddnmf_np.teaching.exercise import SEEDS, Exercise
+from ddnmf_np.teaching.exercises import all_exercises
+
+MODULE = import_module("ddnmf_np.teaching.check")  # the package's `check` is the function
 
 
 def right(x, h, W, g):
@@ -87,7 +91,8 @@ def test_the_kind_of_mistake_is_guessed_and_the_other_blocks_are_right(kind):
     assert not result.passed
     assert words in found.pop(block)
     assert set(found.values()) == {"right"}
-    assert "Hint: " in result.text
+    assert f"Right so far: {', '.join(found)}." in result.text
+    assert ".hint()" in result.text
 
 
 def test_the_size_of_an_error_is_told():
@@ -171,12 +176,12 @@ EMPTY = [..., None, NotImplemented, NotImplementedError, NotImplementedError()]
 
 
 @pytest.mark.parametrize("answer", EMPTY, ids=repr)
-def test_an_empty_answer_gets_the_question_and_no_hint(answer):
+def test_an_empty_answer_gets_the_question_and_no_offer_of_a_hint(answer):
     for result in (check("dense-backward", answer), check("dense-backward", lambda *_: answer)):
         assert not result.passed
         assert "dW (out, in), db (out,) and dx (n, in)" in result.text
         assert "(x, h, W, g), first with x (7, 5), h (7, 3), W (3, 5), g (7, 3)" in result.text
-        assert "Hint" not in result.text
+        assert "hint" not in result.text
         assert "wrong" not in result.text
 
 
@@ -283,6 +288,61 @@ def test_long_lines_are_wrapped_when_printed(capsys):
     result = check("supervisor-gradient", lambda h, W, g: {})
     assert max(map(len, result.text.splitlines())) > 100
     assert max(map(len, capsys.readouterr().out.splitlines())) <= 88
+
+
+# -- hints -----------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def no_hints_given(monkeypatch):
+    monkeypatch.setattr(MODULE, "_hints_given", {})
+
+
+def test_hints_come_one_by_one_and_the_solution_last(no_hints_given, capsys):
+    exercise = all_exercises()["dense-backward"]
+    hints = []
+    for _ in range(4):
+        result = check("dense-backward", lambda x, h, W, g: right(x, g, W, g))
+        assert exercise.hint not in result.text
+        capsys.readouterr()
+        result.hint()
+        hints.append(" ".join(capsys.readouterr().out.split()))
+    assert hints[0] == f"Hint 1 of 3: {exercise.nudge}"
+    assert hints[1] == f"Hint 2 of 3: {exercise.hint}"
+    assert "def dense_backward(x, h, W, g):" in hints[2]
+    assert hints[3] == hints[2]
+
+
+def test_a_hint_can_be_asked_for_by_its_level(no_hints_given, capsys):
+    result = check("descent-step", ...)
+    result.hint(2)
+    result.hint(1)
+    assert "Hint 1 of 3" in capsys.readouterr().out
+    with pytest.raises(UsageError, match=r"choose 1 \(nudge\)"):
+        result.hint(4)
+
+
+def test_an_edition_without_solutions_says_so(no_hints_given, capsys, monkeypatch):
+    monkeypatch.setattr(MODULE, "beside_notebooks", lambda name: None)
+    check("descent-step", ...).hint(3)
+    assert "ask your lecturer" in capsys.readouterr().out
+
+
+def test_nudges_are_there_and_give_no_formula_away():
+    for exercise in all_exercises().values():
+        assert exercise.nudge != Exercise("", "", "").nudge, exercise.name
+        assert exercise.nudge != exercise.hint
+        assert " @ " not in exercise.nudge, exercise.name
+
+
+def test_a_count_is_not_called_wrong():
+    exercise = Exercise(
+        "count", "a count", "none", ("n",),
+        problem=lambda seed: (seed,), reference=lambda seed: 3,
+    )  # fmt: skip
+    text = judge(exercise, lambda seed: 5).text
+    assert "it is 5; it should be 3." in text
+    assert "wrong" not in text
 
 
 # -- words, judges, exercises ----------------------------------------------------------------------

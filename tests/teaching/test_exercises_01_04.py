@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from ddnmf_np.engine.layers import Dense
-from ddnmf_np.teaching import check
+from ddnmf_np.teaching import check, student
 from ddnmf_np.teaching.exercises import (
     nb01_nmf,
     nb02_layer,
@@ -59,6 +59,17 @@ def dense_backward(x, h, W, g):
         db += delta
         dx[i] = W.T @ delta
     return dW, db, dx
+
+
+def pencil_layer():
+    x, W, b, g = nb02_layer.pencil_numbers().values()
+    h, dW, dx = [0.0, 0.0], np.zeros((2, 2)), np.zeros(2)
+    for k in range(2):
+        h[k] = max(sum(W[k, j] * x[j] for j in range(2)) + b[k], 0.0)
+        for j in range(2):
+            dW[k, j] = (h[k] > 0) * g[k] * x[j]
+            dx[j] += (h[k] > 0) * g[k] * W[k, j]
+    return h, dW, [(h[k] > 0) * g[k] for k in range(2)], dx
 
 
 def central_difference(loss, theta, u, step):
@@ -142,6 +153,22 @@ def test_a_usual_mistake_is_named(name, guess):
     result = check(name, EXERCISES[name].mistakes[guess])
     assert not result.passed
     assert guess in result.text
+
+
+def test_numbers_for_the_pencil_depend_on_the_student_alone(monkeypatch):
+    monkeypatch.delenv("DDNMF_STUDENT", raising=False)
+    drawn = []
+    for name in ("Ada", "Emmy", "ada "):
+        student(name)
+        drawn.append([value.tolist() for value in nb02_layer.pencil_numbers().values()])
+        assert check("pencil-layer", pencil_layer).passed
+    assert drawn[0] == drawn[2] != drawn[1]
+    student("Emmy")
+    theirs = pencil_layer()
+    student("Ada")
+    assert not check("pencil-layer", lambda: theirs).passed
+    monkeypatch.setenv("DDNMF_GRADING", "1")
+    assert student("Emmy") == "Ada", "a submission cannot choose its numbers"
 
 
 # -- exercises without one right answer ---------------------------------------------------------

@@ -249,18 +249,17 @@ def test_an_input_that_is_overwritten_is_named():
 @pytest.mark.parametrize(
     ("name", "answer", "block", "words"),
     [
-        ("delta-in-place", delta_with_new_arrays, "new arrays", "wrong"),
-        ("one-crossing", printed_in_every_batch, "crossings", "wrong"),
-        ("one-crossing", printed_as_it_is, "crossings", "wrong"),
-        ("delta-in-place", delta_on_the_side, "new arrays", "wrong"),
-        ("delta-in-place", delta_of_a_copy, "new arrays", "wrong"),
+        ("delta-in-place", delta_with_new_arrays, "new arrays", "it should be 0"),
+        ("one-crossing", printed_in_every_batch, "crossings", "it should be 1"),
+        ("one-crossing", printed_as_it_is, "crossings", "it should be 1"),
+        ("delta-in-place", delta_on_the_side, "new arrays", "it should be 0"),
+        ("delta-in-place", delta_of_a_copy, "new arrays", "it should be 0"),
     ],
 )
 def test_what_is_wrong_is_said_of_its_block(name, answer, block, words):
     result = check(name, answer)
     (line,) = [line for line in result.text.splitlines() if line.startswith(f"  {block}:")]
     assert not result.passed
-    assert "wrong" in line
     assert words in line
 
 

@@ -1,4 +1,4 @@
-"""Every notebook: exercises fail before and pass after their solutions; files are in step."""
+"""Every notebook: empty answers fail, solutions pass, wrong answers are known; files in step."""
 
 import re
 from importlib import import_module
@@ -7,7 +7,9 @@ import notebook_cases
 import pytest
 from notebook_cases import NAMES, NOTEBOOKS, ROOT, asked, code_cells, load, source, tags
 
-from ddnmf_np.teaching import refresh
+from ddnmf_np.teaching import check, refresh
+from ddnmf_np.teaching.cells import SOLUTIONS, WRONG, read_cells, run_cell
+from ddnmf_np.teaching.check import judge
 from ddnmf_np.teaching.exercises import MODULES, all_exercises
 
 each_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=NAMES)
@@ -25,50 +27,67 @@ def test_there_is_a_notebook_for_each_module_of_exercises():
     assert sorted(path.stem for path in (ROOT / "notebooks").glob("[0-9]*.py")) == NAMES
 
 
-def run(path, tag, name):
+def run(path, name):
     """Run the cell of an exercise as a student does who has run the imports; return the result."""
-    (cell,) = [cell for cell in code_cells(path, tag) if name in asked(cell)]
+    (cell,) = [cell for cell in code_cells(path, "exercise") if name in asked(cell)]
     namespace = {"__name__": "notebook"}
     exec(compile(source(code_cells(path)[0]), f"{path.name}, first cell", "exec"), namespace)
     check, results = namespace["check"], []
-    namespace["check"] = lambda *answer: results.append(check(*answer))
+
+    def recorded(*answer):
+        results.append(check(*answer))
+        return results[-1]
+
+    namespace["check"] = recorded
     exec(compile(source(cell), f"{path.name}, {name}", "exec"), namespace)
     (result,) = results
     return result
 
 
 @pytest.mark.parametrize(("path", "name"), ANSWERS)
-def test_the_empty_answer_fails_and_says_what_is_asked_for(path, name):
-    result = run(path, "exercise", name)
+def test_the_empty_answer_fails_and_says_what_is_asked_for(path, name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    result = run(path, name)
     assert not result.passed
     assert f"{name}: not yet" in result.text
     assert result.text.splitlines()[0].count("yet") == 1
     assert all_exercises()[name].task in result.text
+    assert not list(tmp_path.iterdir()), "an empty answer is kept"
 
 
-@pytest.mark.parametrize(("path", "name"), ANSWERS)
-def test_the_solution_passes(path, name):
-    result = run(path, "solution", name)
-    assert result.passed, result.text
+def test_every_solution_passes_and_is_a_function_of_the_same_arguments():
+    head, cells = read_cells(ROOT / "notebooks" / SOLUTIONS)
+    assert list(cells) == list(all_exercises())
+    for name, code in cells.items():
+        answer = run_cell(head, code, f"solution of {name}")
+        result = check(name, answer)
+        assert result.passed, result.text
+
+
+def test_typical_wrong_answers_get_the_right_diagnosis():
+    head, cells = read_cells(ROOT / "notebooks" / WRONG)
+    assert len(cells) >= 60
+    assert {title.partition(":")[0] for title in cells} == set(all_exercises())
+    for title, code in cells.items():
+        name, _, words = title.partition(": ")
+        result = judge(all_exercises()[name], run_cell(head, code, title))
+        assert not result.passed, title
+        assert words in result.text, f"{title}\n{result.text}"
 
 
 @each_notebook
-def test_each_exercise_is_asked_once_in_its_notebook_and_solved_after_it(path):
+def test_each_exercise_is_asked_once_in_its_notebook_beside_every_kind_without_a_check(path):
     cells = code_cells(path)
-    order = [
-        (tag, name) for cell in cells for tag in tags(cell) if tag in ("exercise", "solution")
-        for name in asked(cell)
-    ]  # fmt: skip
+    order = [name for cell in cells if "exercise" in tags(cell) for name in asked(cell)]
     (module,) = [module for module in MODULES if module[2:4] == path.name[:2]]
     names = [exercise.name for exercise in all_exercises().values() if _home(exercise) == module]
-    assert sorted(order) == sorted(
-        (tag, name) for tag in ("exercise", "solution") for name in names
-    )
-    assert 2 <= len(names) <= 4
-    for name in names:
-        assert order.index(("exercise", name)) < order.index(("solution", name))
-    untagged = [cell for cell in cells if not {"exercise", "solution"} & set(tags(cell))]
-    assert not any(asked(cell) for cell in untagged)
+    assert order == names
+    assert 2 <= len(names) <= 5
+    assert not any(asked(cell) for cell in cells if "exercise" not in tags(cell))
+    text = "".join(map(source, load(path)["cells"]))
+    for kind in ("Predict first.", "**Predict.**", "**Debug.**", "**Open.**", "checked exercise"):
+        assert kind in text, kind
+    assert "**Pencil.**" in text or "With a pencil" in text
 
 
 def _home(exercise):
@@ -81,12 +100,13 @@ def _home(exercise):
 
 
 @each_notebook
-def test_solutions_are_hidden_at_first(path):
-    for cell in code_cells(path, "solution"):
-        assert "hide-cell" in tags(cell)  # in the book
-        assert cell["metadata"]["jupyter"]["source_hidden"] is True  # in Jupyter
-    for cell in code_cells(path, "exercise"):
-        assert "hide-cell" not in tags(cell)
+def test_solutions_are_out_of_sight_and_drawing_is_folded(path):
+    for cell in code_cells(path):
+        assert "solution" not in tags(cell)
+        if "hide-input" in tags(cell):
+            assert cell["metadata"]["jupyter"]["source_hidden"] is True
+    folded = [cell for cell in code_cells(path) if "hide-input" in tags(cell)]
+    assert folded
 
 
 @each_notebook

@@ -24,6 +24,7 @@ def nothing_on_disk(monkeypatch, tmp_path):
     # The name ddnmf_np.teaching.images is that of the function.
     module = import_module("ddnmf_np.teaching.images")
     monkeypatch.setattr(module, "DEBIAN_FOLDER", tmp_path / "debian")
+    monkeypatch.setattr(module, "_shipped", lambda split: None)
     monkeypatch.setattr("platformdirs.user_cache_dir", lambda name: str(tmp_path / "cache"))
     monkeypatch.delenv("DDNMF_DATA", raising=False)
     _load.cache_clear()
@@ -100,3 +101,32 @@ def test_a_set_that_lacks_a_file_is_not_taken(nothing_on_disk, monkeypatch, tmp_
 def test_bad_arguments_are_named(bad):
     with pytest.raises(UsageError, match=next(iter(bad))):
         images(**bad)
+
+
+# -- images that lie beside the notebooks ----------------------------------------------------------
+
+
+@pytest.mark.parametrize(("split", "n"), [("train", 5000), ("test", 1000)])
+def test_images_beside_the_notebooks_have_as_many_of_each_digit(split, n):
+    x, labels, shape = images(n, split=split)
+    assert (x.shape, x.dtype, shape) == ((n, 784), np.float32, (28, 28))
+    assert (x.min(), x.max()) == (0.0, 1.0)
+    assert (np.bincount(labels) == n // 10).all()
+    assert len(np.unique(x, axis=0)) == n
+
+
+def test_images_beside_the_notebooks_are_those_that_their_readme_names():
+    if not _on_disk("mnist"):
+        pytest.skip("MNIST is not on this computer (DDNMF_DATA)")
+    whole = datasets.load("mnist")
+    for split, y, x in (
+        ("train", whole.y_train, whole.x_train),
+        ("test", whole.y_test, whole.x_test),
+    ):
+        shipped = images({"train": 5000, "test": 1000}[split], split=split)
+        per_digit = len(shipped.x) // 10
+        own = [np.flatnonzero(y == digit) for digit in range(10)]
+        rows = [k[np.linspace(0, len(k) - 1, per_digit).astype(int)] for k in own]
+        rows = np.sort(np.concatenate(rows))
+        np.testing.assert_array_equal(shipped.labels, y[rows])
+        np.testing.assert_allclose(shipped.x, x[rows], atol=1e-7)

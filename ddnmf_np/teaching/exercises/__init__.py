@@ -25,5 +25,14 @@ MODULES = (
 @cache
 def all_exercises() -> dict[str, Exercise]:
     """Return every exercise by its name, in the order of the notebooks."""
-    modules = [import_module(f"{__name__}.{module}") for module in MODULES]
-    return {exercise.name: exercise for module in modules for exercise in module.EXERCISES}
+    return {e.name: e for module in MODULES for e in _listed(module)}
+
+
+def by_notebook() -> list[list[str]]:
+    """Return the names of the exercises, a list for each notebook."""
+    return [[exercise.name for exercise in _listed(module)] for module in MODULES]
+
+
+def _listed(module: str) -> tuple[Exercise, ...]:
+    listed: tuple[Exercise, ...] = import_module(f"{__name__}.{module}").EXERCISES
+    return listed

@@ -42,6 +42,10 @@ def _signed_sparsity(parts: Floats) -> Floats:
 EXERCISES = (
     Exercise(
         name="nmf-gradient",
+        nudge=(
+            "write F as a sum over i and j, and take the derivative with respect to one H_ik. "
+            "Which entries of x - H W^T contain it?"
+        ),
         task=(
             "a function that returns the gradient of 1/2 ||x - H W^T||^2 with respect to H, "
             "shape (n, rank)."
@@ -59,6 +63,7 @@ EXERCISES = (
     ),
     Exercise(
         name="nmf-step",
+        nudge="which of the two updates uses a matrix that the other has just changed?",
         task=(
             "a function that updates H first and then W, with the new H, and returns both: H "
             "(n, rank) and W (D, rank)."
@@ -81,6 +86,10 @@ EXERCISES = (
     ),
     Exercise(
         name="hoyer-sparsity",
+        nudge=(
+            "compute it on paper for the rows (1, 0, 0, 0) and (1, 1, 1, 1): you should get 1 "
+            "and 0."
+        ),
         task=(
             "a function that returns Hoyer's sparsity of each row w of `parts` (rank, D), shape "
             "(rank,): (sqrt(D) - ||w||_1 / ||w||_2) / (sqrt(D) - 1)."

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ddnmf_np.teaching.exercise import Exercise, Floats
+from ddnmf_np.teaching.exercise import Exercise, Floats, student_generator
 
 Gradients = tuple[Floats, Floats, Floats]
 
@@ -44,11 +44,33 @@ def _sample_gradients(x: Floats, delta: Floats, W: Floats) -> Gradients:
     return np.outer(delta, x), delta, delta @ W
 
 
+def pencil_numbers() -> dict[str, Floats]:
+    """Return x, W, b and g of a small ReLU layer; the student's name decides which numbers.
+
+    One of the two units is on, the other off.
+    """
+    rng = student_generator()
+    while True:
+        x, b = rng.integers(1, 5, 2), rng.integers(-2, 3, 2)
+        W, g = rng.integers(-3, 4, (2, 2)), rng.integers(1, 4, 2) * rng.choice((-1, 1), 2)
+        z = W @ x + b
+        if z.min() < 0 < z.max():
+            return {name: a.astype(float) for name, a in zip("xWbg", (x, W, b, g), strict=True)}
+
+
+def _pencil(*, relu: bool = True) -> tuple[Floats, Floats, Floats, Floats]:
+    x, W, b, g = pencil_numbers().values()
+    h = np.maximum(W @ x + b, 0.0)
+    delta = g * (h > 0) if relu else g
+    return h, np.outer(delta, x), delta, delta @ W
+
+
 NO_SLOPE = "f' is missing: this is the result with g instead of delta."
 
 EXERCISES = (
     Exercise(
         name="dense-forward",
+        nudge="write the shapes of x, W and b. Which product of x and W has shape (n, out)?",
         task="a function that returns h = ReLU(x W^T + b) for a batch, shape (n, out).",
         hint="in equation 1 for rows, x is (n, in) and W is (out, in), so the product is x @ W.T.",
         blocks=("h",),
@@ -64,6 +86,10 @@ EXERCISES = (
     ),
     Exercise(
         name="slope-from-output",
+        nudge=(
+            "the slope of tanh at z can be written with tanh(z) alone, and tanh(z) is what "
+            "you have."
+        ),
         task="a function that returns the derivative f' of tanh, given h = tanh(z), in h's shape.",
         hint="d tanh(z) / dz = 1 - tanh(z)^2, and tanh(z) is h: you do not need z.",
         blocks=("f'",),
@@ -76,6 +102,10 @@ EXERCISES = (
     ),
     Exercise(
         name="layer-one-sample",
+        nudge=(
+            "go backward in three steps: through f, to the weights, to the input. Which "
+            "quantity do the last two share?"
+        ),
         task=(
             "a function that returns, for one sample and a sigmoid layer, dW (out, in), db (out,) "
             "and dx (in,), the gradients with respect to W, b and x."
@@ -91,6 +121,10 @@ EXERCISES = (
     ),
     Exercise(
         name="dense-backward",
+        nudge=(
+            "it is exercise 2 for n samples. What happens to dW and db of the single samples, "
+            "and what to dx?"
+        ),
         task=(
             "a function that returns, for a batch and a ReLU layer, dW (out, in), db (out,) and "
             "dx (n, in)."
@@ -108,5 +142,25 @@ EXERCISES = (
                 x, (h > 0) * 1.0, W
             ),
         },
+    ),
+    Exercise(
+        name="pencil-layer",
+        nudge=(
+            "compute z = W x + b first. A unit with z < 0 is off: what does that mean for its "
+            "row of dW?"
+        ),
+        task=(
+            "a function without arguments that returns h (2,), dW (2, 2), db (2,) and dx (2,) of "
+            "a ReLU layer for one sample, as numbers that you computed by hand from your x, W, b "
+            "and g."
+        ),
+        hint=(
+            "z = W x + b, h = max(z, 0), delta = g where h > 0 and else 0; row k of dW is delta_k "
+            "times x, db is delta, and dx = W^T delta."
+        ),
+        blocks=("h", "dW", "db", "dx"),
+        problem=lambda seed: (),
+        reference=lambda: _pencil(),
+        mistakes={NO_SLOPE: lambda: _pencil(relu=False)},
     ),
 )

@@ -87,6 +87,10 @@ def _judge_fool(answer: Any) -> tuple[bool, str]:
 EXERCISES = (
     Exercise(
         name="central-difference",
+        nudge=(
+            "draw theta on a line, with one step to the left and one to the right. How far "
+            "apart are the ends?"
+        ),
         task=(
             "a function that returns the central difference of a loss at theta along u, a number: "
             "the slope between one step forward and one step back."
@@ -108,6 +112,7 @@ EXERCISES = (
     ),
     Exercise(
         name="best-step",
+        nudge="at the smallest value, the derivative with respect to h is zero.",
         task=(
             "a function that returns the step h at which h^2 / 6 * third + eta * loss / h is "
             "smallest, a number."
@@ -125,6 +130,10 @@ EXERCISES = (
     ),
     Exercise(
         name="plant-a-bug",
+        nudge=(
+            "which arrays does backward leave behind for others to use? Spoil one after it "
+            "was computed."
+        ),
         task=(
             "a class that inherits from Dense, with a right forward and a wrong backward; "
             "gradcheck must find the bug."
@@ -137,6 +146,9 @@ EXERCISES = (
     ),
     Exercise(
         name="fool-the-ones",
+        nudge=(
+            "the all-ones direction sees one number of dW. Which, and what leaves it unchanged?"
+        ),
         task=(
             "a function of (x, h, W, g) that returns a wrong dW (out, in) of a ReLU layer which a "
             "check along the all-ones direction accepts."

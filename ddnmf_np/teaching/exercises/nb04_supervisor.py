@@ -73,6 +73,7 @@ def _silent_problem(seed: int) -> tuple[Floats]:
 EXERCISES = (
     Exercise(
         name="symmetric-loss",
+        nudge="which axis is summed and which is averaged? And where does alpha appear?",
         task=(
             "a function that returns loss_sym, a number (equation 4), and g (n, D), the gradient "
             "of alpha * loss_sym with respect to y (equation 9, the top)."
@@ -94,6 +95,10 @@ EXERCISES = (
     ),
     Exercise(
         name="supervisor-gradient",
+        nudge=(
+            "it is the batch exercise of notebook 2, four times. What does each layer hand to "
+            "the one below?"
+        ),
         task=(
             "a function that returns a dict of the gradients of all ReLU layers: 'W1', 'b1', ... "
             "'W4', 'b4'. h[0] is the input and h[l] the output of layer l; W[l - 1] belongs to "
@@ -117,6 +122,7 @@ EXERCISES = (
     ),
     Exercise(
         name="descent-step",
+        nudge="the gradient points uphill.",
         task="a function that returns theta after one step of equation 8, as a new array.",
         hint="go against the gradient, by lr times the gradient.",
         blocks=("theta",),
@@ -133,6 +139,7 @@ EXERCISES = (
     ),
     Exercise(
         name="silent-units",
+        nudge=("for one unit, look at its column of h. When does no sample send a signal through?"),
         task=(
             "a function that returns, for the output h (n, out) of a ReLU layer, which units pass "
             "no signal for any sample of the batch: an array of True and False, shape (out,)."

@@ -113,6 +113,7 @@ def _gradient(
 EXERCISES = (
     Exercise(
         name="student-losses",
+        nudge=("list the four pairs of layers first. Which layers of the student have no partner?"),
         task=(
             "a function that returns loss_ap and loss_nc, two numbers (equations 5 and 6). h[0] to "
             "h[4] are the supervisor's activations, t[0] to t[6] the student's; the code is t[2] "
@@ -141,6 +142,10 @@ EXERCISES = (
     ),
     Exercise(
         name="direct-gradients",
+        nudge=(
+            "for each layer of the student, write down which losses compare it. One layer has "
+            "two, one has none."
+        ),
         task=(
             "a function that returns a dict 'Grad1' to 'Grad6': the direct gradient at each layer "
             "of the student (the table of equation 10, L = 4), in the shape of t[l]."
@@ -166,6 +171,10 @@ EXERCISES = (
     ),
     Exercise(
         name="nmf-backward",
+        nudge=(
+            "these are two layers of notebook 2 without bias. What is the slope of each "
+            "activation, in terms of its output?"
+        ),
         task=(
             "a function that returns dW_rec (m, r), dW_base (r, m) and dcode (n, m). g (n, m) is "
             "the gradient with respect to code_hat; there is no direct gradient at H."
@@ -185,6 +194,10 @@ EXERCISES = (
     ),
     Exercise(
         name="student-gradient",
+        nudge=(
+            "start from your loop for the supervisor. What is added to g at each layer, and "
+            "which layer has another slope?"
+        ),
         task=(
             "a function that returns a dict of all gradients of the student: 'W1', 'b1', 'W2', "
             "'b2', 'W_base', 'W_rec', 'W5', 'b5', 'W6', 'b6'. t[0] is the noisy input and t[l] "

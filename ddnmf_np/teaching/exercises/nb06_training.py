@@ -36,6 +36,12 @@ def _adam(
     return theta - lr * m_hat / (np.sqrt(v_hat) + eps), m, v
 
 
+def _corrected_moments(theta: Any, g: Any, m: Any, v: Any, *rest: Any) -> tuple[Floats, ...]:
+    t, _, b1, b2, _ = rest
+    theta, m, v = _adam(theta, g, m, v, *rest)
+    return theta, m / (1 - b1**t), v / (1 - b2**t)
+
+
 def _epsilon_under_the_root(theta: Any, g: Any, m: Any, v: Any, *rest: Any) -> tuple[Floats, ...]:
     t, lr, b1, b2, eps = rest
     _, m, v = _adam(theta, g, m, v, *rest)
@@ -99,6 +105,7 @@ def _one_after_the_other(model: Model, x: Floats, x_noisy: Floats, lr: float) ->
 EXERCISES = (
     Exercise(
         name="masking-noise",
+        nudge="if a share `rate` of the pixels is lost, by which factor does the mean fall?",
         task=(
             "a function that returns x_noisy (n, D): entries where keep is False are 0, and the "
             "others are divided by 1 - rate, so that the expected value of an entry stays the same."
@@ -115,6 +122,10 @@ EXERCISES = (
     ),
     Exercise(
         name="adam-step",
+        nudge=(
+            "there are four lines: m, v, and the two corrected values. Which ones does the "
+            "next step need?"
+        ),
         task=(
             "a function that returns theta, m and v after step t of Adam, as new arrays: "
             "m = b1 m + (1 - b1) g, v = b2 v + (1 - b2) g^2, and theta moves by "
@@ -129,10 +140,15 @@ EXERCISES = (
                 theta, g, m, v, np.inf, *rest
             ),  # b^t is 0, so that c1 and c2 are 1
             "eps is under the root; add it after the root.": _epsilon_under_the_root,
+            "You returned the corrected m and v; return them as they were.": _corrected_moments,
         },
     ),
     Exercise(
         name="algorithm-1-step",
+        nudge=(
+            "equations 1, 9 and 10 come before equation 8, for both networks. Which x does "
+            "each part compare with?"
+        ),
         task=(
             "a function that takes one step of algorithm 1 with plain gradient descent (equation "
             "8) on both networks of the model, in place. Each network model.nets[name] has the "

@@ -80,6 +80,10 @@ def _gap(decode: Decoder, H: Floats) -> Floats:
 EXERCISES = (
     Exercise(
         name="clustering-accuracy",
+        nudge=(
+            "the number of a cluster means nothing. Count first, then look for the best way "
+            "to name the clusters."
+        ),
         task=(
             "a function that returns ACC, a number: the share of samples whose cluster is matched "
             "to their class, under the best one-to-one matching. Classes and clusters are "
@@ -101,6 +105,9 @@ EXERCISES = (
     ),
     Exercise(
         name="unit-effects",
+        nudge=(
+            "one unit moves, the others stay at their median. How many codes do you need to decode?"
+        ),
         task=(
             "a function that returns the effect of each unit, shape (rank, D): row k is "
             "decode(median code with unit k at its 95th percentile) minus decode(the same with "
@@ -128,6 +135,7 @@ EXERCISES = (
     ),
     Exercise(
         name="swap-units",
+        nudge="begin with rank copies of H_a. Which single entry of each row changes?",
         task=(
             "a function that returns codes of shape (rank, rank): row k is H_a, with only unit k "
             "taken from H_b."
@@ -142,6 +150,10 @@ EXERCISES = (
     ),
     Exercise(
         name="additivity-gap",
+        nudge=(
+            "decode the unit vectors to get the parts. What would an additive decoder make of "
+            "the code?"
+        ),
         task=(
             "a function that returns, for each code in H (n, rank), how far the decoded image is "
             "from the sum of its parts: ||decode(H) - H @ parts|| / ||decode(H)||, shape (n,). "

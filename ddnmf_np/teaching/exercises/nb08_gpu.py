@@ -144,6 +144,10 @@ def _total(outputs: Any, targets: Any) -> Any:
 EXERCISES = (
     Exercise(
         name="layer-intensity",
+        nudge=(
+            "one entry of the result is a sum of fan_in products. How many operations is "
+            "that, and how many entries are there?"
+        ),
         task=(
             "a function that returns, for the product x @ W.T of a layer, its floating-point "
             "operations, the bytes of its two factors and its result, and operations per byte."
@@ -164,6 +168,7 @@ EXERCISES = (
     ),
     Exercise(
         name="roofline-time",
+        nudge="computing and moving data happen at the same time. When is the work done?",
         task=(
             "a function that returns the least seconds that a piece of work can take, and what "
             "limits it: 'compute' or 'memory'. peak is in operations per second, bandwidth in "
@@ -184,6 +189,9 @@ EXERCISES = (
     ),
     Exercise(
         name="delta-in-place",
+        nudge=(
+            "write the formula with ordinary operators first; then give each operation an out=."
+        ),
         task=(
             "a function that overwrites dh with delta = f' (dh + c (h - ref)) of a ReLU layer and "
             "db with the sum of delta's rows. It makes no new array: every step has an out=."
@@ -209,6 +217,10 @@ EXERCISES = (
     ),
     Exercise(
         name="one-crossing",
+        nudge=(
+            "which of your operations turns a device array into a number of Python, and how "
+            "often does it run?"
+        ),
         task=(
             "a function that returns the sum of (output - target)^2 over all batches as a Python "
             "float. outputs and targets are lists of arrays on a device: float(), item(), bool() "

@@ -1,0 +1,373 @@
+"""Training with the learner's own functions, and ours where one is missing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from ddnmf_np.config import Config, configure
+from ddnmf_np.data.batch import Feed
+from ddnmf_np.data.streaming.rows import fingerprint
+from ddnmf_np.engine.descent import Adam, GradientDescent
+from ddnmf_np.engine.network import Network
+from ddnmf_np.errors import UsageError
+from ddnmf_np.model import Model
+from ddnmf_np.runs.checkpoint import save_checkpoint
+from ddnmf_np.runs.folder import RunFolder
+from ddnmf_np.runs.inputs import read_data, with_held_out
+from ddnmf_np.system.files import atomic_write
+from ddnmf_np.teaching.check import MY_ENGINE, load_answers
+from ddnmf_np.teaching.comparison import relative_error
+from ddnmf_np.teaching.exercises import all_exercises
+from ddnmf_np.training import RecordedStep, Trainer
+
+FUNCTIONS = (
+    "masking-noise",
+    "dense-forward",
+    "symmetric-loss",
+    "supervisor-gradient",
+    "student-losses",
+    "direct-gradients",
+    "student-gradient",
+    "descent-step",
+    "adam-step",
+)
+"""Exercises whose answers make an engine, in the order in which a step uses them."""
+
+Place = tuple[str, int, str]
+"""A network, the number of a layer, and a block such as ``W1``."""
+
+
+@dataclass(frozen=True)
+class Difference:
+    """The largest difference of one block, relative to the block's largest entry.
+
+    Attributes
+    ----------
+    place : tuple of str, int and str
+        Network, number of the layer, and block. The layer is 0 if the block is of a whole network.
+    function : str
+        Exercise whose answer computed the block.
+    yours : bool
+        Whether the answer is the learner's.
+    size : float
+        The difference; infinite if shapes differ or the function raised an error.
+    """
+
+    place: Place
+    function: str
+    yours: bool
+    size: float
+
+    def __str__(self) -> str:
+        net, layer, block = self.place
+        where = f"{net} layer {layer}, {block}" if layer else f"{net}, {block}"
+        return f"{where}: relative difference {self.size:.2g} (your {self.function})"
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """All blocks of one step, compared; printing it names the wrong ones."""
+
+    blocks: tuple[Difference, ...]
+    tolerance: float
+
+    @property
+    def wrong(self) -> tuple[Difference, ...]:
+        """The blocks whose difference is more than rounding."""
+        return tuple(block for block in self.blocks if not block.size <= self.tolerance)
+
+    def __str__(self) -> str:
+        gradients = [b for b in self.blocks if b.function.endswith("-gradient")]
+        yours = [b for b in gradients if b.yours]
+        right = [b for b in yours if b not in self.wrong]
+        lines = [f"wrong: {block}" for block in self.wrong]
+        ours = sorted({b.function for b in self.blocks if not b.yours}, key=FUNCTIONS.index)
+        if ours:
+            lines.append(f"still ours: {', '.join(ours)}")
+        largest = max((block.size for block in self.blocks if block.yours), default=0.0)
+        rounding = ", which is rounding" if 0.0 < largest <= self.tolerance else ""
+        lines.append(
+            f"{len(right)} of {len(gradients)} blocks are yours; largest difference "
+            f"{largest:.1g}{rounding}"
+        )
+        return "\n".join(lines)
+
+    __repr__ = __str__
+
+
+class Engine:
+    """Algorithm 1 in the functions of a learner.
+
+    Parameters
+    ----------
+    answers : dict of str to callable
+        The learner's functions by exercise; for those of `FUNCTIONS` that are missing we take ours.
+    """
+
+    def __init__(self, answers: dict[str, Any]) -> None:
+        self.mine = {name: answers[name] for name in FUNCTIONS if name in answers}
+
+    def __getitem__(self, name: str) -> Callable[..., Any]:
+        """Return the function of an exercise."""
+        function: Callable[..., Any] | None = self.mine.get(name, all_exercises()[name].reference)
+        assert function is not None
+        return function
+
+    def make_trainer(self, config: Config, model: Model, x: Any) -> Trainer:
+        """Return a trainer whose steps are the learner's.
+
+        Parameters
+        ----------
+        config : Config
+            Options, with the paper's objective and no others than Adam or plain descent.
+        model : Model
+            The model, of ``config.make_model``.
+        x : ndarray of shape (n, n_features)
+            Clean samples.
+
+        Raises
+        ------
+        UsageError
+            If the exercises do not cover the model.
+        """
+        _check(model)
+        return config.make_trainer(model, x, step=partial(_Step, self, config.noise))
+
+    def compare(self, model: Model, x: Any, x_noisy: Any, rate: float = 0.1) -> Comparison:
+        """Compare each function with ours, on the numbers of one step of a model.
+
+        Each function gets our inputs, so a wrong one does not spoil those after it.
+
+        Parameters
+        ----------
+        model : Model
+            The model; only its activations and gradients change.
+        x, x_noisy : ndarray of shape (n, n_features)
+            The clean and the noisy batch.
+        rate : float
+            The rate of the masking noise in ``x_noisy``.
+
+        Returns
+        -------
+        Comparison
+            The largest difference of each block.
+
+        Raises
+        ------
+        UsageError
+            If the exercises do not cover the model.
+        """
+        _check(model)
+        model.forward(x, x_noisy)
+        model.backward(x)
+        h, t = list(model.supervisor.h), list(model.student.h)
+        found = list(self._compare("masking-noise", "data", x, x_noisy != 0, rate))
+        for net, network in model.nets.items():
+            for number, layer in enumerate(network.layers, start=1):
+                if layer.b is not None:
+                    into = network.h[number - 1]
+                    found += self._compare(
+                        "dense-forward", net, into, layer.W, layer.b, number=number
+                    )
+        weights, grad = _weights(model), model.objective
+        g = 2 * grad.alpha_sym / len(x) * (h[-1] - x)
+        direct = [
+            0 * t[0],
+            *Engine({})["direct-gradients"](h, t, grad.beta_ap, grad.gamma_nc).values(),
+        ]
+        found += self._compare("symmetric-loss", "supervisor", x, h[-1], grad.alpha_sym)
+        found += self._compare(
+            "supervisor-gradient", "supervisor", h, weights["supervisor"], g, model=model
+        )
+        found += self._compare("student-losses", "student", h, t)
+        found += self._compare("direct-gradients", "student", h, t, grad.beta_ap, grad.gamma_nc)
+        found += self._compare(
+            "student-gradient", "student", t, weights["student"], direct, model=model
+        )
+        for net, network in model.nets.items():
+            theta, slope = network.arena.params, network.arena.grads
+            found += self._compare("descent-step", net, theta, slope, 0.01)
+            zero = 0 * theta
+            found += self._compare(
+                "adam-step", net, theta, slope, zero, zero, 1, 1e-3, 0.9, 0.999, 1e-7
+            )
+        return Comparison(tuple(found), 1e-9 if x.dtype == np.float64 else 1e-4)
+
+    def _compare(
+        self, name: str, net: str, *arguments: Any, model: Model | None = None, number: int = 0
+    ) -> Iterator[Difference]:
+        """Yield the differences of all blocks of one function.
+
+        Gradients are compared with those of the package, all others with our short function.
+        """
+        blocks = all_exercises()[name].blocks
+        try:
+            got = _by_name(blocks, self[name](*arguments))
+        except Exception:  # whatever the learner's function raises
+            got = {}
+        want = _by_name(blocks, Engine({})[name](*arguments))
+        for block in blocks:
+            right = want[block] if model is None else model.nets[net].arena.grad(block)
+            value, right = np.asarray(got.get(block)), np.asarray(right)
+            fits = value.shape == right.shape and value.dtype.kind in "fiub"
+            size = relative_error(value, right) if fits else float("inf")
+            layer = number or _layer(block)
+            yield Difference((net, layer, block), name, name in self.mine, size)
+
+    def iterate(self, model: Model, x: Any, x_noisy: Any) -> None:
+        """Do one step of algorithm 1; the optimizer has begun it."""
+        h = self._forward(model.supervisor, x)
+        t = self._forward(model.student, x_noisy)
+        objective, weights = model.objective, _weights(model)
+        beta, gamma = objective.beta_ap, objective.gamma_nc
+
+        loss_sym, g = self["symmetric-loss"](x, h[-1], objective.alpha_sym)
+        loss_ap, loss_nc = self["student-losses"](h, t)
+        sums = {"sym": loss_sym, "ap": loss_ap, "nc": loss_nc}
+        for number, term in enumerate(model.loss.terms):  # of equation 5, the first takes all
+            model.loss.sums[number] += len(x) * sums.pop(term.loss, 0.0)
+
+        direct = self["direct-gradients"](h, t, beta, gamma)
+        direct = [np.zeros_like(t[0]), *(direct[f"Grad{layer}"] for layer in range(1, len(t)))]
+        gradients = {
+            "supervisor": self["supervisor-gradient"](h, weights["supervisor"], g),
+            "student": self["student-gradient"](t, weights["student"], direct),
+        }
+        for net, network in model.nets.items():
+            for block in network.arena.shapes:
+                network.arena.grad(block)[...] = gradients[net][block]
+            self._descend(model, network)
+
+    def _forward(self, network: Network, x: Any) -> list[Any]:
+        h = [x]
+        for layer in network.layers:
+            if layer.b is None:  # the NMF module
+                h.append(layer.apply(h[-1]))
+            else:
+                h.append(np.asarray(self["dense-forward"](h[-1], layer.W, layer.b)))
+        return h
+
+    def _descend(self, model: Model, network: Network) -> None:
+        arena, optimizer = network.arena, model.optimizer
+        theta, lr = arena.params, optimizer.lr
+        if isinstance(optimizer, Adam):
+            slots = arena.slots["m"], arena.slots["v"]
+            rule = optimizer.adam_b1, optimizer.adam_b2, optimizer.adam_eps
+            new = self["adam-step"](theta, arena.grads, *slots, optimizer.t, lr, *rule)
+            theta[...], slots[0][...], slots[1][...] = new
+        else:
+            theta[...] = self["descent-step"](theta, arena.grads, lr)
+
+
+class _Step(RecordedStep):
+    """One iteration of algorithm 1 by a learner's engine."""
+
+    def __init__(self, engine: Engine, noise: Any, model: Model, feed: Feed) -> None:
+        super().__init__(model, feed)
+        self.engine, self.noise = engine, noise
+
+    def work(self, index: Any) -> None:
+        x, x_noisy = self.feed.prepare(index)
+        if self.noise.kind == "masking" and self.noise.rescale:
+            x_noisy = self.engine["masking-noise"](x, x_noisy != 0, self.noise.rate)
+        self.engine.iterate(self.model, x, x_noisy)
+
+
+def engine(mine: ModuleType | str | Path = MY_ENGINE) -> Engine:
+    """Return an engine that runs the learner's functions, and ours where one is missing.
+
+    Parameters
+    ----------
+    mine : path_like or module
+        The learner's file, which ``check(...).keep()`` wrote; it may be missing.
+
+    Returns
+    -------
+    Engine
+        Its ``make_trainer`` trains a model, and its ``compare`` names the wrong functions.
+
+    Raises
+    ------
+    UsageError
+        If a cell of the file cannot be run.
+
+    Examples
+    --------
+    >>> from ddnmf_np.teaching import engine
+    >>> sorted(engine("no_file.py").mine)
+    []
+    """
+    return Engine(load_answers(str(mine.__file__) if isinstance(mine, ModuleType) else mine))
+
+
+def save_run(
+    trainer: Trainer, config: Config, folder: str | Path, image_shape: tuple[int, int]
+) -> None:
+    """Write a trained model as a run with its report; `ddnmf_np.explore` makes a page of it.
+
+    Parameters
+    ----------
+    trainer : Trainer
+        After training.
+    config : Config
+        Its options.
+    folder : path_like
+        Folder; an earlier run in it is replaced.
+    image_shape : tuple of two ints
+        Height and width of the images.
+    """
+    # Imported late: matplotlib takes a second, and each graded submission would wait for it.
+    from ddnmf_np.report.page import write_report
+
+    run = RunFolder(folder)
+    file = run.path.resolve() / "images.npy"
+    config = configure(config, dataset=str(file), image_shape=image_shape, test_fraction=0.0)
+    run.create(config, overwrite=True)
+    with atomic_write(file) as stream:
+        np.save(stream, trainer.x)
+    x, dataset, _ = read_data(config)
+    save_checkpoint(run.checkpoint, config, trainer, with_held_out(fingerprint(x), dataset, config))
+    run.write_metrics(trainer.history)
+    write_report(run)
+
+
+def _check(model: Model) -> None:
+    """Raise `UsageError` unless the exercises cover the model."""
+    o, kinds = model.objective, {layer.activation for layer in model.supervisor.layers}
+    covered = (
+        model.depth == 4
+        and kinds == {"relu"}
+        and (o.reduction, o.student_reconstruction) == ("sum", 0.0)
+        and min(o.alpha_sym, o.beta_ap, o.gamma_nc) > 0
+        and not (o.base_bias or o.apposition_to_supervisor or model.missing)
+        and isinstance(model.optimizer, (Adam, GradientDescent))
+        and model.architecture.nonnegative == "off"
+    )
+    if not covered:
+        raise UsageError(
+            "the model has parts that the exercises do not cover; use configure(objective='paper', "
+            "widths=(128, 64), optimizer='adam' or 'gd')"
+        )
+
+
+def _weights(model: Model) -> dict[str, list[Any]]:
+    return {net: [layer.W for layer in network.layers] for net, network in model.nets.items()}
+
+
+def _layer(block: str) -> int:
+    """Return the number of the layer that a block belongs to; 0 if it belongs to none."""
+    number = {"W_base": "3", "W_rec": "4"}.get(block, block[-1])
+    return int(number) if number.isdigit() else 0
+
+
+def _by_name(blocks: Any, value: Any) -> dict[str, Any]:
+    if isinstance(value, dict):
+        return value
+    return dict(zip(blocks, [value] if len(blocks) == 1 else value, strict=True))
