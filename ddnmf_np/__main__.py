@@ -35,6 +35,10 @@ COMMANDS = {
         "compare the speed with PyTorch, JAX and Keras; or (data) the model with scikit-learn",
     ),
     "doctor": ("ddnmf_np.doctor", "say what is installed, what works, and how to mend the rest"),
+    "teaching": (
+        "ddnmf_np.teaching.__main__",
+        "write a course from the notebooks, or grade a folder of submissions",
+    ),
     "refresh": ("ddnmf_np.teaching.refresh", "execute notebooks and write them with their outputs"),
 }
 """By name: the module whose ``main`` is the command, and what it does."""

@@ -1,0 +1,222 @@
+"""Marks for a folder of submissions, with partial credit for each right block.
+
+A submission is code that we do not trust. Each runs in a process of its own with limits of time
+and memory, on copies of its notebooks in a temporary folder, without the variables of this process.
+This is no sandbox: the code has the rights of the user who runs it, and can read and write the
+user's files and use the network. For strangers' code use a container or another user account.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import select
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import ddnmf_np
+from ddnmf_np.errors import BackendError, DataError
+from ddnmf_np.system.command import tell
+from ddnmf_np.system.files import atomic_write_text, make_folder
+from ddnmf_np.teaching.exercises import all_exercises
+
+MOST_BYTES = 1 << 20
+"""Largest total length of the replies of one process."""
+
+
+@dataclass(frozen=True)
+class Mark:
+    """The mark of one exercise: which blocks are right, and the reply of `check`."""
+
+    name: str
+    blocks: dict[str, bool]
+    reply: str
+
+    @property
+    def share(self) -> float:
+        """Share of the blocks that are right."""
+        return sum(self.blocks.values()) / len(self.blocks)
+
+
+def grade(folder: Path, output: Path, seconds: float, memory_mib: int) -> None:
+    """Grade all submissions in a folder, and write the marks.
+
+    Parameters
+    ----------
+    folder : Path
+        A folder for each student, named as the student, with notebooks in it; or the notebooks of
+        one student.
+    output : Path
+        We write ``grades.csv`` (a line for each student), ``blocks.csv`` (a line for each block),
+        and ``STUDENT/results.json`` (for Gradescope).
+    seconds : float
+        Processor time for one exercise. An exercise that waits may take four times as long and a
+        minute more.
+    memory_mib : int
+        Memory limit of the process.
+
+    Raises
+    ------
+    BackendError
+        If the system has no limits for processes (Windows).
+    DataError
+        If there is no submission.
+    """
+    if sys.platform == "win32":
+        raise BackendError("grade needs limits for processes, which Windows has not; use WSL")
+    if any(folder.glob("*.ipynb")):
+        students = [folder.resolve()]
+    elif folder.is_dir():
+        students = sorted(path for path in folder.iterdir() if path.is_dir())
+    else:
+        students = []
+    if not students:
+        raise DataError(f"{folder}: has no submission; give a folder with one folder per student")
+    make_folder(output)
+    rows, lines = [], []
+    for student in students:
+        marks = mark(student, seconds, memory_mib)
+        score = sum(m.share for m in marks)
+        tell(f"{student.name}: {score:.2f} of {len(marks)}", sys.stdout)
+        rows.append([student.name, f"{score:.2f}", len(marks), *(f"{m.share:.2f}" for m in marks)])
+        for m in marks:
+            lines += [
+                [student.name, m.name, b, int(right), m.reply] for b, right in m.blocks.items()
+            ]
+        make_folder(output / student.name)
+        atomic_write_text(output / student.name / "results.json", _gradescope(marks))
+    names = list(all_exercises())
+    _write_csv(output / "grades.csv", ["student", "score", "of", *names], rows)
+    _write_csv(output / "blocks.csv", ["student", "exercise", "block", "right", "reply"], lines)
+
+
+def mark(submission: Path, seconds: float, memory_mib: int) -> list[Mark]:
+    """Return the marks of one submission, one for each exercise.
+
+    If a process dies or an exercise takes too long, that exercise gets no marks, and a new process
+    with fresh copies goes on with the next one.
+    """
+    names, marks = list(all_exercises()), list[Mark]()
+    while len(marks) < len(names):
+        rest = names[len(marks) :]
+        with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as place:
+            _copy_notebooks(submission, Path(place))
+            found, end = _run(submission.name, place, rest, seconds, memory_mib)
+        marks += found
+        if len(found) < len(rest):
+            marks.append(_mark(names[len(marks)], {}, f"No marks: {end}."))
+    return marks
+
+
+def _copy_notebooks(submission: Path, place: Path) -> None:
+    """Copy all notebooks of a submission, from any depth, but none through a link."""
+    for path in sorted(submission.rglob("*.ipynb")):
+        if path.is_file() and not path.is_symlink() and ".ipynb_checkpoints" not in path.parts:
+            shutil.copyfile(path, place / path.name)
+
+
+def _run(
+    student: str, place: str, names: Sequence[str], seconds: float, memory_mib: int
+) -> tuple[list[Mark], str]:
+    """Run a worker; return the marks until it ended, and why it ended."""
+    environment = {  # nothing else: the variables of this process may hold secrets
+        **dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "DDNMF_GRADING"), "1"),
+        "PATH": os.defpath,
+        "HOME": place,
+        "TMPDIR": place,
+        "MPLBACKEND": "Agg",
+        "PYTHONPATH": str(Path(ddnmf_np.__file__).parents[1]),
+        "DDNMF_STUDENT": student,
+    }
+    limits = [str(seconds), str(memory_mib)]
+    command = [sys.executable, "-P", "-m", "ddnmf_np.teaching.worker", *limits, *names]
+    process = subprocess.Popen(
+        command,
+        cwd=place,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,  # a group that can be ended with all its children
+    )
+    assert process.stdout is not None
+    marks, end, text = list[Mark](), "", b""
+    patience = 4 * seconds + 60  # the clock runs while other programs have the processor
+    deadline = time.monotonic() + patience
+    try:
+        while len(marks) < len(names) and not end:
+            left = max(0.0, deadline - time.monotonic())
+            ready, _, _ = select.select([process.stdout], [], [], left)
+            piece = os.read(process.stdout.fileno(), 1 << 16) if ready else b""
+            text += piece
+            if not ready:
+                end = f"it did not answer within {patience:g} s"
+            elif not piece:
+                long = process.wait() == -signal.SIGXCPU
+                end = f"it took longer than {seconds:g} s" if long else "its process ended"
+            elif len(text) > MOST_BYTES:
+                end = "it printed too much"
+            *lines, text = text.split(b"\n")
+            for line in lines:
+                deadline = time.monotonic() + patience
+                if line == b"ready":
+                    continue
+                try:
+                    marks.append(_read_mark(line, names[len(marks)]))
+                except (ValueError, KeyError, TypeError, AttributeError, IndexError):
+                    end = "it wrote into the protocol of its marks"
+                    break
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        process.stdout.close()
+    return marks, end
+
+
+def _read_mark(line: bytes, name: str) -> Mark:
+    found = json.loads(line)
+    if found["name"] != name:
+        raise ValueError(name)
+    return _mark(name, found["blocks"], str(found["reply"]))
+
+
+def _mark(name: str, blocks: dict[str, bool], reply: str) -> Mark:
+    asked = all_exercises()[name].blocks
+    return Mark(name, {block: blocks.get(block) is True for block in asked}, reply)
+
+
+def _gradescope(marks: Sequence[Mark]) -> str:
+    """Return ``results.json`` as Gradescope reads it, one test for each exercise."""
+    tests = [
+        {
+            "name": m.name,
+            "score": round(m.share, 4),
+            "max_score": 1,
+            "status": "passed" if m.share == 1 else "failed",
+            "output": m.reply,
+        }
+        for m in marks
+    ]
+    score = round(sum(m.share for m in marks), 4)
+    return json.dumps({"score": score, "tests": tests}, indent=1) + "\n"
+
+
+def _write_csv(path: Path, head: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+    """Write a table; a text that a spreadsheet would take for a formula gets an apostrophe."""
+    stream = io.StringIO()
+    writer = csv.writer(stream, lineterminator="\n")
+    writer.writerow(head)
+    for row in rows:
+        writer.writerow([f"'{v}" if str(v).startswith(tuple("=+-@\t")) else v for v in row])
+    atomic_write_text(path, stream.getvalue())

@@ -1,0 +1,120 @@
+"""Marks: right, half right and hostile submissions, each in a process of its own."""
+
+import csv
+import json
+import sys
+from io import StringIO
+
+import pytest
+from submission_cases import HALF, HOSTILE, NAMES, RIGHT, write_submission
+
+from ddnmf_np.errors import DataError
+from ddnmf_np.teaching.__main__ import main
+from ddnmf_np.teaching.grading import grade
+from ddnmf_np.teaching.worker import find_answers
+
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such limits")
+
+
+@pytest.fixture(scope="module")
+def graded(tmp_path_factory):
+    """Folder of three submissions, and of their marks."""
+    home = tmp_path_factory.mktemp("class")
+    write_submission(home / "in" / "ada", RIGHT)
+    write_submission(home / "in" / "emmy" / "nested folder", RIGHT | HALF)
+    write_submission(home / "in" / "=mallory", RIGHT | HOSTILE)
+    (home / "in" / "=mallory" / "precious.txt").write_text("keep me")
+    (home / "in" / "=mallory" / "99-link.ipynb").symlink_to(home / "in" / "ada")
+    before = snapshot(home / "in")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TOKEN_OF_THE_LECTURER", "secret")
+        assert main(["grade", str(home / "in"), "--seconds", "5"]) == 0
+    assert snapshot(home / "in") == before
+    assert sorted(path.name for path in home.iterdir()) == ["in", "in-marks"]
+    return home / "in-marks"
+
+
+def snapshot(folder):
+    return {path: path.is_file() and path.read_bytes() for path in sorted(folder.rglob("*"))}
+
+
+def marks_of(graded, student):
+    found = json.loads((graded / student / "results.json").read_text())
+    assert [test["name"] for test in found["tests"]] == NAMES
+    assert found["score"] == pytest.approx(sum(test["score"] for test in found["tests"]), abs=1e-3)
+    return {test["name"]: test for test in found["tests"]}
+
+
+def test_a_right_submission_has_every_point(graded):
+    marks = marks_of(graded, "ada")
+    assert {test["score"] for test in marks.values()} == {1}, marks
+    assert {test["status"] for test in marks.values()} == {"passed"}
+
+
+def test_a_half_right_submission_has_the_points_of_its_right_blocks(graded):
+    marks = marks_of(graded, "emmy")
+    assert {name: test["score"] for name, test in marks.items() if test["score"] != 1} == {
+        "dense-backward": pytest.approx(2 / 3, abs=1e-4), "dense-forward": 0, "adam-step": 0,
+        "swap-units": 0,
+    }  # fmt: skip
+    assert "1/7 of the right one" in marks["dense-backward"]["output"]
+    assert "NameError" in marks["adam-step"]["output"]
+    assert "SyntaxError" in marks["swap-units"]["output"]
+
+
+def test_a_hostile_submission_loses_only_what_it_did_not_answer(graded):
+    marks = marks_of(graded, "=mallory")
+    assert {name for name, test in marks.items() if test["score"] != 1} == set(HOSTILE)
+    assert "took longer than 5 s" in marks["nmf-gradient"]["output"]
+    assert "MemoryError" in marks["nmf-step"]["output"]
+    assert "SystemExit" in marks["dense-forward"]["output"]
+    assert "wrote into the protocol" in marks["slope-from-output"]["output"]
+    assert "its process ended" in marks["layer-one-sample"]["output"]
+    assert "theta: wrong" in marks["descent-step"]["output"]
+    assert marks["silent-units"]["status"] == "failed"
+
+
+def test_tables_have_a_line_for_each_student_and_each_block(graded):
+    rows = list(csv.DictReader((graded / "grades.csv").read_text().splitlines()))
+    assert [row["student"] for row in rows] == ["'=mallory", "ada", "emmy"]
+    assert rows[1]["score"] == f"{len(NAMES)}.00"
+    assert rows[2]["dense-backward"] == "0.67"
+    blocks = list(csv.DictReader(StringIO((graded / "blocks.csv").read_text())))
+    assert {
+        row["block"]: row["right"]
+        for row in blocks
+        if (row["student"], row["exercise"]) == ("emmy", "dense-backward")
+    } == {"dW": "1", "db": "0", "dx": "1"}
+
+
+def test_what_is_no_notebook_has_no_answers(tmp_path):
+    for number, text in enumerate(["{", '{"cells": [{"cell_type": "code", "source": [3]}]}', "3"]):
+        (tmp_path / f"{number}.ipynb").write_text(text)
+    assert find_answers(tmp_path) == {}
+
+
+def test_a_folder_without_submissions_is_named(tmp_path):
+    with pytest.raises(DataError, match="one folder per student"):
+        grade(tmp_path, tmp_path / "out", 20, 2048)
+    with pytest.raises(DataError, match="none: has no submission"):
+        grade(tmp_path / "none", tmp_path / "out", 20, 2048)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["grades", "x"], "did you mean 'grade'?"),
+        (["grade", "x", "--memory", "3"], "memory 3"),
+        (["grade", "x", "--seconds", "nan"], "seconds is nan"),
+        (["grade"], "required: folder"),
+    ],
+)
+def test_arguments_that_cannot_be_used_are_named(arguments, words, capsys):
+    assert main(arguments) == 2
+    assert words in capsys.readouterr().err
+
+
+def test_help_says_that_there_is_no_sandbox(capsys):
+    with pytest.raises(SystemExit):
+        main(["--help"])
+    assert "NO SANDBOX" in capsys.readouterr().out
