@@ -43,7 +43,7 @@ def write_course(out: Path, notebooks: Path | None = None, students: Path | None
     Parameters
     ----------
     out : Path
-        Folder to write.
+        Folder to write; new or empty, so that no notebook that somebody changed is lost.
     notebooks : Path, optional
         Folder of the notebooks, with ``answers``, ``course`` and ``data``; the clone's by default.
     students : Path, optional
@@ -55,7 +55,7 @@ def write_course(out: Path, notebooks: Path | None = None, students: Path | None
     DataError
         If the notebooks are not there.
     UsageError
-        If a name cannot be the name of a folder.
+        If the folder is not empty, or a name cannot be the name of a folder.
     BackendError
         If a package for the pages is missing.
     """
@@ -64,6 +64,8 @@ def write_course(out: Path, notebooks: Path | None = None, students: Path | None
     sources = sorted(home.glob("[0-9][0-9]-*.ipynb"))
     if not sources or not (home / SOLUTIONS).is_file():
         raise DataError(f"notebooks {home}: not those of a clone; give its folder by --notebooks")
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise UsageError(f"folder {out}: is not empty; choose a new one")
     names = _names(students) if students else []
     books = {path.name: json.loads(path.read_text("utf-8")) for path in sources}
     questions = dict(_sections((home / "course" / "questions.md").read_text("utf-8")))
@@ -145,10 +147,14 @@ def _wrong_answers(name: str, home: Path) -> str:
 
 
 def _names(students: Path) -> list[str]:
-    names = [line.strip() for line in students.read_text("utf-8").splitlines() if line.strip()]
+    text = students.read_bytes().decode("utf-8", "replace")
+    names = [line.strip() for line in text.splitlines() if line.strip()]
     for name in names:
         if not re.fullmatch(r"\w[\w .@-]*", name):
-            raise UsageError(f"students {students}: {name!r} cannot name a folder; use letters")
+            raise UsageError(
+                f"students {students}: {name!r} cannot name a folder; use letters, digits, "
+                "spaces, '.', '@' and '-', in UTF-8"
+            )
     return names
 
 

@@ -162,8 +162,7 @@ def _run(
             if not ready:
                 end = f"it did not answer within {patience:g} s"
             elif not piece:
-                long = process.wait() == -signal.SIGXCPU
-                end = f"it took longer than {seconds:g} s" if long else "its process ended"
+                end = _why_it_ended(process, seconds)
             elif len(text) > MOST_BYTES:
                 end = "it printed too much"
             *lines, text = text.split(b"\n")
@@ -177,11 +176,20 @@ def _run(
                     end = "it wrote into the protocol of its marks"
                     break
     finally:
-        with suppress(ProcessLookupError):
+        with suppress(ProcessLookupError, PermissionError):
             os.killpg(process.pid, signal.SIGKILL)
         process.wait()
         process.stdout.close()
     return marks, end
+
+
+def _why_it_ended(process: subprocess.Popen[bytes], seconds: float) -> str:
+    """Say why a process has closed its output."""
+    try:
+        code = process.wait(timeout=5)
+    except subprocess.TimeoutExpired:
+        return "it closed its output"
+    return f"it took longer than {seconds:g} s" if code == -signal.SIGXCPU else "its process ended"
 
 
 def _read_mark(line: bytes, name: str) -> Mark:

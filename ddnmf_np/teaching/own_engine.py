@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -40,18 +40,16 @@ FUNCTIONS = (
 )
 """Exercises whose answers make an engine, in the order in which a step uses them."""
 
-Place = tuple[str, int, str]
-"""A network, the number of a layer, and a block such as ``W1``."""
+_GRADIENTS = ("supervisor-gradient", "student-gradient")
 
 
-@dataclass(frozen=True)
-class Difference:
+class Difference(NamedTuple):
     """The largest difference of one block, relative to the block's largest entry.
 
     Attributes
     ----------
-    place : tuple of str, int and str
-        Network, number of the layer, and block. The layer is 0 if the block is of a whole network.
+    where : str
+        Network, layer and block, such as "student layer 3, W_base".
     function : str
         Exercise whose answer computed the block.
     yours : bool
@@ -60,15 +58,13 @@ class Difference:
         The difference; infinite if shapes differ or the function raised an error.
     """
 
-    place: Place
+    where: str
     function: str
     yours: bool
     size: float
 
     def __str__(self) -> str:
-        net, layer, block = self.place
-        where = f"{net} layer {layer}, {block}" if layer else f"{net}, {block}"
-        return f"{where}: relative difference {self.size:.2g} (your {self.function})"
+        return f"{self.where}: relative difference {self.size:.2g} (your {self.function})"
 
 
 @dataclass(frozen=True)
@@ -84,9 +80,8 @@ class Comparison:
         return tuple(block for block in self.blocks if not block.size <= self.tolerance)
 
     def __str__(self) -> str:
-        gradients = [b for b in self.blocks if b.function.endswith("-gradient")]
-        yours = [b for b in gradients if b.yours]
-        right = [b for b in yours if b not in self.wrong]
+        gradients = [b for b in self.blocks if b.function in _GRADIENTS]
+        right = [b for b in gradients if b.yours and b not in self.wrong]
         lines = [f"wrong: {block}" for block in self.wrong]
         ours = sorted({b.function for b in self.blocks if not b.yours}, key=FUNCTIONS.index)
         if ours:
@@ -167,41 +162,30 @@ class Engine:
         _check(model)
         model.forward(x, x_noisy)
         model.backward(x)
-        h, t = list(model.supervisor.h), list(model.student.h)
-        found = list(self._compare("masking-noise", "data", x, x_noisy != 0, rate))
-        for net, network in model.nets.items():
-            for number, layer in enumerate(network.layers, start=1):
-                if layer.b is not None:
-                    into = network.h[number - 1]
-                    found += self._compare(
-                        "dense-forward", net, into, layer.W, layer.b, number=number
-                    )
-        weights, grad = _weights(model), model.objective
-        g = 2 * grad.alpha_sym / len(x) * (h[-1] - x)
-        direct = [
-            0 * t[0],
-            *Engine({})["direct-gradients"](h, t, grad.beta_ap, grad.gamma_nc).values(),
+        h, t, o, W = model.supervisor.h, model.student.h, model.objective, _weights(model)
+        direct = Engine({})["direct-gradients"](h, t, o.beta_ap, o.gamma_nc)
+        g = 2 * o.alpha_sym / len(x) * (h[-1] - x)
+        calls: list[tuple[str, str, tuple[Any, ...]]] = [
+            ("masking-noise", "data", (x, x_noisy != 0, rate)),
+            ("symmetric-loss", "supervisor", (x, h[-1], o.alpha_sym)),
+            ("supervisor-gradient", "supervisor", (h, W["supervisor"], g)),
+            ("student-losses", "student", (h, t)),
+            ("direct-gradients", "student", (h, t, o.beta_ap, o.gamma_nc)),
+            ("student-gradient", "student", (t, W["student"], [0 * t[0], *direct.values()])),
         ]
-        found += self._compare("symmetric-loss", "supervisor", x, h[-1], grad.alpha_sym)
-        found += self._compare(
-            "supervisor-gradient", "supervisor", h, weights["supervisor"], g, model=model
-        )
-        found += self._compare("student-losses", "student", h, t)
-        found += self._compare("direct-gradients", "student", h, t, grad.beta_ap, grad.gamma_nc)
-        found += self._compare(
-            "student-gradient", "student", t, weights["student"], direct, model=model
-        )
         for net, network in model.nets.items():
-            theta, slope = network.arena.params, network.arena.grads
-            found += self._compare("descent-step", net, theta, slope, 0.01)
-            zero = 0 * theta
-            found += self._compare(
-                "adam-step", net, theta, slope, zero, zero, 1, 1e-3, 0.9, 0.999, 1e-7
-            )
-        return Comparison(tuple(found), 1e-9 if x.dtype == np.float64 else 1e-4)
+            for number, layer in enumerate(network.layers):
+                if layer.b is not None:
+                    given = network.h[number], layer.W, layer.b
+                    calls.append(("dense-forward", f"{net} layer {number + 1}", given))
+            p, dp = network.arena.params, network.arena.grads
+            calls.append(("descent-step", net, (p, dp, 0.01)))
+            calls.append(("adam-step", net, (p, dp, 0 * p, 0 * p, 1, 1e-3, 0.9, 0.999, 1e-7)))
+        found = tuple(block for call in calls for block in self._compare(model, *call))
+        return Comparison(found, 1e-9 if x.dtype == np.float64 else 1e-4)
 
     def _compare(
-        self, name: str, net: str, *arguments: Any, model: Model | None = None, number: int = 0
+        self, model: Model, name: str, where: str, arguments: tuple[Any, ...]
     ) -> Iterator[Difference]:
         """Yield the differences of all blocks of one function.
 
@@ -212,14 +196,17 @@ class Engine:
             got = _by_name(blocks, self[name](*arguments))
         except Exception:  # whatever the learner's function raises
             got = {}
-        want = _by_name(blocks, Engine({})[name](*arguments))
+        if name in _GRADIENTS:
+            want = {block: model.nets[where].arena.grad(block) for block in blocks}
+        else:
+            want = _by_name(blocks, Engine({})[name](*arguments))
         for block in blocks:
-            right = want[block] if model is None else model.nets[net].arena.grad(block)
-            value, right = np.asarray(got.get(block)), np.asarray(right)
+            value, right = np.asarray(got.get(block)), np.asarray(want[block])
             fits = value.shape == right.shape and value.dtype.kind in "fiub"
             size = relative_error(value, right) if fits else float("inf")
-            layer = number or _layer(block)
-            yield Difference((net, layer, block), name, name in self.mine, size)
+            number = {"W_base": "3", "W_rec": "4"}.get(block, block[-1])
+            layer = f" layer {number}" if number.isdigit() else ""
+            yield Difference(f"{where}{layer}, {block}", name, name in self.mine, size)
 
     def iterate(self, model: Model, x: Any, x_noisy: Any) -> None:
         """Do one step of algorithm 1; the optimizer has begun it."""
@@ -359,12 +346,6 @@ def _check(model: Model) -> None:
 
 def _weights(model: Model) -> dict[str, list[Any]]:
     return {net: [layer.W for layer in network.layers] for net, network in model.nets.items()}
-
-
-def _layer(block: str) -> int:
-    """Return the number of the layer that a block belongs to; 0 if it belongs to none."""
-    number = {"W_base": "3", "W_rec": "4"}.get(block, block[-1])
-    return int(number) if number.isdigit() else 0
 
 
 def _by_name(blocks: Any, value: Any) -> dict[str, Any]:

@@ -41,7 +41,13 @@ def slope_from_output(h):
         except OSError:
             pass
 """,
-    "layer-one-sample": "def layer_one_sample(x, h, W, g):\n    import os\n    os.kill(0, 9)\n",
+    "layer-one-sample": """
+def layer_one_sample(x, h, W, g):
+    import os, time
+    os.closerange(3, 64)
+    time.sleep(10_000)
+""",
+    "supervisor-gradient": "def supervisor_gradient(*a):\n    import os\n    os.kill(0, 9)\n",
     "descent-step": """
 def descent_step(theta, gradient, lr):
     import os

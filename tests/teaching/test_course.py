@@ -107,9 +107,17 @@ def test_what_is_no_folder_of_notebooks_is_named(tmp_path):
         course.write_course(tmp_path / "out", tmp_path)
 
 
-@pytest.mark.parametrize("name", ["../ada", "", "/ada", "-ada", "ada/../.."])
+def test_a_folder_in_use_is_left_alone(tmp_path):
+    (tmp_path / "my notebook").write_text("mine")
+    for place in (tmp_path, tmp_path / "my notebook"):
+        with pytest.raises(UsageError, match="is not empty; choose a new one"):
+            course.write_course(place, HOME)
+    assert (tmp_path / "my notebook").read_text() == "mine"
+
+
+@pytest.mark.parametrize("name", ["../ada", "", "/ada", "-ada", "ada/../..", "\udcff"])
 def test_names_that_cannot_be_folders_are_refused(tmp_path, name):
-    (tmp_path / "names").write_text(f"emmy\n{name}\n")
+    (tmp_path / "names").write_bytes(f"emmy\n{name}\n".encode("utf-8", "surrogateescape"))
     if name:
         with pytest.raises(UsageError, match="cannot name a folder"):
             course.write_course(tmp_path / "out", HOME, tmp_path / "names")

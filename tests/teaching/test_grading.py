@@ -69,7 +69,8 @@ def test_a_hostile_submission_loses_only_what_it_did_not_answer(graded):
     assert "MemoryError" in marks["nmf-step"]["output"]
     assert "SystemExit" in marks["dense-forward"]["output"]
     assert "wrote into the protocol" in marks["slope-from-output"]["output"]
-    assert "its process ended" in marks["layer-one-sample"]["output"]
+    assert "it closed its output" in marks["layer-one-sample"]["output"]
+    assert "its process ended" in marks["supervisor-gradient"]["output"]
     assert "theta: wrong" in marks["descent-step"]["output"]
     assert marks["silent-units"]["status"] == "failed"
 
