@@ -65,7 +65,8 @@ def test_a_half_right_submission_has_the_points_of_its_right_blocks(graded):
 def test_a_hostile_submission_loses_only_what_it_did_not_answer(graded):
     marks = marks_of(graded, "=mallory")
     assert {name for name, test in marks.items() if test["score"] != 1} == set(HOSTILE)
-    assert "took longer than 5 s" in marks["nmf-gradient"]["output"]
+    late = marks["nmf-gradient"]["output"]  # by the wall clock if others have the processors
+    assert "took longer than 5 s" in late or "did not answer" in late
     assert "MemoryError" in marks["nmf-step"]["output"]
     assert "SystemExit" in marks["dense-forward"]["output"]
     assert "wrote into the protocol" in marks["slope-from-output"]["output"]
