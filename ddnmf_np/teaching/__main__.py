@@ -16,7 +16,7 @@ handout.html and plan.html, which need no network. It reads the folder notebooks
 
 grade FOLDER reads a folder with one folder per student, each with that student's notebooks, and
 writes grades.csv, blocks.csv and, for Gradescope, STUDENT/results.json. A submission is code: each
-runs in a process of its own with limits of time and memory, on copies in a temporary folder. This
+runs in a separate process with limits of time and memory, on copies in a temporary folder. This
 is NO SANDBOX: the code has your rights and your network, and can forge its own marks. For code of
 people you do not trust use a container or another user account.
 Exit codes: 0 done, 2 usage, 3 package missing, 4 data or files, 130 interrupted."""

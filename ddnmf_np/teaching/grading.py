@@ -1,6 +1,6 @@
 """Marks for a folder of submissions, with partial credit for each right block.
 
-A submission is code that we do not trust. Each runs in a process of its own with limits of time
+A submission is code that we do not trust. Each runs in a separate process with limits of time
 and memory, on copies of its notebooks in a temporary folder, without the variables of this process.
 This is no sandbox: the code has the rights of the user who runs it, and can read and write the
 user's files and use the network. For strangers' code use a container or another user account.

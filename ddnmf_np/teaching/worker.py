@@ -1,4 +1,4 @@
-"""Judgement of one submission in a process of its own, which `ddnmf_np.teaching.grading` starts.
+"""Judgement of one submission in a separate process, which `ddnmf_np.teaching.grading` starts.
 
 Arguments: seconds of processor time for an exercise, mebibytes of memory, and names of exercises.
 The notebooks are in the working folder. Each judgement is a line of JSON on standard output.

@@ -1,4 +1,4 @@
-"""Marks: right, half right and hostile submissions, each in a process of its own."""
+"""Marks: right, half right and hostile submissions, each in a separate process."""
 
 import csv
 import json
