@@ -230,7 +230,7 @@ def slides(books: dict[str, dict[str, Any]], home: Path) -> str:
                 f'<section><h2>{html.escape(title)}</h2><div class="slide">{"".join(short)}</div>'
                 f"<details><summary>notes</summary>{''.join(whole)}</details></section>"
             )
-    return page("Slides", "\n".join(found), script=True)
+    return page("Slides", "\n".join(found))
 
 
 def _slides_of(book: dict[str, Any]) -> Iterator[tuple[str, list[Cell]]]:
@@ -315,11 +315,10 @@ def _formula(tex: str, options: dict[str, Any]) -> str:
     return ElementTree.tostring(root, "unicode")
 
 
-def page(title: str, body: str, *, script: bool = False) -> str:
+def page(title: str, body: str) -> str:
     """Return a page that needs no other file."""
     frame = (resources.files("ddnmf_np.teaching") / "assets" / "course.html").read_text("utf-8")
-    kept = frame if script else re.sub(r"<script>.*</script>", "", frame, flags=re.DOTALL)
-    return kept.replace("{{ title }}", html.escape(title)).replace("{{ body }}", body)
+    return frame.replace("{{ title }}", html.escape(title)).replace("{{ body }}", body)
 
 
 def _needed(module: str) -> Any:

@@ -25,7 +25,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import ddnmf_np
-from ddnmf_np.errors import BackendError, DataError
+from ddnmf_np.errors import BackendError, DataError, printable
 from ddnmf_np.system.command import tell
 from ddnmf_np.system.files import atomic_write_text, make_folder
 from ddnmf_np.teaching.exercises import all_exercises
@@ -77,7 +77,7 @@ def grade(folder: Path, output: Path, seconds: float, memory_mib: int) -> None:
     if any(folder.glob("*.ipynb")):
         students = [folder.resolve()]
     elif folder.is_dir():
-        students = sorted(path for path in folder.iterdir() if path.is_dir())
+        students = sorted(p for p in folder.iterdir() if p.is_dir() and p.name[0] != ".")
     else:
         students = []
     if not students:
@@ -87,7 +87,7 @@ def grade(folder: Path, output: Path, seconds: float, memory_mib: int) -> None:
     for student in students:
         marks = mark(student, seconds, memory_mib)
         score = sum(m.share for m in marks)
-        tell(f"{student.name}: {score:.2f} of {len(marks)}", sys.stdout)
+        tell(f"{printable(student.name)}: {score:.2f} of {len(marks)}", sys.stdout)
         rows.append([student.name, f"{score:.2f}", len(marks), *(f"{m.share:.2f}" for m in marks)])
         for m in marks:
             lines += [

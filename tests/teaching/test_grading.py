@@ -25,6 +25,7 @@ def graded(tmp_path_factory):
     write_submission(home / "in" / "=mallory", RIGHT | HOSTILE)
     (home / "in" / "=mallory" / "precious.txt").write_text("keep me")
     (home / "in" / "=mallory" / "99-link.ipynb").symlink_to(home / "in" / "ada")
+    (home / "in" / ".git").mkdir()
     before = snapshot(home / "in")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TOKEN_OF_THE_LECTURER", "secret")
