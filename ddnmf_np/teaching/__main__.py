@@ -49,7 +49,11 @@ def make_parser() -> Parser:
         help="grade: processor time per exercise (default: 20)",
     )
     parser.add_argument(
-        "--memory", type=int, default=2048, metavar="MIB", help="grade: memory (default: 2048)"
+        "--memory",
+        type=int,
+        default=2048,
+        metavar="MIB",
+        help="grade: memory (default: 2048; no limit on macOS)",
     )
     return parser
 

@@ -87,7 +87,8 @@ def main() -> None:
         (resource.RLIMIT_FSIZE, 64 << 20),
         (resource.RLIMIT_CORE, 0),
     ):
-        resource.setrlimit(limit, (value, value))
+        if sys.platform != "darwin" or limit != resource.RLIMIT_AS:  # macOS has no such limit
+            resource.setrlimit(limit, (value, value))
     replies = os.fdopen(os.dup(1), "w", encoding="utf-8")
     null = os.open(os.devnull, os.O_RDWR)
     for stream in (0, 1, 2):
