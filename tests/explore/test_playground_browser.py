@@ -202,6 +202,10 @@ def test_one_term_at_a_time(visit, text):
     page.click("#one-term")
     assert page.run("[at.net, at.layer, at.parts]") == ["student", 2, ["above"]], "it begins there"
     assert page.run("byId('parts').closest('section').id") == "model", "beside the buttons"
+    page.resize(400, 800)
+    page.settle()
+    tops = page.run("['parts', 'diagram'].map(id => byId(id).getBoundingClientRect().top)")
+    assert tops[0] < tops[1]
     page.click("#one-layer")
     assert page.run("[at.net, at.layer, at.parts ?? null]") == ["student", 2, None]
     assert page.run("document.querySelectorAll('.cell.summing').length") == 0
@@ -236,6 +240,8 @@ def test_numbers_of_a_layer(visit, text):
 
 def test_outer_products_add_up_to_the_gradient(visit, text):
     page = visit(text)
+    assert text_of(page, ".grow output") == "no batch yet"
+    assert page.run("inspector.backward.dW.detail.textContent") == "10 \u00d7 16, largest 0"
     page.click("#one-batch")
     sums = (
         "(share => { const layer = trainer.model.student.layers[0];"

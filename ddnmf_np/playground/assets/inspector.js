@@ -27,7 +27,7 @@ class Inspector {
   grow(layer, share) {
     const { inputs, outputs, n, delta, x, dW } = layer;
     const count = Math.round(share * n);
-    this.grown.textContent = `${count} of ${n} images`;
+    this.grown.textContent = n ? `${count} of ${n} images` : "no batch yet";
     if (count === n) return dW;
     const sum = new Float64Array(dW.length);
     for (let i = 0; i < count; i++) {
@@ -107,7 +107,8 @@ class Inspector {
       paint(pictures[key].canvas, values, shape);
       const [height, width] = shape;
       pictures[key].canvas.className = height === 1 ? "strip" : width > 2 * height && width < 20 ? "flat" : "";
-      pictures[key].detail.textContent = `${shape[0]} \u00d7 ${shape[1]}, largest ${written(largest(values))}`;
+      const most = values.some((value) => value !== 0) ? written(largest(values)) : "0";
+      pictures[key].detail.textContent = `${shape[0]} \u00d7 ${shape[1]}, largest ${most}`;
     };
     draw("x", paintValues, input.subarray(0, inputs), inShape);
     draw("row", paintSigned, W.subarray(unit * inputs, (unit + 1) * inputs), inShape);
