@@ -128,6 +128,7 @@ def test_partial_fit_goes_on_with_the_first_scaling():
     scaling = estimator.model_.scaling
     estimator.partial_fit(x[60:120])
     assert estimator.model_.scaling is scaling
+    estimator.set_params(max_iter=3)
     estimator.fit(x[:60]).partial_fit(x[60:120])  # after a schedule too
     assert np.isfinite(estimator.transform(x)).all()
 
@@ -156,7 +157,7 @@ def test_missing_entries_are_filled_in_better_than_by_the_mean():
     assert errors[0] < 0.63 * errors[1]  # .57; .70 when the networks saw 0
 
 
-def test_the_networks_see_the_mean_where_an_entry_is_missing(tmp_path):
+def test_the_networks_see_the_mean_where_an_entry_is_missing(tmp_path, sketched):
     x = load_iris().data
     x[:, 3] *= 7.0  # another unit
     holes = np.where(np.random.default_rng(0).uniform(size=x.shape) < 0.2, np.nan, x)
@@ -306,7 +307,7 @@ def train_spread(train, scaling):
     return ((train - scaling.low) / scaling.span).astype(np.float64).var(axis=0).mean() ** 0.5
 
 
-def test_a_resumed_run_is_the_run_without_a_pause(tmp_path, monkeypatch, capsys):
+def test_a_resumed_run_is_the_run_without_a_pause(tmp_path, monkeypatch, capsys, sketched):
     np.save(tmp_path / "x.npy", load_wine().data)
     flags = ["--dataset", str(tmp_path / "x.npy"), "--rank", "3", "--epochs", "12",
              "--batch-size", "16", "--clusterers", "kmeans", "--starts", "1",
@@ -343,7 +344,7 @@ def test_a_resumed_run_is_the_run_without_a_pause(tmp_path, monkeypatch, capsys)
     assert Unexplained(model, load_wine().data).of(load_wine().data) < 1.0
 
 
-def test_the_preset_is_written_out_and_decides_nothing_again(tmp_path):
+def test_the_preset_is_written_out_and_decides_nothing_again(tmp_path, sketched):
     np.save(tmp_path / "x.npy", load_iris().data)
     flags = ["--dataset", str(tmp_path / "x.npy"), "--rank", "2", "--epochs", "2",
              "--clusterers", "kmeans", "--starts", "1", "--embedding", "pca"]  # fmt: skip
@@ -394,7 +395,7 @@ def test_some_rows_are_held_out_and_a_batch_is_left(share):
     assert prepare(np.ones((40, 3)), full).held_out is None
 
 
-def test_constant_data_end_in_a_summary(tmp_path):
+def test_constant_data_end_in_a_summary(tmp_path, sketched):
     np.save(tmp_path / "x.npy", np.full((40, 4), 0.1))
     flags = ["--rank", "2", "--epochs", "2", "--clusterers", "kmeans", "--clusters", "1",
              "--starts", "1", "--embedding", "pca"]  # fmt: skip
