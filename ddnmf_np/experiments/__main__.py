@@ -24,8 +24,8 @@ from ddnmf_np.experiments.settings import (
 )
 from ddnmf_np.system.command import Parser, run_command, tell
 
+# The paper's claims, and the steps of the campaign that decides them.
 CLAIMS = Path(__file__).with_name("claims.toml")
-"""The paper's claims, and the steps of the campaign that decides them."""
 
 FAILED = 1
 """Exit code of a campaign in which runs failed, or whose folder has records that we cannot use."""

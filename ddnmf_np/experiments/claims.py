@@ -27,8 +27,9 @@ from ddnmf_np.experiments.tables import (
 
 Floats = npt.NDArray[np.floating[Any]]
 
+# `ddnmf_np.experiments.__main__` reads the steps from it. A docstring would show its path in the
+# book.
 FILE = Path(__file__).with_name("claims.toml")
-"""`ddnmf_np.experiments.__main__` reads the steps from it."""
 
 NOTE = (
     "Rule and rows are in `ddnmf_np/experiments/claims.toml`. A seed's score is {score}, the mean "

@@ -8,7 +8,7 @@ from tolerances import DIFFERENCE64, ORACLE32, ORACLE64, assert_close
 
 from ddnmf_np.config import configure
 from ddnmf_np.engine import literal
-from ddnmf_np.engine.losses import Objective, Signal, appositive
+from ddnmf_np.engine.losses import InterpretabilityLoss, Objective, Signal, appositive
 from ddnmf_np.errors import UsageError
 
 pytestmark = pytest.mark.equation(5)
@@ -132,3 +132,9 @@ def test_equal_networks_have_none():
     by_pair = dict(zip(range(1, DEPTH + 1), model.loss.sums[1 : DEPTH + 1], strict=True))
     assert [by_pair[k] for k in (1, 2, 3)] == [0.0, 0.0, 0.0]
     assert min(by_pair[k] for k in (4, 5, 6)) > 0.0
+
+
+def test_networks_that_make_no_pairs_are_refused():
+    model = small_model(**PAPER)
+    with pytest.raises(UsageError, match=f"the student has {DEPTH} layers and the supervisor"):
+        InterpretabilityLoss(model.objective, model.supervisor, model.supervisor)

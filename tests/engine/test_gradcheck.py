@@ -979,3 +979,8 @@ class TestNoisyInput:
     def test_of_another_length(self, n):
         with pytest.raises(DataError, match="x_noisy"):
             check(small_model(**PAPER), np.ones((5, 13)), np.ones((n, 13)))
+
+
+def test_observed_entries_are_for_a_model():
+    with pytest.raises(UsageError, match="observed is for a model"):
+        check(Dense(3, 2), observed=np.ones((4, 3), bool))
