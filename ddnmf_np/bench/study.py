@@ -138,11 +138,11 @@ def _single(split: Split) -> Split:
     return split
 
 
-def criterion(records: Iterable[Record], names: Iterable[str] = CHOOSE) -> dict[str, float]:
+def criterion(records: Iterable[Record]) -> dict[str, float]:
     """Return the criterion of each candidate that all sets and seeds have: the mean log FVU."""
     found: dict[str, dict[tuple[str, int], float]] = {}
     for record in records:
-        if record["set"] in names and record["method"] in OPEN:
+        if record["set"] in CHOOSE and record["method"] in OPEN:
             runs = found.setdefault(record["method"], {})
             runs[record["set"], record["seed"]] = math.log(record["fvu"])
     most = max(map(len, found.values()), default=0)

@@ -168,7 +168,7 @@ class Intake:
             check_nonnegative(x, where, self.missing, first_row, names)
         if self.from_bytes:
             if x.dtype == np.uint8:
-                return x.astype(self.dtype) / np.asarray(255.0, self.dtype).item()
+                return x.astype(self.dtype) / 255.0
             refuse_undivided(x, where)
         with np.errstate(over="ignore"):  # checked below
             found = x.astype(self.dtype, order="C", copy=False)
