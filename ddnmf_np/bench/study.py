@@ -169,14 +169,17 @@ def rules_table(records: list[Record]) -> list[list[list[str]]]:
     names = [name for name in RULED if any(key[1] == name for key in fvu)]
     table = [["rule off", *names, "mean"]]
     for rule in list(RULES)[1:]:
-        runs = {
-            name: {s: fvu[rule, name, s] / fvu["auto", name, s] for m, n, s in sorted(fvu)
-                   if m == rule and n == name and ("auto", name, s) in fvu}
-            for name in names
-        }  # fmt: skip
-        cells = [", ".join(f"{ratio:.2f}" for ratio in runs[name].values()) for name in names]
-        means = [np.mean(np.log(list(runs[name].values()))) for name in names if runs[name]]
-        table.append([rule, *(cell or "-" for cell in cells), f"{np.exp(np.mean(means)):.2f}"])
+        ratios = {
+            (name, seed): value / fvu["auto", name, seed]
+            for (one, name, seed), value in sorted(fvu.items())
+            if one == rule and ("auto", name, seed) in fvu
+        }
+        if not ratios:
+            continue
+        runs = {name: [v for (one, _), v in ratios.items() if one == name] for name in names}
+        cells = [", ".join(f"{ratio:.2f}" for ratio in runs[name]) or "-" for name in names]
+        means = [np.log(found).mean() for found in runs.values() if found]
+        table.append([rule, *cells, f"{np.exp(np.mean(means)):.2f}"])
     return [table]
 
 
