@@ -196,12 +196,13 @@ class Representation:
         """Name of the record of the codes."""
         return Name("codes", self.label, self.identity)
 
-    def clustering(self, images: str, method: Method, starts: int) -> Name:
+    def clustering(self, images: str, method: Method, starts: int, again: int = 0) -> Name:
         """Return the name of the record of a clustering of the codes."""
+        ending = "" if images == "clean" else f"-{images}"
         reduced = self.width > WIDEST_MIXTURE and method != "kmeans"
         return Name(
             "clustering",
-            f"{self.label}-{method}{'-noisy' if images == 'noisy' else ''}",
+            f"{self.label}-{method}{ending}{f'-again{again}' if again else ''}",
             {
                 "clustering": method,
                 "codes": self.name.key,
@@ -209,10 +210,14 @@ class Representation:
                 "starts": starts,
                 "n_clusters": self.data.n_classes,
                 "components": COMPONENTS if reduced else None,
-                "seed": self.seed,
+                "seed": self.seed_of(again),
                 **settings_of(method, reduced),
             },
         )
+
+    def seed_of(self, again: int) -> int:
+        """Return the seed of a clustering, or of one of its repetitions."""
+        return self.seed + 1_000_000 * again
 
     def embedding(self, samples: int) -> Name:
         """Return the name of the record of a map of the codes."""
@@ -290,7 +295,8 @@ class Codes:
     Parameters
     ----------
     arrays : dict of str to ndarray of shape (n_test, width)
-        Codes of the ``"clean"`` images and, after a training with noise, of the ``"noisy"`` ones.
+        Codes of the ``"clean"`` images, after a training with noise of the ``"noisy"`` ones, and
+        of a network with few units those of ``"all"`` images.
     content : dict
         Entries of the record.
     weights : ndarray or None
@@ -345,7 +351,7 @@ def compute(
     if spec.model == "raw":
         return Codes({"clean": x_test}, {})
     if spec.config is not None:
-        return _train(spec, x_train, x_test, data.image_shape, curve)
+        return _train(spec, x_train, data, curve)
     if spec.parent is not None:
         network = make_network(
             spec.parent.model, cast(Config, spec.parent.config), x_train.shape[1]
@@ -388,19 +394,13 @@ def make_network(
     )
 
 
-def _train(
-    spec: Representation,
-    x_train: Floats,
-    x_test: Floats,
-    image_shape: tuple[int, int] | None,
-    curve: Curve | None,
-) -> Codes:
+def _train(spec: Representation, x_train: Floats, data: Dataset, curve: Curve | None) -> Codes:
     config = cast(Config, spec.config)
     # Only a preset that the data decide holds rows out.
-    prepared = prepare(x_train, config, image_shape)
+    prepared = prepare(x_train, config, data.image_shape)
     network = make_network(spec.model, config, x_train.shape[1], prepared.scaling)
     # An auto-encoder has everything that the trainer needs of a model.
-    trainer = config.make_trainer(cast(Model, network), prepared.x, image_shape=image_shape)
+    trainer = config.make_trainer(cast(Model, network), prepared.x, image_shape=data.image_shape)
     if prepared.held_out is not None:
         unexplained = Unexplained(cast(Model, network), prepared.some)
         trainer.stopping = Validation.of(config, unexplained, prepared.held_out)
@@ -424,7 +424,7 @@ def _train(
     with tqdm(total=spec.epochs, initial=first, desc=spec.label, unit="epoch", **quiet) as bar:
         for run in [*shorter, spec]:
             trainer.train(run.epochs, on_step=save, on_epoch=lambda _: bar.update())
-            codes = _codes_of(run, trainer, x_test)
+            codes = _codes_of(run, trainer, data)
             if curve and run is not spec:
                 curve.keep(run, codes)
     return codes
@@ -442,10 +442,11 @@ def _continue(
         return
 
 
-def _codes_of(spec: Representation, trainer: Trainer, x_test: Floats) -> Codes:
+def _codes_of(spec: Representation, trainer: Trainer, data: Dataset) -> Codes:
     """Return the codes and results of a trained network."""
     config = cast(Config, spec.config)
     network = cast("Model | Autoencoder", trainer.model)
+    x_test = cast(Floats, data.x_test)
     images = {"clean": x_test}
     if spec.noise_rate:
         images["noisy"] = noisy_copy(trainer, x_test)
@@ -458,6 +459,10 @@ def _codes_of(spec: Representation, trainer: Trainer, x_test: Floats) -> Codes:
         outputs = {name: network.reconstruct(x) for name, x in images.items()}
         if NETWORKS[spec.model].keep_weights:
             weights = network.stack.arena.packed(network.stack.arena.params)
+    if spec.width <= WIDEST_MIXTURE:
+        codes["all"] = np.concatenate(
+            [network.ops.to_host(network.encode(x)) for x in (data.x_train, x_test)]
+        )
     host = network.ops.to_host
     content = {
         "options": config.to_dict(),

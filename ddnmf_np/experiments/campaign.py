@@ -12,7 +12,7 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
@@ -44,7 +44,7 @@ from ddnmf_np.experiments.networks import (
     NETWORKS,
     NOISE_MODELS,
 )
-from ddnmf_np.experiments.records import Store, pack_labels, versions
+from ddnmf_np.experiments.records import Name, Store, pack_labels, versions
 from ddnmf_np.experiments.settings import DATASETS, MAPPED, Need, Settings
 from ddnmf_np.runs.environment import environment
 from ddnmf_np.system.command import tell
@@ -96,6 +96,10 @@ class Unit:
         # Raw images are the same codes for every seed, but each seed has its own clusterings.
         return f"{self.spec.label}-{self.spec.name.key}-{self.starts}"
 
+    def clustering(self, need: Need) -> Name:
+        """Return the name of the record of a clustering."""
+        return self.spec.clustering(need.images, need.method, self.starts, need.again)
+
     @property
     def work(self) -> float:
         """Rough seconds of one thread; they order the units and estimate the time left."""
@@ -111,7 +115,8 @@ class Unit:
         start = 0.4 if spec.width > baselines.WIDEST_MIXTURE else 0.04
         seconds += start * len(self.needs) * self.starts * spec.data.n_test / 10_000
         seconds += 15.0 if self.map_samples else 0.0
-        return seconds + 0.5 + sum(MAP_SECONDS[m] for m in MAPPED if MAPPED[m] in self.needs)
+        of_map = {MAPPED[name].method: MAP_SECONDS[name] for name in MAPPED}
+        return seconds + 0.5 + sum(of_map.get(need.method, 0.0) for need in self.needs)
 
 
 @dataclass
@@ -136,7 +141,7 @@ def plan(settings: Settings, infos: Mapping[str, DataInfo]) -> list[Unit]:
         return one
 
     clean, noisy = (
-        [(images, method) for method in baselines.CLUSTERERS] for images in ("clean", "noisy")
+        [Need(images, method) for method in baselines.CLUSTERERS] for images in ("clean", "noisy")
     )
     for result in settings.results:
         for info in (infos[s.name] for s in settings.sources_of(result) if s.name in infos):
@@ -155,7 +160,14 @@ def plan(settings: Settings, infos: Mapping[str, DataInfo]) -> list[Unit]:
                     continue
                 for model in settings.models_of(result):
                     has_maps = result in DATASETS and model in MAPPED_MODELS
-                    maps = [MAPPED[name] for name in settings.maps if has_maps]
+                    maps = [
+                        MAPPED[name]._replace(again=again)
+                        for name in settings.maps
+                        for again in range(settings.map_seeds)
+                        if has_maps
+                    ]
+                    if has_maps and "all" in settings.images:
+                        maps += [need._replace(images="all") for need in clean + maps]
                     for epochs in settings.lengths_of(result, model):
                         add(info, model, seed, settings.starts, clean + maps, epochs=epochs)
     # One data set after the other, because a process keeps one in memory. The longest runs first,
@@ -180,7 +192,7 @@ def represent(
 def missing(unit: Unit, store: Store) -> Unit | None:
     """Return the part of a unit that has no record yet, or None if the unit is complete."""
     spec = unit.spec
-    needs = {n for n in unit.needs if store.find(spec.clustering(*n, unit.starts)) is None}
+    needs = {n for n in unit.needs if store.find(unit.clustering(n)) is None}
     has_map = not unit.map_samples or store.find(spec.embedding(unit.map_samples)) is not None
     if not needs and has_map:
         return None
@@ -232,7 +244,7 @@ def run(settings: Settings, folder: Path, say: Callable[[str], None]) -> list[st
     for seed in settings.seeds:
         make_config("ddnmf-paper", settings.network_options(seed))  # raises for a wrong option
     get_ops(settings.backend)
-    check_methods(MAPPED[name][1] for name in settings.maps)
+    check_methods(MAPPED[name].method for name in settings.maps)
     store = Store(folder)
     store.create()
     with locked(store.folder):
@@ -340,29 +352,34 @@ def work_off(unit: Unit, store: Store) -> None:
     """Compute the clusterings and the map of a unit, and its codes if they are not stored."""
     spec = unit.spec
     # Another variant or row of a table may have the same options: then we copy its records.
-    for name in [spec.name, *(spec.clustering(*need, unit.starts) for need in unit.needs)]:
+    for name in [spec.name, *map(unit.clustering, unit.needs)]:
         if store.find(name) is None:
             store.adopt(name, spec.common)
     left = missing(unit, store)
     if left is None:
         return
-    y, codes = spec.data.source.load().y_test, get_codes(spec, store, unit.shorter)
-    for images, method in sorted(left.needs):
-        found = baselines.cluster_codes(
-            codes[images], spec.data.n_classes, method, unit.starts, spec.seed
-        )
+    data = spec.data.source.load()
+    y, codes = data.y_test, get_codes(spec, store, unit.shorter, {n.images for n in left.needs})
+    for need in sorted(left.needs):
+        H, method, seed = codes[need.images], need.method, spec.seed_of(need.again)
+        found = baselines.cluster_codes(H, spec.data.n_classes, method, unit.starts, seed)
+        truth = y
+        if need.images == "all":
+            truth = None if data.y_train is None or y is None else np.append(data.y_train, y)
         content = {
             **spec.common,
-            "images": images,
+            "images": need.images,
             "method": method,
             "starts": unit.starts,
-            "result": score_clustering(found, y),
-            "versions": versions(*(OF_UMAP if method == MAPPED["umap"][1] else ())),
+            "result": score_clustering(found, truth),
+            "versions": versions(*(OF_UMAP if method == MAPPED["umap"].method else ())),
+            **({"again": need.again} if need.again else {}),
+            **({"n_test": len(H)} if need.images == "all" else {}),
         }
         # Stability needs the assignment. Those of noisy images would be most of the file.
-        if images == "clean":
+        if need.images != "noisy":
             content["assignment"] = pack_labels(found.labels)
-        store.write(spec.clustering(images, method, unit.starts), content)
+        store.write(unit.clustering(need), content)
     if left.map_samples:
         rows, points = embed(codes["clean"], "tsne", left.map_samples, seed=0)
         content = {
@@ -376,12 +393,18 @@ def work_off(unit: Unit, store: Store) -> None:
 
 
 def get_codes(
-    spec: Representation, store: Store, shorter: Sequence[Representation] = ()
+    spec: Representation,
+    store: Store,
+    shorter: Sequence[Representation] = (),
+    images: Collection[str] = ("clean",),
 ) -> dict[str, Floats]:
-    """Return the codes of the clean and, after a training with noise, of the noisy test images."""
+    """Return the codes, stored ones if they have the images."""
     if spec.model == "raw":
         return baselines.compute(spec).arrays
-    return store.read_arrays(spec.name, "arrays") or make_codes(spec, store, shorter).arrays
+    found = store.read_arrays(spec.name, "arrays")
+    if found is None or not found.keys() >= set(images):
+        found = make_codes(spec, store, shorter).arrays
+    return found
 
 
 def make_codes(spec: Representation, store: Store, shorter: Sequence[Representation] = ()) -> Codes:

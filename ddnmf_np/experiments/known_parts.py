@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -31,12 +32,20 @@ class Known:
         How much of each part is in each sample.
     rank : int
         Number of components that a method gets.
+    y : ndarray of shape (n,) or None
+        Classes of images, for a probe.
     """
 
     x: Floats
     parts: Floats | None
     activations: Floats | None
     rank: int
+    y: npt.NDArray[Any] | None = None
+
+    @property
+    def training(self) -> Floats:
+        """The first four fifths of the samples, to which methods are fitted."""
+        return self.x[: len(self.x) - len(self.x) // 5]
 
 
 def swimmer(rng: np.random.Generator) -> Known:

@@ -8,12 +8,13 @@ mark a method that is nearer to the parts than every control, with every seed.
 from __future__ import annotations
 
 import itertools
+import json
 import time
 import warnings
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -22,16 +23,22 @@ from scipy.optimize import linear_sum_assignment
 from sklearn import decomposition
 from sklearn.cluster import KMeans
 from sklearn.exceptions import ConvergenceWarning
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 
-from ddnmf_np.config import configure
+from ddnmf_np.config import OPTIONS, configure
 from ddnmf_np.data.parts import best_factorization
-from ddnmf_np.errors import DDNMFError
+from ddnmf_np.errors import DataError, DDNMFError
 from ddnmf_np.evaluation.interpret import decode_parts, hoyer_sparsity, unit_effects
+from ddnmf_np.experiments.autoencoder import Autoencoder
+from ddnmf_np.experiments.baselines import make_network
 from ddnmf_np.experiments.known_parts import KNOWN, Known
 from ddnmf_np.experiments.records import Name, Record, Store, versions
 from ddnmf_np.experiments.settings import Source
 from ddnmf_np.experiments.tables import markdown
-from ddnmf_np.runs.preparation import prepare
+from ddnmf_np.model import Model
+from ddnmf_np.runs.preparation import Prepared, prepare
 from ddnmf_np.runs.validation import Unexplained, Validation
 from ddnmf_np.system.files import locked
 
@@ -51,6 +58,7 @@ STEPS, BATCH = 1600, 64
 
 _DEEP = {"widths": (128, 64), "batch_size": BATCH, "scale": "all"}
 _PARTS = {"objective": "parts", "batch_size": BATCH, "scale": "all"}
+_AE = {"widths": (128, 64), "batch_size": BATCH, "objective": "demo", "noise_kind": "none"}
 _FREE = {**_PARTS, "nmf_start": "pca", "start": "data"}
 NETWORKS: dict[str, tuple[str, dict[str, Any]]] = {
     "paper": ("DDNMF, preset paper", {**_DEEP, "objective": "paper"}),
@@ -64,6 +72,9 @@ NETWORKS: dict[str, tuple[str, dict[str, Any]]] = {
     "parts-drawn": ("parts, drawn start", _FREE),
     "parts": ("DDNMF, preset parts", _PARTS),
     "parts-tanh": ("parts, output tanh", {**_PARTS, "output_activation": "tanh"}),
+    "ae-linear": ("auto-encoder, linear code", {**_AE, "base_activation": "identity"}),
+    "ae-relu": ("auto-encoder, ReLU code", {**_AE, "base_activation": "relu"}),
+    "ae-sigmoid": ("auto-encoder, sigmoid code", _AE),
 }
 """Networks with their titles and options. We train all for `STEPS` steps."""
 
@@ -85,11 +96,33 @@ CLASSICAL = {
 TITLES = {**CLASSICAL, **{name: title for name, (title, _) in NETWORKS.items()}, **CONTROLS}
 """Every method by its name in records, with its name in tables."""
 
+_DRAWN = {"init": "random", "max_iter": 600}
+ESTIMATORS: dict[str, tuple[str, dict[str, Any]]] = {
+    "nmf": ("NMF", _DRAWN),
+    "nmf-sparse": ("NMF", {**_DRAWN, "alpha_W": 0.2, "l1_ratio": 1.0}),
+    "dictionary": (
+        "MiniBatchDictionaryLearning",
+        {
+            "positive_dict": True,
+            "positive_code": True,
+            "fit_algorithm": "cd",
+            "transform_algorithm": "lasso_cd",
+            "transform_alpha": 0.05,
+            "alpha": 0.05,
+        },
+    ),
+    "pca": ("PCA", {}),
+    "ica": ("FastICA", {"whiten": "unit-variance", "max_iter": 500}),
+}
+"""Classes of `sklearn.decomposition` with their options; ``alpha_W`` is for all features."""
+
+FACES = "faces"
 NAMES = {
     "swimmer": "Swimmer: 16 limbs, 256 images of 32 x 32",
     "bars": "Bars that add up: 16 bars, 1,000 images of 8 x 8",
     "occluded": "Bars that hide each other: 16 wide bars, 1,000 images of 9 x 9",
     "spectra": "Noisy sums of 8 spectra: 600 samples, 128 channels",
+    FACES: "Faces: 100 images of 25 x 25",
     "mnist": f"MNIST: {IMAGES:,} images",
     "fashion-mnist": f"Fashion-MNIST: {IMAGES:,} images",
 }
@@ -130,41 +163,41 @@ def fit(method: str, x: Floats, rank: int, seed: int) -> Fitted:
         return _network(method, x, rank, seed)
     if method == "ica":  # it needs components that vary
         rank = min(rank, int(np.linalg.matrix_rank(x - x.mean(axis=0))))
-    common: dict[str, Any] = {"n_components": rank, "random_state": seed}
-    drawn = {**common, "init": "random", "max_iter": 600}
     if method == "nmf-best":
         parts = best_factorization(x.astype(np.float64), rank, seed)[1]
         held = {"H": parts, "update_H": False, "max_iter": 600, "n_components": rank}
         transform = decomposition.non_negative_factorization
         return _linear(parts, encode=lambda new: transform(new, **held)[0])
-    made = {
-        "nmf": lambda: decomposition.NMF(**drawn),
-        # scikit-learn multiplies by the number of features
-        "nmf-sparse": lambda: decomposition.NMF(**drawn, alpha_W=0.2 / x.shape[1], l1_ratio=1.0),
-        "dictionary": lambda: decomposition.MiniBatchDictionaryLearning(
-            **common,
-            positive_dict=True,
-            positive_code=True,
-            fit_algorithm="cd",
-            transform_algorithm="lasso_cd",
-            transform_alpha=0.05,
-            alpha=0.05,
-        ),
-        "pca": lambda: decomposition.PCA(**common),
-        "ica": lambda: decomposition.FastICA(**common, whiten="unit-variance", max_iter=500),
-    }[method]().fit(x)
+    name, options = ESTIMATORS[method]
+    if "alpha_W" in options:  # scikit-learn multiplies by the number of features
+        options = {**options, "alpha_W": options["alpha_W"] / x.shape[1]}
+    made = getattr(decomposition, name)(n_components=rank, random_state=seed, **options).fit(x)
     if method == "ica":
         return _linear(made.mixing_.T, made.mean_, made.transform)
     return _linear(made.components_, getattr(made, "mean_", 0.0), made.transform)
 
 
-def _network(method: str, x: Floats, rank: int, seed: int) -> Fitted:
-    """Train a network as the command line does; the control is the preset auto as drawn."""
+def prepared_for(method: str, x: Floats, rank: int, seed: int) -> Prepared:
+    """Return samples and decided options of a network; the control is the preset auto."""
     _, options = NETWORKS.get(method, NETWORKS["auto"])
     epochs = max(1, round(STEPS * BATCH / len(x)))
     config = configure(**options, rank=rank, seed=seed, epochs=epochs)
-    prepared = prepare(x.astype(np.float32), config)
-    config = prepared.config
+    return prepare(x.astype(np.float32), config)
+
+
+def _network(method: str, x: Floats, rank: int, seed: int) -> Fitted:
+    """Train a network as the command line does; the control is one as it was drawn."""
+    prepared = prepared_for(method, x, rank, seed)
+    config, epochs = prepared.config, prepared.config.training.epochs
+    if method.startswith("ae-"):
+        network = cast(Autoencoder, make_network("ae1", config, x.shape[1]))
+        config.make_trainer(cast(Model, network), prepared.x).train(epochs)
+        code = network.code_layer
+        return Fitted(
+            rank,
+            lambda a: np.array(network.encode(np.asarray(a, np.float32))),
+            lambda H: np.array(network.stack.apply(np.asarray(H, np.float32), start=code)),
+        )
     model = config.make_model(x.shape[1], scaling=prepared.scaling)
     if method != UNTRAINED:
         trainer = config.make_trainer(model, prepared.x)
@@ -213,14 +246,50 @@ def measure(fitted: Fitted, known: Known, train: Floats, test: slice) -> dict[st
         "additivity": 1.0 - min(1.0, _ratio((moved - H @ parts) ** 2, moved**2)),
     }
     if known.parts is not None and known.activations is not None:
+        true = known.activations[test]
         for name, rows in (("decoded", parts), ("effects", effects)):
             close = cosines(rows, known.parts)
             found |= {f"cosine_{name}": float(close.mean())}
             found |= {f"found_{name}": float((close >= FOUND).mean())}
-        true = known.activations[test]
         both = (_standard(a) for a in (true, H))
+        found["swap"] = _swap(fitted, parts, known.parts, H, true)
         found["correlation"] = float(_matched(np.abs(next(both).T @ next(both)) / len(x)).mean())
+    if known.y is not None:
+        before = fitted.encode(train), known.y[: len(train)]
+        for count in (None, 5, 1):
+            found[f"probe_{count or 'all'}"] = _probe(*before, H, known.y[test], count)
     return found
+
+
+def _swap(fitted: Fitted, parts: Floats, true: Floats, H: Floats, amounts: Floats) -> float:
+    """Return how well one unit moves its true part, and nothing else.
+
+    We give each sample one unit of the next sample, and return the mean cosine of the change of the
+    output with the change of the part that the unit is nearest to, over the samples in which that
+    part changes.
+    """
+    near = np.abs(true @ parts.T) / np.maximum(np.linalg.norm(parts, axis=1), 1e-12)
+    before, cosine = fitted.decode(H), []
+    for part, unit in zip(*linear_sum_assignment(-near), strict=True):
+        swapped = H.copy()
+        swapped[:, unit] = np.roll(H[:, unit], -1)
+        change = np.roll(amounts[:, part], -1) - amounts[:, part]
+        if not change.any():
+            continue
+        moved = np.asarray(fitted.decode(swapped) - before, np.float64)[change != 0.0]
+        change = np.sign(change[change != 0.0])
+        length = np.linalg.norm(moved, axis=1) * np.linalg.norm(true[part])
+        cosine.append(float(np.mean(change * (moved @ true[part]) / np.maximum(length, 1e-12))))
+    return float(np.sum(cosine) / len(true))  # a part without a unit counts as 0
+
+
+def _probe(
+    H: Floats, y: npt.NDArray[Any], H_test: Floats, y_test: npt.NDArray[Any], count: int | None
+) -> float:
+    """Return the accuracy of a logistic regression that sees some labels of each class, or all."""
+    rows = np.concatenate([np.flatnonzero(y == label)[:count] for label in np.unique(y)])
+    probe = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000))
+    return float(probe.fit(H[rows], y[rows]).score(H_test, y_test))
 
 
 def _ratio(part: Floats, whole: Floats) -> float:
@@ -239,25 +308,34 @@ def _standard(a: Floats) -> Floats:
 def samples_of(dataset: str | Source, seed: int) -> Known:
     """Return the samples of a data set for a seed: known parts by name, or of some images."""
     rng = np.random.default_rng([seed, STREAM])
-    if isinstance(dataset, str):
+    if dataset == FACES:
+        try:
+            from skimage.data import lfw_subset
+        except ModuleNotFoundError as error:
+            raise DataError("needs scikit-image: pip install scikit-image") from error
+        x, y = lfw_subset()[:100], None  # the other 100 are none
+    elif isinstance(dataset, str):
         return KNOWN[dataset](rng)
-    x = np.asarray(dataset.load().x_train)
+    else:
+        data = dataset.load()
+        x, y = np.asarray(data.x_train), data.y_train
     rows = np.sort(rng.choice(len(x), min(IMAGES, len(x)), replace=False))
     images = x[rows].reshape(len(rows), -1).astype(np.float64)
-    return Known(images / images.max(), None, None, RANK)
+    return Known(images / images.max(), None, None, RANK, None if y is None else y[rows])
 
 
-def name_of(dataset: str, method: str, seed: int) -> Name:
-    """Return the name of the record of a run."""
+def name_of(dataset: str, method: str, seed: int, known: Known) -> Name:
+    """Return the name of the record of a run; its key has the options as they are run."""
     identity: dict[str, Any] = {"data": dataset, "method": method, "seed": seed, "stream": STREAM}
     if dataset not in KNOWN:
         identity |= {"images": IMAGES, "rank": RANK}
-    if method in NETWORKS:
-        options = {
-            k: list(v) if isinstance(v, tuple) else v for k, v in NETWORKS[method][1].items()
-        }
-        identity |= {"options": options, "steps": STEPS}
-    return Name("parts", f"{dataset}-{method}-{seed}", identity)
+    if method in ESTIMATORS:
+        identity["options"] = ESTIMATORS[method][1]
+    if method in NETWORKS or method == UNTRAINED:
+        config = prepared_for(method, known.training, known.rank, seed).config
+        kept = (name for name, option in OPTIONS.items() if not option.resumable)
+        identity["options"] = {name: config[name] for name in (*kept, "epochs")}
+    return Name("parts", f"{dataset}-{method}-{seed}", json.loads(json.dumps(identity)))
 
 
 def run(
@@ -266,7 +344,7 @@ def run(
     folder: Path,
     say: Callable[[str], None],
     *,
-    names: Sequence[str] = tuple(KNOWN),
+    names: Sequence[str] = (*KNOWN, FACES),
     methods: Sequence[str] = tuple(TITLES),
 ) -> list[str]:
     """Do every run that has no record yet, and return a line for each failure.
@@ -292,17 +370,16 @@ def run(
         datasets: list[str | Source] = [*names, *images]
         for dataset, seed in itertools.product(datasets, seeds):
             name = dataset if isinstance(dataset, str) else dataset.name
-            left = [m for m in methods if store.find(name_of(name, m, seed)) is None]
             try:
-                known = samples_of(dataset, seed) if left else None
+                known = samples_of(dataset, seed)
             except (DDNMFError, OSError) as error:
                 failures.append(f"data set {name}: {error}")
                 say(f"failed: {failures[-1]}")
                 continue
-            for method in left:
-                assert known is not None
+            for method in methods:
                 try:
-                    say(one(store, name, method, seed, known))
+                    if store.find(name_of(name, method, seed, known)) is None:
+                        say(one(store, name, method, seed, known))
                 except (DDNMFError, ArithmeticError, ValueError) as error:
                     failures.append(f"{name} {method} seed {seed}: {error}")
                     say(f"failed: {failures[-1]}")
@@ -312,15 +389,14 @@ def run(
 def one(store: Store, dataset: str, method: str, seed: int, known: Known) -> str:
     """Do a run, write its record, and return a line about it."""
     store.check_room()
-    began, cut = time.perf_counter(), len(known.x) - len(known.x) // 5
-    train = known.x[:cut]
+    began, train = time.perf_counter(), known.training
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # the table has every method's length
         fitted = fit(method, train, known.rank, seed)
-        found = measure(fitted, known, train, slice(cut, None))
+        found = measure(fitted, known, train, slice(len(train), None))
     zero = fitted.decode(np.zeros((1, fitted.rank)))
     parts = decode_parts(fitted.decode, fitted.rank, np.float64) - zero
-    name, seconds = name_of(dataset, method, seed), round(time.perf_counter() - began, 1)
+    name, seconds = name_of(dataset, method, seed, known), round(time.perf_counter() - began, 1)
     file = store.write_arrays(name, "", {"parts": parts.astype(np.float32)})
     said = {"dataset": dataset, "method": method, "seed": seed, "seconds": seconds}
     stable = {"stability": _stability(store, name, dataset, method, seed, parts)}
@@ -333,7 +409,13 @@ def _stability(
     store: Store, name: Name, dataset: str, method: str, seed: int, parts: Floats
 ) -> float | None:
     """Return the mean matched cosine with the parts of the smaller seeds that are stored."""
-    others = (store.read_arrays(name_of(dataset, method, s), "parts") for s in range(seed))
+    smaller = (
+        Name("parts", f"{dataset}-{method}-{r['seed']}", r["identity"])
+        for r in store.load()[0]
+        if r["kind"] == "parts" and (r["dataset"], r["method"]) == (dataset, method)
+        if r["seed"] < seed
+    )
+    others = (store.read_arrays(name, "parts") for name in smaller)
     close = [float(cosines(parts, found["parts"]).mean()) for found in others if found is not None]
     return float(np.mean(close)) if close else None
 
@@ -346,9 +428,11 @@ NOTE = (
     "Correlation: of H with the true amounts. FVU: unexplained variance of samples that the method "
     "has not seen. Sparse: Hoyer's measure, of a decoded unit and of the codes of a sample. "
     "Negative: share of the decoded units. Additive: share of the output that the sum of the "
-    "decoded units explains. Stability: cosine of the units of two seeds. All are means over the "
-    "seeds. Above controls (*): whether the cosine, by the better of the two readings, is above "
-    "that of every control with every seed."
+    "decoded units explains. Stability: cosine of the units of two seeds. Swap: cosine of the "
+    "output's change with the true part, when one unit is taken from another sample. Probe: "
+    "accuracy of a logistic regression on the codes, with all labels, five or one of each class. "
+    "All are means over the seeds. Above controls (*): whether the cosine, by the better of the "
+    "two readings, is above that of every control with every seed."
 )
 COLUMNS = {
     "found_decoded": "found",
@@ -361,6 +445,10 @@ COLUMNS = {
     "negative": "negative",
     "additivity": "additive",
     "stability": "stability",
+    "swap": "swap",
+    "probe_all": "probe",
+    "probe_5": "5 labels",
+    "probe_1": "1 label",
 }
 
 
@@ -394,6 +482,8 @@ def render(records: Iterable[Record]) -> str:
     known = [name for name in KNOWN if name in set(frame["dataset"])]
     lines = []
     for method, title in TITLES.items():
+        if method not in set(frame["method"]):
+            continue
         cells = [title]
         for dataset in known:
             runs = frame[frame["dataset"] == dataset]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from functools import lru_cache
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from ddnmf_np.backends.threads import usable_processors
 from ddnmf_np.config import configure
@@ -29,12 +29,28 @@ SOURCES = ("mnist", "fashion-mnist")
 DATASETS = {"table1": ("mnist",), "table2": ("fashion-mnist",)}
 """Data sets of a result; the other results use both."""
 
-Need = tuple[str, "Method"]
-"""Clean or noisy test images, and a clusterer."""
+
+class Need(NamedTuple):
+    """A clustering of codes.
+
+    Parameters
+    ----------
+    images : {"clean", "noisy", "all"}
+        Clean or noisy test images, or all images, which are those of training and test.
+    method : str
+        The clusterer.
+    again : int
+        0, or number of a repetition with other random numbers.
+    """
+
+    images: str
+    method: Method
+    again: int = 0
+
 
 MAPPED: dict[str, Need] = {
-    "tsne": ("clean", "gmm-full-tsne"),
-    "umap": ("clean", "gmm-full-umap"),
+    "tsne": Need("clean", "gmm-full-tsne"),
+    "umap": Need("clean", "gmm-full-umap"),
 }
 """Clusterings of `MAPPED_MODELS` on a map, by the map's name."""
 
@@ -130,6 +146,15 @@ class Settings:
         "in tables 1 and 2, also cluster the codes of networks on a map, which the paper does not: "
         "tsne (a minute or more per network), umap (a quarter of that; needs umap-learn)",
         choices=("tsne", "umap"),
+    )
+    map_seeds: int = option(
+        1, "number of maps of the same codes, each with other random numbers", most=1000
+    )
+    images: tuple[str, ...] = option(
+        ("test",),
+        "images whose codes are clustered; of networks in tables 1 and 2 also all, those of "
+        "training and test together",
+        choices=("test", "all"),
     )
     variants: tuple[str, ...] | None = option(
         None, "variants of the studies (default: all); the table names those without records"

@@ -6,10 +6,11 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
+from sklearn.metrics import adjusted_rand_score
 
 from ddnmf_np.errors import DataError
 from ddnmf_np.experiments.baselines import CLUSTERERS, COMPONENTS, WIDEST_MIXTURE, make_config
@@ -98,6 +99,14 @@ STABILITY_NOTE = (
     "seeds, mean over all pairs. Images and their NMF are the same codes for every seed, so that "
     "theirs is that of the clusterer alone."
 )
+REPETITIONS_NOTE = (
+    "Maps and images: mean over networks and maps. The images are those of the test, or those of "
+    "training and test together. ACC over maps: standard deviation between maps of the same codes "
+    "with other random numbers, mean over the networks; over starts: that between the starts of "
+    "the mixture on one map. Consensus (ACC / NMI / ARI): of a network's clusterings we keep the "
+    "one with the largest mean adjusted Rand index to the others. This rule was written down "
+    "before any such run, and sees no label."
+)
 LABEL_FREE_NOTE = (
     "Nothing in this table has seen a label. Mean over seeds ± standard deviation. Losses: in the "
     "last epoch, without their weights; those summed over features are in other units than those "
@@ -172,8 +181,8 @@ def frame_of(records: Iterable[Record]) -> pd.DataFrame:
     """Return one line per clustering, with the columns that the tables need."""
     lines = []
     for r in records:
-        if r["kind"] != "clustering":
-            continue
+        if r["kind"] != "clustering" or r.get("again") or r["images"] == "all":
+            continue  # for the last two see `repetitions`
         result, starts = r["result"], r["result"]["spread"]
         line = {name: r[name] for name in PLAIN} | {metric: result[metric] for metric in METRICS}
         line |= {f"{m}_{of}": starts[m][of] for m in METRICS for of in ("mean", "std")}
@@ -318,6 +327,8 @@ def render(name: str, records: Sequence[Record], *, short: bool = False) -> str:
             codes = codes_of(r for r in records if (r["epochs"], r["samples"]) in shown)
             parts += [CODES_NOTE, code_table(codes, TABLES[name])]
             parts += [STABILITY_NOTE, stability_table(frame, TABLES[name])]
+        if table := repetitions(records, TABLES[name]):
+            parts += [table, REPETITIONS_NOTE]
     else:
         models = STUDIES[name].variants if name in STUDIES else NOISE_MODELS
         for dataset in DATASET_TITLES:
@@ -500,6 +511,59 @@ def stability_table(frame: pd.DataFrame, dataset: str) -> str:
             lines.append([TITLES[model], ", ".join(trained), ", ".join(on), *cells])
     header = ["codes", "epochs", "training images", *(METHODS[method] for method in methods)]
     return markdown(header, lines) if lines else ""
+
+
+def repetitions(records: Iterable[Record], dataset: str) -> str:
+    """Return a table of maps with several seeds and of all images, see `REPETITIONS_NOTE`.
+
+    It has a line for each network, length, kind of images and clusterer of which one clustering was
+    repeated or has all images; the text is empty without any.
+    """
+    keys = ["model", "epochs", "images", "method", "samples", "noise_rate", "seed"]
+    runs: dict[tuple[Any, ...], dict[int, Record]] = {}
+    for r in records:
+        if r["kind"] == "clustering" and r["dataset"] == dataset and r["model"] in MAPPED_MODELS:
+            runs.setdefault(tuple(r[key] for key in keys), {})[r.get("again", 0)] = r
+    groups: dict[tuple[Any, ...], list[list[Record]]] = {}
+    for place, each in sorted(runs.items()):
+        groups.setdefault(place[:-1], []).append([r for _, r in sorted(each.items())])
+    lines = []
+    for (model, epochs, images, method, *_), seeds in groups.items():
+        if images == "noisy" or (images == "clean" and max(map(len, seeds)) == 1):
+            continue
+        results = [[r["result"] for r in repeated] for repeated in seeds]
+        chosen = [repeated[medoid(repeated)]["result"] for repeated in seeds]
+        cells = [TITLES[model], str(epochs), f"{seeds[0][0]['n_test']:,}", METHODS[method]]
+        cells += [str(len(seeds)), str(max(map(len, seeds)))]
+        for metric in METRICS:
+            means = [np.mean([r[metric] for r in each]) for each in results]
+            cells.append(f"{np.mean(means):.3f}")
+        spread = [np.std([r["acc"] for r in each], ddof=1) for each in results if len(each) > 1]
+        starts = np.mean([r["spread"]["acc"]["std"] for each in results for r in each])
+        cells += [f"{np.mean(spread):.3f}" if spread else NOTHING, f"{starts:.3f}"]
+        cells.append(" / ".join(f"{np.mean([r[m] for r in chosen]):.3f}" for m in METRICS))
+        lines.append(cells)
+    header = [
+        "codes",
+        "epochs",
+        "images",
+        "clustered by",
+        "networks",
+        "maps",
+        *map(str.upper, METRICS),
+    ]
+    header += ["ACC over maps", "ACC over starts", "consensus"]
+    return markdown(header, lines) if lines else ""
+
+
+def medoid(runs: Sequence[Record]) -> int:
+    """Return the index of the clustering that agrees best with the others (mean ARI), or 0."""
+    labels = [unpack_labels(r["assignment"], r["n_test"]) for r in runs]
+    agreement = [
+        sum(adjusted_rand_score(one, other) for other in labels if other is not one)
+        for one in labels
+    ]
+    return int(np.argmax(agreement))
 
 
 # -- table 3 ------------------------------------------------------------------------------

@@ -2,6 +2,8 @@
 
 import itertools
 import json
+import sys
+from importlib.util import find_spec
 
 import numpy as np
 import pytest
@@ -172,10 +174,14 @@ def test_command(store, capsys, monkeypatch):
     monkeypatch.setattr(parts.run, "__kwdefaults__", {"names": ("bars",), "methods": FAST})
     page = store.folder / "page.md"
     page.write_text("<!-- experiments parts -->\n\nold\n\n<!-- /experiments -->\n")
-    monkeypatch.setattr(parts, "samples_of", lambda *args: pytest.fail("all is done"))
+    samples_of = parts.samples_of
+    monkeypatch.setattr(
+        parts, "samples_of", lambda d, seed: samples_of(d, seed) if d == "bars" else images_of(seed)
+    )
     images = itertools.product(FAST, (0, 1))
     for method, seed in images:
         finish(store.folder, "mnist", method, seed)
+    monkeypatch.setattr(parts, "fit", lambda *args: pytest.fail("all is done"))
     command = ["parts", "--seeds", "2", "--datasets", "mnist", "--output", str(store.folder)]
     assert main([*command, "--into", str(page)]) == 0
     assert "written" in capsys.readouterr().out
@@ -188,6 +194,79 @@ def test_command(store, capsys, monkeypatch):
 
 def finish(folder, dataset, method, seed):
     """Write a record as if a run of images had ended."""
+    parts.one(Store(folder), dataset, method, seed, images_of(seed))
+
+
+def images_of(seed):
     rng = np.random.default_rng(seed)
-    data = Known(rng.random((50, 20)), None, None, 4)
-    parts.one(Store(folder), dataset, method, seed, data)
+    return Known(rng.random((50, 20)), None, None, 4, np.arange(50) % 3)
+
+
+def test_key_has_the_options_that_are_run():
+    """Those that the data decide, and those of the estimators."""
+    data = known("bars")
+    names = {m: parts.name_of("bars", m, 0, data) for m in ("auto", "paper", "nmf", "pca")}
+    options = names["auto"].identity["options"]
+    assert options["noise_rate"] == pytest.approx(
+        parts.prepared_for("auto", data.training, 16, 0).config.noise.rate
+    )
+    assert options["validation_fraction"] == 0.1
+    assert options["epochs"] == round(parts.STEPS * parts.BATCH / 800)
+    assert names["nmf"].identity["options"]["max_iter"] == 600
+    brighter = Known(data.x * 0.5, data.parts, data.activations, 16)
+    other = {m: parts.name_of("bars", m, 0, brighter).key for m in names}
+    assert {m for m in names if other[m] != names[m].key} == set()  # scaled to the same data
+    rougher = Known(data.x**2, data.parts, data.activations, 16)
+    other = {m: parts.name_of("bars", m, 0, rougher).key for m in names}
+    assert {m for m in names if other[m] != names[m].key} == {"auto"}
+
+
+def test_key_changes_with_an_option_of_an_estimator(monkeypatch):
+    before = parts.name_of("bars", "nmf", 0, known("bars")).key
+    monkeypatch.setitem(parts.ESTIMATORS["nmf"][1], "max_iter", 601)
+    assert parts.name_of("bars", "nmf", 0, known("bars")).key != before
+
+
+def test_swap_of_the_true_parts_is_perfect_and_of_mixed_ones_is_not():
+    data = known("bars")
+    mixed = np.eye(16) + 0.8 * np.roll(np.eye(16), 1, axis=1)
+    true = measured(data.parts, data.activations, data)["swap"]
+    other = measured(mixed @ data.parts, data.activations @ np.linalg.inv(mixed), data)["swap"]
+    assert true == pytest.approx(1.0)
+    assert other < 0.9
+    few = measured(data.parts[:4], data.activations[:, :4], data)["swap"]
+    assert few == pytest.approx(0.25)
+
+
+def test_probe_sees_the_classes_of_the_codes_and_only_the_labels_it_may():
+    rng = np.random.default_rng(0)
+    y = np.arange(300) % 3
+    H = np.eye(3)[y] + 0.05 * rng.standard_normal((300, 3))
+    for count in (None, 5, 1):
+        assert parts._probe(H[:240], y[:240], H[240:], y[240:], count) == 1.0
+    noise = rng.standard_normal((300, 3))
+    assert parts._probe(noise[:240], y[:240], noise[240:], y[240:], None) < 0.6
+    wrong = y[:240].copy()
+    wrong[3:] = 0  # all labels but the first of each class
+    assert parts._probe(H[:240], wrong, H[240:], y[240:], 1) == 1.0
+    assert parts._probe(H[:240], wrong, H[240:], y[240:], None) < 0.5
+
+
+def test_classes_of_images_are_those_of_the_drawn_rows():
+    drawn = parts.samples_of(Source("mnist", "digits"), 0)
+    from sklearn.datasets import load_digits
+
+    every, labels = load_digits(return_X_y=True)
+    for x, y in zip(drawn.x[:5], drawn.y[:5], strict=True):
+        [row] = np.flatnonzero((np.abs(every / 16.0 - x).max(axis=1)) < 1e-6)
+        assert labels[row] == y
+
+
+def test_faces_come_from_scikit_image_or_say_so(monkeypatch, tmp_path):
+    if find_spec("skimage"):
+        drawn = parts.samples_of("faces", 0)
+        assert drawn.x.shape == (100, 625)
+        assert drawn.parts is None
+    monkeypatch.setitem(sys.modules, "skimage.data", None)
+    failures, _ = run(tmp_path, seeds=(0,), names=("faces",), methods=("pca",))
+    assert failures == ["data set faces: needs scikit-image: pip install scikit-image"]
