@@ -12,7 +12,7 @@ ROOT = Path(__file__).parents[1]
 NOT_NEEDED = [
     "platformdirs", "pooch", "numba", "cupy", "cupy_backends", "nvmath", "cuda", "mpi4py", "umap",
     "dask", "distributed", "pandas", "h5py", "zarr", "torch", "jax", "tensorflow", "keras",
-    "IPython", "jupytext", "nbclient", "nbformat", "hypothesis", "pytest",
+    "IPython", "jupytext", "nbclient", "nbformat", "hypothesis", "pytest", "sympy",
 ]  # fmt: skip
 """What extras bring, what other packages bring, and what only a download needs."""
 
