@@ -55,7 +55,7 @@ def test_the_paper_s_tensor_is_the_outer_product():
 def test_every_partial_derivative(options):
     """Finite differences of the literal loss, entry by entry; no formula in common."""
     model = small_model(**options)
-    x, x_noisy = batch(4)
+    x, x_noisy = batch(2)
     assert distance_from_kinks(model, x, x_noisy) > 1e-4
     supervisor, student = literal_nets(model)
     weights = literal_objective(model)

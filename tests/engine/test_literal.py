@@ -117,7 +117,7 @@ def test_ten_steps_of_gradient_descent(golden, name, objective):
 @pytest.mark.parametrize("net", NETS)
 def test_every_partial_derivative(net, options):
     model = small_model(**options)
-    x, x_noisy = batch(4)
+    x, x_noisy = batch(2)
     assert distance_from_kinks(model, x, x_noisy) > 1e-4
     nets, objective = literal_nets(model), literal_objective(model)
     number = NETS.index(net)
