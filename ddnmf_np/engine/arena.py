@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from math import prod
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ddnmf_np.backends.ops import Array, Ops
+if TYPE_CHECKING:
+    from ddnmf_np.backends.ops import Array, Ops
 
 ALIGNMENT = 64
 """Each block starts at a multiple of this many numbers: 256 bytes of float32, 512 of float64.

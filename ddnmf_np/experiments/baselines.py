@@ -30,7 +30,7 @@ from sklearn.decomposition import NMF, PCA
 from sklearn.exceptions import ConvergenceWarning
 from tqdm import tqdm
 
-from ddnmf_np.config import DECIDED_BY, OPTIONS, Config, configure
+from ddnmf_np.config import DECIDED_BY, OPTIONS, Config
 from ddnmf_np.data.datasets import Dataset
 from ddnmf_np.data.defaults import Facts
 from ddnmf_np.data.order import epoch_order
@@ -40,7 +40,12 @@ from ddnmf_np.evaluation import clustering, maps
 from ddnmf_np.evaluation.clustering import ClusteringResult, cluster
 from ddnmf_np.evaluation.options import Method
 from ddnmf_np.experiments.autoencoder import Autoencoder
-from ddnmf_np.experiments.networks import NETWORKS, decided_by_data
+from ddnmf_np.experiments.networks import (
+    COMPONENTS,
+    NETWORKS,
+    WIDEST_MIXTURE,
+    decided_by_data,
+)
 from ddnmf_np.experiments.records import Name, key_of
 from ddnmf_np.experiments.settings import Source
 from ddnmf_np.model import Model
@@ -59,13 +64,7 @@ NMF_OPTIONS: dict[str, Any] = {
     "max_iter": 200,
     "tol": 1e-4,
 }
-WIDEST_MIXTURE = 64
-"""Codes wider than this are reduced to principal components before a mixture is fitted."""
-COMPONENTS = 50
 PCA_OPTIONS: dict[str, Any] = {"svd_solver": "covariance_eigh"}
-
-CLUSTERERS: tuple[Method, ...] = ("kmeans", "gmm-spherical", "gmm-full")
-"""k-means has the odd rows of the paper's tables, a mixture the even ones."""
 
 
 @dataclass(frozen=True)
@@ -274,11 +273,6 @@ def settings_of(method: str, reduced: bool = False) -> dict[str, Any]:
     if reduced:
         used["pca"] = PCA_OPTIONS
     return {f"{group}.{name}": v for group, all_ in used.items() for name, v in all_.items()}
-
-
-def make_config(model: str, options: Mapping[str, Any]) -> Config:
-    """Return the options of a network; those of the campaign override its own."""
-    return configure(**{**NETWORKS[model].options, **options})
 
 
 @cache

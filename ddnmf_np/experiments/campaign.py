@@ -36,13 +36,15 @@ from ddnmf_np.experiments.baselines import (
     DataInfo,
     Floats,
     Representation,
-    make_config,
 )
 from ddnmf_np.experiments.networks import (
+    CLUSTERERS,
     MAP_MODELS,
     MAPPED_MODELS,
     NETWORKS,
     NOISE_MODELS,
+    WIDEST_MIXTURE,
+    make_config,
 )
 from ddnmf_np.experiments.records import Name, Store, pack_labels, versions
 from ddnmf_np.experiments.settings import DATASETS, MAPPED, Need, Settings
@@ -112,7 +114,7 @@ class Unit:
             seconds = 2.2e-4 * spec.config.training.epochs * n_train * networks
         else:
             seconds = {"raw": 0.0, "nmf": 2.3e-4, "ae2-nmf": 6e-4}[spec.model] * n_train
-        start = 0.4 if spec.width > baselines.WIDEST_MIXTURE else 0.04
+        start = 0.4 if spec.width > WIDEST_MIXTURE else 0.04
         seconds += start * len(self.needs) * self.starts * spec.data.n_test / 10_000
         seconds += 15.0 if self.map_samples else 0.0
         of_map = {MAPPED[name].method: MAP_SECONDS[name] for name in MAPPED}
@@ -141,7 +143,7 @@ def plan(settings: Settings, infos: Mapping[str, DataInfo]) -> list[Unit]:
         return one
 
     clean, noisy = (
-        [Need(images, method) for method in baselines.CLUSTERERS] for images in ("clean", "noisy")
+        [Need(images, method) for method in CLUSTERERS] for images in ("clean", "noisy")
     )
     for result in settings.results:
         for info in (infos[s.name] for s in settings.sources_of(result) if s.name in infos):

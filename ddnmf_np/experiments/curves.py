@@ -10,9 +10,8 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from ddnmf_np.evaluation.figures import CLASS_COLORS, WIDTH
-from ddnmf_np.experiments.baselines import CLUSTERERS
 from ddnmf_np.experiments.figures import grid
-from ddnmf_np.experiments.networks import NETWORKS, TABLE_MODELS, TITLES
+from ddnmf_np.experiments.networks import CLUSTERERS, NETWORKS, TABLE_MODELS, TITLES
 from ddnmf_np.experiments.records import Record
 from ddnmf_np.experiments.tables import (
     DATASET_TITLES,

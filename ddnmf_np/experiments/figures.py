@@ -20,8 +20,7 @@ from ddnmf_np.evaluation.figures import (
     own_settings,
     save,
 )
-from ddnmf_np.experiments.baselines import CLUSTERERS
-from ddnmf_np.experiments.networks import MAP_MODELS, NOISE_MODELS, TITLES
+from ddnmf_np.experiments.networks import CLUSTERERS, MAP_MODELS, NOISE_MODELS, TITLES
 from ddnmf_np.experiments.records import Record
 from ddnmf_np.experiments.tables import (
     DATASET_TITLES,

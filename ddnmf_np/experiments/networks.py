@@ -1,4 +1,4 @@
-"""Networks of the tables and studies: names in records, titles and options.
+"""Networks of the tables and studies: names in records, titles, options and clusterers.
 
 A study compares variants of networks, mainly on quantities that need no labels. A variant with the
 options of another variant or of a row of a table has the same key. So it is not trained a second
@@ -12,8 +12,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal
 
-from ddnmf_np.config import DECIDED_BY, configure
+from ddnmf_np.config import DECIDED_BY, Config, configure
 from ddnmf_np.engine.losses import PRESETS, Objective
+from ddnmf_np.evaluation.options import Method
 
 
 @dataclass(frozen=True)
@@ -237,3 +238,14 @@ TITLES = {"raw": "images", "nmf": "NMF", "ae2-nmf": "AE2 + NMF"} | {
     name: network.title for name, network in NETWORKS.items()
 }
 """Every representation by its name in records, with its name in tables and figures."""
+
+CLUSTERERS: tuple[Method, ...] = ("kmeans", "gmm-spherical", "gmm-full")
+"""k-means has the odd rows of the paper's tables, a mixture the even ones."""
+WIDEST_MIXTURE = 64
+"""Codes wider than this are reduced to principal components before a mixture is fitted."""
+COMPONENTS = 50
+
+
+def make_config(model: str, options: Mapping[str, Any]) -> Config:
+    """Return the options of a network; those of the campaign override its own."""
+    return configure(**{**NETWORKS[model].options, **options})

@@ -13,16 +13,19 @@ import pandas as pd
 from sklearn.metrics import adjusted_rand_score
 
 from ddnmf_np.errors import DataError
-from ddnmf_np.experiments.baselines import CLUSTERERS, COMPONENTS, WIDEST_MIXTURE, make_config
 from ddnmf_np.experiments.networks import (
+    CLUSTERERS,
+    COMPONENTS,
     MAPPED_MODELS,
     NETWORKS,
     NOISE_MODELS,
     STUDIES,
     TABLE_MODELS,
     TITLES,
+    WIDEST_MIXTURE,
     Study,
     decided_by_data,
+    make_config,
 )
 from ddnmf_np.experiments.records import Record, unpack_labels
 from ddnmf_np.experiments.statistics import Difference, compare, stability

@@ -9,9 +9,10 @@ import json
 from collections.abc import Mapping
 from importlib import resources
 from string import Template
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from ddnmf_np.explore.content import Content
+if TYPE_CHECKING:
+    from ddnmf_np.explore.content import Content
 
 SCRIPTS = ("frame.js", "network.js", "pictures.js", "board.js", "map.js", "explorer.js")
 """Scripts in the order in which the page runs them."""

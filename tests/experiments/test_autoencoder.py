@@ -9,8 +9,8 @@ from ddnmf_np.config import configure
 from ddnmf_np.engine.problems import Problem, leave_kinks, relu_sides
 from ddnmf_np.errors import DivergedError
 from ddnmf_np.experiments.autoencoder import Autoencoder, ReconstructionLoss
-from ddnmf_np.experiments.baselines import make_config, make_network
-from ddnmf_np.experiments.networks import NETWORKS
+from ddnmf_np.experiments.baselines import make_network
+from ddnmf_np.experiments.networks import NETWORKS, make_config
 
 SMALL = {"widths": (11, 7), "rank": 3, "batch_size": 10}
 

@@ -17,7 +17,7 @@ import pytest
 from experiments_cases import FLAGS, OPTIONS, PLACES, Deadly, command, drop, records_of
 
 from ddnmf_np.errors import UsageError
-from ddnmf_np.experiments import baselines, campaign, figures
+from ddnmf_np.experiments import baselines, campaign, figures, networks
 from ddnmf_np.experiments.__main__ import main, parse_results
 from ddnmf_np.experiments.campaign import Unit, time_left
 from ddnmf_np.experiments.networks import MAPPED_MODELS, NETWORKS
@@ -223,7 +223,7 @@ def test_a_run_that_would_not_fit_on_the_disk_fails_before_it_is_computed(
 def test_the_room_that_is_asked_for_is_enough():
     """For AE2 at the paper's shape, whose codes are the widest and whose weights we store too."""
     assert not any("widths" in network.options for network in NETWORKS.values())
-    config = baselines.make_config("ae2", {})
+    config = networks.make_config("ae2", {})
     weights = 2 * sum(n * m for n, m in itertools.pairwise((784, *config.model.widths)))
     codes = 10_000 * max(config.model.widths)
     assert 4 * (codes + weights) + 2**20 < ROOM

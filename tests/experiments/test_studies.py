@@ -11,8 +11,9 @@ from ddnmf_np.engine.losses import PRESETS
 from ddnmf_np.errors import DataError
 from ddnmf_np.evaluation.metrics import clustering_accuracy
 from ddnmf_np.experiments import baselines, tables
-from ddnmf_np.experiments.baselines import DataInfo, Representation, make_config
+from ddnmf_np.experiments.baselines import DataInfo, Representation
 from ddnmf_np.experiments.networks import (
+    CLUSTERERS,
     NETWORKS,
     STUDIES,
     TABLE_NETWORKS,
@@ -20,6 +21,7 @@ from ddnmf_np.experiments.networks import (
     VARIANTS,
     NetworkRow,
     Study,
+    make_config,
 )
 from ddnmf_np.experiments.records import pack_labels, unpack_labels
 from ddnmf_np.experiments.settings import Source
@@ -144,7 +146,7 @@ def test_a_study_is_a_campaign_on_the_data_sets_that_are_asked_for(tmp_path, com
         assert sum(label.startswith(beginnings) for label in computed) == 1, name
     records = [json.loads(content) for content in records_of(tmp_path).values()]
     scored = [r for r in records if r["kind"] == "clustering"]
-    assert {r["method"] for r in scored} == set(baselines.CLUSTERERS)
+    assert {r["method"] for r in scored} == set(CLUSTERERS)
     assert all("assignment" in r for r in scored)
     text = (tmp_path / "tables" / "recipe.md").read_text()
     assert "| demo + noise drawn anew | 1 | 0." in text

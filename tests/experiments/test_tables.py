@@ -8,8 +8,13 @@ from experiments_cases import clustering
 
 from ddnmf_np.errors import DataError
 from ddnmf_np.experiments import figures, networks, tables
-from ddnmf_np.experiments.baselines import CLUSTERERS
-from ddnmf_np.experiments.networks import MAPPED_MODELS, NOISE_MODELS, TABLE_MODELS, NetworkRow
+from ddnmf_np.experiments.networks import (
+    CLUSTERERS,
+    MAPPED_MODELS,
+    NOISE_MODELS,
+    TABLE_MODELS,
+    NetworkRow,
+)
 
 
 def campaign(seeds=range(5), datasets=("mnist", "fashion-mnist")):
