@@ -4,7 +4,8 @@ The script plants one fault at a time (a sign, a factor, a dropped term, a trans
 temporary copy of the package, runs the tests below on the copy, and records which kinds of check
 notice. Pytest does not collect it and CI does not run it. Results are appended to a JSON lines
 file, so an interrupted run goes on where it stopped, and one after new tests tries again what
-nothing had noticed. At the end the script prints a table and the faults that nothing noticed.
+nothing had noticed. At the end the script prints tables and the faults that nothing noticed, and
+writes the counts to ``tests/mutants.json``, from which the book's ledger is made.
 """
 
 import argparse
@@ -29,6 +30,7 @@ from typing import NamedTuple
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = "ddnmf_np"
+COUNTS = ROOT / "tests" / "mutants.json"
 
 PLANTED_IN = {
     "engine/layers.py": {"__repr__"},
@@ -50,18 +52,28 @@ TESTS = [
     "tests/engine/test_gradcheck.py::test_a_right_model_passes_with_each_difference_of_the_demo",
     "tests/engine/test_gradcheck.py::test_every_right_layer_passes",
     "tests/engine/test_gradcheck.py::test_a_right_network_passes",
+    "tests/engine/test_symbolic.py",
 ]
 MORE_TESTS = {"engine/nmf.py": ["tests/training/test_start.py"]}
-SELECTED = [
-    "-k", "not numba and not Twin and not allocates and not partial_fit and not built_in_block"
-    " and (not every_partial_derivative or paper or demo)",
-    "-m", "not gpu and not paper_shape",
+TWINS = "backends/ops.py"
+"""The file that the tests of twins are run for: they compare its operations, and only these."""
+
+SELECTED = (
+    "not numba and not Twin and not allocates and not partial_fit and not built_in_block"
+    " and not derivatives_of_the_objective and not a_wrong_gradient_is_seen"  # of no engine
+    " and (not every_partial_derivative or paper or demo)"
+)
+SELECTED_TWINS = "Twin and (edges or test_activate) and not interpolation"
+"""Plain NumPy and nothing that takes long; and Numba's twins of the operations."""
+PRELOADED = [
+    "pytest", "numpy", "hypothesis.strategies", "sklearn.decomposition", "scipy.stats", "sympy",
+    "numba",
 ]  # fmt: skip
-"""Plain NumPy alone, and nothing that takes long."""
-PRELOADED = ["pytest", "numpy", "hypothesis.strategies", "sklearn.decomposition", "scipy.stats"]
 """What the server of processes has imported before it makes one for each fault."""
 
 KINDS = {
+    "computer algebra": r"^test_symbolic",
+    "twin": r"^\S+ Test\w*Twin",
     "golden trajectory": r"test_golden",
     "finite difference": r"test_gradcheck|gradients_with_30_percent|"
     r"^(?s:(?!.*ORACLE\d\d).*DIFFERENCE64)",  # a test that has both is of formulas
@@ -69,8 +81,11 @@ KINDS = {
 }
 """Kinds of check, found by a pattern in the name or the source of a test; the rest is "other"."""
 
-SHOWN = ["literal formulas", "finite difference", "golden trajectory", "other"]
-LIMIT = 240
+SHOWN = [
+    "computer algebra", "literal formulas", "finite difference", "golden trajectory", "twin",
+    "other",
+]  # fmt: skip
+LIMIT = 1200
 """Seconds after which a mutant counts as noticed: it hangs."""
 
 CHANGE_NOTHING = {
@@ -83,6 +98,10 @@ CHANGE_NOTHING = {
     "writes its own",
     "engine/descent.py begin, number: 0 -> (-1)": "both networks' arenas have the same operations",
     "engine/descent.py __init__, number: 0 -> (-1) (2)": "both networks' arenas have one dtype",
+    "engine/nmf.py blocks_from_code, swapped operands: mean @ mean -> ((mean) @ (mean))": "the "
+    "operands are the same",
+    "engine/losses.py appositive, factor: depth // 2 -> ((depth) / (2))": "depth is even, and a "
+    "layer is only compared with its half",
     "backends/ops.py flush_constant, number: 4.0 -> (3.0)": "numbers beside it are 2 tiny apart "
     "as well, which is enough",
 }
@@ -93,7 +112,7 @@ CHANGE_NOTHING = {
 
 
 class Fault(NamedTuple):
-    """A piece of a file, as byte offsets, and what stands there instead."""
+    """A piece of a file, as byte offsets, what stands there instead, and the cited equations."""
 
     path: str
     line: int
@@ -102,6 +121,7 @@ class Fault(NamedTuple):
     start: int
     end: int
     text: str
+    equations: list[int]
 
 
 OTHER_OPERATOR = {
@@ -197,13 +217,13 @@ def variants(node):
         yield "dropped statement", "pass", node
 
 
-def parts(node, skipped, inside=""):
+def parts(node, skipped, inside=None):
     """Yield nodes that do something, each with its function: no annotations, no messages."""
     if isinstance(node, ast.FunctionDef):
         if node.name in skipped:
             return
         children = [*node.args.defaults, *filter(None, node.args.kw_defaults), *node.body]
-        inside = node.name
+        inside = node
     elif isinstance(node, ast.Raise | ast.JoinedStr | ast.Import | ast.ImportFrom):
         return
     elif isinstance(node, ast.AnnAssign):
@@ -219,20 +239,24 @@ def parts(node, skipped, inside=""):
 
 def faults(path, source, skipped):
     """Return every fault that can be planted in a file, in the order of its lines."""
+    from test_architecture import citations  # not in the processes that run the tests
+
     lines = source.splitlines(keepends=True)
     starts = [0]
     for line in lines:
         starts.append(starts[-1] + len(line))
     found, names = [], Counter()
     for node, function in parts(ast.parse(source), skipped):
+        place = slice(function.lineno - 1, function.end_lineno) if function else slice(0)
+        equations = sorted(citations(b"".join(lines[place]).decode()))
         for sort, text, place in variants(node):
             start = starts[place.lineno - 1] + place.col_offset
             end = starts[place.end_lineno - 1] + place.end_col_offset
             before, after = (" ".join(s.split()) for s in (source[start:end].decode(), text))
-            name = f"{path} {function}, {sort}: {before} -> {after}"
+            name = f"{path} {function.name if function else ''}, {sort}: {before} -> {after}"
             names[name] += 1
             name += f" ({names[name]})" if names[name] > 1 else ""
-            found.append(Fault(path, place.lineno, sort, name, start, end, text))
+            found.append(Fault(path, place.lineno, sort, name, start, end, text, equations))
     return sorted(found, key=lambda fault: (fault.line, fault.start))
 
 
@@ -247,11 +271,16 @@ def all_faults():
 # -- one mutant ------------------------------------------------------------------------------------
 
 
+def kind_of_text(text):
+    """Return the kind of check that a test is, given its module, its name and its source."""
+    return next((kind for kind, pattern in KINDS.items() if re.search(pattern, text)), "other")
+
+
 @functools.cache
 def kind_of(function):
     """Return the kind of check that a test is."""
-    text = f"{function.__module__} {function.__name__}\n{inspect.getsource(function)}"
-    return next((kind for kind, pattern in KINDS.items() if re.search(pattern, text)), "other")
+    source = inspect.getsource(function)
+    return kind_of_text(f"{function.__module__} {function.__qualname__}\n{source}")
 
 
 class Noticed:
@@ -283,7 +312,7 @@ class Noticed:
             self.examples.append(report.nodeid)
 
 
-def run_tests(copy, tests, answer):
+def run_tests(copy, tests, selected, answer):
     """Run tests on the package in the folder ``copy``; send what noticed (in a child process)."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, 1), os.dup2(nowhere, 2)
@@ -293,7 +322,8 @@ def run_tests(copy, tests, answer):
 
     plugin = Noticed()
     options = ["-q", "--no-header", "--tb=no", "--assert=plain", "-p", "no:cacheprovider"]
-    code = pytest.main([*options, *SELECTED, *tests], plugins=[plugin])
+    options += ["-k", selected, "-m", "not gpu and not paper_shape"]
+    code = pytest.main([*options, *tests], plugins=[plugin])
     package = sys.modules.get(PACKAGE)
     if package is not None and not Path(package.__file__).is_relative_to(copy):
         plugin.found = [f"the tests ran on {package.__file__} and not on the copy"]
@@ -309,7 +339,8 @@ def try_fault(fault, copy, context):
     target.write_bytes(source[: fault.start] + fault.text.encode() + source[fault.end :])
     here, there = context.Pipe()
     tests = [*TESTS, *MORE_TESTS.get(fault.path, ())]
-    child = context.Process(target=run_tests, args=(copy, tests, there))
+    selected = f"{SELECTED} or {SELECTED_TWINS}" if fault.path == TWINS else SELECTED
+    child = context.Process(target=run_tests, args=(copy, tests, selected, there))
     child.start()
     there.close()
     try:
@@ -322,12 +353,8 @@ def try_fault(fault, copy, context):
         child.kill()
         child.join()
         target.write_bytes(source)
-    return {
-        "path": fault.path,
-        "line": fault.line,
-        "sort": fault.sort,
-        "name": fault.name,
-    } | noticed
+    shown = ("path", "line", "sort", "name", "equations")
+    return {key: getattr(fault, key) for key in shown} | noticed
 
 
 # -- all of them -----------------------------------------------------------------------------------
@@ -376,34 +403,52 @@ def read(results):
     return list({record["name"]: record for record in map(json.loads, lines)}.values())
 
 
-def table_row(title, records):
-    """Return a row that counts the faults, and those that each kind of check noticed."""
-    counts = [len(records), sum(bool(r["found"]) for r in records)]
-    counts += [sum(kind in r["found"] for r in records) for kind in [*SHOWN, "import"]]
-    return f"| {' | '.join([title, *map(str, counts)])} |"
+def counts(records):
+    """Return how many faults were planted, how many noticed, and how many by each kind of check."""
+    kinds = {kind: sum(kind in r["found"] for r in records) for kind in [*SHOWN, "import"]}
+    return {"planted": len(records), "noticed": sum(bool(r["found"]) for r in records)} | kinds
 
 
-def table(records):
-    """Return the tables of the page on the gradient check, and the survivors."""
-    lines = []
-    for key, title in (("path", "file"), ("sort", "sort of fault")):
-        head = [title, "planted", "noticed", *SHOWN, "import fails"]
-        lines += [f"| {' | '.join(head)} |", "|---|" + "---:|" * (len(head) - 1)]
-        for value in sorted({record[key] for record in records}):
-            lines.append(table_row(value, [r for r in records if r[key] == value]))
-        lines += [table_row("all", records), ""]
+def all_counts(records):
+    """Return counts by file, sort of fault and equation that the function cites; survivors."""
+    tables = {
+        title: {
+            value: counts([r for r in records if r[key] == value])
+            for value in sorted({record[key] for record in records})
+        }
+        for title, key in (("file", "path"), ("sort of fault", "sort"))
+    }
+    tables["equation"] = {
+        str(number): counts([r for r in records if number in r["equations"]])
+        for number in range(1, 11)
+    }
+    tables = {title: rows | {"all": counts(records)} for title, rows in tables.items()}
+    return tables | {"survivors": [r["name"] for r in records if not r["found"]]}
+
+
+def markdown(title, rows):
+    """Return the lines of a table of counts."""
+    head = [title, "planted", "noticed", *SHOWN, "import fails"]
+    lines = [f"| {' | '.join(head)} |", "|---|" + "---:|" * (len(head) - 1)]
+    return [*lines, *(f"| {' | '.join(map(str, (k, *v.values())))} |" for k, v in rows.items())]
+
+
+def report(records):
+    """Return all tables, and the survivors."""
+    lines, found = [], all_counts(records)
+    survivors = found.pop("survivors")
+    for title, rows in found.items():
+        lines += [*markdown(title, rows), ""]
     first = Counter(
         next((k for k in ["import", *SHOWN] if k in r["found"]), "nothing") for r in records
     )
     only = Counter(r["found"][0] for r in records if len(r["found"]) == 1)
     lines += ["Noticed first by: " + ", ".join(f"{k} {n}" for k, n in first.items()) + "."]
     lines += ["Noticed by one kind only: " + ", ".join(f"{k} {n}" for k, n in only.items()) + "."]
-    survivors = [r for r in records if not r["found"]]
     killed = len(records) - len(survivors)
     lines += ["", f"{killed} of {len(records)} noticed ({killed / len(records):.1%}).", ""]
-    for record in survivors:
-        lines.append(f"- {record['name']} (line {record['line']})")
-        lines.append(f"  {CHANGE_NOTHING.get(record['name'], '**no reason known**')}")
+    for name in survivors:
+        lines += [f"- {name}", f"  {CHANGE_NOTHING.get(name, '**no reason known**')}"]
     return "\n".join(lines)
 
 
@@ -421,7 +466,9 @@ def main():
     # A longer run has the faults of a shorter one, and an interrupted one has all sorts.
     random.Random(0).shuffle(wanted)
     run_all(wanted[: flags.count], flags.results, flags.jobs)
-    return print(table(read(flags.results)))
+    records = read(flags.results)
+    COUNTS.write_text(json.dumps(all_counts(records), indent=1) + "\n")
+    return print(report(records))
 
 
 if __name__ == "__main__":

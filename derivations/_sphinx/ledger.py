@@ -1,14 +1,21 @@
 """The ledger: for each equation, where it is derived, computed and proven.
 
-The rows come from the comments of the code and the marks of the tests, so they cannot go stale.
+The rows come from the comments of the code, the marks of the tests and the counts that
+``tests/mutation.py`` left in ``tests/mutants.json``, so they cannot go stale.
 ``python derivations/_sphinx/ledger.py`` prints them; ``ledger_page`` puts them into the book.
 """
 
+import ast
+import json
 import re
 import sys
+from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
+sys.path.append(str(ROOT / "tests"))
+
+import mutation  # noqa: E402 -- a script among the tests
 
 LITERAL = ["ddnmf_np/engine/literal.py"]
 BATCH = [
@@ -33,15 +40,6 @@ GPU = {
 }
 """The method of ``ddnmf_np.backends.ops_cupy.CupyOps`` that launches the kernel."""
 
-KINDS = {
-    "computer algebra": r"sympy",
-    "literal equations": r"\bliteral",
-    "finite differences": r"DIFFERENCE64|gradcheck",
-    "twin backends": r"def test_\w+\((?:self, )?ops\b",
-    "JavaScript": r"playground_cases|decoder\.decode",
-}
-"""Kinds of check, found by a pattern in a file of tests."""
-
 
 def line_of(number: int, paths: list[str]) -> tuple[str, str] | None:
     """Return the first file and line of code whose comment cites an equation."""
@@ -54,21 +52,44 @@ def line_of(number: int, paths: list[str]) -> tuple[str, str] | None:
     return None
 
 
-def tests_of(number: int) -> list[str]:
-    """Return the files of tests that are marked with an equation."""
-    mark = re.compile(rf"mark\.equation\({number}\)")
-    return [
-        path.relative_to(ROOT).as_posix()
-        for path in sorted((ROOT / "tests").rglob("test_*.py"))
-        if path.name != "test_architecture.py"  # which reads the marks
-        and mark.search(path.read_text("utf-8"))
-    ]
+@cache
+def checks_in(path: Path) -> set[tuple[int, str]]:
+    """Return each equation that a test of a file is marked with, and the kind of check it is."""
+    text, found = path.read_text("utf-8"), set()
+    in_browser = re.search(r"playground_cases|decoder\.decode", text)
+
+    def marks(nodes: list[ast.expr] | list[ast.stmt]) -> set[int]:
+        return set(
+            map(int, re.findall(r"mark\.equation\((\d+)\)", " ".join(map(ast.unparse, nodes))))
+        )
+
+    def look(body: list[ast.stmt], owner: str, marked: set[int]) -> None:
+        for node in body:
+            if isinstance(node, ast.ClassDef):
+                look(node.body, f"{node.name}.", marked | marks(node.decorator_list))
+            elif isinstance(node, ast.FunctionDef) and node.name.startswith("test_"):
+                name = f"{path.stem} {owner}{node.name}"
+                kind = mutation.kind_of_text(f"{name}\n{ast.get_source_segment(text, node)}")
+                kind = "in the browser" if in_browser else kind
+                found.update((n, kind) for n in marked | marks(node.decorator_list))
+
+    body = ast.parse(text).body
+    look(body, "", marks([node for node in body if ast.unparse(node).startswith("pytestmark")]))
+    return found
 
 
-def kinds_of(path: str) -> list[str]:
-    """Return the kinds of check in a file of tests."""
-    text = (ROOT / path).read_text("utf-8")
-    return [kind for kind, pattern in KINDS.items() if re.search(pattern, text)] or ["examples"]
+def checks_of(number: int) -> list[tuple[str, str, str]]:
+    """Return (kind of check, files of tests, faults noticed) for an equation."""
+    counts = json.loads(mutation.COUNTS.read_text("utf-8"))["equation"][str(number)]
+    files = sorted((ROOT / "tests").rglob("test_*.py"))
+    rows = []
+    for kind in [*mutation.SHOWN, "in the browser"]:
+        paths = [path for path in files if (number, kind) in checks_in(path)]
+        names = ", ".join(f"`{path.relative_to(ROOT).as_posix()}`" for path in paths)
+        planted = counts["planted"] if kind in counts else 0
+        noticed = f"{counts[kind]} of {planted}" if planted else "none planted"
+        rows += [(kind, names, noticed)] if paths else []
+    return rows
 
 
 def title_of(number: int) -> str:
@@ -82,21 +103,8 @@ def page_of(number: int) -> Path:
     return page
 
 
-def faults_of(number: int) -> str:
-    """Return how many planted faults each kind of check saw in the file of the batched line."""
-    path, _ = line_of(number, BATCH) or ("", "")
-    lines = (ROOT / "derivations" / "13-gradient-check.md").read_text("utf-8").splitlines()
-    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
-    heads = next(row for row in rows if row[0] == "file")
-    counts = next((row for row in rows if path.endswith(row[0]) and len(row) == len(heads)), None)
-    if counts is None:
-        return f"none in `{path}`, whose tests are in `tests/data`"
-    seen = ", ".join(f"{head} {n}" for head, n in zip(heads[2:], counts[2:], strict=True))
-    return f"{counts[1]} in `{path}`: {seen}"
-
-
 def rows_of(number: int) -> list[tuple[str, str, str]]:
-    """Return (form, place, line of code) for an equation; an empty place is a gap."""
+    """Return (form, place, line of code or number) for an equation; an empty place is a gap."""
     page = page_of(number)
     rows = [("derivation", f"[{page.name}]({page.name})", "")]
     for form, paths in (("literal", LITERAL), ("batched", BATCH), ("JavaScript", SCRIPTS)):
@@ -104,19 +112,24 @@ def rows_of(number: int) -> list[tuple[str, str, str]]:
         rows.append((form, f"`{path}`" if path else "", f"`{code}`" if code else ""))
     method = GPU[number]
     place = f"`ddnmf_np.backends.ops_cupy.CupyOps.{method}`" if method else "on the host"
-    tests = [("test", f"`{path}`", ", ".join(kinds_of(path))) for path in tests_of(number)]
-    faults = ("faults", "[planted](13-gradient-check.md#planted-faults)", faults_of(number))
-    return [*rows, ("GPU", place, ""), *(tests or [("test", "", "")]), faults]
+    return [*rows, ("GPU", place, ""), *(checks_of(number) or [("check", "", "")])]
 
 
 def table_of(number: int) -> list[str]:
     """Return the table of an equation, lines of Markdown."""
     rows = [f"| {form} | {place} | {code} |" for form, place, code in rows_of(number)]
-    return ["| | where | line |", "|---|---|---|", *rows, ""]
+    return ["| | where | line, or planted faults noticed |", "|---|---|---|", *rows, ""]
+
+
+def overview() -> list[str]:
+    """Return the table of the faults that each kind of check noticed, a row for each equation."""
+    counts = json.loads(mutation.COUNTS.read_text("utf-8"))
+    return [*mutation.markdown("equation", counts["equation"]), ""]
 
 
 def main() -> int:
     """Print the ledger."""
+    print("\n".join(overview()))
     for number in range(1, 11):
         print("\n".join([f"## {title_of(number)}", "", *table_of(number)]))
     return 0

@@ -1,8 +1,8 @@
-"""The directive ``ledger``: a section for each equation, see ``ledger``."""
+"""The directive ``ledger``: an overview and a section for each equation, see ``ledger``."""
 
 from docutils import nodes
 from docutils.statemachine import StringList
-from ledger import table_of, title_of
+from ledger import overview, table_of, title_of
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 
@@ -11,8 +11,10 @@ class Ledger(SphinxDirective):
     """A section for each equation of the paper."""
 
     def run(self) -> list[nodes.Node]:
-        """Make the sections."""
-        sections: list[nodes.Node] = []
+        """Make the overview and the sections."""
+        first = nodes.container()
+        self.state.nested_parse(StringList(overview(), "ledger"), self.content_offset, first)
+        sections: list[nodes.Node] = [first]
         for number in range(1, 11):
             section = nodes.section(ids=[f"ledger-{number}"], names=[])
             section += nodes.title(text=title_of(number))

@@ -52,6 +52,15 @@ def blocks(model, what="param"):
     }
 
 
+@pytest.mark.equation(1)
+@pytest.mark.equation(3)
+@pytest.mark.equation(4)
+@pytest.mark.equation(5)
+@pytest.mark.equation(6)
+@pytest.mark.equation(7)
+@pytest.mark.equation(8)
+@pytest.mark.equation(9)
+@pytest.mark.equation(10)
 @pytest.mark.parametrize("objective", OBJECTIVES)
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 @pytest.mark.parametrize(("dtype", "tolerance"), [("float64", GOLDEN64), ("float32", GOLDEN32)])

@@ -362,6 +362,7 @@ def twin():
     return NumbaOps()
 
 
+@pytest.mark.equation(8)
 class TestTwin:
     """Numba's loops are the same operations in the same order: every bit agrees."""
 
@@ -398,6 +399,13 @@ class TestTwin:
         self.check(twin, rule, tuple(data.draw(numbers) for _ in range(4)), t)
 
 
+@pytest.mark.equation(1)
+@pytest.mark.equation(3)
+@pytest.mark.equation(4)
+@pytest.mark.equation(5)
+@pytest.mark.equation(6)
+@pytest.mark.equation(9)
+@pytest.mark.equation(10)
 class TestLayerTwin:
     """What Numba does between the products: every bit agrees, but for the order of a loss's sum."""
 
