@@ -96,7 +96,7 @@ def asked_by(commands, hashes):
             for source in settings.sources
         }
         for unit in plan(settings, infos):
-            asked |= {str(unit.spec.clustering(*need, unit.starts)) for need in unit.needs}
+            asked |= {str(unit.clustering(need)) for need in unit.needs}
             asked |= {str(unit.spec.embedding(unit.map_samples))} if unit.map_samples else set()
             asked |= {str(unit.spec.name)} if unit.spec.model != "raw" else set()
     return asked
