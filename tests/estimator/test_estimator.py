@@ -545,7 +545,8 @@ def test_labels_are_not_seen():
 def test_verbose_shows_progress(capsys):
     make(verbose=True).fit(samples())
     lines = capsys.readouterr().err.splitlines()
-    assert [line[:9] for line in lines[-3:]] == ["epoch 1/3", "epoch 2/3", "epoch 3/3"]
+    assert [line[:9] for line in lines[-4:-1]] == ["epoch 1/3", "epoch 2/3", "epoch 3/3"]
+    assert lines[-1].startswith("variance left unexplained: ")
     assert lines[0].startswith("total = ")
     make().fit(samples())
     captured = capsys.readouterr()

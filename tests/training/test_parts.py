@@ -84,7 +84,7 @@ def test_parts_add_up_from_the_smallest_value_of_scaled_data():
     assert_close(model.decode(H), zero + H @ parts, EXACT)
 
 
-@pytest.mark.parametrize("output", ["relu", "sigmoid", "tanh", "softplus"])
+@pytest.mark.parametrize("output", ["relu", "tanh", "softplus"])
 @pytest.mark.parametrize("inner", ["relu", "sigmoid", "tanh"])
 def test_more_of_a_unit_never_takes_anything_away(output, inner):
     model = make_model(output_activation=output, activation=(inner,))
