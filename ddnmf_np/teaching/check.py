@@ -296,7 +296,7 @@ def _trials(exercise: Exercise, answer: Any) -> Iterator[dict[str, Verdict]]:
             raise _StoppedError("", *_raised(error, answer)) from None
         if is_empty(returned):
             raise _StoppedError(", the function returns nothing")
-        if changed := _changed(exercise, given, mine):
+        if changed := changed_input(exercise, given, mine):
             raise _StoppedError(
                 "",
                 f"Your function changes its input {changed}, but the caller still needs it. "
@@ -371,7 +371,7 @@ def _arrays(value: Any) -> Iterator[Any]:
             yield from _arrays(item)
 
 
-def _changed(exercise: Exercise, given: tuple[Any, ...], mine: tuple[Any, ...]) -> str:
+def changed_input(exercise: Exercise, given: tuple[Any, ...], mine: tuple[Any, ...]) -> str:
     """Return the name of an argument that the answer has changed, or an empty string."""
     for name, before, after in zip(exercise.arguments, mine, given, strict=True):
         old, new = list(_arrays(before)), list(_arrays(after))

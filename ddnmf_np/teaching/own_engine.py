@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from copy import deepcopy
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from types import ModuleType
@@ -22,7 +23,7 @@ from ddnmf_np.runs.checkpoint import save_checkpoint
 from ddnmf_np.runs.folder import RunFolder
 from ddnmf_np.runs.inputs import read_data, with_held_out
 from ddnmf_np.system.files import atomic_write
-from ddnmf_np.teaching.check import MY_ENGINE, load_answers
+from ddnmf_np.teaching.check import MY_ENGINE, changed_input, load_answers
 from ddnmf_np.teaching.comparison import relative_error
 from ddnmf_np.teaching.exercises import all_exercises
 from ddnmf_np.training import RecordedStep, Trainer
@@ -55,7 +56,8 @@ class Difference(NamedTuple):
     yours : bool
         Whether the answer is the learner's.
     size : float
-        The difference; infinite if shapes differ or the function raised an error.
+        The difference; infinite if shapes differ, or the function raised an error or changed its
+        input.
     """
 
     where: str
@@ -136,9 +138,11 @@ class Engine:
         return config.make_trainer(model, x, step=partial(_Step, self, config.noise))
 
     def compare(self, model: Model, x: Any, x_noisy: Any, rate: float = 0.1) -> Comparison:
-        """Compare each function with ours, on the numbers of one step of a model.
+        """Compare each function with ours, on one step of the model and on one of a drawn model.
 
-        Each function gets our inputs, so a wrong one does not spoil those after it.
+        A new model has biases of 0 and losses of weight 1, and would hide a forgotten bias or
+        weight; the drawn model has neither. Each function gets copies of our inputs, so a wrong
+        one does not spoil those after it.
 
         Parameters
         ----------
@@ -152,7 +156,7 @@ class Engine:
         Returns
         -------
         Comparison
-            The largest difference of each block.
+            The larger of the two differences of each block.
 
         Raises
         ------
@@ -160,6 +164,12 @@ class Engine:
             If the exercises do not cover the model.
         """
         _check(model)
+        steps = (self._blocks(model, x, x_noisy, rate), self._blocks(*_drawn(model)))
+        larger = tuple(max(pair, key=lambda block: block.size) for pair in zip(*steps, strict=True))
+        return Comparison(larger, 1e-9 if x.dtype == np.float64 else 1e-4)
+
+    def _blocks(self, model: Model, x: Any, x_noisy: Any, rate: float) -> Iterator[Difference]:
+        """Yield the differences of all blocks on one step of a model."""
         model.forward(x, x_noisy)
         model.backward(x)
         h, t, o, W = model.supervisor.h, model.student.h, model.objective, _weights(model)
@@ -179,10 +189,11 @@ class Engine:
                     given = network.h[number], layer.W, layer.b
                     calls.append(("dense-forward", f"{net} layer {number + 1}", given))
             p, dp = network.arena.params, network.arena.grads
-            calls.append(("descent-step", net, (p, dp, 0.01)))
-            calls.append(("adam-step", net, (p, dp, 0 * p, 0 * p, 1, 1e-3, 0.9, 0.999, 1e-7)))
-        found = tuple(block for call in calls for block in self._compare(model, *call))
-        return Comparison(found, 1e-9 if x.dtype == np.float64 else 1e-4)
+            m, v = np.random.default_rng(0).uniform(0.1, 1.0, (2, len(p))).astype(p.dtype)
+            calls.append(("descent-step", net, (p, dp, 0.05)))
+            calls.append(("adam-step", net, (p, dp, m, v, 3, 0.05, 0.8, 0.95, 0.01)))
+        for call in calls:
+            yield from self._compare(model, *call)
 
     def _compare(
         self, model: Model, name: str, where: str, arguments: tuple[Any, ...]
@@ -191,10 +202,12 @@ class Engine:
 
         Gradients are compared with those of the package, all others with our short function.
         """
-        blocks = all_exercises()[name].blocks
+        blocks, given = all_exercises()[name].blocks, deepcopy(arguments)
         try:
-            got = _by_name(blocks, self[name](*arguments))
+            got = _by_name(blocks, self[name](*given))
         except Exception:  # whatever the learner's function raises
+            got = {}
+        if changed_input(all_exercises()[name], given, arguments):
             got = {}
         if name in _GRADIENTS:
             want = {block: model.nets[where].arena.grad(block) for block in blocks}
@@ -342,6 +355,18 @@ def _check(model: Model) -> None:
             "the model has parts that the exercises do not cover; use configure(objective='paper', "
             "widths=(128, 64), optimizer='adam' or 'gd')"
         )
+
+
+def _drawn(model: Model) -> tuple[Model, Any, Any, float]:
+    """Return a model of the same widths, two batches and a rate, where no factor is 0 or 1."""
+    rng, rate = np.random.default_rng(0), 0.3
+    objective = replace(model.objective, alpha_sym=0.7, beta_ap=1.3, gamma_nc=0.4)
+    twin = Model(model.n_features, model.architecture, objective, dtype=str(model.dtype), rows=7)
+    for layer in (layer for network in twin.nets.values() for layer in network.layers):
+        if layer.b is not None:
+            layer.b[...] = rng.uniform(0.1, 0.3, layer.b.shape)
+    x = rng.uniform(0.1, 1.0, (7, model.n_features)).astype(model.dtype)
+    return twin, x, (x * (rng.uniform(size=x.shape) >= rate) / (1 - rate)).astype(x.dtype), rate
 
 
 def _weights(model: Model) -> dict[str, list[Any]]:
