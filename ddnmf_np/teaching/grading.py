@@ -2,8 +2,12 @@
 
 A submission is code that we do not trust. Each runs in a separate process with limits of time
 and memory, on copies of its notebooks in a temporary folder, without the variables of this process.
-This is no sandbox: the code has the rights of the user who runs it, and can read and write the
-user's files and use the network. For strangers' code use a container or another user account.
+This is no sandbox: the code has the rights of the user who runs it. It can use the network, start
+processes that outlive it, and read and write the user's files, such as other submissions. Use a
+container or a separate user account.
+
+We do not limit the number of processes: the system counts all of a user's processes together, so
+that the user's other programs could cost a student points; and for root there is no such limit.
 """
 
 from __future__ import annotations
@@ -58,7 +62,7 @@ def grade(folder: Path, output: Path, seconds: float, memory_mib: int) -> None:
         one student.
     output : Path
         We write ``grades.csv`` (a line for each student), ``blocks.csv`` (a line for each block),
-        and ``STUDENT/results.json`` (for Gradescope).
+        and ``STUDENT/results.json`` (for Gradescope), again after each student.
     seconds : float
         Processor time for one exercise. An exercise that waits may take four times as long and a
         minute more.
@@ -83,9 +87,14 @@ def grade(folder: Path, output: Path, seconds: float, memory_mib: int) -> None:
     if not students:
         raise DataError(f"{folder}: has no submission; give a folder with one folder per student")
     make_folder(output)
-    rows, lines = [], []
+    rows, lines, names = [], [], list(all_exercises())
     for student in students:
-        marks = mark(student, seconds, memory_mib)
+        try:
+            marks = mark(student, seconds, memory_mib)
+        except Exception as error:  # a fault of one submission must not cost the others
+            end = f"No marks: marking ended with {type(error).__name__}: {error}."
+            tell(f"{printable(student.name)}: {printable(end)}", sys.stderr)
+            marks = [_mark(name, {}, end) for name in names]
         score = sum(m.share for m in marks)
         tell(f"{printable(student.name)}: {score:.2f} of {len(marks)}", sys.stdout)
         rows.append([student.name, f"{score:.2f}", len(marks), *(f"{m.share:.2f}" for m in marks)])
@@ -95,9 +104,8 @@ def grade(folder: Path, output: Path, seconds: float, memory_mib: int) -> None:
             ]
         make_folder(output / student.name)
         atomic_write_text(output / student.name / "results.json", _gradescope(marks))
-    names = list(all_exercises())
-    _write_csv(output / "grades.csv", ["student", "score", "of", *names], rows)
-    _write_csv(output / "blocks.csv", ["student", "exercise", "block", "right", "reply"], lines)
+        _write_csv(output / "grades.csv", ["student", "score", "of", *names], rows)
+        _write_csv(output / "blocks.csv", ["student", "exercise", "block", "right", "reply"], lines)
 
 
 def mark(submission: Path, seconds: float, memory_mib: int) -> list[Mark]:
@@ -106,11 +114,13 @@ def mark(submission: Path, seconds: float, memory_mib: int) -> list[Mark]:
     If a process dies or an exercise takes too long, that exercise gets no marks, and a new process
     with fresh copies goes on with the next one.
     """
+    notebooks = _notebooks(submission)
     names, marks = list(all_exercises()), list[Mark]()
     while len(marks) < len(names):
         rest = names[len(marks) :]
         with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as place:
-            _copy_notebooks(submission, Path(place))
+            for path in notebooks:
+                shutil.copyfile(path, Path(place, path.name))
             found, end = _run(submission.name, place, rest, seconds, memory_mib)
         marks += found
         if len(found) < len(rest):
@@ -118,11 +128,19 @@ def mark(submission: Path, seconds: float, memory_mib: int) -> list[Mark]:
     return marks
 
 
-def _copy_notebooks(submission: Path, place: Path) -> None:
-    """Copy all notebooks of a submission, from any depth, but none through a link."""
-    for path in sorted(submission.rglob("*.ipynb")):
+def _notebooks(submission: Path) -> list[Path]:
+    """Return the notebooks of a submission, from any depth, but no link; name what is skipped.
+
+    Of several with one name we take the one that is least deep.
+    """
+    found: dict[str, Path] = {}
+    for path in sorted(submission.rglob("*.ipynb"), key=lambda path: (len(path.parts), path)):
         if path.is_file() and not path.is_symlink() and ".ipynb_checkpoints" not in path.parts:
-            shutil.copyfile(path, place / path.name)
+            first = found.setdefault(path.name, path)
+            if first != path:
+                old, new = (printable(str(p.relative_to(submission))) for p in (path, first))
+                tell(f"{printable(submission.name)}: skipped {old}; we mark {new}", sys.stderr)
+    return list(found.values())
 
 
 def _run(
@@ -150,7 +168,7 @@ def _run(
         start_new_session=True,  # a group that can be ended with all its children
     )
     assert process.stdout is not None
-    marks, end, text = list[Mark](), "", b""
+    marks, end, text, length = list[Mark](), "", b"", 0
     patience = 4 * seconds + 60  # the clock runs while other programs have the processor
     deadline = time.monotonic() + patience
     try:
@@ -158,23 +176,21 @@ def _run(
             left = max(0.0, deadline - time.monotonic())
             ready, _, _ = select.select([process.stdout], [], [], left)
             piece = os.read(process.stdout.fileno(), 1 << 16) if ready else b""
-            text += piece
+            text, length = text + piece, length + len(piece)
             if not ready:
                 end = f"it did not answer within {patience:g} s"
             elif not piece:
                 end = _why_it_ended(process, seconds)
-            elif len(text) > MOST_BYTES:
+            elif length > MOST_BYTES:
                 end = "it printed too much"
             *lines, text = text.split(b"\n")
             for line in lines:
-                deadline = time.monotonic() + patience
-                if line == b"ready":
-                    continue
                 try:
                     marks.append(_read_mark(line, names[len(marks)]))
-                except (ValueError, KeyError, TypeError, AttributeError, IndexError):
+                except Exception:  # such as a RecursionError, for a line of brackets
                     end = "it wrote into the protocol of its marks"
                     break
+                deadline = time.monotonic() + patience
     finally:
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(process.pid, signal.SIGKILL)

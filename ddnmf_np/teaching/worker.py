@@ -12,10 +12,11 @@ import os
 import re
 import sys
 import time
-from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import ddnmf_np
 from ddnmf_np.teaching.check import Result, judge
 from ddnmf_np.teaching.exercises import all_exercises
 
@@ -25,6 +26,9 @@ LONGEST = 2000
 ASKS = re.compile(r"\bcheck\(\s*[\"']([\w-]+)[\"']")
 """Where a cell asks for a judgement, and of which exercise."""
 
+CLONE = Path(ddnmf_np.__file__).parents[1] / "notebooks"
+"""The notebooks whose imports we run if those of a submission fail."""
+
 
 def find_answers(folder: Path) -> dict[str, tuple[str, str]]:
     """Return, by exercise, the imports of its notebook and the cells with answer and `check`.
@@ -32,27 +36,28 @@ def find_answers(folder: Path) -> dict[str, tuple[str, str]]:
     A cell with an answer is tagged ``exercise``; its `check` is in the same cell, or in one tagged
     ``check`` below.
     """
-    found = {}
+    found: dict[str, tuple[str, str]] = {}
     for path in sorted(folder.glob("*.ipynb")):
-        imports, answer = None, ""
-        for cell in _code_cells(path):
-            source = "".join(cell["source"])
-            imports = source if imports is None else imports
-            tags = cell.get("metadata", {}).get("tags", [])
-            if "exercise" in tags or "check" in tags:
-                answer = f"{answer}\n{source}" if "check" in tags else source
-                for name in ASKS.findall(source):
-                    found[name] = (imports, answer)
+        with suppress(Exception):  # no notebook from here on: its exercises are not found
+            imports, answer = None, ""
+            for cell in json.loads(path.read_text("utf-8"))["cells"]:
+                if cell["cell_type"] == "code":
+                    source = "".join(cell["source"])
+                    imports = source if imports is None else imports
+                    tags = cell.get("metadata", {}).get("tags", [])
+                    if "exercise" in tags or "check" in tags:
+                        answer = f"{answer}\n{source}" if "check" in tags else source
+                        found |= dict.fromkeys(ASKS.findall(source), (imports, answer))
     return found
 
 
-def _code_cells(path: Path) -> Iterator[dict[str, Any]]:
+def _python(source: str) -> str:
+    """Return a cell whose commands of IPython (``%``, ``!``) do nothing, if it has any."""
     try:
-        for cell in json.loads(path.read_text("utf-8"))["cells"]:
-            if cell["cell_type"] == "code" and isinstance("".join(cell["source"]), str):
-                yield cell
-    except (ValueError, KeyError, TypeError):  # not a notebook: its exercises are not found
-        return
+        compile(source, "cell", "exec")
+    except SyntaxError:
+        return re.sub(r"^([ \t]*)[%!].*", r"\1pass", source, flags=re.MULTILINE)
+    return source
 
 
 def judge_cells(name: str, imports: str, answer: str) -> tuple[dict[str, bool], str]:
@@ -65,9 +70,14 @@ def judge_cells(name: str, imports: str, answer: str) -> tuple[dict[str, bool], 
 
     space: dict[str, Any] = {"__name__": "submission"}
     try:
-        exec(imports, space)
+        try:
+            exec(_python(imports), space)
+        except (Exception, SystemExit):
+            if name not in (ours := find_answers(CLONE)):
+                raise
+            exec(ours[name][0], space)
         space["check"] = check
-        exec(answer, space)
+        exec(_python(answer), space)
     except (Exception, SystemExit) as error:
         return {}, f"The cell raised {type(error).__name__}: {error}"
     for result in results:
@@ -93,7 +103,6 @@ def main() -> None:
     null = os.open(os.devnull, os.O_RDWR)
     for stream in (0, 1, 2):
         os.dup2(null, stream)
-    print("ready", file=replies, flush=True)
     answers = find_answers(Path())
     for name in names:
         most = min(math.ceil(time.process_time() + float(seconds)), hard)

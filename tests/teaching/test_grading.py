@@ -6,12 +6,14 @@ import sys
 from io import StringIO
 
 import pytest
+from notebook_cases import NOTEBOOKS, load
 from submission_cases import HALF, HOSTILE, NAMES, RIGHT, write_submission
 
 from ddnmf_np.errors import DataError
+from ddnmf_np.teaching import grading
 from ddnmf_np.teaching.__main__ import main
-from ddnmf_np.teaching.grading import grade
-from ddnmf_np.teaching.worker import find_answers
+from ddnmf_np.teaching.grading import Mark, grade
+from ddnmf_np.teaching.worker import find_answers, judge_cells
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such limits")
 
@@ -94,6 +96,88 @@ def test_what_is_no_notebook_has_no_answers(tmp_path):
     for number, text in enumerate(["{", '{"cells": [{"cell_type": "code", "source": [3]}]}', "3"]):
         (tmp_path / f"{number}.ipynb").write_text(text)
     assert find_answers(tmp_path) == {}
+
+
+@pytest.mark.parametrize(
+    ("prints", "end"),
+    [
+        ("'ready'", "wrote into the protocol"),
+        ("'[' * 100_000", "wrote into the protocol"),
+        ("json.dumps({'name': NAMES[0], 'blocks': {}, 'reply': 'x' * 600_000}) + '\\n' + "
+         "json.dumps({'name': NAMES[1], 'blocks': {}, 'reply': 'x' * 600_000})",
+         "printed too much"),
+    ],
+)  # fmt: skip
+def test_a_process_that_does_not_keep_to_the_protocol_is_ended(tmp_path, monkeypatch, prints, end):
+    program = tmp_path / "program"
+    program.write_text(f"#!{sys.executable}\nimport json\nNAMES = {NAMES}\nprint({prints})\n")
+    program.chmod(0o700)
+    monkeypatch.setattr(sys, "executable", str(program))
+    assert end in grading._run("mallory", str(tmp_path), NAMES, 5, 2048)[1]
+
+
+def test_a_fault_in_one_submission_costs_the_others_nothing(tmp_path, monkeypatch, capsys):
+    def marked(submission, *_):
+        if submission.name == "mallory":
+            raise RecursionError("too deep")
+        if submission.name == "zoe":  # the lecturer has seen enough
+            raise KeyboardInterrupt
+        return [Mark(name, {"block": True}, "") for name in NAMES]
+
+    monkeypatch.setattr(grading, "mark", marked)
+    for name in ("ada", "mallory", "noether", "zoe"):
+        (tmp_path / "in" / name).mkdir(parents=True)
+    with pytest.raises(KeyboardInterrupt):
+        grade(tmp_path / "in", tmp_path, 5, 2048)
+    rows = list(csv.DictReader((tmp_path / "grades.csv").read_text().splitlines()))
+    scores = {row["student"]: float(row["score"]) for row in rows}
+    assert scores == {"ada": len(NAMES), "mallory": 0, "noether": len(NAMES)}
+    assert "mallory: No marks: marking ended with RecursionError" in capsys.readouterr().err
+    assert "RecursionError: too deep" in (tmp_path / "blocks.csv").read_text()
+
+
+def test_of_two_notebooks_with_one_name_the_one_that_is_least_deep_is_marked(tmp_path, capsys):
+    for folder in ("a", "a/old", "z"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "02.ipynb").write_text(folder)
+    (tmp_path / "z" / "03.ipynb").write_text("")
+    assert grading._notebooks(tmp_path) == [
+        tmp_path / "a" / "02.ipynb", tmp_path / "z" / "03.ipynb",
+    ]  # fmt: skip
+    said = capsys.readouterr().err.splitlines()
+    assert [line.partition(": ")[2] for line in said] == [
+        "skipped z/02.ipynb; we mark a/02.ipynb", "skipped a/old/02.ipynb; we mark a/02.ipynb",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("broken", ['{"cells": [{"cell_type": "code", "source": "x", "metadata": '
+                                    '[1]}]}', "[" * 100_000, "[]"])  # fmt: skip
+def test_a_broken_notebook_costs_the_others_nothing(tmp_path, broken):
+    (tmp_path / "00.ipynb").write_text(broken)
+    (tmp_path / "01.ipynb").write_text(json.dumps(load(NOTEBOOKS[0])))
+    assert "nmf-gradient" in find_answers(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "imports",
+    [
+        "%matplotlib inline\nimport numpy as np",
+        "if True:\n    !pip install seaborn\nimport numpy as np",
+        "import seaborn_of_mine",
+        "check('dense-forward', None)",
+    ],
+)
+def test_the_first_cell_need_not_be_python_or_run(imports):
+    answer = f"%precision 3\n{RIGHT['dense-forward']}\ncheck('dense-forward', dense_forward)"
+    blocks, reply = judge_cells("dense-forward", imports, answer)
+    assert blocks == {"h": True}, reply
+
+
+def test_a_modulus_at_the_beginning_of_a_line_stays():
+    code = "h = np.maximum(x @ W.T + b, 0)\n    return (h\n% np.inf)"
+    answer = f"def f(x, W, b):\n    {code}\ncheck('dense-forward', f)"
+    blocks, reply = judge_cells("dense-forward", "import numpy as np", answer)
+    assert blocks == {"h": True}, reply
 
 
 def test_a_folder_without_submissions_is_named(tmp_path):
