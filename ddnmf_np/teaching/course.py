@@ -13,7 +13,7 @@ import json
 import re
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from copy import deepcopy
 from importlib import import_module, resources
 from pathlib import Path
@@ -53,9 +53,9 @@ def write_course(out: Path, notebooks: Path | None = None, students: Path | None
     Raises
     ------
     DataError
-        If the notebooks are not there.
+        If the notebooks or the file of names are not there.
     UsageError
-        If the folder is not empty, or a name cannot be the name of a folder.
+        If the folder is not empty, or a name cannot be the name of a folder or is there twice.
     BackendError
         If a package for the pages is missing.
     """
@@ -66,7 +66,7 @@ def write_course(out: Path, notebooks: Path | None = None, students: Path | None
         raise DataError(f"notebooks {home}: not those of a clone; give its folder by --notebooks")
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise UsageError(f"folder {out}: is not empty; choose a new one")
-    names = _names(students) if students else []
+    names = _names(students, [path.name for path in sources]) if students else []
     books = {path.name: json.loads(path.read_text("utf-8")) for path in sources}
     questions = dict(_sections((home / "course" / "questions.md").read_text("utf-8")))
     pages = {"slides": slides(books, home)}
@@ -146,10 +146,22 @@ def _wrong_answers(name: str, home: Path) -> str:
     return "\n\n".join(text)
 
 
-def _names(students: Path) -> list[str]:
-    text = students.read_bytes().decode("utf-8", "replace")
+def _names(students: Path, notebooks: Sequence[str]) -> list[str]:
+    try:
+        text = students.read_bytes().decode("utf-8-sig", "replace")
+    except FileNotFoundError as error:
+        raise DataError(
+            f"students {students}: the file is missing; write one with a name on each line"
+        ) from error
     names = [line.strip() for line in text.splitlines() if line.strip()]
+    taken = {name.casefold() for name in ("data", "model.svg", *notebooks)}
     for name in names:
+        if name.casefold() in taken:  # as in the file systems that do not tell capitals apart
+            raise UsageError(
+                f"students {students}: {name!r} is there twice, or is a file of the course; "
+                "choose another name, such as one with a number"
+            )
+        taken.add(name.casefold())
         if not re.fullmatch(r"\w[\w .@-]*", name):
             raise UsageError(
                 f"students {students}: {name!r} cannot name a folder; use letters, digits, "

@@ -122,7 +122,25 @@ def test_names_that_cannot_be_folders_are_refused(tmp_path, name):
         with pytest.raises(UsageError, match="cannot name a folder"):
             course.write_course(tmp_path / "out", HOME, tmp_path / "names")
     else:
-        assert course._names(tmp_path / "names") == ["emmy"]
+        assert course._names(tmp_path / "names", []) == ["emmy"]
+
+
+@pytest.mark.parametrize("name", ["data", "Model.svg", "02-one-layer-by-hand.ipynb", "EMMY"])
+def test_names_that_are_taken_are_refused(tmp_path, name):
+    (tmp_path / "names").write_text(f"emmy\n{name}\n")
+    with pytest.raises(UsageError, match="is there twice, or is a file of the course"):
+        course.write_course(tmp_path / "out", HOME, tmp_path / "names")
+    assert not (tmp_path / "out").exists()
+
+
+def test_names_are_read_without_a_byte_order_mark(tmp_path):
+    (tmp_path / "names").write_bytes("\N{BYTE ORDER MARK}Ada\r\nEmmy\r\n".encode())
+    assert course._names(tmp_path / "names", []) == ["Ada", "Emmy"]
+
+
+def test_a_missing_file_of_names_is_named(tmp_path):
+    with pytest.raises(DataError, match="none: the file is missing; write one"):
+        course.write_course(tmp_path / "out", HOME, tmp_path / "none")
 
 
 @pytest.mark.extra
