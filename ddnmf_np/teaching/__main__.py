@@ -16,9 +16,9 @@ handout.html and plan.html, which need no network. It reads the folder notebooks
 
 grade FOLDER reads a folder with one folder per student, each with that student's notebooks, and
 writes grades.csv, blocks.csv and, for Gradescope, STUDENT/results.json. A submission is code: each
-runs in a separate process with limits of time and memory, on copies in a temporary folder. This
-is NO SANDBOX: the code has your rights and your network, and can forge its own marks. For code of
-people you do not trust use a container or another user account.
+runs in a separate process on copies in a temporary folder; that process has limits of time and
+memory. This is NO SANDBOX: the code has your rights and your network, can start more processes, and
+can forge its marks and change those of others. Use a container or a separate user account.
 Exit codes: 0 done, 2 usage, 3 package missing, 4 data or files, 130 interrupted."""
 
 
@@ -36,7 +36,7 @@ def make_parser() -> Parser:
         "--students",
         type=Path,
         metavar="FILE",
-        help="course: names, one a line; each gets a notebook 2 with numbers of their own",
+        help="course: names, one a line; each gets a notebook 2 with different numbers",
     )
     parser.add_argument(
         "--output", type=Path, metavar="FOLDER", help="grade: marks (default: FOLDER-marks)"
