@@ -261,8 +261,9 @@ for name, found in ("doing nothing", nothing), ("supervisor", supervisor), ("stu
 # more. `engine` makes a training step of them: noise, forward pass, losses, direct gradients, both
 # backward passes and the descent. Where one of yours is missing it takes ours, and says so.
 #
-# `compare` does one step with both, in float64. It gives each of your functions our inputs, so that
-# a wrong one does not spoil those after it. If a block differs, it names the layer and the block.
+# `compare` does one step with both, in float64, and one with drawn numbers, because a new model has
+# biases of 0, which hide a forgotten bias. It gives each of your functions our inputs, so that a
+# wrong one does not spoil those after it. If a block differs, it names the layer and the block.
 
 # %%
 tally()
