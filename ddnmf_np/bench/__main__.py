@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
 from ddnmf_np.backends.select import load_cupy, why_not_cupy
 from ddnmf_np.bench.contestants import CONTESTANTS, available
@@ -46,7 +47,8 @@ of the codes. With --hide we measure the error of the hidden entries instead."""
 
 DATA_EPILOG = """\
 Each measurement is one line of measurements.jsonl in the output folder, and the same command goes
-on where it was stopped. The tables show all records of the folder.
+on where it was stopped. The tables show all records of the folder; those of a study, its records
+of the same --epochs.
 Exit codes: 0 done, 2 usage, 4 data or files, 130 interrupted."""
 
 
@@ -124,6 +126,12 @@ def run_data(argv: Sequence[str]) -> int:
     parser = make_parser(DataOptions, "runs/bench-data", module, DATA, DATA_EPILOG)
     given, folder = parse(parser, argv)
     options = DataOptions(**given)
+    if options.study:
+        if options.hide:
+            hidden = " ".join(map(str, options.hide))
+            raise UsageError(f"--hide is {hidden}, but a study hides no entries; leave it out")
+        if folder is parser.get_default("output"):  # an equal path that was given is another object
+            folder = Path(f"runs/study-{options.study}")
     from ddnmf_np.bench import quality, study  # late, as above
 
     make_folder(folder)

@@ -169,7 +169,7 @@ class DataOptions:
     study: str | None = option(
         None,
         "measure variants of DDNMF instead: open (values that the paper leaves open), or rules "
-        "(auto with one rule off at a time)",
+        "(auto with one rule off at a time); into runs/study-NAME by default",
         choices=("open", "rules"),
     )
     threads: int = option(1, "threads of every method")

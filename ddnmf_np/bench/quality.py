@@ -36,6 +36,7 @@ from ddnmf_np.evaluation.clustering import cluster
 from ddnmf_np.evaluation.interpret import dead_units
 from ddnmf_np.evaluation.metrics import clustering_accuracy
 from ddnmf_np.runs.environment import commit
+from ddnmf_np.runs.validation import flat_outputs
 from ddnmf_np.system import json_text
 from ddnmf_np.system.files import atomic_write_text
 
@@ -119,11 +120,11 @@ def fitted(model: Any, split: Split) -> Record:
     H = model.transform(test)
     guess = model.inverse_transform(H)
     guess = split.scaled(guess) if ours else guess
-    flat = (guess.std(axis=0) < 1e-6) & (split.scaled(split.truth).std(axis=0) > 1e-3)
+    deviations = ((split.mean - split.scaled(split.truth)) ** 2).sum(axis=0)
     found = {
         "fvu": split.unexplained(guess),
         "dead_codes": int(dead_units(H).sum()) if ours else None,
-        "dead_outputs": int(flat.sum()) if ours else None,
+        "dead_outputs": flat_outputs(guess, deviations) if ours else None,
         **times,
     }
     return found | judge(model.transform(train), H, split)
@@ -231,6 +232,7 @@ def to_markdown(records: list[Record]) -> str:
     """Return the tables of some records: reconstruction, use of the codes, and imputation."""
     rows: dict[tuple[Any, ...], dict[str, list[Record]]] = {}
     order = list(SETS)
+    records = [record for record in records if record["method"] in (*METHODS, *FILLERS)]
     for record in sorted(records, key=lambda r: (order.index(r["set"]), r["rank"], r["hidden"])):
         row = rows.setdefault((record["set"], record["rank"], record["hidden"]), {})
         row.setdefault(record["method"], []).append(record)

@@ -95,14 +95,18 @@ class Variant(DDNMF):
 
 
 def measure(options: DataOptions, folder: Path, say: Say) -> list[Record]:
-    """Measure what a study lacks in the folder, and return all its records."""
+    """Measure what a study lacks in the folder, and return its records of the asked length."""
+
+    def records_of(sets: Iterable[str], variants: Iterable[str]) -> list[Record]:
+        do = _without_rule if options.study == "rules" else _candidate
+        records = carry_out(_keys(sets, variants, options), do, options, folder, say)
+        return [record for record in records if record["epochs"] == options.epochs]
+
     if options.study == "rules":
-        keys = _keys(RULED, RULES, options)
-        return carry_out(keys, _without_rule, options, folder, say)
-    records = carry_out(_keys(CHOOSE, OPEN, options), _candidate, options, folder, say)
+        return records_of(RULED, RULES)
+    records = records_of(CHOOSE, OPEN)
     if found := chosen(records):
-        both = dict.fromkeys((next(iter(OPEN)), found))
-        records = carry_out(_keys(CONFIRM, both, options), _candidate, options, folder, say)
+        records = records_of(CONFIRM, dict.fromkeys((next(iter(OPEN)), found)))
     return records
 
 

@@ -41,7 +41,7 @@ A long training is saved every five minutes, and the same command continues it.
 
 A study compares variants of networks: each difference between paper and demo (ablation), the
 weights of the losses (weights), candidates for a better recipe (recipe), each part of the preset
-stable (ingredients). `all` does not include the studies.
+stable (ingredients), what the supervisor does (supervisor). `all` does not include the studies.
 
 `parts` asks which methods find parts: DDNMF, NMF and others, on data with known parts and on
 images. It is a command by itself, and of the options takes --seeds, --datasets, --data-dir,

@@ -293,6 +293,8 @@ def scores_of(
     """Return the scores of each row on each data set, at the rule's number of images."""
     found: dict[tuple[str, Line], dict[int, tuple[float, str]]] = {}
     for r in sorted(records, key=lambda r: r.get("starts", 0)):  # the most starts count
+        if r.get("again"):  # a map of other random numbers; the campaign's rule is of the first
+            continue
         folder = r.get("folder", "")
         if r["kind"] == "clustering" and r["samples"] in (None, rule["samples"]):
             line = Line(r["model"], r["epochs"], r["noise_rate"], r["method"], r["images"])

@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from ddnmf_np.config import Config, configure, read_config
+from ddnmf_np.config import Config, configure, read_config, recorded_options
 from ddnmf_np.errors import OutputError, UsageError
 from ddnmf_np.system import json_text
 from ddnmf_np.system.files import LOCK, atomic_write_text, locked, remove_unfinished
@@ -165,8 +165,7 @@ class RunFolder:
             raise UsageError(
                 f"output {self.path}: there is no run to resume; leave --resume out to start one"
             )
-        # Runs of before 0.1 had no such option, and held nothing out.
-        return {"test_fraction": 0.0, **read_config(self.config)}
+        return recorded_options(read_config(self.config))
 
     def how_to_resume(self) -> str:
         """Return what to type to continue the run in this folder."""

@@ -231,7 +231,8 @@ def learned_by_run(path: str | os.PathLike[str], backend: str) -> tuple[dict[str
         If the backend cannot run.
     """
     file = Path(path)
-    checkpoint = load_checkpoint(RunFolder(file).checkpoint if file.is_dir() else file)
+    folder = RunFolder(file)
+    checkpoint = load_checkpoint(folder.checkpoint if file.is_dir() else file)
     config, meta = checkpoint.config, checkpoint.meta
     model = checkpoint.restore_model(_ops(config, backend), optimizer=True, checked=False)
     validation, about = meta.get("validation") or {"finished": False}, meta.get("data") or {}
@@ -245,7 +246,7 @@ def learned_by_run(path: str | os.PathLike[str], backend: str) -> tuple[dict[str
         "n_features_in_": meta["n_features"],
         "data_max_": float(meta["high"]),
         "_clusters": None,
-        "_yardsticks": None,
+        "_yardsticks": Yardsticks.of_known(folder.read_yardsticks() or None),
         "_from_bytes": bool(about.get("from_bytes", False)),
         "_student_only": False,
     }

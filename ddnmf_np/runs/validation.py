@@ -20,6 +20,12 @@ from ddnmf_np.training import Trainer
 LOOKS = 100
 """About how often early stopping looks at the held-out rows in a whole run."""
 
+RARE = 1e-3
+"""Share of the mean squared deviation of a feature, up to which it may be left out.
+
+All features that vary less add at most so much to the unexplained fraction. A border pixel that is
+lit in a few of thousands of images is one, and a model is right to leave it dark."""
+
 
 class Unexplained:
     """The fraction of variance that a model's reconstruction leaves unexplained (FVU).
@@ -196,6 +202,19 @@ class Validation:
             params[...] = kept
 
 
+def flat_outputs(guess: npt.NDArray[Any], deviations: npt.NDArray[Any]) -> int:
+    """Count outputs that are constant although their feature is not, and matters.
+
+    Parameters
+    ----------
+    guess : ndarray of shape (n, n_features)
+        Outputs.
+    deviations : ndarray of shape (n_features,)
+        Sum of the squared deviations of each feature, which matters above the share `RARE`.
+    """
+    return int(((np.ptp(guess, axis=0) == 0.0) & (deviations > RARE * deviations.mean())).sum())
+
+
 def findings(unexplained: Unexplained, model: Model, x: Any) -> list[str]:
     """Return what shows that a model has not learned, each with its remedy; [] if nothing does.
 
@@ -226,12 +245,11 @@ def findings(unexplained: Unexplained, model: Model, x: Any) -> list[str]:
         )
     # A non-negative decoder may rightly leave out a feature that no part needs.
     if len(H) > 1 and model.architecture.nonnegative != "decoder":
-        spread = model.ops.to_host(model.denoise(x)).std(axis=0)
-        flat = int(((spread == 0.0) & (deviations > 0.0)).sum())
+        flat = flat_outputs(model.ops.to_host(model.denoise(x)), deviations)
         if flat:
             found.append(
-                f"{flat} of {len(spread)} output features are constant although the data are not; "
-                "take output_activation='sigmoid' with scaled data, or objective='auto'"
+                f"{flat} of {len(deviations)} output features are constant although the data are "
+                "not; take output_activation='sigmoid' with scaled data, or objective='auto'"
             )
     return found
 

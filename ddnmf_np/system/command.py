@@ -111,8 +111,9 @@ class PageParser(Parser):
             what = "runs or data sets" if self.data else "run folders"
             raise UsageError(f"{len(flags.run)} {what} given; expected one; see --help")
         [flags.run] = flags.run
-        is_data = not flags.run.is_dir() or any(flags.run.glob("*-ubyte*"))  # a folder of IDX files
-        flags.is_run = not (self.data and is_data)
+        # Folders of data are Zarr arrays and those of IDX files.
+        is_data = flags.run.suffix.lower() == ".zarr" or any(flags.run.glob("*-ubyte*"))
+        flags.is_run = not (self.data and (is_data or not flags.run.is_dir()))
         flags.output = flags.output or (flags.run if flags.is_run else Path()) / self.page
         if flags.output.suffix.lower() not in (".html", ".htm") or flags.output.is_dir():
             raise UsageError(

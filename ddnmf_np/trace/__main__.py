@@ -118,15 +118,24 @@ def _run(path: Path, data_dir: str | None) -> tuple[Trainer, list[str]]:
 
 def _new(data: str, data_dir: str | None, options: dict[str, Any]) -> tuple[Trainer, list[str]]:
     from ddnmf_np.data.datasets import NAMES
+    from ddnmf_np.data.streaming.sources import is_stream_path
+    from ddnmf_np.data.tables import is_table
     from ddnmf_np.runs.inputs import read_data
     from ddnmf_np.trace.record import of_data
 
-    if data not in NAMES and not Path(data.partition("::")[0]).exists():
+    path = Path(data.partition("::")[0])
+    if data not in NAMES and not path.exists():
         raise UsageError(
             f"{data}: there is no such run folder, file or data set; give the folder that "
             f"ddnmf_np.train has written, a path of data, or one of {', '.join(NAMES)}"
         )
-
+    known = is_table(path) or path.suffix.lower() in (".npy", ".npz") or path.is_dir()
+    if data not in NAMES and (not known or is_stream_path(data)):
+        raise UsageError(
+            f"{data}: cannot be read into memory, as a trace needs it; give a file of another kind "
+            "(.csv, .tsv, .txt, .parquet, .npy, .npz), a folder of IDX files, or one of "
+            f"{', '.join(NAMES)}"
+        )
     options = {"objective": "auto", "dataset": data, "data_dir": data_dir} | options
     x, dataset, config = read_data(configure(**options))
     return of_data(config, _in_memory(x, dataset), dataset.image_shape)

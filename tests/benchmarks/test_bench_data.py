@@ -13,6 +13,7 @@ from ddnmf_np.bench.options import DataOptions
 from ddnmf_np.bench.quality import METHODS, Split, read, to_markdown
 from ddnmf_np.bench.sets import SETS
 from ddnmf_np.errors import DataError
+from ddnmf_np.estimator import DDNMF
 
 RESULTS = Path(__file__).parents[2] / "notebooks" / "results" / "bench-data"
 PAGE = Path(__file__).parents[2] / "derivations" / "defaults.md"
@@ -70,6 +71,24 @@ def test_the_mean_of_the_training_rows_has_1_and_the_truth_0():
         # What is known does not count where entries are hidden.
         guess = np.where(np.isnan(split.test), split.scaled(split.truth), 7.0)
         assert (split.unexplained(guess) == 0.0) == (hidden > 0.0)
+
+
+def test_an_output_that_leaves_out_a_rare_feature_is_not_dead():
+    class Constant(DDNMF):
+        def fit(self, X):
+            return self
+
+        def transform(self, X):
+            return X[:, :2]
+
+        def inverse_transform(self, H):
+            return np.zeros((len(H), 4))
+
+    split = Split(np.random.default_rng(0).uniform(size=(100_000, 4)), None, seed=0)
+    for rows in (split.train, split.test, split.truth):
+        rows[:, 3] = 0.0
+    split.truth[0, 3], split.mean[3] = 1.0, 0.0
+    assert quality.fitted(Constant(), split)["dead_outputs"] == 3
 
 
 @pytest.mark.parametrize("name", ["china", "manual", "diabetes"])

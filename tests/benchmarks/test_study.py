@@ -82,6 +82,46 @@ def test_rules_are_switched_off_one_by_one(tmp_path, capsys, monkeypatch):
     assert f"| no noise | {ratio:.2f} | {ratio:.2f} |" in capsys.readouterr().out
 
 
+def test_a_quick_check_in_the_same_folder_changes_no_table(tmp_path, capsys, monkeypatch):
+    """A record of another length is of another search."""
+    few = {name: OPEN[name] for name in (PAPER, list(OPEN)[4])}
+    monkeypatch.setattr(study, "OPEN", few)
+    monkeypatch.setattr(study, "CHOOSE", ("iris",))
+    monkeypatch.setattr(study, "CONFIRM", ("linnerud",))
+    monkeypatch.setattr(study, "RULES", {k: RULES[k] for k in ("auto", "no noise")})
+    monkeypatch.setattr(study, "RULED", ("iris",))
+    for name in ("open", "rules"):
+        flags = ["data", "--study", name, "--seeds", "0", "--output", str(tmp_path / name)]
+        printed = []
+        for epochs in ("2", "1", "2"):
+            assert main([*flags, "--epochs", epochs]) == 0
+            printed.append(capsys.readouterr().out)
+        assert printed[0] == printed[2] != printed[1]
+        assert {r["epochs"] for r in read(tmp_path / name / "measurements.jsonl")} == {1, 2}
+
+
+def test_a_study_has_a_folder_and_a_table_to_itself(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(study, "RULES", {"auto": {}})
+    monkeypatch.setattr(study, "RULED", ("iris",))
+    flags = ["data", "--sets", "iris", "--seeds", "0", "--epochs", "1"]
+    assert main([*flags, "--study", "rules"]) == 0
+    assert [path.name for path in Path("runs").iterdir()] == ["study-rules"]
+    assert main(flags) == 0
+    table = Path("runs/bench-data/data.md").read_text()
+    assert main([*flags, "--study", "rules", "--output", "runs/bench-data"]) == 0
+    capsys.readouterr()
+    assert main(flags) == 0
+    assert capsys.readouterr().out.strip() == table.strip(), "no row of a study"
+
+
+def test_a_study_hides_nothing(tmp_path, capsys):
+    flags = ["data", "--study", "rules", "--hide", "0.2", "--output", str(tmp_path / "out")]
+    assert main(flags) == 2
+    assert "--hide is 0.2, but a study hides no entries; leave it out" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
 @pytest.mark.parametrize(
     ("name", "page", "folder"),
     [("open", "search", "study-open"), ("rules", "defaults", "study-rules")],

@@ -280,6 +280,24 @@ def test_dead_codes_and_outputs_are_counted():
     assert "output features are constant although the data are not" in found
 
 
+def test_an_output_that_leaves_out_a_rare_feature_needs_no_warning():
+    """A border pixel is lit in a few of thousands of images."""
+    x = np.random.default_rng(0).uniform(size=(3000, 5))
+    x[:, 4] = 0.0
+    x[7, 4] = 0.2
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        estimator = DDNMF(3, objective="demo", max_iter=0, random_state=0).fit(x)
+    model, text = estimator.model_, "output features are constant although the data are not"
+    from ddnmf_np.runs.validation import findings
+
+    model.student.layers[-1].b[...] = 5.0  # ReLU is on for all samples
+    model.student.layers[-1].W[4] = 0.0
+    assert text not in " ".join(findings(estimator.unexplained_, model, x))
+    model.student.layers[-1].W[2] = 0.0
+    assert f"1 of 5 {text}" in " ".join(findings(estimator.unexplained_, model, x))
+
+
 # -- the command line ----------------------------------------------------------------------------
 
 

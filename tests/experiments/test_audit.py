@@ -17,7 +17,7 @@ import pytest
 from ddnmf_np.experiments import parts
 from ddnmf_np.experiments.networks import TITLES
 from ddnmf_np.experiments.records import Store, versions
-from ddnmf_np.experiments.tables import METHODS
+from ddnmf_np.experiments.tables import METHODS, table_noise
 
 ROOT = Path(__file__).parents[2]
 RESULTS = ROOT / "notebooks" / "results"
@@ -48,13 +48,24 @@ def rows(text, width):
 
 
 def seeds_of(folder, dataset, title, score, *, starts=False):
-    """Return the scores of a row by seed; the title is that of the codes and the clusterer."""
+    """Return the scores of a row by seed.
+
+    The title is that of the codes and the clusterer; a row of a claim adds what is unusual.
+    """
+    noisy, epochs, noise = (
+        re.search(f", {words}", title)
+        for words in ("noisy images", "([0-9]+) epochs", "([0-9]+)% noise")
+    )
+    title = re.sub(", (noisy images|[0-9]+ epochs|[0-9]+% noise)", "", title)
     ending = next(method for method in CLUSTERERS if title.endswith(f", {method}"))
-    row = (dataset, MODELS[title.removesuffix(f", {ending}")], CLUSTERERS[ending], "clean")
+    model = MODELS[title.removesuffix(f", {ending}")]
+    row = {"kind": "clustering", "dataset": dataset, "model": model, "method": CLUSTERERS[ending]}
+    row |= {"images": "noisy" if noisy else "clean"}
+    row |= {"noise_rate": int(noise[1]) / 100 if noise else table_noise(model)}
+    row |= {"epochs": int(epochs[1])} if epochs else {}
     found = {}
     for r in records(folder):
-        keys = ("dataset", "model", "method", "images")
-        if r["kind"] == "clustering" and tuple(r[key] for key in keys) == row:
+        if all(r.get(key) == value for key, value in row.items()) and not r.get("again"):
             result = r["result"]
             found[r["seed"]] = result["spread"][score]["mean"] if starts else result[score]
     return found
@@ -127,24 +138,47 @@ def test_drawn_parts():
     assert checked > 60
 
 
+def best_cosines(dataset, names):
+    """Return the largest cosine with the true parts by seed, of several methods."""
+    found = {}
+    for r in records("parts"):
+        if r["kind"] == "parts" and r["dataset"] == dataset and r["method"] in names:
+            best = max(r["found"]["cosine_decoded"], r["found"]["cosine_effects"])
+            found[r["seed"]] = max(best, found.get(r["seed"], 0.0))
+    return found
+
+
 def test_every_measured_claim_of_the_page():
-    """Its rows name their length, so that one folder has each."""
+    """A claim counts the seeds that all of its pairs have. The last column names the folders."""
     text = (ROOT / "derivations" / "claims.md").read_text("utf-8")
-    checked = 0
-    for cells in rows(text.split("<!-- /experiments -->")[0], 10):
-        data, compared, _, cell = cells[1:5]
-        first, _, second = compared.partition(" - ")
-        if not cell or " epochs" in compared or second == "" or "control" in second:
+    titles = {title: name for name, title in parts.TITLES.items()}
+    measured = [c for c in rows(text.split("<!-- /experiments -->")[0], 10) if c[4]]
+    pairs = {}
+    for cells in measured:
+        if cells[0]:  # the other pairs of a claim leave these cells empty
+            claim, data, where = cells[0], cells[1], cells[9]
+        first, _, second = cells[2].partition(" - ")
+        if not second:  # a mean over several pairs
             continue
-        dataset = {"MNIST": "mnist", "Fashion-MNIST": "fashion-mnist"}[data]
-        one, other = (
-            seeds_of("experiments", dataset, t, "acc", starts=True) for t in (first, second)
-        )
-        assert numbers(cell) == pytest.approx(
-            interval([one[s] - other[s] for s in one]), abs=5.1e-4
-        )
-        checked += 1
-    assert checked >= 2
+        if second.startswith("best control, "):
+            dataset = second.removeprefix("best control, ")
+            one = best_cosines(dataset, [titles[first]])
+            other = best_cosines(dataset, parts.CONTROLS)
+        else:
+            folders = where.partition(";")[0].split(", ")
+            dataset = {"MNIST": "mnist", "Fashion-MNIST": "fashion-mnist"}[data]
+            one, other = {}, {}
+            for title, found in ((first, one), (second, other)):
+                for folder in folders:
+                    found |= seeds_of(folder, dataset, title, "acc", starts=True)
+        pairs.setdefault((claim, data), []).append((cells, one, other))
+    assert sum(map(len, pairs.values())) >= 15
+    for rows_of_claim in pairs.values():
+        seeds = set.intersection(*({*one} & {*other} for _, one, other in rows_of_claim))
+        for cells, one, other in rows_of_claim:
+            assert int(cells[3]) == len(seeds), cells[2]
+            expected = interval([one[s] - other[s] for s in seeds])
+            assert numbers(cells[4]) == pytest.approx(expected, abs=5.1e-4), cells[2]
 
 
 def test_a_drawn_record_of_parts_is_run_again(tmp_path):

@@ -210,6 +210,15 @@ def test_only_seeds_length_size_and_noise_of_the_rows_count():
     assert (verdict, test.p, test.pairs) == ("not measured", 1.0, ())  # two seeds decide nothing
 
 
+def test_maps_that_are_made_again_do_not_count():
+    """With --map-seeds a network has a record for each of its maps; `again` counts them from 0."""
+    first = [*records("ae1", SCORES), *records("nmf", [s - 0.2 for s in SCORES[::-1]])]
+    again = [record | {"again": 1} for record in records("ae1", [0.1] * 5)]
+    for lines in (first + again, again + first):
+        _, test = verdict_of(lines, pairs=[["ae1 30", "nmf"]])
+        assert test.pairs[0].mean == pytest.approx(0.2)
+
+
 def test_claims_without_records_still_count_for_holm():
     table = claims.render(records("raw", SCORES, epochs=None))
     tests = sum(len(claim.datasets) for claim in claims.load().claims)

@@ -232,6 +232,12 @@ def test_drawing_is_encoded_and_found_on_the_map(visit, images_page, images_run)
     assert page.run("[state.drawn, state.sample]") == [None, page.run("samples.strip[0]")]
 
 
+def test_another_sample_empties_the_board(visit, images_page):
+    page = visit(images_page)
+    page.run("board.values.set(clean(40)); board.changed(); load(7)")
+    assert page.run("[state.drawn, board.values.some(v => v > 0)]") == [None, False]
+
+
 def test_stroke_has_no_gaps(visit, images_page):
     """A pointer jumps from place to place, but the line that it draws does not."""
     page = visit(images_page)
@@ -368,6 +374,9 @@ def test_page_without_samples(visit, images_run):
     assert pixels(page, STUDENT) != before
     page.click("#board")
     assert page.run("[state.drawn.length, state.H.some(v => v !== middle)]") == [64, True]
+    page.click("#clear")
+    assert page.run("[state.drawn, state.H.some(v => v !== middle)]") == [None, False]
+    assert not page.run("board.values.some(v => v > 0)")
 
 
 def test_bars_and_a_name_that_is_a_trap(visit, bars_page):

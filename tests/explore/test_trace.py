@@ -246,11 +246,17 @@ def test_run_is_not_changed(run, capsys):
         ([".", "--seed", "1"], 2, "--seed: . is a run, which has its own options"),
         (["."], 2, "run folder .: contains no run"),
         (["wrong.csv"], 4, "wrong.csv"),
+        (["x.zarr"], 2, "x.zarr: cannot be read into memory, as a trace needs it; give a file of"),
+        (["x.zarr", "--seed", "1"], 2, "x.zarr: cannot be read into memory"),
+        (["x.zarr::a"], 2, "x.zarr::a: cannot be read into memory"),
+        (["passwd"], 2, "give a file of another kind (.csv, .tsv, .txt, .parquet, .npy, .npz), a"),
     ],
 )
 def test_usage(arguments, code, message, capsys, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "wrong.csv").write_text("")
+    (tmp_path / "passwd").write_text("")
+    (tmp_path / "x.zarr").mkdir()
     assert main(arguments) == code
     assert message in capsys.readouterr().err
 

@@ -72,8 +72,9 @@ function nearestTo(H) {
   return [best, Math.sqrt(least)];
 }
 
-/* Set the sliders to a sample's code. The address leads to the sample. */
+/* Set the sliders to a sample's code, and empty the board. The address leads to the sample. */
 function load(sample, tell = true) {
+  board?.reset(shape);
   startAt(sample, null, codeOf(sample));
   if (tell) {
     history.replaceState(null, "", `#sample=${samples.index[sample]}`);
@@ -487,11 +488,11 @@ function paintParts() {
   byId("part-high").textContent = shape ? high : "";
 }
 
-/* -- map --------------------------------------------------------------------------------------- */
-
 /* -- drawing ----------------------------------------------------------------------------------- */
 
 const board = encoder && new Board(byId("board"), loadDrawing);
+
+/* -- map --------------------------------------------------------------------------------------- */
 
 const map =
   samples &&
@@ -654,8 +655,9 @@ function setUp() {
   byId("draw").hidden = encoder === null;
   board?.reset(shape);
   byId("clear").addEventListener("click", () => {
+    if (samples) return load(addressed(), false);
     board.reset(shape);
-    if (samples) load(addressed(), false);
+    startAt(null, null, new Float32Array(rank).fill(middle));
   });
   byId("first").hidden = location.hash !== "";
   window.addEventListener("hashchange", () => samples && load(addressed()));
