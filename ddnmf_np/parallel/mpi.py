@@ -22,6 +22,9 @@ SIZES = ("PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "MPI_LOCALNRANKS")
 NAP = 0.01
 """Seconds between two tests of whether the other ranks have arrived."""
 
+GRACE = 0.3
+"""Seconds before a rank ends all: a launcher may lose what it has not yet read of its messages."""
+
 _yield_processor: Callable[[], object] = getattr(os, "sched_yield", lambda: time.sleep(0.0))
 
 
@@ -124,6 +127,7 @@ class MpiCommunicator(Communicator):
         for stream in (sys.stdout, sys.stderr):
             with suppress(Exception):  # closed, or a full disk: the others must end all the same
                 stream.flush()
+        time.sleep(GRACE)
         self._mpi.COMM_WORLD.Abort(code)
 
 
