@@ -26,8 +26,9 @@ LONGEST = 2000
 ASKS = re.compile(r"\bcheck\(\s*[\"']([\w-]+)[\"']")
 """Where a cell asks for a judgement, and of which exercise."""
 
+# The notebooks whose imports we run if those of a submission fail. (No docstring: the book would
+# show the path.)
 CLONE = Path(ddnmf_np.__file__).parents[1] / "notebooks"
-"""The notebooks whose imports we run if those of a submission fail."""
 
 
 def find_answers(folder: Path) -> dict[str, tuple[str, str]]:
