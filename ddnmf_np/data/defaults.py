@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,10 @@ from ddnmf_np.data.scaling import Scale, Scaling
 WIDELY, SLIGHTLY = 100.0, 3.0
 """Ranges of features in one unit differ at most by the first factor if they begin at 0, and by the
 second if they do not."""
+
+MOST_WORK = 2.4e11
+"""Most products of an encoder's weight and a sample for which a training has more than 3,000 steps;
+they take about a minute on two processors."""
 
 
 @dataclass(frozen=True)
@@ -113,7 +118,10 @@ def choose(
     n, n_features = facts.n, facts.n_features
     wide = _power_of_two(4 * n_features, 256, 512)
     batch_size = batch_size or min(n, _power_of_two(n / 10, 16, 128))
-    steps = min(8_000, max(3_000, 4 * n))
+    widths = (wide, max(128, 4 * rank))[shallow:]
+    ends = (n_features, *widths, rank)
+    work = batch_size * sum(a * b for a, b in pairwise(ends))
+    steps = max(3_000, min(8_000, 4 * n, MOST_WORK / work))
     # In units of the variance, both reconstruction losses are fractions that are unexplained.
     weight = 1.0 / max(facts.variance, 1e-3)
     noise: dict[str, Any] = {
@@ -123,7 +131,7 @@ def choose(
     if facts.missing:  # what the model has to do with missing entries is what masking trains
         noise = {"noise_kind": "masking", "noise_rate": 0.25}
     return {
-        "widths": (wide, max(128, 4 * rank))[shallow:],
+        "widths": widths,
         "output_activation": "sigmoid" if facts.inside else "relu",
         "scale": facts.scale,
         "alpha_sym": weight,

@@ -201,6 +201,22 @@ def test_the_data_decide_what_is_not_given():
     assert not config.undecided
 
 
+@pytest.mark.parametrize(
+    ("n", "n_features", "rank", "steps"),
+    [
+        (100, 10, 3, 3_000),
+        (1_500, 64, 10, 6_000),
+        (9_000, 64, 10, 8_000),
+        (60_000, 784, 10, 4_000),
+        (60_000, 20_000, 10, 3_000),
+    ],
+)
+def test_the_length_is_in_steps_and_wide_networks_have_fewer(n, n_features, rank, steps):
+    chosen = choose(Facts(n, n_features, "all", True, False, 0.1), rank)
+    taken = chosen["epochs"] * n / chosen["batch_size"]
+    assert taken == pytest.approx(steps, rel=0.08)  # whole epochs
+
+
 def test_what_an_object_says_is_not_decided():
     noise, descent = Noise("gaussian", 0.05), Descent(lr=0.001)
     estimator = DDNMF(2, noise=noise, optimizer=descent, max_iter=1, random_state=0)
