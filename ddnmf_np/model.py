@@ -13,6 +13,7 @@ import numpy as np
 from ddnmf_np.backends.ops import Activation, Array, Ops
 from ddnmf_np.backends.select import ops_by_name
 from ddnmf_np.backends.threads import NetworkThreads
+from ddnmf_np.data.components import start_from_components
 from ddnmf_np.data.parts import start_from_parts
 from ddnmf_np.data.scaling import Scaling
 from ddnmf_np.data.start import make_positive, start_from_data
@@ -60,8 +61,8 @@ class Architecture:
         and the student starts as a copy of its supervisor.
     nmf_start : {"glorot", "pca", "nmf"}
         First weights of the NMF module: drawn as in all other layers, the principal components
-        of the data's codes (`ddnmf_np.engine.nmf`), or, with a non-negative decoder, the parts of
-        a factorization of the data, which also start the decoders (`ddnmf_np.data.parts`).
+        of the data's codes (`ddnmf_np.data.components`), or, with a non-negative decoder, the
+        parts of a factorization of the data, which also start the decoders (`ddnmf_np.data.parts`).
     nmf_spread : float
         With "pca": standard deviation of the base's first pre-activations, above 0. Well below 1
         the sigmoid works in its linear part; above 2 it saturates.
@@ -331,7 +332,7 @@ class Model:
 
     def start_from_code(self, code: Array, spread: float) -> None:
         """Set the NMF module's first weights from the principal components of codes."""
-        self.nmf.start(code, spread)
+        start_from_components(self.nmf, code, spread)
         if self.architecture.nonnegative == "decoder":
             make_positive(self.nmf.recovery)
         self.project()

@@ -19,7 +19,7 @@ from ddnmf_np.backends.ops import Array
 from ddnmf_np.data.batch import Feed
 from ddnmf_np.data.feed import held, largest, make_feed
 from ddnmf_np.data.noise import Corruption, Noise, make_motion
-from ddnmf_np.engine.nmf import SAMPLES
+from ddnmf_np.data.start import SAMPLES
 from ddnmf_np.errors import DataError, DivergedError
 from ddnmf_np.model import Model
 from ddnmf_np.system.options import COUNT, FRACTION, WEIGHT, Range, check_options, option

@@ -10,6 +10,9 @@ from ddnmf_np.backends.ops import Array
 from ddnmf_np.engine.layers import Dense
 from ddnmf_np.engine.literal import ACTIVATIONS
 
+SAMPLES = 4096
+"""Number of samples for a start from data: twice the paper's widest layer."""
+
 OUTPUT_SPREAD = 0.5
 """Standard deviation of the output's first pre-activations: near the mean, but not on it."""
 

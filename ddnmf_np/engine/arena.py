@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from math import prod
 from typing import TYPE_CHECKING, Any
 
@@ -22,27 +22,10 @@ cuBLAS loads 16 bytes at once if an array starts at a multiple of 16 bytes. With
 class Arena:
     """Parameters, gradients and optimizer slots of one network, each a flat array.
 
-    A layer sees its part of the flat arrays as ``W`` or ``b``. An optimizer, a checkpoint or an
-    all-reduce handles one array instead of a dozen. The gaps between the blocks are zero and stay
-    zero, because their gradient is zero.
-
-    Parameters
-    ----------
-    ops : Ops
-        Backend.
-    shapes : mapping of str to tuple of int
-        Shape of each block by name, in the order of the layout.
-    dtype : dtype
-        ``float32`` for training, ``float64`` for checking.
-
-    Attributes
-    ----------
-    size : int
-        Length of the flat arrays, gaps included.
-    params, grads : ndarray of shape (size,)
-        Parameters and their gradients.
-    slots : dict of str to ndarray of shape (size,)
-        State of the optimizer (velocity, moments).
+    A layer sees its part of ``params`` and ``grads`` as ``W`` or ``b``. An optimizer, a checkpoint
+    or an all-reduce handles one array instead of a dozen. ``shapes`` has the shape of each block by
+    name, in the order of the layout, and ``slots`` the optimizer's state (velocity, moments). The
+    gaps between the blocks are zero and stay zero, because their gradient is zero.
     """
 
     def __init__(self, ops: Ops, shapes: Mapping[str, tuple[int, ...]], dtype: Any) -> None:
@@ -70,11 +53,6 @@ class Arena:
             self.slots[name] = self.ops.zeros((self.size,), self.params.dtype)
         return self.slots[name]
 
-    def span(self, names: Iterable[str]) -> slice:
-        """Return the part of the flat arrays from the first named block to the end of the last."""
-        spans = [self.spans[name] for name in names]
-        return slice(spans[0].start, spans[-1].stop)
-
     def view(self, flat: Array, name: str) -> Array:
         """Return the named block of a flat array, as a view in its shape."""
         return flat[self.spans[name]].reshape(self.shapes[name])
@@ -91,11 +69,3 @@ class Arena:
         """Return a copy of a flat array without the gaps, on the host."""
         host = self.ops.to_host(flat)
         return np.concatenate([host[span] for span in self.spans.values()])
-
-    def unpack(self, packed: Array, flat: Array) -> None:
-        """Write the result of `packed` into the blocks of a flat array."""
-        at = 0
-        for span in self.spans.values():
-            size = span.stop - span.start
-            flat[span] = self.ops.to_device(packed[at : at + size], flat.dtype)
-            at += size

@@ -1,4 +1,4 @@
-"""Gradient descent (equation 8), and its two usual refinements."""
+"""Gradient descent and its two usual refinements; see ``derivations/08-descent.md``."""
 
 from __future__ import annotations
 
@@ -13,31 +13,13 @@ import numpy as np
 from ddnmf_np.backends.ops import Array, Ops, adam_scales, optimizer_work
 from ddnmf_np.engine.arena import Arena
 from ddnmf_np.errors import OptionError
-from ddnmf_np.system.options import FRACTION, POSITIVE, check_options, option
+from ddnmf_np.system.options import FRACTION, POSITIVE, check_options, checked, documented, option
 
 
+@documented
 @dataclass(frozen=True)
 class Descent:
-    """The rule by which parameters follow their gradients (equation 8), and its constants.
-
-    Parameters
-    ----------
-    optimizer : {"adam", "momentum", "gd"}
-        `Adam`, `Momentum` or `GradientDescent`.
-    lr : float
-        The learning rate rho, above 0.
-    lr_schedule : {"constant", "cosine"}
-        How the learning rate changes during a run, see `rate`.
-    momentum : float
-        For "momentum": the share of the velocity that is kept, in [0, 1).
-    adam_b1, adam_b2, adam_eps : float
-        For "adam": as for `Adam`.
-
-    Raises
-    ------
-    OptionError
-        If a value cannot be used.
-    """
+    """The rule by which parameters follow their gradients (equation 8), and its constants."""
 
     optimizer: Literal["adam", "momentum", "gd"] = option(
         "adam", "adam, momentum, or gd (plain gradient descent, equation 8)"
@@ -77,26 +59,16 @@ class Descent:
 
 
 class Optimizer(ABC):
-    """Base class of the descent rules.
+    """Base class of the descent rules, which move the parameters of arenas, one for each network.
 
-    Parameters
-    ----------
-    arenas : sequence of Arena
-        Parameters to move; each network has an arena.
-    lr : float
-        The learning rate rho, above 0. A learning-rate schedule sets it before each step.
-
-    Attributes
-    ----------
-    t : int
-        Steps done.
+    ``lr`` is the learning rate rho; a schedule sets it before each step. ``t`` counts the steps.
     """
 
     slots: tuple[str, ...] = ()
 
     def __init__(self, arenas: Sequence[Arena], lr: float) -> None:
         self.t = 0
-        self.lr = _positive("lr", lr)
+        self.lr: float = checked("lr", lr, Descent)
         self.arenas = list(arenas)
         # Numbers that change from step to step; a recorded step reads them here.
         self.scales = self.arenas[0].ops.empty((2,), self.arenas[0].params.dtype)
@@ -135,10 +107,7 @@ class Optimizer(ABC):
 
 
 class GradientDescent(Optimizer):
-    """Gradient descent ``theta <- theta - rho dL/dtheta`` (equation 8).
-
-    See ``derivations/08-descent.md``, and `Optimizer` for the parameters.
-    """
+    """Gradient descent (equation 8): ``theta <- theta - rho dL/dtheta``."""
 
     def _update(self, ops: Ops, p: Array, g: Array, slots: Sequence[Array], work: Array) -> None:
         ops.descend(p, g, self.scales[:1], work)  # equation 8
@@ -147,19 +116,14 @@ class GradientDescent(Optimizer):
 class Momentum(Optimizer):
     """Gradient descent with a velocity (Polyak, 1964): ``v = mu v + g``, ``theta -= rho v``.
 
-    Parameters
-    ----------
-    arenas, lr : sequence of Arena, float
-        As for `Optimizer`.
-    momentum : float
-        Share of the velocity that remains after a step (mu), in [0, 1).
+    ``momentum`` is mu, the share of the velocity that remains after a step, in [0, 1).
     """
 
     slots = ("velocity",)
 
     def __init__(self, arenas: Sequence[Arena], lr: float, momentum: float) -> None:
         super().__init__(arenas, lr)
-        self.momentum = _fraction("momentum", momentum)
+        self.momentum: float = checked("momentum", momentum, Descent)
 
     def _update(self, ops: Ops, p: Array, g: Array, slots: Sequence[Array], work: Array) -> None:
         (v,) = slots
@@ -169,17 +133,10 @@ class Momentum(Optimizer):
 class Adam(Optimizer):
     """Adam (Kingma and Ba, 2015, algorithm 1).
 
-    Parameters
-    ----------
-    arenas, lr : sequence of Arena, float
-        As for `Optimizer`.
-    adam_b1, adam_b2 : float
-        Decay of the first and second moment, in [0, 1).
-    adam_eps : float
-        Added to the root of the corrected second moment; at least sqrt(2 tiny / (1 - adam_b2)),
-        where ``tiny`` is the smallest normal number (4.8e-18 in float32). The demo's framework also
-        uses 1e-7, but adds it to the uncorrected root. ``derivations/12-paper-and-demo.md``
-        explains the difference.
+    The first and second moment decay by ``adam_b1`` and ``adam_b2``, in [0, 1). We add ``adam_eps``
+    to the root of the corrected second moment; it is at least sqrt(2 tiny / (1 - adam_b2)), where
+    ``tiny`` is the smallest normal number (4.8e-18 in float32). The demo's framework also uses
+    1e-7, but adds it to the uncorrected root; see ``derivations/12-paper-and-demo.md``.
     """
 
     slots = ("m", "v")
@@ -193,9 +150,9 @@ class Adam(Optimizer):
         adam_eps: float = 1e-7,
     ) -> None:
         super().__init__(arenas, lr)
-        self.adam_eps = _positive("adam_eps", adam_eps)
-        self.adam_b1 = _fraction("adam_b1", adam_b1)
-        self.adam_b2 = _fraction("adam_b2", adam_b2)
+        self.adam_b1: float = checked("adam_b1", adam_b1, Descent)
+        self.adam_b2: float = checked("adam_b2", adam_b2, Descent)
+        self.adam_eps: float = checked("adam_eps", adam_eps, Descent)
         for arena in arenas:
             # Second moments below 2 tiny become 0. adam_eps must be larger than the gradients that
             # cause these, or their steps would be far larger than lr.
@@ -213,16 +170,3 @@ class Adam(Optimizer):
 
     def _scales(self) -> tuple[float, float]:
         return adam_scales(self.t, self.lr, self.adam_b1, self.adam_b2, self.adam_eps)
-
-
-def _positive(name: str, value: float) -> float:
-    if not 0.0 < value < float("inf"):
-        raise OptionError(name, f"is {value!r}; expected a finite number > 0")
-    # A Python float: a NumPy float64 scalar would turn float32 arithmetic into float64.
-    return float(value)
-
-
-def _fraction(name: str, value: float) -> float:
-    if not 0.0 <= value < 1.0:
-        raise OptionError(name, f"is {value!r}; expected a number in [0, 1)")
-    return float(value)

@@ -1,7 +1,6 @@
-"""Gradient check of any layer, network or model by finite differences.
+"""Gradient check of any layer, network or model by central differences in float64.
 
-A checker must not pass a wrong gradient, and must not reject a right one. We take central
-differences in float64, and give one verdict for each parameter block:
+A checker must not pass a wrong gradient, and must not reject a right one:
 
 * The directions are random, +1 or -1 in each entry. Along all ones, errors could cancel.
 * The error is relative to the norm of the block's gradient. There is no absolute tolerance, and a
@@ -71,18 +70,15 @@ class GradcheckReport:
         return float("inf") if not np.isfinite(errors).all() else max(errors)
 
     def __str__(self) -> str:
-        heads = ("network", "block", "shape", "gradient norm", "relative error", "verdict")
-        rows: list[tuple[str, ...]] = [heads]
+        rows = [("network", "block", "shape", "gradient norm", "relative error", "verdict")]
         for r in self.results:
             shape, norm, error = "x".join(map(str, r.shape)), f"{r.norm:.3e}", f"{r.error:.1e}"
             rows.append((r.problem, r.block, shape, norm, error, r.verdict))
         widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-        rows.insert(1, tuple("-" * width for width in widths))
         lines = ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
-        passed = sum(r.verdict == "ok" for r in self.results)
-        return "\n".join(lines) + (
-            f"\n{passed} of {len(rows) - 2} blocks pass (relative error <= {self.tolerance:g})"
-        )
+        lines.insert(1, "  ".join("-" * width for width in widths))
+        passed = f"{sum(r.verdict == 'ok' for r in self.results)} of {len(self.results)}"
+        return "\n".join([*lines, f"{passed} blocks pass (relative error <= {self.tolerance:g})"])
 
 
 def gradcheck(
@@ -131,14 +127,12 @@ def gradcheck(
 
     Notes
     -----
-    In a layer or network, every layer has a random target, so that each layer gets a direct
-    gradient in addition to the one from above.
+    We check at the target's own parameters, except that we shift every bias by at most 0.01. In a
+    layer or network, every layer has a random target, so that it also gets a direct gradient.
 
     In a model, we check each network with the loss terms that train it, and hold the outputs of
     the other network constant. Finite differences of ``L_in`` itself would disagree for the
     supervisor, because equation 9 leaves the apposition loss out.
-
-    We check at the target's own parameters, except that we shift every bias by at most 0.01.
 
     Examples
     --------

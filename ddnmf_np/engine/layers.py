@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from copy import copy
 from typing import Any
 
@@ -17,7 +16,7 @@ class Dense:
     """Layer ``h = f(x W^T + b)`` (equation 1); without bias, half of equation 3.
 
     Samples are rows, so the paper's ``W h`` for a column becomes ``x @ W.T`` for a batch. A network
-    gives its layers their memory. A layer outside a network takes memory when you first use it.
+    gives its layers their memory; a layer outside a network takes it when you first use it.
 
     Parameters
     ----------
@@ -113,7 +112,8 @@ class Dense:
         self.W, self.dW = arena.param(f"W{self.label}"), arena.grad(f"W{self.label}")
         self.b = arena.param(f"b{self.label}") if self.bias else None
         self.db = arena.grad(f"b{self.label}") if self.bias else None
-        self.span = arena.span(self.shapes())
+        spans = [arena.spans[name] for name in self.shapes()]
+        self.span = slice(spans[0].start, spans[-1].stop)
         self._make_room(rows)
 
     def _make_room(self, rows: int) -> None:
@@ -121,17 +121,6 @@ class Dense:
         self.h, self.dh, self.work = (self.ops.zeros((rows, self.fan_out), dtype) for _ in range(3))
         if self.lone:
             self.dx = self.ops.zeros((rows, self.fan_in), dtype)
-
-    def initialise(self, rng: np.random.Generator) -> None:
-        """Draw ``W`` from U(-a, a), a = sqrt(6 / (fan_in + fan_out)), and set ``b`` to 0.
-
-        This is the rule of Glorot and Bengio (2010). We draw on the host in float64, so that every
-        backend and precision starts from the same numbers.
-        """
-        a = (6.0 / (self.fan_in + self.fan_out)) ** 0.5
-        self.W[...] = self.ops.to_device(rng.uniform(-a, a, self.W.shape), self.W.dtype)
-        if self.b is not None:
-            self.b.fill(0.0)
 
     def forward(self, x: Array) -> Array:
         """Compute ``h = f(x W^T + b)`` (equation 1), and keep what `backward` needs.
@@ -162,26 +151,10 @@ class Dense:
         return self._equation_1(x, self.h[: x.shape[0]])
 
     def apply(self, x: Array) -> Array:
-        """Compute ``h = f(x W^T + b)`` (equation 1) in new memory, and keep nothing.
+        """Compute the bits of `forward` (equation 1) in new memory, for any n, and keep nothing.
 
-        Several threads may call this at the same time, because it changes nothing in the layer.
-
-        Parameters
-        ----------
-        x : ndarray of shape (n, fan_in)
-            Input, with any n.
-
-        Returns
-        -------
-        ndarray of shape (n, fan_out)
-            The same bits as from `forward`.
-
-        Raises
-        ------
-        UsageError
-            If the layer has no weights yet.
-        DataError
-            If the shape of ``x`` does not fit.
+        Several threads may call this at the same time, because it changes nothing in the layer. It
+        raises `UsageError` if the layer has no weights yet, and `DataError` as `forward`.
         """
         if not hasattr(self, "ops"):
             raise UsageError(f"{self!r}: has no weights yet; call allocate() or forward(x) first")
@@ -195,7 +168,7 @@ class Dense:
 
     def _check(self, x: Array, most: int | None = None) -> None:
         """Raise `DataError` unless ``x`` has the layer's width and at most that many rows."""
-        fits = x.ndim == 2 and x.shape[1] == self.fan_in and 1 <= x.shape[0] <= (most or math.inf)
+        fits = x.ndim == 2 and x.shape[1] == self.fan_in and 1 <= x.shape[0] <= (most or x.shape[0])
         if not fits:
             limit = "n >= 1" if most is None else f"1 <= n <= {most}"
             raise DataError(
@@ -223,10 +196,8 @@ class Dense:
 
         Raises
         ------
-        UsageError
-            If `forward` has not run.
-        DataError
-            If the shape of ``g`` does not fit.
+        UsageError, DataError
+            If `forward` has not run; if the shape of ``g`` does not fit.
         """
         if self.x is None:
             raise UsageError(f"{self!r}: backward comes after forward; call forward(x) first")
@@ -248,7 +219,14 @@ class Dense:
 
 
 def glorot(layers: list[Dense], seed: int, stream: int) -> None:
-    """Initialise layers from a seed and a stream number; each network has its own stream."""
-    rng: Any = np.random.default_rng([seed, stream])
+    """Draw each ``W`` from U(-a, a), a = sqrt(6 / (fan_in + fan_out)), and set ``b`` to 0.
+
+    This is the rule of Glorot and Bengio (2010); each network has its own stream of the seed. We
+    draw on the host in float64, so that every backend and precision starts from the same numbers.
+    """
+    rng = np.random.default_rng([seed, stream])
     for layer in layers:
-        layer.initialise(rng)
+        a = (6.0 / (layer.fan_in + layer.fan_out)) ** 0.5
+        layer.W[...] = layer.ops.to_device(rng.uniform(-a, a, layer.W.shape), layer.W.dtype)
+        if layer.b is not None:
+            layer.b.fill(0.0)

@@ -71,26 +71,16 @@ class NMFModule:
 
 @dataclass(frozen=True)
 class Objective:
-    """Weights of equation 7, and the differences between the paper and its authors' demo.
+    """Weights of equation 7, and the differences between the paper and its authors' demo."""
 
-    Parameters
-    ----------
-    alpha, beta, gamma : float
-        Weights of the symmetric, the apposition and the non-negative constraint loss.
-    reconstruction : float
-        Weight of the distance between the student's output and the clean sample; demo: 1.
-    apposition_to_supervisor : bool
-        Whether the apposition loss trains the supervisor too; demo: True.
-    mean : bool
-        Whether a loss is a mean over the features; demo: True.
-    """
-
-    alpha: float = 1.0
-    beta: float = 1.0
-    gamma: float = 1.0
-    reconstruction: float = 0.0
-    apposition_to_supervisor: bool = False
-    mean: bool = False
+    alpha: float = 1.0  # of the symmetric loss
+    beta: float = 1.0  # of the apposition loss
+    gamma: float = 1.0  # of the non-negative constraint loss
+    reconstruction: float = (
+        0.0  # of the distance between student's output and clean sample; demo: 1
+    )
+    apposition_to_supervisor: bool = False  # does that loss train the supervisor too? demo: True
+    mean: bool = False  # is a loss a mean over the features? demo: True
 
     def distance(self, a: Array, b: Array) -> float:
         """Return ``||a - b||^2``, divided by the number of features if `mean`."""

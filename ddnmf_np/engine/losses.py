@@ -13,7 +13,7 @@ from typing import Literal, NamedTuple, get_args
 from ddnmf_np.backends.ops import Array, DirectGradient
 from ddnmf_np.engine.network import Network
 from ddnmf_np.errors import UsageError
-from ddnmf_np.system.options import WEIGHT, check_options, option
+from ddnmf_np.system.options import WEIGHT, check_options, documented, option
 
 Reduction = Literal["sum", "mean"]
 
@@ -55,54 +55,24 @@ _PAPER = {
     "apposition_to_supervisor": False,
     "base_bias": False,
 }
-_DEMO = {
-    **_PAPER,
-    "beta_ap": 0.01,
-    "reduction": "mean",
-    "student_reconstruction": 1.0,
-    "apposition_to_supervisor": True,
-    "base_bias": True,
-}
-_WEAK = {"beta_ap": 0.01, "gamma_nc": 0.01}
-_AUTO = {**_PAPER, **_WEAK, "reduction": "mean", "student_reconstruction": 1.0}
+_MEANS = {"reduction": "mean", "student_reconstruction": 1.0}
+_DEMO = {**_PAPER, **_MEANS, "beta_ap": 0.01, "apposition_to_supervisor": True, "base_bias": True}
+_AUTO = {**_PAPER, **_MEANS, "beta_ap": 0.01, "gamma_nc": 0.01}
 _VALUES = {
-    "paper": _PAPER,
-    "demo": _DEMO,
+    "paper": _PAPER,  # which leaves the weights open
+    "demo": _DEMO,  # its authors' public demo
     "stable": {**_DEMO, "gamma_nc": 0.1},
     "auto": _AUTO,
     "parts": {**_AUTO, "base_bias": True},
 }
 
 
+@documented
 @dataclass(frozen=True)
 class Objective:
     """The weights of equation 7 and the four places where paper and demo differ.
 
-    Parameters
-    ----------
-    preset : {"paper", "demo", "stable", "auto", "parts"}
-        Supplies every value that is not given: the paper's objective; its authors' public demo's;
-        the demo's with ``gamma_nc = 0.1``; the paper's, averaged over features, with weak
-        apposition and constraint and a reconstruction of the student; or that with a base bias.
-    alpha_sym, beta_ap, gamma_nc : float
-        Weights of equation 7, at least 0. The paper leaves them open; the preset ``"paper"``
-        takes 1, 1, 1.
-    reduction : {"sum", "mean"}
-        Sum over features (paper) or mean over features (demo); always the mean over samples.
-    student_reconstruction : float
-        Weight of ``loss_rec``, the distance of the student's output from the clean input: 0 in
-        the paper, 1 in the demo.
-    apposition_to_supervisor : bool
-        Whether the gradient of the apposition loss reaches the supervisor too: no in the paper
-        (equation 9), yes in the demo.
-    base_bias : bool
-        Whether the base layer of the NMF module has a bias: no in the paper (equation 3), yes
-        in the demo.
-
-    Raises
-    ------
-    UsageError
-        If a value cannot be used, or if no loss trains the student.
+    The preset supplies every value that is not given. At least one loss has to train the student.
     """
 
     preset: PresetName = option(
@@ -137,10 +107,8 @@ class Objective:
     def terms(self, depth: int) -> tuple[Term, ...]:
         """Return the table of equation 7 for a supervisor of ``depth`` layers.
 
-        Its rows are equation 4, equation 5, equation 6 and the demo's reconstruction; see
-        ``derivations/07-interpretability-loss.md``.
-
-        Terms of weight 0 are left out: they are neither computed nor reported.
+        Its rows are equation 4, equation 5, equation 6 and the demo's reconstruction, without those
+        of weight 0. See ``derivations/07-interpretability-loss.md``.
         """
         if depth < 2 or depth % 2:
             raise UsageError(
@@ -156,11 +124,9 @@ class Objective:
             h_student = Signal("student", appositive(layer, depth))
             moves = (h_student, h) if self.apposition_to_supervisor else (h_student,)
             table.append(Term("ap", self.beta_ap, h_student, h, moves))
-        table.append(
-            Term("nc", self.gamma_nc, code, code_hat, moves=(code, code_hat))
-        )  # equation 6
-        table.append(Term("rec", self.student_reconstruction, y_student, x, moves=(y_student,)))
-        return tuple(term for term in table if term.weight > 0.0)
+        nc = Term("nc", self.gamma_nc, code, code_hat, moves=(code, code_hat))  # equation 6
+        rec = Term("rec", self.student_reconstruction, y_student, x, moves=(y_student,))
+        return tuple(term for term in [*table, nc, rec] if term.weight > 0.0)
 
 
 PRESETS = {name: Objective(name) for name in get_args(PresetName)}
@@ -168,21 +134,10 @@ PRESETS = {name: Objective(name) for name in get_args(PresetName)}
 
 
 class InterpretabilityLoss:
-    """Equation 7 on two networks: its value, and the direct gradients of equations 9 and 10.
+    """Equation 7 on a supervisor and its student: values, and gradients of equations 9 and 10.
 
-    Parameters
-    ----------
-    objective : Objective
-        Weights and options.
-    supervisor, student : Network
-        The two networks; the student has two layers more.
-
-    Attributes
-    ----------
-    terms : tuple of Term
-        The table.
-    sums : ndarray of shape (len(terms),), float64
-        Sums of the squared distances since `reset`, on the device.
+    ``terms`` is the table, and ``sums`` has the sum of each term's squared distances since `reset`,
+    in float64 on the device.
     """
 
     def __init__(self, objective: Objective, supervisor: Network, student: Network) -> None:
@@ -213,24 +168,14 @@ class InterpretabilityLoss:
     def measure(self, x: Array, net: str | None = None, observed: Array | None = None) -> None:
         """Add the squared distances of this batch to ``sums`` (equations 4, 5 and 6).
 
-        Parameters
-        ----------
-        x : ndarray of shape (n, D)
-            The clean batch. Run both networks forward first.
-        net : {"supervisor", "student"}, optional
-            Network; we skip the terms that do not train it. By default we add all terms.
-        observed : ndarray of shape (n, D), bool, optional
-            Entries of ``x`` that count; all by default. Call `allow_missing` first.
+        We skip the terms that do not train the network ``net``, if it is given. See
+        `direct_gradients` for ``x`` and ``observed``.
         """
         for number, term in enumerate(self.terms):
             if net is None or any(signal.net == net for signal in term.moves):
                 work = self.nets[term.a.net].layers[term.a.layer - 1].work[: x.shape[0]]
-                self.ops.squared_distance(
-                    self._read(term.a, x),
-                    self._reference(term, term.b, x, observed),
-                    work,
-                    out=self.sums[number : number + 1],
-                )
+                a, b = (self._reference(term, end, x, observed) for end in (term.a, term.b))
+                self.ops.squared_distance(a, b, work, out=self.sums[number : number + 1])
 
     def values(self, n: int) -> dict[str, float]:
         """Return each loss of the ``n`` samples since `reset` by name (equations 4 to 7).
@@ -269,7 +214,8 @@ class InterpretabilityLoss:
             Whether the backward pass adds the distances to ``sums``, as `measure` does. A term is
             added by the network that computes its signal ``a``.
         observed : ndarray of shape (n, D), bool, optional
-            Entries of ``x`` that count (``derivations/15-missing-values.md``); all by default.
+            Entries of ``x`` that count (``derivations/15-missing-values.md``); all by default. Call
+            `allow_missing` first.
         n : int, optional
             N, if ``x`` is only a part of the batch (``derivations/16-scaling.md``).
         """
@@ -285,14 +231,13 @@ class InterpretabilityLoss:
 
     def _reference(self, term: Term, signal: Signal, x: Array, observed: Array | None) -> Array:
         """Return a signal; for missing entries of x, return those of ``term.a``, so they cancel."""
-        if signal.net != "data" or observed is None:
-            return self._read(signal, x)
+        if signal.net != "data":
+            return self.nets[signal.net].h[signal.layer]
+        if observed is None:
+            return x
         target = self._targets[term.a][: x.shape[0]]
-        self.ops.observed_or(x, observed, self._read(term.a, x), target)
+        self.ops.observed_or(x, observed, self._reference(term, term.a, x, None), target)
         return target
-
-    def _read(self, signal: Signal, x: Array) -> Array:
-        return x if signal.net == "data" else self.nets[signal.net].h[signal.layer]
 
     def _scale(self, term: Term, n: int) -> float:
         """Return 1/N, or 1/(N width) if the loss is a mean over the features."""

@@ -32,8 +32,6 @@ class Network:
     ----------
     h : list of ndarray
         After `forward`: the input ``h[0]``, and the output ``h[l]`` of layer l, a view.
-    arena : Arena
-        Parameters and gradients.
     """
 
     def __init__(
@@ -90,17 +88,10 @@ class Network:
         return [self.layers[0].fan_in, *(layer.fan_out for layer in self.layers)]
 
     def forward(self, x: Array) -> Array:
-        """Apply all layers (equation 1, layer after layer), and keep what `backward` needs.
+        """Apply all layers to ``x``, shape (n, widths[0]) (equation 1, layer after layer).
 
-        Parameters
-        ----------
-        x : ndarray of shape (n, widths[0])
-            Input; keep it unchanged until `backward` is done.
-
-        Returns
-        -------
-        ndarray of shape (n, widths[-1])
-            A view of the last layer's output, valid until the next call.
+        Keep ``x`` unchanged until `backward` is done. We return a view of the last layer's output,
+        shape (n, widths[-1]), which is valid until the next call.
         """
         self.h = [x]
         for layer in self.layers:
@@ -108,21 +99,9 @@ class Network:
         return self.h[-1]
 
     def apply(self, x: Array, start: int = 0, stop: int | None = None) -> Array:
-        """Apply layers ``start + 1`` to ``stop``, by default all, in new memory; keep nothing.
+        """Apply layers ``start + 1`` to ``stop``, by default all, as `Dense.apply` does.
 
-        Several threads may call this at the same time, because it changes nothing in the network.
-
-        Parameters
-        ----------
-        x : ndarray of shape (n, widths[start])
-            Input, with any n >= 1.
-        start, stop : int
-            Part of the network to run.
-
-        Returns
-        -------
-        ndarray of shape (n, widths[stop])
-            The same bits as from `forward`.
+        ``x`` has shape (n, widths[start]) and the result (n, widths[stop]), with any n >= 1.
         """
         for layer in self.layers[start:stop]:
             x = layer.apply(x)
@@ -136,9 +115,8 @@ class Network:
     ) -> None:
         """Compute all gradients from the direct ones (equation 9 and equation 10).
 
-        ``g(l) = Grad[h(l)] + W(l+1)^T delta(l+1)``, from the last layer to the first. We overwrite
-        the gradients, so a second call gives the same bits. See
-        ``derivations/10-student-gradient.md``.
+        We go from the last layer to the first, and overwrite the gradients, so that a second call
+        gives the same bits. See ``derivations/10-student-gradient.md``.
 
         Parameters
         ----------
@@ -147,8 +125,8 @@ class Network:
         dx : ndarray of shape (n, widths[0]), optional
             Overwritten with the gradient with respect to the input.
         after : callable, optional
-            We call it with the span of each layer as soon as the layer's gradients are computed
-            and its weights are no longer needed, because both are then still in the cache.
+            We call it with the span of each layer whose gradients are done, because they and its
+            weights, which nobody else needs, are then still in the cache.
         """
         if unknown := direct.keys() - range(1, self.depth + 1):
             raise UsageError(

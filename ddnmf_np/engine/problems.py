@@ -20,20 +20,9 @@ DIRECTIONS, SAMPLES = 2, 3
 class Problem:
     """Scalar function of named blocks, and code that computes its gradient.
 
-    Parameters
-    ----------
-    label : str
-        Name in the report.
-    ops : Ops
-        Backend.
-    blocks : mapping of str to (ndarray, ndarray)
-        Values, which the checker moves and restores, and their gradients, which `gradient` writes.
-    loss : callable
-        Computes the scalar by a forward pass.
-    gradient : callable
-        Computes the gradients of all blocks.
-    sides : callable
-        Returns a boolean array after `loss`: the side of the kink on which each ReLU is.
+    A block is a pair of arrays: the values, which the checker moves and restores, and their
+    gradient, which ``gradient()`` writes. ``loss()`` computes the scalar by a forward pass. After
+    it, ``sides()`` tells as a boolean array on which side of the kink each ReLU is.
     """
 
     label: str
@@ -48,17 +37,15 @@ def check_input(x: Any, name: str) -> Array | None:
     """Return ``x`` as an array, or raise `DataError` if it cannot be a batch of samples."""
     if x is None:
         return None
-    if getattr(x, "ndim", None) is None:
-        x = np.asarray(x)
-    if x.ndim != 2 or 0 in x.shape or x.dtype.kind not in "fiub":
+    found: Array = x if hasattr(x, "ndim") else np.asarray(x)
+    if found.ndim != 2 or 0 in found.shape or found.dtype.kind not in "fiub":
         raise DataError(
-            f"{name} has shape {x.shape} and dtype {x.dtype}; expected numbers of shape "
+            f"{name} has shape {found.shape} and dtype {found.dtype}; expected numbers of shape "
             "(n, features)"
         )
-    if not bool((abs(x) < float("inf")).all()):
+    if not bool((abs(found) < float("inf")).all()):
         raise DataError(f"{name} has entries that are not finite; remove or replace them")
-    array: Array = x
-    return array
+    return found
 
 
 def leave_kinks(network: Network, rng: np.random.Generator) -> None:
@@ -74,13 +61,11 @@ def leave_kinks(network: Network, rng: np.random.Generator) -> None:
 
 def relu_sides(network: Network) -> Array:
     """Return as a flat array which ReLU outputs of the last forward pass are above zero."""
-    xp = network.ops.xp
-    sides = [
-        (h > 0).ravel()
-        for layer, h in zip(network.layers, network.h[1:], strict=True)
-        if layer.activation == "relu"
-    ]
-    flat: Array = xp.concatenate(sides) if sides else xp.zeros((0,), bool)
+    xp, sides = network.ops.xp, [network.ops.xp.zeros((0,), bool)]
+    for layer, h in zip(network.layers, network.h[1:], strict=True):
+        if layer.activation == "relu":
+            sides.append((h > 0).ravel())
+    flat: Array = xp.concatenate(sides)
     return flat
 
 
@@ -95,10 +80,7 @@ def network_problem(target: Network, x: Any, seed: int, label: str) -> Problem:
     ops = network.ops
     x = ops.to_device(x, "float64").copy()
     dx = ops.zeros(x.shape, "float64")
-    goals = [
-        ops.to_device(rng.normal(size=(x.shape[0], width)), "float64")
-        for width in network.widths[1:]
-    ]
+    goals = [ops.to_device(rng.normal(size=(len(x), m)), "float64") for m in network.widths[1:]]
     direct = {number: [DirectGradient(goal, 2.0)] for number, goal in enumerate(goals, start=1)}
 
     def loss() -> float:
@@ -109,7 +91,6 @@ def network_problem(target: Network, x: Any, seed: int, label: str) -> Problem:
         network.forward(x)
         network.backward(direct, dx)
 
-    blocks = {
-        name: (network.arena.param(name), network.arena.grad(name)) for name in network.arena.shapes
-    }
-    return Problem(label, ops, blocks | {"x": (x, dx)}, loss, gradient, lambda: relu_sides(network))
+    arena = network.arena
+    blocks = {name: (arena.param(name), arena.grad(name)) for name in arena.shapes} | {"x": (x, dx)}
+    return Problem(label, ops, blocks, loss, gradient, lambda: relu_sides(network))

@@ -352,8 +352,11 @@ def compute(
         )
         assert isinstance(network, Autoencoder)
         assert weights is not None
-        arena = network.stack.arena
-        arena.unpack(weights, arena.params)
+        arena, at = network.stack.arena, 0
+        for span in arena.spans.values():  # as `Arena.packed` left them
+            piece = weights[at : at + span.stop - span.start]
+            arena.params[span] = network.ops.to_device(piece, arena.params.dtype)
+            at += len(piece)
         host = network.ops.to_host
         x_train, x_test = host(network.encode(x_train)), host(network.encode(x_test))
     return _factorize(x_train, x_test, spec.seed)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 from contextlib import suppress
 from dataclasses import MISSING, field, fields
@@ -9,11 +10,13 @@ from functools import cache
 from numbers import Integral, Real
 from pathlib import Path
 from types import NoneType
-from typing import Any, Literal, NamedTuple, get_args, get_origin, get_type_hints
+from typing import Any, Literal, NamedTuple, TypeVar, get_args, get_origin, get_type_hints
 
 import numpy as np
 
 from ddnmf_np.errors import OptionError, shown, suggestion
+
+T = TypeVar("T")
 
 MAX_WIDTH = 2**24
 """Widest layer: beyond it a weight matrix would not fit any memory, nor its size an index."""
@@ -113,6 +116,22 @@ def _kind(hint: Any) -> Kind:
         hint = get_args(hint)[0]
     choices = get_args(hint) if get_origin(hint) is Literal else None
     return Kind(str if choices else hint, many, choices, optional)
+
+
+def documented(part: type[T]) -> type[T]:
+    """Add sections to the docstring of a dataclass: its options with their texts, and the error."""
+    options: Any = part
+    lines = [inspect.cleandoc(part.__doc__ or ""), "", "Parameters", "----------"]
+    for f in fields(options):
+        kind, bounds, text = kinds(options)[f.name], f.metadata["range"], f.metadata["help"]
+        name = (
+            "{" + ", ".join(map(repr, kind.choices)) + "}" if kind.choices else kind.type.__name__
+        )
+        name += f", {bounds}" if bounds != Range() else ""
+        lines += [f"{f.name} : {name}", f"    {text[0].upper()}{text[1:]}."]
+    lines += ["", "Raises", "------", "UsageError", "    If a value cannot be used."]
+    part.__doc__ = "\n".join(lines)
+    return part
 
 
 def check_options(part: Any) -> None:

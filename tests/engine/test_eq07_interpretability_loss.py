@@ -103,6 +103,8 @@ def test_presets():
     assert PRESETS["paper"] == Objective("paper", 1.0, 1.0, 1.0, "sum", 0.0, False, False)
     assert PRESETS["demo"] == Objective("demo", 1.0, 0.01, 1.0, "mean", 1.0, True, True)
     assert PRESETS["stable"] == Objective("stable", 1.0, 0.01, 0.1, "mean", 1.0, True, True)
+    assert PRESETS["auto"] == Objective("auto", 1.0, 0.01, 0.01, "mean", 1.0, False, False)
+    assert PRESETS["parts"] == Objective("parts", 1.0, 0.01, 0.01, "mean", 1.0, False, True)
     assert small_model(objective="paper").objective == PRESETS["paper"]
     assert small_model(objective="demo").objective == PRESETS["demo"]
 
@@ -132,6 +134,15 @@ def test_sums_are_kept_in_float64():
 def test_weights_must_be_finite_and_not_negative(name, value):
     with pytest.raises(UsageError, match=rf"{name} is .*; expected a finite number >= 0"):
         Objective(**{name: value})
+
+
+def test_some_loss_must_train_the_student():
+    with pytest.raises(UsageError, match="nothing trains the student; set one of them above 0"):
+        Objective(beta_ap=0.0, gamma_nc=0.0, student_reconstruction=0.0)
+    for name in ("beta_ap", "gamma_nc", "student_reconstruction"):
+        others = {"beta_ap": 0.0, "gamma_nc": 0.0, "student_reconstruction": 0.0}
+        assert getattr(Objective(**(others | {name: 1.0})), name) == 1.0
+    Objective(beta_ap=1.0, gamma_nc=1.0, student_reconstruction=1.0)
 
 
 def test_reduction_must_be_known():

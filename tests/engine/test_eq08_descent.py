@@ -9,7 +9,7 @@ from tolerances import ORACLE32, ORACLE64, assert_close, assert_same_bits
 
 from ddnmf_np.engine import literal
 from ddnmf_np.engine.arena import Arena
-from ddnmf_np.engine.descent import Adam, GradientDescent, Momentum
+from ddnmf_np.engine.descent import Adam, Descent, GradientDescent, Momentum
 from ddnmf_np.errors import UsageError
 
 pytestmark = pytest.mark.equation(8)
@@ -120,10 +120,11 @@ def test_every_arena_moves_by_its_own_gradients(ops):
     assert set(arenas[1].params) == {0.5 * (2.0 + 3.0)}
 
 
-def test_defaults_of_adam():
+def test_defaults():
     """Those of Kingma and Ba, with the demo's epsilon."""
     adam = Adam([small_model().student.arena], 0.1)
     assert (adam.adam_b1, adam.adam_b2, adam.adam_eps) == (0.9, 0.999, 1e-7)
+    assert Descent() == Descent("adam", 1e-3, "constant", 0.9, 0.9, 0.999, 1e-7)
 
 
 def test_slots():
@@ -214,6 +215,8 @@ class TestRefusals:
     @pytest.mark.parametrize("value", [0.0, -1e-3, float("nan"), float("inf")])
     def test_positive(self, arenas, value):
         with pytest.raises(UsageError, match=r"lr is .*; expected a finite number > 0"):
+            Descent(lr=value)
+        with pytest.raises(UsageError, match=r"lr is .*; expected a finite number > 0"):
             GradientDescent(arenas, value)
         with pytest.raises(UsageError, match=r"lr is .*; expected a finite number > 0"):
             Momentum(arenas, value, 0.9)
@@ -228,6 +231,7 @@ class TestRefusals:
             arena = make_arena(ops, dtype, 1.0)
             with pytest.raises(UsageError, match=rf"adam_eps is {bad}; in {dtype} it must be"):
                 Adam([arena], 0.1, adam_eps=bad)
+            Adam([arena], 0.1, adam_eps=(2 * float(np.finfo(dtype).tiny) / (1 - 0.999)) ** 0.5)
             optimizer = Adam([arena], 0.1, adam_eps=good)
             arena.grads.fill(bad)
             before = arena.params.copy()

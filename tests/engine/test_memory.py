@@ -156,9 +156,6 @@ class TestViews:
             sizes = [np.prod(shape) for shape in arena.shapes.values()]
             assert arena.n_parameters == np.count_nonzero(marks) == sum(sizes)
             assert_same_bits(arena.packed(marks), np.repeat(np.arange(1, len(sizes) + 1), sizes))
-            copied = np.zeros_like(marks)
-            arena.unpack(arena.packed(marks), copied)
-            assert_same_bits(copied, marks)
 
     @pytest.mark.paper_shape
     @pytest.mark.parametrize("optimizer", ["gd", "momentum", "adam"])
@@ -426,5 +423,6 @@ def test_a_layer_is_part_of_one_network():
 def test_a_direct_gradient_for_no_layer_is_refused():
     network = Network([Dense(5, 3)], rows=2, dtype="float64")
     network.forward(np.ones((2, 5)))
-    with pytest.raises(UsageError, match=r"direct gradients name layers \[7\] of 1 to 1"):
-        network.backward({7: [(np.ones((2, 3)), 1.0)]})
+    for number in (0, 7):
+        with pytest.raises(UsageError, match=rf"gradients name layers \[{number}\] of 1 to 1"):
+            network.backward({number: [(np.ones((2, 3)), 1.0)]})

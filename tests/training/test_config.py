@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 from dataclasses import fields
 from pathlib import Path
 
@@ -169,6 +170,20 @@ def test_a_preset_decides_what_has_no_default_and_nothing_else(objective):
     assert found.keys() == decided
     other = configure(**(OTHER | {"objective": objective}))
     assert by_preset(other) == found  # whatever was chosen by hand
+
+
+@pytest.mark.parametrize("part", [Objective, Descent])
+def test_the_docstring_of_a_part_has_the_texts_of_its_options(part):
+    assert part.__doc__.startswith(("The weights of equation 7 and ", "The rule by which "))
+    for f in fields(part):
+        text = f.metadata["help"]
+        assert re.search(rf"^{f.name} : \S.*\n    {re.escape(text[0].upper() + text[1:])}\.$",
+                         part.__doc__, re.MULTILINE), f.name  # fmt: skip
+    kinds = {
+        "reduction : {'sum', 'mean'}", "gamma_nc : float, >= 0", "base_bias : bool",
+        "optimizer : {'adam', 'momentum', 'gd'}", "lr : float, > 0", "adam_b1 : float, in [0, 1)",
+    }  # fmt: skip
+    assert len(kinds & set(part.__doc__.splitlines())) == 3
 
 
 def test_option_given_by_hand_wins_over_the_preset():

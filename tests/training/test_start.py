@@ -6,8 +6,8 @@ from sklearn.decomposition import PCA
 from training_cases import assert_same_state, make_trainer, snapshot
 
 from ddnmf_np.config import configure
+from ddnmf_np.data.components import blocks_from_code, principal_rows
 from ddnmf_np.engine.descent import Descent
-from ddnmf_np.engine.nmf import blocks_from_code, principal_rows
 from ddnmf_np.estimator import DDNMF
 from ddnmf_np.training import Trainer
 
