@@ -157,7 +157,7 @@ def test_missing_entries_are_filled_in_better_than_by_the_mean():
     assert errors[0] < 0.63 * errors[1]  # .57; .70 when the networks saw 0
 
 
-def test_the_networks_see_the_mean_where_an_entry_is_missing(tmp_path, sketched):
+def test_the_networks_see_the_mean_where_an_entry_is_missing(tmp_path, unscored):
     x = load_iris().data
     x[:, 3] *= 7.0  # another unit
     holes = np.where(np.random.default_rng(0).uniform(size=x.shape) < 0.2, np.nan, x)
@@ -256,7 +256,7 @@ def test_scaling():
 def test_a_model_that_has_not_learned_says_so():
     x = load_iris().data
     with pytest.warns(ConvergenceWarning) as caught:
-        estimator = DDNMF(2, objective="paper", max_iter=1, random_state=0).fit(x)
+        estimator = DDNMF(2, objective="paper", widths=(9,), max_iter=1, random_state=0).fit(x)
     texts = [str(warning.message) for warning in caught]
     worse = next(text for text in texts if "of the variance unexplained" in text)
     assert f"{estimator.reconstruction_err_:.2f} of the variance" in worse
@@ -267,7 +267,7 @@ def test_dead_codes_and_outputs_are_counted():
     x = load_iris().data
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        estimator = DDNMF(3, objective="demo", max_iter=0, random_state=0).fit(x)
+        estimator = DDNMF(3, objective="demo", widths=(9,), max_iter=0, random_state=0).fit(x)
     model = estimator.model_
     model.student.arena.param("W_base")[1] = 0.0  # H is 1/2 for all samples
     model.student.layers[-1].W[2] = 0.0
@@ -287,7 +287,7 @@ def test_an_output_that_leaves_out_a_rare_feature_needs_no_warning():
     x[7, 4] = 0.2
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        estimator = DDNMF(3, objective="demo", max_iter=0, random_state=0).fit(x)
+        estimator = DDNMF(3, objective="demo", widths=(9,), max_iter=0, random_state=0).fit(x)
     model, text = estimator.model_, "output features are constant although the data are not"
     from ddnmf_np.runs.validation import findings
 
@@ -362,7 +362,7 @@ def test_a_resumed_run_is_the_run_without_a_pause(tmp_path, monkeypatch, capsys,
     assert Unexplained(model, load_wine().data).of(load_wine().data) < 1.0
 
 
-def test_the_preset_is_written_out_and_decides_nothing_again(tmp_path, sketched):
+def test_the_preset_is_written_out_and_decides_nothing_again(tmp_path, unscored):
     np.save(tmp_path / "x.npy", load_iris().data)
     flags = ["--dataset", str(tmp_path / "x.npy"), "--rank", "2", "--epochs", "2",
              "--clusterers", "kmeans", "--starts", "1", "--embedding", "pca"]  # fmt: skip
@@ -464,7 +464,7 @@ def test_a_stream_s_first_look_is_bounded(monkeypatch):
     assert len(prepared.some) <= 10
 
 
-def test_more_epochs_go_on_from_the_last_weights_and_not_from_the_best(tmp_path, capsys, sketched):
+def test_more_epochs_go_on_from_the_last_weights_and_not_from_the_best(tmp_path, capsys, unscored):
     np.save(tmp_path / "x.npy", load_iris().data)
     flags = ["--dataset", str(tmp_path / "x.npy"), "--rank", "2", "--widths", "9", "7",
              "--lr-schedule", "constant", "--lr", "0.05", "--clusterers", "kmeans", "--starts", "1",
@@ -481,7 +481,7 @@ def test_more_epochs_go_on_from_the_last_weights_and_not_from_the_best(tmp_path,
     assert content(tmp_path / "run") == content(tmp_path / "whole")
 
 
-def test_a_run_that_stopped_early_says_why_it_cannot_be_extended(tmp_path, capsys, sketched):
+def test_a_run_that_stopped_early_says_why_it_cannot_be_extended(tmp_path, capsys, unscored):
     np.save(tmp_path / "x.npy", load_iris().data)
     run = str(tmp_path / "run")
     flags = ["--rank", "2", "--widths", "9", "7", "--lr-schedule", "constant", "--patience", "2",
@@ -500,7 +500,7 @@ def test_a_run_that_stopped_early_says_why_it_cannot_be_extended(tmp_path, capsy
     assert content(tmp_path / "run") == before
 
 
-def test_a_schedule_says_why_a_run_cannot_be_extended(tmp_path, capsys, sketched):
+def test_a_schedule_says_why_a_run_cannot_be_extended(tmp_path, capsys, unscored):
     np.save(tmp_path / "x.npy", load_iris().data)
     run = str(tmp_path / "run")
     flags = ["--rank", "2", "--widths", "9", "7", "--clusterers", "kmeans", "--starts", "1",
