@@ -267,7 +267,7 @@ def test_a_data_set_that_is_missing_is_one_failure_and_the_other_goes_on(tmp_pat
 
 def test_all_makes_every_table_and_figure(tmp_path, monkeypatch, computed):
     monkeypatch.setattr(figures, "save", lambda figure, path: path.touch())
-    flags = ["--seeds", "1", "--noise-rates", "0.1"]
+    flags = ["--seeds", "1", "--noise-rates", "0.1", "--noise-starts", "1"]
     assert command(tmp_path, "all", *flags) == 0
     assert len(computed) == len(set(computed)) == 2 * (9 + 1)  # DDNMF at 10 % is in table 1
     assert {path.stem for path in (tmp_path / "tables").iterdir()} == {"table1", "table2", "table3"}
