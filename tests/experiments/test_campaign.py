@@ -55,6 +55,12 @@ def computed(monkeypatch):
     return labels
 
 
+@pytest.fixture
+def unreported(monkeypatch):
+    """Make no tables, which takes longer than a campaign that is complete."""
+    monkeypatch.setattr("ddnmf_np.experiments.__main__.load_report", lambda: lambda *given: [])
+
+
 @pytest.fixture(scope="module", autouse=True)
 def flat():
     with pytest.MonkeyPatch.context() as patch:
@@ -108,7 +114,7 @@ def test_table_is_written_and_made_again_from_the_records_alone(finished, tmp_pa
     assert "Table 1: MNIST, 360 test images" in table.read_text()
 
 
-def test_what_is_complete_is_not_repeated(finished, tmp_path, computed):
+def test_what_is_complete_is_not_repeated(finished, tmp_path, computed, unreported):
     folder = copy(finished, tmp_path)
     before = records_of(folder)
     assert command(folder, *ONE) == 0
@@ -116,7 +122,7 @@ def test_what_is_complete_is_not_repeated(finished, tmp_path, computed):
     assert records_of(folder) == before
 
 
-def test_more_seeds_add_to_the_fewer(finished, tmp_path, computed):
+def test_more_seeds_add_to_the_fewer(finished, tmp_path, computed, unreported):
     folder = copy(finished, tmp_path)
     before = records_of(folder)
     assert command(folder, "table1", "--seeds", "3") == 0
@@ -125,7 +131,9 @@ def test_more_seeds_add_to_the_fewer(finished, tmp_path, computed):
     assert before.items() <= records_of(folder).items()
 
 
-def test_a_campaign_that_was_killed_goes_on_where_it_was(tmp_path, monkeypatch, computed):
+def test_a_campaign_that_was_killed_goes_on_where_it_was(
+    tmp_path, monkeypatch, computed, unreported
+):
     """The kill comes between two runs; in total each run is done once."""
     counting = baselines.compute
 
@@ -145,7 +153,9 @@ def test_a_campaign_that_was_killed_goes_on_where_it_was(tmp_path, monkeypatch, 
     assert len(computed) == 9
 
 
-def test_a_clustering_that_is_missing_needs_no_second_training(finished, tmp_path, computed):
+def test_a_clustering_that_is_missing_needs_no_second_training(
+    finished, tmp_path, computed, unreported
+):
     folder = copy(finished, tmp_path)
     [gone] = drop(folder, "mnist-ae1-seed0-gmm-spherical-*")
     expected = gone["result"]
@@ -183,7 +193,7 @@ def test_a_record_of_another_version_is_named_and_left_alone(finished, tmp_path,
     assert path.read_text().startswith(stranger + '\n{"name"')
 
 
-def test_damaged_codes_are_computed_again(finished, tmp_path, computed):
+def test_damaged_codes_are_computed_again(finished, tmp_path, computed, unreported):
     folder = copy(finished, tmp_path)
     [codes] = (folder / "codes").glob("mnist-ae1-seed0-*.npz")
     codes.write_bytes(codes.read_bytes()[:100])
@@ -192,7 +202,7 @@ def test_damaged_codes_are_computed_again(finished, tmp_path, computed):
     assert computed == ["mnist-ae1-seed0"]
 
 
-def test_weights_that_are_gone_are_made_again(finished, tmp_path, computed):
+def test_weights_that_are_gone_are_made_again(finished, tmp_path, computed, unreported):
     folder = copy(finished, tmp_path)
     for path in (folder / "codes").glob("*seed0*"):
         path.unlink()
@@ -313,7 +323,7 @@ def test_table_3_may_have_fewer_training_images_and_is_no_part_of_table_1(tmp_pa
     assert len(scored) == 2 + 3 + 6 + 6  # codes twice; table 1, and table 3 twice
 
 
-def test_the_file_of_records_alone_is_not_repeated(finished, tmp_path, computed):
+def test_the_file_of_records_alone_is_not_repeated(finished, tmp_path, computed, unreported):
     shutil.copy(finished / "records.jsonl", tmp_path)
     before = records_of(tmp_path)
     assert command(tmp_path, *ONE) == 0
@@ -334,7 +344,7 @@ def test_a_page_with_a_bad_place_is_a_failure_and_unchanged(finished, tmp_path, 
     assert page.read_text() == before
 
 
-def test_weights_that_are_damaged_are_made_again(finished, tmp_path, computed):
+def test_weights_that_are_damaged_are_made_again(finished, tmp_path, computed, unreported):
     folder = copy(finished, tmp_path)
     [weights] = (folder / "codes").glob("mnist-ae2-seed0-*-weights.npz")
     weights.write_bytes(weights.read_bytes()[:100])
