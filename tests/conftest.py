@@ -29,6 +29,19 @@ def sketched():
         yield
 
 
+@pytest.fixture
+def unscored(monkeypatch, sketched):
+    """Leave out what comes after training, which takes a second or two; of 45 samples."""
+    from ddnmf_np.runs import scoring
+
+    scores = {"split": "train", "n_samples": 45, "scores": {}}
+    scores["code"] = {"std": 0.1, "dead_units": 0, "unit_std": [0.1]}
+    scores["unexplained"] = {"ddnmf": 0.5, "mean": 1.0, "findings": []}
+    monkeypatch.setattr(scoring, "evaluate", lambda *args: None)
+    monkeypatch.setattr(scoring, "summarise", lambda *args: scores)
+    monkeypatch.setattr(scoring, "draw_figures", lambda *args: [])
+
+
 @pytest.fixture(scope="module")
 def sketched_module():
     """The same for all tests of a file and the runs that they share."""

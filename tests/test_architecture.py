@@ -83,7 +83,10 @@ def imports(path):
     return found
 
 
-IMPORTS = {name: imports(path) for name, path in MODULES.items()}
+@functools.cache
+def imported():
+    """Return the imports of every module; not at collection, which each worker repeats."""
+    return {name: imports(path) for name, path in MODULES.items()}
 
 
 def room_of(module):
@@ -96,14 +99,14 @@ def room_of(module):
 
 
 def inside(module):
-    return {name for name in IMPORTS[module] if name.split(".")[0] == "ddnmf_np"}
+    return {name for name in imported()[module] if name.split(".")[0] == "ddnmf_np"}
 
 
-@pytest.mark.parametrize("module", sorted(MODULES.keys() - {"ddnmf_np"}))
-def test_imports_point_one_way(module):
-    for other in inside(module) - {"ddnmf_np"}:
-        assert other in MODULES, f"{module} imports {other}, which does not exist"
-        assert room_of(other) <= room_of(module), f"{module} imports {other}"
+def test_imports_point_one_way():
+    for module in MODULES.keys() - {"ddnmf_np"}:
+        for other in inside(module) - {"ddnmf_np"}:
+            assert other in MODULES, f"{module} imports {other}, which does not exist"
+            assert room_of(other) <= room_of(module), f"{module} imports {other}"
 
 
 def test_the_loop_knows_neither_ranks_nor_windows():
@@ -143,7 +146,7 @@ def test_engine_reads_in_the_order_it_declares():
 
 @pytest.mark.parametrize("module", [m for m in sorted(MODULES) if ".engine" in m])
 def test_engine_needs_numpy_alone(module):
-    foreign = {name.split(".")[0] for name in IMPORTS[module]} - set(sys.stdlib_module_names)
+    foreign = {name.split(".")[0] for name in imported()[module]} - set(sys.stdlib_module_names)
     assert foreign <= {"numpy", "ddnmf_np"}
     outside = {name for name in inside(module) if not name.startswith("ddnmf_np.engine.")}
     assert outside <= ENGINE_NEEDS
@@ -171,25 +174,24 @@ def test_few_modules_are_at_the_root():
     assert len(modules) <= MOST_AT_THE_ROOT, sorted(modules)
 
 
-@pytest.mark.parametrize("module", sorted(MODULES))
-def test_cupy_numba_and_nvmath_are_imported_in_one_place_each(module):
-    top = {name.split(".")[0] for name in IMPORTS[module]}
-    assert "cupy" not in top or module == "ddnmf_np.backends.select"
-    assert "numba" not in top or module == "ddnmf_np.backends.ops_numba"
-    assert "nvmath" not in top or module == "ddnmf_np.backends.cublas"
+def test_cupy_numba_and_nvmath_are_imported_in_one_place_each():
+    places = {"cupy": "select", "numba": "ops_numba", "nvmath": "cublas"}
+    for module, names in imported().items():
+        for package in places.keys() & {name.split(".")[0] for name in names}:
+            assert module == f"ddnmf_np.backends.{places[package]}", package
 
 
 PEERS = {"torch_peer": {"torch"}, "jax_peer": {"jax"}, "keras_peer": {"keras", "tensorflow"}}
 """Files of ``ddnmf_np/bench`` that measure a framework, and which."""
 
 
-@pytest.mark.parametrize("module", sorted(MODULES))
-def test_no_framework(module):
+def test_no_framework():
     """Every gradient is written by hand; frameworks are what the benchmark compares it with."""
-    room, file = ("", *module.split("."))[-2:]
-    allowed = PEERS.get(file, set()) if room == "bench" else set()
-    assert not {name.split(".")[0] for name in IMPORTS[module]} & FRAMEWORKS - allowed
-    assert room == "bench" or not any(name.endswith("_peer") for name in inside(module))
+    for module, names in imported().items():
+        room, file = ("", *module.split("."))[-2:]
+        allowed = PEERS.get(file, set()) if room == "bench" else set()
+        assert not {name.split(".")[0] for name in names} & FRAMEWORKS - allowed, module
+        assert room == "bench" or not any(n.endswith("_peer") for n in inside(module)), module
 
 
 def test_checks_of_imports_see_what_they_should(tmp_path):

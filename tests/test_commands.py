@@ -177,14 +177,15 @@ scoring.evaluate = lambda *_: None
 scoring.summarise = lambda *_: scores
 scoring.draw_figures = lambda *_: []
 np.save("x.npy", np.random.default_rng(0).random((45, 13)))
-flags = "--widths 11 7 --rank 3 --batch-size 10 --epochs 3".split()
+flags = "--widths 11 7 --rank 3 --batch-size 10 --epochs 3 --fast off".split()
 sys.exit(main(["--dataset", "x.npy", "--output", "run", *flags]))
 """
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs Linux's device without room")
-@pytest.mark.parametrize("how", [">&-", "2>&-", ">/dev/full", "2>/dev/full", ">&- 2>&-"])
+@pytest.mark.parametrize("how", [">&-", "2>/dev/full", ">/dev/full 2>&-"])
 def test_a_log_that_cannot_be_written_costs_no_run(tmp_path, how):
+    """Standard output and standard error, each closed and each without room."""
     shell = f'"$0" -c "$1" {how}'
     with (tmp_path / "out").open("w") as out:
         command = ["sh", "-c", shell, sys.executable, TRAIN]
@@ -212,8 +213,9 @@ import sys
 sys.modules["matplotlib_inline"] = None
 from ddnmf_np.system.command import run_command
 run_command(lambda: 0)
-from ddnmf_np.evaluation import figures
-assert figures.png(figures.plot_losses([{"loss_in": 1.0}])).startswith(b"\\x89PNG")
+from io import BytesIO
+from matplotlib.figure import Figure
+Figure((1, 1)).savefig(BytesIO())
 """
     done = python("-c", script, env=on_this_tree(MPLBACKEND=name))
     assert (done.returncode, done.stderr) == (0, "")
@@ -297,7 +299,7 @@ def test_what_is_no_error_of_ours_is_not_hidden():
         run_command(fail(ZeroDivisionError()))
 
 
-@pytest.mark.parametrize("arguments", [["doctor", "--json"], ["doctor", "--help"], []])
+@pytest.mark.parametrize("arguments", [["doctor", "--help"], []])
 def test_reader_of_standard_output_that_has_left(arguments):
     reader, writer = os.pipe()
     os.close(reader)
@@ -311,7 +313,7 @@ def test_reader_of_standard_output_that_has_left(arguments):
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs Linux's device without room")
 def test_standard_output_without_room():
     with open("/dev/full", "w") as full:
-        done = python("-m", "ddnmf_np.doctor", stdout=full)
+        done = python("-m", "ddnmf_np", stdout=full)
     assert done.returncode == OutputError.exit_code
     assert done.stderr.startswith("error: [Errno 28]")
     assert len(done.stderr.splitlines()) == 1

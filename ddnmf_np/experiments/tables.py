@@ -10,7 +10,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
-from sklearn.metrics import adjusted_rand_score
 
 from ddnmf_np.errors import DataError
 from ddnmf_np.experiments.networks import (
@@ -28,7 +27,7 @@ from ddnmf_np.experiments.networks import (
     make_config,
 )
 from ddnmf_np.experiments.records import Record, unpack_labels
-from ddnmf_np.experiments.statistics import Difference, compare, stability
+from ddnmf_np.experiments.statistics import Difference, adjusted_rand, compare, stability
 
 METRICS = ("acc", "nmi", "ari")
 TABLES = {"table1": "mnist", "table2": "fashion-mnist"}
@@ -563,8 +562,7 @@ def medoid(runs: Sequence[Record]) -> int:
     """Return the index of the clustering that agrees best with the others (mean ARI), or 0."""
     labels = [unpack_labels(r["assignment"], r["n_test"]) for r in runs]
     agreement = [
-        sum(adjusted_rand_score(one, other) for other in labels if other is not one)
-        for one in labels
+        sum(adjusted_rand(one, other) for other in labels if other is not one) for one in labels
     ]
     return int(np.argmax(agreement))
 

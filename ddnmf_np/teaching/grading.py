@@ -202,7 +202,7 @@ def _run(
 def _why_it_ended(process: subprocess.Popen[bytes], seconds: float) -> str:
     """Say why a process has closed its output."""
     try:
-        code = process.wait(timeout=5)
+        code = process.wait(timeout=2)
     except subprocess.TimeoutExpired:
         return "it closed its output"
     return f"it took longer than {seconds:g} s" if code == -signal.SIGXCPU else "its process ended"

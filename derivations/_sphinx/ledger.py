@@ -56,6 +56,7 @@ def line_of(number: int, paths: list[str]) -> tuple[str, str] | None:
 def checks_in(path: Path) -> set[tuple[int, str]]:
     """Return each equation that a test of a file is marked with, and the kind of check it is."""
     text, found = path.read_text("utf-8"), set()
+    lines = text.split("\n")  # `ast.get_source_segment` would split the text for each test again
     in_browser = re.search(r"playground_cases|decoder\.decode", text)
 
     def marks(nodes: list[ast.expr] | list[ast.stmt]) -> set[int]:
@@ -69,12 +70,14 @@ def checks_in(path: Path) -> set[tuple[int, str]]:
                 look(node.body, f"{node.name}.", marked | marks(node.decorator_list))
             elif isinstance(node, ast.FunctionDef) and node.name.startswith("test_"):
                 name = f"{path.stem} {owner}{node.name}"
-                kind = mutation.kind_of_text(f"{name}\n{ast.get_source_segment(text, node)}")
+                source = "\n".join(lines[node.lineno - 1 : node.end_lineno])
+                kind = mutation.kind_of_text(f"{name}\n{source}")
                 kind = "in the browser" if in_browser else kind
                 found.update((n, kind) for n in marked | marks(node.decorator_list))
 
     body = ast.parse(text).body
-    look(body, "", marks([node for node in body if ast.unparse(node).startswith("pytestmark")]))
+    of_file = [n for n in body if isinstance(n, ast.Assign) and "pytestmark" in ast.dump(n)]
+    look(body, "", marks(of_file))
     return found
 
 

@@ -5,6 +5,7 @@ The options are CuPy's, and the compiler is NVRTC. Only loading and running the 
 
 import io
 import re
+from functools import cache
 
 import pytest
 from availability import unavailable
@@ -102,9 +103,14 @@ def test_a_row_of_a_block_is_a_warp():
     assert COLUMNS * ROWS <= 1024
 
 
+@cache
+def all_ptx(nvrtc, source, real, architecture):
+    return nvrtc.compile(source, architecture, "ptx", (f"-DREAL={real}",)).decode()
+
+
 def ptx_of(nvrtc, name, source=SOURCE, real="float", architecture="80"):
     """Return the readable machine code of one kernel."""
-    text = nvrtc.compile(source, architecture, "ptx", (f"-DREAL={real}",)).decode()
+    text = all_ptx(nvrtc, source, real, architecture)
     body = text[text.index(f".entry ddnmf_{name}") :]
     return body[: body.index("\n}")]
 

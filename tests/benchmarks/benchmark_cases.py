@@ -1,5 +1,7 @@
 """Shared code of the benchmark tests."""
 
+from functools import cache
+
 from ddnmf_np.bench.contestants import FLOORS
 from ddnmf_np.bench.options import Plan
 from ddnmf_np.bench.problem import Case
@@ -36,11 +38,16 @@ def reply(losses=None, seconds=0.01, **changes):
     return found | ({} if losses is None else {"losses": losses}) | changes
 
 
+@cache
+def right_losses(objective):
+    return reference_losses(odd_problem(objective))
+
+
 class Workers:
     """Stand-in for the worker processes: returns the prepared answer of each contestant."""
 
     def __init__(self, objective="paper", **answers):
-        self.right = reference_losses(odd_problem(objective))
+        self.right = right_losses(objective)
         self.answers = {name.replace("_", "-"): answer for name, answer in answers.items()}
         self.asked = []
 

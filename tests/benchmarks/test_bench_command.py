@@ -82,7 +82,7 @@ def tiny_cases(monkeypatch):
      ("products", "MemoryError")],
 )  # fmt: skip
 def test_one_that_fails_is_a_row_and_the_exit_code(
-    name, why, tmp_path, capsys, monkeypatch, tiny_cases
+    name, why, tmp_path, capsys, monkeypatch, sketched, tiny_cases
 ):
     workers = Workers()
     workers.answers["torch"] = reply(workers.right)
@@ -108,7 +108,7 @@ def test_one_that_fails_is_a_row_and_the_exit_code(
     assert sum("| no result: " in row and why in row for row in rows) == 1
 
 
-def test_what_is_not_installed_is_no_failure(tmp_path, monkeypatch, tiny_cases):
+def test_what_is_not_installed_is_no_failure(tmp_path, monkeypatch, sketched, tiny_cases):
     workers = Workers(jax={"gap": "not installed: jax"})
     monkeypatch.setattr(measure, "in_own_process", workers)
     flags = ["--cases", "small", "--contestants", "jax", *QUICK, "--output", str(tmp_path)]
@@ -116,7 +116,9 @@ def test_what_is_not_installed_is_no_failure(tmp_path, monkeypatch, tiny_cases):
     assert "no result: not installed: jax" in (tmp_path / "bench.md").read_text()
 
 
-def test_a_run_that_is_stopped_leaves_the_rows_so_far(tmp_path, capsys, monkeypatch, tiny_cases):
+def test_a_run_that_is_stopped_leaves_the_rows_so_far(
+    tmp_path, capsys, monkeypatch, sketched, tiny_cases
+):
     workers = Workers()
 
     def run(request):

@@ -78,7 +78,7 @@ def mixed_network(ops=None, dtype="float64", seed=0):
 
 @pytest.mark.parametrize("options", OBJECTIVES.values(), ids=OBJECTIVES)
 def test_a_right_model_passes_on_every_seed(ops, options):
-    for seed in range(40):
+    for seed in range(20):
         model = small_config(widths=(29, 23, 17), rank=7, seed=seed, **options).make_model(13, ops)
         report = check(model, seed=seed)
         assert report.ok, f"seed {seed}\n{report}"
@@ -90,14 +90,14 @@ def test_a_right_model_passes_on_every_seed(ops, options):
 def test_a_narrow_one_is_never_called_wrong(widths, options):
     """Some are born with a dead layer. Their zeros are rejected, but as what they are."""
     passed = 0
-    for seed in range(40):
+    for seed in range(20):
         model = configure(widths=widths, rank=2, seed=seed, **options).make_model(13)
         report = check(model, seed=seed)
         passed += report.ok
         for result in report.results:
             expected = "ok" if result.norm > 0.0 else "zero gradient"
             assert result.verdict == expected, f"seed {seed}\n{report}"
-    assert passed >= 10
+    assert passed >= 5
 
 
 @pytest.mark.parametrize("name", DIFFERENCES)

@@ -8,6 +8,7 @@ from sklearn.decomposition import PCA
 from sklearn.mixture import GaussianMixture
 
 from ddnmf_np.errors import DataError, UsageError
+from ddnmf_np.evaluation import clustering
 from ddnmf_np.evaluation.clustering import KMEANS_OPTIONS, cluster, score_clustering
 from ddnmf_np.evaluation.maps import embed
 from ddnmf_np.evaluation.metrics import clustering_accuracy, scores
@@ -68,17 +69,25 @@ def test_objectives_are_inertia_and_log_likelihood(method):
     np.testing.assert_array_equal(result.labels, model.predict(H))
 
 
-def test_a_map_finds_groups_that_are_connected_and_not_round():
+def test_a_map_finds_groups_that_are_connected_and_not_round(monkeypatch):
     """Digits, in sixteen principal components."""
     images, y = load_digits(return_X_y=True)
     H, y = PCA(16, random_state=0).fit_transform(images[:700]), y[:700]
-    on_codes = cluster(H, 10, method="gmm-full", n_starts=5)
-    result = cluster(H, 10, method="gmm-full-tsne", n_starts=5, seed=3)
+    on_codes = cluster(H, 10, method="gmm-full", n_starts=3)
+    maps = []
+
+    def noting(codes, *options):
+        maps.append((options, embed(codes, *options)))
+        return maps[-1][1]
+
+    monkeypatch.setattr(clustering, "embed", noting)
+    result = cluster(H, 10, method="gmm-full-tsne", n_starts=3, seed=3)
     gain = clustering_accuracy(y, result.labels) - clustering_accuracy(y, on_codes.labels)
     assert gain > 0.05
-    places = embed(H, "tsne", len(H), 3)[1]
+    [(options, (_, places))] = maps
+    assert options == ("tsne", len(H), 3)
     np.testing.assert_array_equal(
-        result.all_labels, cluster(places, 10, method="gmm-full", n_starts=5, seed=3).all_labels
+        result.all_labels, cluster(places, 10, method="gmm-full", n_starts=3, seed=3).all_labels
     )
 
 

@@ -6,6 +6,9 @@ import signal
 from dataclasses import dataclass
 from fnmatch import fnmatch
 
+from ddnmf_np.evaluation import clustering as clustering_of_codes
+from ddnmf_np.evaluation.maps import embed
+from ddnmf_np.experiments import campaign
 from ddnmf_np.experiments.__main__ import main
 from ddnmf_np.experiments.records import FORMAT, checksum_of, key_of
 from ddnmf_np.experiments.settings import Source
@@ -29,6 +32,12 @@ class Deadly(Source):
 def command(folder, *words, places=PLACES, options=OPTIONS):
     """Run the command line on small networks and images."""
     return main([*words, *FLAGS, "--output", str(folder)], places=places, options=options)
+
+
+def flatten_maps(patch):
+    """Make each map by PCA: t-SNE takes most of the time, and other tests are about it."""
+    for module in (campaign, clustering_of_codes):
+        patch.setattr(module, "embed", lambda H, _, n, seed: embed(H, "pca", n, seed))
 
 
 def records_of(folder):

@@ -14,7 +14,17 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from experiments_cases import FLAGS, OPTIONS, PLACES, Deadly, command, drop, records_of
+from experiments_cases import (
+    FLAGS,
+    OPTIONS,
+    PLACES,
+    Deadly,
+    command,
+    drop,
+    flatten_maps,
+    records_of,
+)
+from forked import Forked
 
 from ddnmf_np.errors import UsageError
 from ddnmf_np.experiments import baselines, campaign, figures, networks
@@ -43,6 +53,19 @@ def computed(monkeypatch):
 
     monkeypatch.setattr(baselines, "compute", counting)
     return labels
+
+
+@pytest.fixture
+def unreported(monkeypatch):
+    """Make no tables, which takes longer than a campaign that is complete."""
+    monkeypatch.setattr("ddnmf_np.experiments.__main__.load_report", lambda: lambda *given: [])
+
+
+@pytest.fixture(scope="module", autouse=True)
+def flat():
+    with pytest.MonkeyPatch.context() as patch:
+        flatten_maps(patch)
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -91,7 +114,7 @@ def test_table_is_written_and_made_again_from_the_records_alone(finished, tmp_pa
     assert "Table 1: MNIST, 360 test images" in table.read_text()
 
 
-def test_what_is_complete_is_not_repeated(finished, tmp_path, computed):
+def test_what_is_complete_is_not_repeated(finished, tmp_path, computed, unreported):
     folder = copy(finished, tmp_path)
     before = records_of(folder)
     assert command(folder, *ONE) == 0
@@ -99,7 +122,7 @@ def test_what_is_complete_is_not_repeated(finished, tmp_path, computed):
     assert records_of(folder) == before
 
 
-def test_more_seeds_add_to_the_fewer(finished, tmp_path, computed):
+def test_more_seeds_add_to_the_fewer(finished, tmp_path, computed, unreported):
     folder = copy(finished, tmp_path)
     before = records_of(folder)
     assert command(folder, "table1", "--seeds", "3") == 0
@@ -108,7 +131,9 @@ def test_more_seeds_add_to_the_fewer(finished, tmp_path, computed):
     assert before.items() <= records_of(folder).items()
 
 
-def test_a_campaign_that_was_killed_goes_on_where_it_was(tmp_path, monkeypatch, computed):
+def test_a_campaign_that_was_killed_goes_on_where_it_was(
+    tmp_path, monkeypatch, computed, unreported
+):
     """The kill comes between two runs; in total each run is done once."""
     counting = baselines.compute
 
@@ -128,7 +153,9 @@ def test_a_campaign_that_was_killed_goes_on_where_it_was(tmp_path, monkeypatch, 
     assert len(computed) == 9
 
 
-def test_a_clustering_that_is_missing_needs_no_second_training(finished, tmp_path, computed):
+def test_a_clustering_that_is_missing_needs_no_second_training(
+    finished, tmp_path, computed, unreported
+):
     folder = copy(finished, tmp_path)
     [gone] = drop(folder, "mnist-ae1-seed0-gmm-spherical-*")
     expected = gone["result"]
@@ -166,7 +193,7 @@ def test_a_record_of_another_version_is_named_and_left_alone(finished, tmp_path,
     assert path.read_text().startswith(stranger + '\n{"name"')
 
 
-def test_damaged_codes_are_computed_again(finished, tmp_path, computed):
+def test_damaged_codes_are_computed_again(finished, tmp_path, computed, unreported):
     folder = copy(finished, tmp_path)
     [codes] = (folder / "codes").glob("mnist-ae1-seed0-*.npz")
     codes.write_bytes(codes.read_bytes()[:100])
@@ -175,7 +202,7 @@ def test_damaged_codes_are_computed_again(finished, tmp_path, computed):
     assert computed == ["mnist-ae1-seed0"]
 
 
-def test_weights_that_are_gone_are_made_again(finished, tmp_path, computed):
+def test_weights_that_are_gone_are_made_again(finished, tmp_path, computed, unreported):
     folder = copy(finished, tmp_path)
     for path in (folder / "codes").glob("*seed0*"):
         path.unlink()
@@ -249,10 +276,8 @@ def test_a_data_set_that_is_missing_is_one_failure_and_the_other_goes_on(tmp_pat
 
 
 def test_all_makes_every_table_and_figure(tmp_path, monkeypatch, computed):
-    embed = campaign.embed  # t-SNE takes most of the time, and has tests of its own
-    monkeypatch.setattr(campaign, "embed", lambda H, _, n, seed: embed(H, "pca", n, seed))
     monkeypatch.setattr(figures, "save", lambda figure, path: path.touch())
-    flags = ["--seeds", "1", "--noise-rates", "0.1"]
+    flags = ["--seeds", "1", "--noise-rates", "0.1", "--noise-starts", "1"]
     assert command(tmp_path, "all", *flags) == 0
     assert len(computed) == len(set(computed)) == 2 * (9 + 1)  # DDNMF at 10 % is in table 1
     assert {path.stem for path in (tmp_path / "tables").iterdir()} == {"table1", "table2", "table3"}
@@ -298,7 +323,7 @@ def test_table_3_may_have_fewer_training_images_and_is_no_part_of_table_1(tmp_pa
     assert len(scored) == 2 + 3 + 6 + 6  # codes twice; table 1, and table 3 twice
 
 
-def test_the_file_of_records_alone_is_not_repeated(finished, tmp_path, computed):
+def test_the_file_of_records_alone_is_not_repeated(finished, tmp_path, computed, unreported):
     shutil.copy(finished / "records.jsonl", tmp_path)
     before = records_of(tmp_path)
     assert command(tmp_path, *ONE) == 0
@@ -319,7 +344,7 @@ def test_a_page_with_a_bad_place_is_a_failure_and_unchanged(finished, tmp_path, 
     assert page.read_text() == before
 
 
-def test_weights_that_are_damaged_are_made_again(finished, tmp_path, computed):
+def test_weights_that_are_damaged_are_made_again(finished, tmp_path, computed, unreported):
     folder = copy(finished, tmp_path)
     [weights] = (folder / "codes").glob("mnist-ae2-seed0-*-weights.npz")
     weights.write_bytes(weights.read_bytes()[:100])
@@ -490,15 +515,15 @@ def test_a_process_that_dies_fails_its_own_run_alone(tmp_path, capsys):
         results=("table1",), seeds=(0,), epochs=1, starts=1, samples=200, jobs=2,
         datasets=("mnist",), places=PLACES, options=OPTIONS,
     )  # fmt: skip
-    units = campaign.plan(settings, {"mnist": baselines.inspect(source, 200)})[:3]
-    doomed = replace(units[1].spec.data, source=Deadly("mnist", "digits"))
-    units[1] = replace(units[1], spec=replace(units[1].spec, data=doomed))
+    units = campaign.plan(settings, {"mnist": baselines.inspect(source, 200)})[:2]
+    doomed = replace(units[0].spec.data, source=Deadly("mnist", "digits"))
+    units[0] = replace(units[0], spec=replace(units[0].spec, data=doomed))
     store = Store(tmp_path)
     store.create()
     outcomes = {o.unit.spec.label: o.error for o in campaign.execute(units, tmp_path, jobs=2)}
-    assert len(outcomes) == 3
+    assert len(outcomes) == 2
     [failed] = [label for label, error in outcomes.items() if error is not None]
-    assert failed == units[1].spec.label
+    assert failed == units[0].spec.label
     assert "its process died" in outcomes[failed]
     assert "one at a time" in capsys.readouterr().err
 
@@ -511,33 +536,36 @@ def test_killed_at_any_moment_and_restarted_it_ends_where_it_would_have_ended(tm
         f"sys.exit(main(sys.argv[1:], places={PLACES!r}, options={OPTIONS!r}))"
     )
 
-    def start(output):
+    def start(output, jobs):
         # In a process of its own, undisturbed too: this one may have other kernels of BLAS.
-        line = [sys.executable, "-c", code, "table1", "--seeds", "2", "--jobs", "2", *FLAGS]
-        return subprocess.Popen([*line, "--output", str(output)], stdout=subprocess.DEVNULL)
+        words = ["table1", "--seeds", "2", "--jobs", jobs, *FLAGS, "--output", output]
+        return Forked(code, words, err=False)
 
     whole, folder = tmp_path / "whole", tmp_path / "killed"
-    with start(whole) as running:
-        assert running.wait() == 0
+    undisturbed = start(whole, 1)
+    undisturbed.end()
+    assert undisturbed.returncode == 0
     total = len(records_of(whole))
     kept, rng = {}, random.Random(0)
-    for share in (0.1, 0.6):
-        with start(folder) as running:
-            try:
-                while len(records_of(folder)) <= share * total:
-                    assert running.poll() is None
-                    time.sleep(0.01)
-                time.sleep(rng.uniform(0.0, 0.1))
-            finally:
-                running.send_signal(signal.SIGKILL)
-        time.sleep(1.0)  # its workers end by themselves
+    for share, jobs in ((0.1, 2), (0.6, 1)):
+        running = start(folder, jobs)
+        try:
+            while len(records_of(folder)) <= share * total:
+                assert running.poll() is None
+                time.sleep(0.01)
+            time.sleep(rng.uniform(0.0, 0.1))
+        finally:
+            running.send_signal(signal.SIGKILL)
+            running.end()
+        time.sleep(1.0 if jobs > 1 else 0.0)  # its workers end by themselves
         found = records_of(folder)
         assert all(json.loads(text) for text in found.values())
         assert kept.items() <= found.items()
         kept = found
     assert len(kept) < total
-    with start(folder) as running:
-        assert running.wait() == 0
+    last = start(folder, 1)
+    last.end()
+    assert last.returncode == 0
     found, expected = records_of(folder), records_of(whole)
     assert kept.items() <= found.items()
     assert found.keys() == expected.keys()
@@ -564,14 +592,14 @@ def work(number, parent):
 
 Parallel(2)(delayed(work)(n, os.getpid()) for n in range(2))
 """
-    line = [sys.executable, "-c", code, str(tmp_path)]
-    with subprocess.Popen(line, stderr=subprocess.DEVNULL) as running:
-        try:
-            while len(found := list(tmp_path.iterdir())) < 2:
-                assert running.poll() is None
-                time.sleep(0.01)
-        finally:
-            running.send_signal(signal.SIGKILL)
+    running = Forked(code, [tmp_path], err=False)
+    try:
+        while len(found := list(tmp_path.iterdir())) < 2:
+            assert running.poll() is None
+            time.sleep(0.01)
+    finally:
+        running.send_signal(signal.SIGKILL)
+        running.end()
     workers, end = [int(path.name) for path in found], time.monotonic() + 20
     while any(alive(worker) for worker in workers):
         assert time.monotonic() < end

@@ -74,28 +74,28 @@ def test_interrupted_training_goes_on_where_it_was_saved(tmp_path, steps, monkey
     whole = tmp_path / "whole"
     assert run(whole, *words, networks=["ae1", "ddnmf-demo"]) == 0
     step = Trainer.step
-    for planted in (3, 14, 16):  # of 20 steps: before the first codes, after them, between epochs
-        for name in ("ae1", "ddnmf-demo"):
-            folder = tmp_path / f"{name}{planted}"
-            steps[0] = 0
+    # Of 20 steps: before the first codes, after them, between epochs.
+    for planted, name in ((3, "ae1"), (14, "ddnmf-demo"), (16, "ddnmf-demo")):
+        folder = tmp_path / f"{planted}"
+        steps[0] = 0
 
-            def killed(self, index, planted=planted):
-                if steps[0] == planted:
-                    raise KeyboardInterrupt
-                step(self, index)
+        def killed(self, index, planted=planted):
+            if steps[0] == planted:
+                raise KeyboardInterrupt
+            step(self, index)
 
-            with monkeypatch.context() as patch:
-                patch.setattr(Trainer, "step", killed)
-                assert run(folder, *words, networks=[name]) == 130
-            steps[0] = 0
-            assert run(folder, *words, networks=[name]) == 0
-            # The end of an epoch is not saved: its last batch is done again.
-            assert steps == [20 - planted + (planted % 4 == 0)]
-            for length in (2, 5):
-                mine, there = (codes_of(f)[name, length] for f in (folder, whole))
-                assert mine[0]["key"] == there[0]["key"]
-                assert mine[0]["losses"].keys() == there[0]["losses"].keys()
-                np.testing.assert_array_equal(mine[1]["clean"], there[1]["clean"])
+        with monkeypatch.context() as patch:
+            patch.setattr(Trainer, "step", killed)
+            assert run(folder, *words, networks=[name]) == 130
+        steps[0] = 0
+        assert run(folder, *words, networks=[name]) == 0
+        # The end of an epoch is not saved: its last batch is done again.
+        assert steps == [20 - planted + (planted % 4 == 0)]
+        for length in (2, 5):
+            mine, there = (codes_of(f)[name, length] for f in (folder, whole))
+            assert mine[0]["key"] == there[0]["key"]
+            assert mine[0]["losses"].keys() == there[0]["losses"].keys()
+            np.testing.assert_array_equal(mine[1]["clean"], there[1]["clean"])
 
 
 def test_checkpoint_beyond_the_codes_that_are_needed_is_not_used(tmp_path, steps, monkeypatch):

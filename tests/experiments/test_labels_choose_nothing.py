@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from experiments_cases import OPTIONS, PLACES, records_of
+from experiments_cases import OPTIONS, PLACES, flatten_maps, records_of
 
 from ddnmf_np.experiments import settings
 from ddnmf_np.experiments.__main__ import main
@@ -27,6 +27,7 @@ def folders(tmp_path_factory):
     load = settings._load
     folders = []
     with pytest.MonkeyPatch.context() as patch:
+        flatten_maps(patch)
         for permuted in (False, True):
 
             def loading(place, data_dir, permuted=permuted):

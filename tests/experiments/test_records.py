@@ -229,11 +229,11 @@ def test_records_of_processes_that_write_at_once_do_not_mix(tmp_path):
     Parallel(n_jobs=4, backend="multiprocessing")(work)
     found, problems = Store(tmp_path).load()
     assert problems == []
-    assert len(found) == 4 * 25
+    assert len(found) == 4 * 10
 
 
 def write_some(folder, first, text):
-    for number in range(25):
+    for number in range(10):
         Store(folder).write(name_of(100 * first + number), CONTENT | {"text": text})
 
 

@@ -260,7 +260,7 @@ def test_table_1_alone_is_no_table_3():
     assert tables.render("table3", campaign()) == ""
 
 
-def test_figures_are_drawn_where_there_are_records(tmp_path):
+def test_figures_are_drawn_where_there_are_records(tmp_path, sketched):
     assert figures.draw("figure3", campaign(), tmp_path) == []
     assert figures.draw("figure2", [], tmp_path) == []
     drawn = figures.draw("figure3", noise_campaign(), tmp_path)

@@ -2,12 +2,11 @@
 
 import contextlib
 import json
-import multiprocessing
 import os
 import sys
-import time
 
 import numpy as np
+from forked import Forked
 
 from ddnmf_np.data.datasets import load
 from ddnmf_np.errors import DataError
@@ -19,7 +18,7 @@ FLAGS = [
     "--widths", "32", "16", "--rank", "5", "--batch-size", "50", "--epochs", str(EPOCHS),
     "--seed", "3", "--clusterers", "kmeans", "--starts", "1", "--embedding", "pca",
     "--embedding-samples", "100", "--threads", "1", "--checkpoint-every", "0",
-    "--objective", "paper",
+    "--objective", "paper", "--fast", "off",  # Numba takes longer to load than this to train
 ]  # fmt: skip
 
 
@@ -49,72 +48,22 @@ sys.exit(main(sys.argv[1:]))
 
 def words(output, *flags):
     """Return the command line of a run, without the interpreter."""
-    return ["ddnmf_np.train", *FLAGS, *map(str, flags), "--output", str(output)]
+    return [*FLAGS, *map(str, flags), "--output", str(output)]
 
 
 def command(output, *flags):
     """Return the command of a run that starts an interpreter."""
-    return [sys.executable, "-c", program(""), *words(output, *flags)[1:]]
+    return [sys.executable, "-c", program(""), *words(output, *flags)]
 
 
-SERVER = multiprocessing.get_context("forkserver" if hasattr(os, "fork") else "spawn")
-SERVER.set_forkserver_preload(["ddnmf_np.runs.run"])
-"""Starts a process by forking one that has imported everything, which takes most of a short run."""
+class Run(Forked):
+    """A process of the command line; see `Forked`.
 
-
-class Run:
-    """A process of the command line, with the methods of ``subprocess.Popen`` that we need.
-
-    A run of many epochs writes more to standard error than an unread pipe holds; it is given none.
+    A run of many epochs is given no standard error.
     """
 
     def __init__(self, output, *flags, code="", err=True):
-        self.reader, writer = SERVER.Pipe(duplex=False)
-        arguments = (program(code), words(output, *flags), writer if err else None)
-        self.process = SERVER.Process(target=_run, args=arguments)
-        self.process.start()
-        writer.close()
-
-    @property
-    def pid(self):
-        return self.process.pid
-
-    @property
-    def returncode(self):
-        return self.process.exitcode
-
-    def poll(self):
-        return self.process.exitcode
-
-    def send_signal(self, number):
-        """Send a signal, unless the process has ended."""
-        if self.poll() is None:
-            with contextlib.suppress(ProcessLookupError):  # it has ended just now
-                os.kill(self.pid, number)
-
-    def end(self):
-        """Wait until the process has ended; return what it said on standard error."""
-        said, until = b"", time.monotonic() + 120
-        while self.reader.poll(max(0.0, until - time.monotonic())):
-            if not (more := os.read(self.reader.fileno(), 1 << 16)):
-                break
-            said += more
-        self.process.join(max(0.0, until - time.monotonic()))
-        if self.returncode is None:
-            self.process.kill()
-            raise TimeoutError(said.decode())
-        return said.decode()
-
-
-def _run(code, arguments, err):
-    """Do what ``python -c CODE ARGUMENTS`` does, in a process that was forked for it."""
-    with open(os.devnull, "w") as nothing:
-        os.dup2(nothing.fileno(), 1)
-        os.dup2(err.fileno() if err else nothing.fileno(), 2)
-    if err:
-        err.close()
-    sys.argv = arguments
-    exec(code, {"__name__": "__main__"})
+        super().__init__(program(code), words(output, *flags), err)
 
 
 def finish(output, *flags, code=""):

@@ -1,6 +1,6 @@
 """SIGKILL at any moment: nothing is lost, and the run ends at the bits it would have ended at.
 
-DDNMF_KILLS says how many (20 by default; 200 by the page "What you can rely on").
+DDNMF_KILLS says how many (10 by default; 200 by the page "What you can rely on").
 """
 
 import os
@@ -25,7 +25,7 @@ from ddnmf_np.runs.checkpoint import load_checkpoint
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGKILL")
 
-KILLS = int(os.environ.get("DDNMF_KILLS", "20"))
+KILLS = int(os.environ.get("DDNMF_KILLS", "10"))
 SHARE = 5
 """So many kills a run has; every fifth process is killed before it trains, and that of every other
 run while it scores. The others are killed in training."""
@@ -141,7 +141,7 @@ def kill_at(moment, output, flags, rng):
 def test_killed_at_random_moments(tmp_path, images, long_run, tally, number):
     rng, output, fell = random.Random(number), tmp_path / "run", Counter()
     flags, expected = long_run
-    flags = [*flags, *CHECKPOINTS[number // 2 % 2]]
+    flags = [*flags, *CHECKPOINTS[(number + number // 2) % 2]]
     last = ["after"] if number % 2 else []
     moments = ["before", *["training"] * (SHARE - 1 - len(last))]
     rng.shuffle(moments)

@@ -5,7 +5,7 @@ import shlex
 import subprocess
 
 import pytest
-from fault_cases import assert_same_result, command, leftovers, result
+from fault_cases import assert_same_result, command, finish, go_on, leftovers, result
 
 NAMESPACE = ["unshare", "--user", "--map-root-user", "--mount"]
 """Where anybody may mount something, if the system lets them."""
@@ -30,12 +30,14 @@ def disk(tmp_path):
 
 
 def run_on(disk, size, *lines):
-    """Run a shell script with the disk mounted; return it done, with the disk's content copied."""
+    """Run a shell script with the disk mounted; return a copy of what is on the disk then."""
+    kept = disk.parent / "kept"
     script = [
         "set -eu",
+        f"cd {shlex.quote(str(disk.parent))}",
         f"mount -t tmpfs -o size={size} none {shlex.quote(str(disk))}",
         *lines,
-        f"cp -a {shlex.quote(str(disk))} {shlex.quote(str(disk.parent / 'kept'))}",
+        f"cp -a {shlex.quote(str(disk))} {shlex.quote(str(kept))}",
     ]
     done = subprocess.run(
         [*NAMESPACE, "sh", "-c", "\n".join(script)],
@@ -45,7 +47,7 @@ def run_on(disk, size, *lines):
         env=os.environ | {"OMP_NUM_THREADS": "1"},
     )
     assert done.returncode == 0, done.stderr
-    return done
+    return kept
 
 
 def train(output, *flags):
@@ -63,38 +65,28 @@ def fails(command_line, saying):
     )
 
 
-@pytest.mark.parametrize("checkpoints", [0.5, 1.5])
-def test_disk_without_room(disk, images, undisturbed, checkpoints):
-    """Too small for the first checkpoint, and for a second one beside it."""
-    size = int(checkpoints * sum(block.nbytes for block in undisturbed[0].values()))
-    output = disk / "run"
-    go_on = [train(output, flag, "--dataset", images) for flag in ("--resume", "--overwrite")]
-    run_on(
-        disk,
-        size,
-        f"cd {shlex.quote(str(disk.parent))}",
-        *fails(train(output, "--dataset", images), "No space left on device"),
-        f"cp -a {shlex.quote(str(output))} full 2>/dev/null || mkdir full",
-        f"mount -o remount,size=64m {shlex.quote(str(disk))}",
-        f"if [ -e {shlex.quote(str(output / 'checkpoint.npz'))} ]; then {go_on[0]}",
-        f"else {go_on[1]}; fi",
+def test_disk_without_room(disk, images, undisturbed):
+    """Too small for a second checkpoint beside the first; for the first, see `test_full_disk`."""
+    size = int(1.5 * sum(block.nbytes for block in undisturbed[0].values()))
+    kept = run_on(
+        disk, size, *fails(train(disk / "run", "--dataset", images), "No space left on device")
     )
-    assert not leftovers(disk.parent / "full")
-    assert_same_result(result(disk.parent / "kept" / "run"), undisturbed)
+    assert not leftovers(kept)
+    assert (kept / "run" / "checkpoint.npz").exists()
+    go_on(kept / "run", images)
+    assert_same_result(result(kept / "run"), undisturbed)
 
 
 def test_disk_that_becomes_read_only(disk, images, undisturbed):
-    output = disk / "run"
-    mount = f"mount -o remount,{{}} {shlex.quote(str(disk))}"
-    run_on(
+    begun, output = disk.parent / "begun", disk / "run"
+    assert finish(begun, "--dataset", images, "--epochs", 3)[0] == 0
+    kept = run_on(
         disk,
         "64m",
-        f"cd {shlex.quote(str(disk.parent))}",
-        train(output, "--dataset", images, "--epochs", 3),
-        mount.format("ro"),
+        f"cp -a {shlex.quote(str(begun))} {shlex.quote(str(output))}",
+        f"mount -o remount,ro {shlex.quote(str(disk))}",
         *fails(train(output, "--resume", "--dataset", images), "Read-only file system"),
         *fails(train(disk / "other", "--dataset", images), "Read-only file system"),
-        mount.format("rw"),
-        train(output, "--resume", "--dataset", images),
     )
-    assert_same_result(result(disk.parent / "kept" / "run"), undisturbed)
+    go_on(kept / "run", images)
+    assert_same_result(result(kept / "run"), undisturbed)

@@ -104,7 +104,7 @@ def test_classes_are_drawn_by_their_names(tmp_path, table, monkeypatch):
     assert [str(name) for name in shown[0]] == ["kind 0", "kind 1", "kind 2"]
 
 
-def test_a_run_of_a_table_goes_on_with_the_same_rows(tmp_path, table, capsys):
+def test_a_run_of_a_table_goes_on_with_the_same_rows(tmp_path, unscored, table, capsys):
     flags = ["--labels", "kind"]
     assert train(table, tmp_path / "whole", *flags, "--epochs", "4") == 0
     assert train(table, tmp_path / "run", *flags) == 0
@@ -120,7 +120,7 @@ def test_a_run_of_a_table_goes_on_with_the_same_rows(tmp_path, table, capsys):
 
 
 @pytest.mark.parametrize("streamed", [False, True])
-def test_a_change_of_any_row_is_found(tmp_path, frame, streamed, capsys):
+def test_a_change_of_any_row_is_found(tmp_path, unscored, frame, streamed, capsys):
     """Also of one that is held out, or a resumed run would score other rows."""
     x, path, run = np.ascontiguousarray(frame[NAMES]), tmp_path / "x.npy", tmp_path / "run"
     np.save(path, x)
@@ -183,7 +183,7 @@ def test_a_batch_that_the_data_will_choose_holds_no_rows_back(tmp_path):
     assert read_data(config)[2].data.test_fraction == 0.2
 
 
-def test_a_share_below_one_row_says_that_no_rows_are_held_out(tmp_path, table, capsys):
+def test_a_share_below_one_row_says_that_no_rows_are_held_out(tmp_path, unscored, table, capsys):
     flags = ["--ignore", "kind", "--test-fraction", "0.001"]
     assert train(table, tmp_path / "run", *flags) == 0
     assert "no rows are for scoring only" in capsys.readouterr().out
@@ -253,7 +253,7 @@ def test_annotated_counts(tmp_path, frame, capsys):
 
 
 @pytest.mark.parametrize("kind", ["csv", "npy", "npz"])
-def test_codes_of_all_rows_in_their_order(tmp_path, frame, kind):
+def test_codes_of_all_rows_in_their_order(tmp_path, unscored, frame, kind):
     x, path = frame[NAMES], tmp_path / f"x.{kind}"
     if kind == "csv":
         x.to_csv(path)
@@ -294,7 +294,7 @@ def test_an_old_run_that_knew_of_no_rows_for_scoring_goes_on(tmp_path, table, ca
 # -- inference ---------------------------------------------------------------------------------
 
 
-def test_samples_are_taken_as_the_run_took_them(tmp_path):
+def test_samples_are_taken_as_the_run_took_them(tmp_path, unscored):
     x = np.random.default_rng(0).integers(256, size=(120, 13)).astype(np.uint8)
     np.save(tmp_path / "bytes.npy", x)
     np.save(tmp_path / "floats.npy", x.astype(float))
@@ -333,7 +333,7 @@ def test_samples_are_taken_as_the_run_took_them(tmp_path):
         (lambda x: x.astype(str), "dtype <U"),
     ],
 )
-def test_samples_that_the_run_would_have_refused(tmp_path, table, frame, change, text):
+def test_samples_that_the_run_would_have_refused(tmp_path, unscored, table, frame, change, text):
     assert train(table, tmp_path / "run", "--ignore", "kind") == 0
     inference = Inference(load_checkpoint(tmp_path / "run" / "checkpoint.npz"))
     x = frame[NAMES].to_numpy()[:4]
