@@ -1,7 +1,7 @@
 """A course made from the notebooks: two editions of them, slides, a handout and a plan.
 
-We read the committed ``.ipynb`` files as plain JSON, so that nothing is executed. The slides are a
-page with a small frame of our own, because reveal.js would have to come from a network.
+We read the committed ``.ipynb`` files as plain JSON, so that nothing is executed. The slides
+contain reveal.js, which lies in ``assets/reveal`` with its licence, so that they need no network.
 """
 
 from __future__ import annotations
@@ -35,6 +35,9 @@ _ASKS = re.compile(r"^check\([\"']([\w-]+)[\"'], (\w+)\).*$", re.MULTILINE)
 _ACCENTS = ("~", "\N{MODIFIER LETTER CIRCUMFLEX ACCENT}")
 _UNNAMED = 'student("")'
 """Call of the notebook in which a student's numbers are drawn."""
+
+_SHORT, _LONG = 400, 900
+"""Letters up to which a slide has room for a picture, and above which it has a smaller type."""
 
 
 def write_course(out: Path, notebooks: Path | None = None, students: Path | None = None) -> None:
@@ -224,25 +227,43 @@ def _write_notebook(path: Path, book: dict[str, Any], home: Path) -> None:
 
 
 def slides(books: dict[str, dict[str, Any]], home: Path) -> str:
-    """Return a page with a slide for each section: first sentences, formulas and pictures.
+    """Return a page of slides by reveal.js: first sentences, formulas and pictures of each section.
 
-    The whole text is in the notes below each slide.
+    The whole text is in the speaker's notes.
     """
     found = []
     for book in books.values():
         for title, cells in _slides_of(book):
-            short, whole = [], []
+            text = notes = ""  # what no slide shows yet, and the last notes
             for cell in cells:
-                if cell["cell_type"] == "markdown":
-                    whole.append(to_html(_source(cell), home))
-                    short.append(to_html(_first_sentences(_source(cell)), home))
-                else:
-                    short += _pictures(cell)
-            found.append(
-                f'<section><h2>{html.escape(title)}</h2><div class="slide">{"".join(short)}</div>'
-                f"<details><summary>notes</summary>{''.join(whole)}</details></section>"
-            )
-    return page("Slides", "\n".join(found))
+                pictures = _pictures(cell)
+                whole = _source(cell).strip() if cell["cell_type"] == "markdown" else ""
+                if (pictures or whole) and _letters(text) > _SHORT:
+                    found.append(_slide(title, text, notes))
+                    text = ""
+                if whole:
+                    notes = (notes if text else "") + to_html(whole, home)
+                    text += to_html(_first_sentences(whole), home)
+                for picture in pictures:
+                    found.append(_slide(title, text + picture, notes))
+                    text = ""
+            if text:
+                found.append(_slide(title, text, notes))
+    assets = resources.files("ddnmf_np.teaching") / "assets"
+    parts = {path.name: path.read_text("utf-8") for path in (assets / "reveal").iterdir()}
+    parts["slides"] = "\n".join(found)
+    frame = (assets / "slides.html").read_text("utf-8")
+    return re.sub(r"\{\{ ([\w.-]+) \}\}", lambda match: parts[match.group(1)], frame)
+
+
+def _slide(title: str, body: str, notes: str) -> str:
+    dense = ' class="dense"' if _letters(body) > _LONG else ""
+    aside = f'<aside class="notes">{notes}</aside>'
+    return f"<section{dense}><h2>{html.escape(title)}</h2>{body}{aside}</section>"
+
+
+def _letters(body: str) -> int:
+    return len(re.sub("<[^>]*>", "", body))
 
 
 def _slides_of(book: dict[str, Any]) -> Iterator[tuple[str, list[Cell]]]:
@@ -276,11 +297,11 @@ def _first_sentences(text: str) -> str:
 
 def _pictures(cell: Cell) -> list[str]:
     found = []
-    for output in cell["outputs"]:
+    for output in cell.get("outputs", ()):
         if png := output.get("data", {}).get("image/png"):
             alt = output["metadata"].get("image/png", {}).get("alt", "")
             source = f"data:image/png;base64,{''.join(png).strip()}"
-            found.append(f'<img src="{source}" alt="{html.escape(alt)}">')
+            found.append(f'<img class="r-stretch" src="{source}" alt="{html.escape(alt)}">')
     return found
 
 

@@ -38,7 +38,7 @@ FLAGS = (
 PATIENCE = 300  # seconds until an answer is given up; busy machines are slow
 
 KEYS = {
-    "p": 80, "b": 66, "l": 76, "r": 82, "t": 84,
+    "p": 80, "b": 66, "l": 76, "r": 82, "s": 83, "t": 84,
     "ArrowLeft": 37, "ArrowUp": 38, "ArrowRight": 39, "ArrowDown": 40, "Home": 36, "End": 35,
     "PageUp": 33, "PageDown": 34, "Tab": 9, "Enter": 13, "Escape": 27, " ": 32,
 }  # fmt: skip
@@ -121,9 +121,9 @@ class Chromium:
 class Page:
     """One page, as its user has it."""
 
-    def __init__(self, browser, width, height):
+    def __init__(self, browser, width, height, target=None):
         self.browser = browser
-        self.target = browser.call("Target.createTarget", url="about:blank")["targetId"]
+        self.target = target or browser.call("Target.createTarget", url="about:blank")["targetId"]
         attached = browser.call("Target.attachToTarget", targetId=self.target, flatten=True)
         self.session = attached["sessionId"]
         for domain in ("Page", "Runtime", "Log", "Network"):
