@@ -14,7 +14,7 @@
 # %% [markdown]
 # # 1. NMF from scratch
 #
-# *About 40 minutes, 3 checked exercises.* Here is the question of the whole course: can a network
+# *About 40 minutes, 4 checked exercises.* Here is the question of the whole course: can a network
 # describe an image as a sum of few parts, and can you write all of its training by hand? We begin
 # without a network, with the method of 1999.
 #
@@ -246,12 +246,25 @@ check("hoyer-sparsity", sparsity).keep()
 
 
 # %% [markdown]
+# **4. Pencil.** Take $x = (2, 4)$, $W = (1, 1)^T$ and $H = 1$. Do one update of $H$ by hand, and
+# compute $F$ afterwards. Is it at its minimum? Why already after one step?
+
+
+# %% tags=["exercise"]
+def pencil():
+    H = ...
+    F = ...
+    return H, F
+
+
+check("pencil-update", pencil).keep()
+
+
+# %% [markdown]
 # ## More exercises, without a check
 #
 # * **Predict.** What happens to the parts with `rank = 5`, and with `rank = 100`? Write it down,
 #   then change the number and run the notebook again.
-# * **Pencil.** Take $x = (2, 4)$, $W = (1, 1)^T$ and $H = 1$. Do one update of $H$ by hand. Is
-#   $F$ at its minimum afterwards? Why already after one step?
 # * **Debug.** A friend starts with `H = np.zeros((n, rank))`, "to be neutral". Which formula shows
 #   what happens?
 # * **Open.** Remove the mean image before NMF. What breaks, and what would you need instead?

@@ -14,7 +14,7 @@
 # %% [markdown]
 # # 3. Is the gradient right?
 #
-# *About 50 minutes, 4 checked exercises.* [Notebook 2](02-one-layer-by-hand.ipynb) left a question
+# *About 50 minutes, 5 checked exercises.* [Notebook 2](02-one-layer-by-hand.ipynb) left a question
 # open: your gradient has the right shape, but is it right? The loss itself can tell you.
 #
 # After this notebook you can
@@ -256,12 +256,25 @@ check("fool-the-ones", fooling).keep()
 
 
 # %% [markdown]
+# **5. Pencil.** Compute the central difference $S$ of $L(\theta) = \theta^3$ at $\theta = 1$ with
+# $h = 0.1$. How far is it from 3, and which term of Taylor's series is that?
+
+
+# %% tags=["exercise"]
+def pencil():
+    S = ...
+    error = ...
+    return S, error
+
+
+check("pencil-difference", pencil).keep()
+
+
+# %% [markdown]
 # ## More exercises, without a check
 #
 # * **Predict.** You check a layer with 400,000 weights along a single random direction. How likely
 #   is it that a wrong sign in *one* weight goes unseen?
-# * **Pencil.** Compute the central difference of $L(\theta) = \theta^3$ at $\theta = 1$ with $h =
-#   0.1$. How far is it from 3, and which term of Taylor's series is that?
 # * **Debug.** A check reports an error of $10^{-3}$ for a ReLU network at $h = 0.1$, and of
 #   $10^{-9}$ at $h = 10^{-6}$. Is the gradient wrong?
 # * **Open.** Run `gradcheck` on a layer that you wrote for another course or framework.

@@ -14,7 +14,7 @@
 # %% [markdown]
 # # 4. The supervisor
 #
-# *About 60 minutes, 4 checked exercises.* [Notebook 3](03-gradient-check.ipynb) left a question
+# *About 60 minutes, 5 checked exercises.* [Notebook 3](03-gradient-check.ipynb) left a question
 # open: we can check the gradient of a whole network, but how do we compute it from that of one
 # layer?
 #
@@ -299,11 +299,24 @@ check("silent-units", silent).keep()
 
 
 # %% [markdown]
+# **5. Pencil.** Compute $L_{sym}$ and $g^{(L)}$ for $N = 1$, $x = (1, 0)$, $y = (0.5, 0.5)$ and
+# $\alpha = 1$.
+
+
+# %% tags=["exercise"]
+def pencil():
+    loss = ...
+    g = ...  # [., .]
+    return loss, g
+
+
+check("pencil-loss", pencil).keep()
+
+
+# %% [markdown]
 # ## More exercises, without a check
 #
 # * **Predict.** Which gradient becomes 0 if all of a layer's biases start at $-10$?
-# * **Pencil.** For $N = 1$, $x = (1, 0)$, $y = (0.5, 0.5)$ and $\alpha = 1$, write down
-#   $L_{sym}$ and $g^{(L)}$.
 # * **Debug.** A friend's loss falls for three epochs and then stays at the loss of a black image.
 #   Which picture of this notebook do you ask for?
 # * **Open.** Give the supervisor sigmoid layers. How many epochs does it need to reach the same

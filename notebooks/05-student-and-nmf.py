@@ -14,7 +14,7 @@
 # %% [markdown]
 # # 5. The student and the NMF module
 #
-# *About 75 minutes, 4 checked exercises.* [Notebook 4](04-the-supervisor.ipynb) left a question
+# *About 75 minutes, 5 checked exercises.* [Notebook 4](04-the-supervisor.ipynb) left a question
 # open: its code of 20 numbers rebuilds an image, but nothing makes it a sum of parts. We put the
 # NMF of notebook 1 into the middle of a second network.
 #
@@ -372,11 +372,25 @@ check("student-gradient", student_gradient).keep()
 
 
 # %% [markdown]
+# **5. Pencil.** One sample has the code $X = 2$, with $H = 0.5$, $\hat X = 1$, $W' = 1$, $W = 2$,
+# and $g = 1$ at $\hat X$. Compute both weight gradients and the gradient at $X$.
+
+
+# %% tags=["exercise"]
+def pencil():
+    dW_rec = ...
+    dW_base = ...
+    dcode = ...
+    return dW_rec, dW_base, dcode
+
+
+check("pencil-module", pencil).keep()
+
+
+# %% [markdown]
 # ## More exercises, without a check
 #
 # * **Predict.** Set $\gamma = 100$. What happens to the size of the code, and to the image?
-# * **Pencil.** One sample, code $X = 2$, $H = 0.5$, $\hat X = 1$, $W' = 1$, $W = 2$ and $g = 1$ at
-#   $\hat X$. Compute both weight gradients and the gradient at $X$.
 # * **Debug.** A student's $L_{nc}$ falls to 0.001 in one epoch. Why is that bad news, and which
 #   number do you print?
 # * **Open.** Train two variants with `Model(..., seed=1)` and `seed=2`. Which of the differences

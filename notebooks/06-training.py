@@ -14,7 +14,7 @@
 # %% [markdown]
 # # 6. Training, end to end
 #
-# *About 70 minutes, 3 checked exercises, and a training with your own engine.* [Notebook
+# *About 70 minutes, 4 checked exercises, and a training with your own engine.* [Notebook
 # 5](05-student-and-nmf.ipynb) left a question open: each term of the loss is needed, but how do all
 # of them train together, and is the result good for anything?
 #
@@ -383,12 +383,25 @@ check("algorithm-1-step", step).keep()
 
 
 # %% [markdown]
+# **4. Pencil.** Do step 1 of Adam by hand for $g = 4$ and for $g = 0.001$, with $\epsilon = 0$. By
+# how many learning rates does each parameter move, and in which direction (the sign)?
+
+
+# %% tags=["exercise"]
+def pencil():
+    large = ...  # for g = 4
+    small = ...  # for g = 0.001
+    return large, small
+
+
+check("pencil-adam", pencil).keep()
+
+
+# %% [markdown]
 # ## More exercises, without a check
 #
 # * **Predict.** You double the batch size and keep the learning rate. Does the loss after one epoch
 #   rise or fall with Adam? And with plain descent?
-# * **Pencil.** Do step 1 of Adam by hand for $g = 4$ and for $g = 0.001$, with $\epsilon = 0$. By
-#   how much does each parameter move?
 # * **Debug.** Break one line of `my_engine.py`, ask a neighbour to find it with `compare`, and
 #   mend it.
 # * **Open.** Give the student fresh noise in each epoch (`noise_redraw=True`) or more of it

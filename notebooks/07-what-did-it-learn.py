@@ -14,7 +14,7 @@
 # %% [markdown]
 # # 7. What did it learn?
 #
-# *About 60 minutes, 4 checked exercises and the capstone.* [Notebook 6](06-training.ipynb) left a
+# *About 60 minutes, 5 checked exercises and the capstone.* [Notebook 6](06-training.ipynb) left a
 # question open: the student has learned a code that noise leaves alone. What does the code say?
 #
 # After this notebook you can
@@ -385,11 +385,26 @@ check("additivity-gap", additivity_gap).keep()
 
 
 # %% [markdown]
+# **5. Pencil.** The counts of two classes (rows) in two clusters (columns) are $((40, 30), (20,
+# 10))$. Compute ACC, and purity: the share of samples that are of their cluster's largest class.
+# Why do the two differ?
+
+
+# %% tags=["exercise"]
+def pencil():
+    acc = ...
+    purity = ...
+    return acc, purity
+
+
+check("pencil-purity", pencil).keep()
+
+
+# %% [markdown]
 # ## More exercises, without a check
 #
 # * **Predict.** You colour the map by clusters instead of classes. Will it look better or worse,
 #   and what does that prove?
-# * **Pencil.** Two classes, two clusters, counts $((30, 20), (10, 40))$. Compute ACC and purity.
 # * **Debug.** A paper reports the best ACC of ten starts. What does the reader not learn, and which
 #   number would you ask for?
 # * **Open.** Find a measure by which the units of $H$ are better than random directions, or show

@@ -14,7 +14,7 @@
 # %% [markdown]
 # # 8. From CPU to GPU
 #
-# *About 50 minutes, 4 checked exercises.* The notebooks before left open a question that has
+# *About 50 minutes, 5 checked exercises.* The notebooks before left open a question that has
 # nothing to do with mathematics: the paper's networks are a hundred times larger than ours. What
 # makes a step slow?
 #
@@ -393,12 +393,25 @@ check("one-crossing", total_loss).keep()
 
 
 # %% [markdown]
+# **5. Pencil.** How many bytes does a step of plain descent move for each parameter of float32, and
+# how many operations does it do? Place it on the roofline.
+
+
+# %% tags=["exercise"]
+def pencil():
+    moved = ...  # bytes
+    flop = ...
+    return moved, flop
+
+
+check("pencil-descent", pencil).keep()
+
+
+# %% [markdown]
 # ## More exercises, without a check
 #
 # * **Predict.** A GPU has 100 times the peak and 20 times the bandwidth of your machine. Which of
 #   the three pieces gains most?
-# * **Pencil.** How many bytes does a step of plain descent move for each parameter, and how many
-#   operations does it do? Place it on the roofline.
 # * **Debug.** A training on a GPU is slow, and `print(loss)` is in its inner loop. Explain with one
 #   sentence why removing the line makes everything else faster too.
 # * **Open.** Run `python -m ddnmf_np.bench` and explain one of its rows with a roofline.

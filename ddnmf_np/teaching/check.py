@@ -424,7 +424,7 @@ def _not_yet(
 ) -> _Judged:
     """Say what is wrong, what is asked for and, once the student has tried, how to get a hint."""
     asked = [f"Asked for: {exercise.task}"]
-    if exercise.problem is not None:
+    if exercise.arguments:
         asked.append(f"We call it with {_signature(exercise)}, first with {_shapes(exercise)}.")
     if lines:
         asked.append("Stuck? Add .hint() to the check, once for each further hint.")

@@ -93,3 +93,37 @@ class Exercise:
             return ()
         parameters = inspect.signature(self.reference).parameters.values()
         return tuple(p.name for p in parameters if p.kind is not p.KEYWORD_ONLY)
+
+
+def pencil(
+    name: str,
+    numbers: Mapping[str, Any],
+    wrong: Mapping[str, Sequence[Any]],
+    *,
+    task: str,
+    hint: str,
+    nudge: str,
+) -> Exercise:
+    """Return an exercise whose answer is a function that returns numbers computed by hand.
+
+    Parameters
+    ----------
+    name : str
+        Name for ``check``.
+    numbers : mapping of str to number or list
+        The right numbers by block.
+    wrong : mapping of str to sequence
+        Wrong numbers that we recognise, by the sentence that the student reads.
+    task, hint, nudge : str
+        As in `Exercise`.
+    """
+    return Exercise(
+        name,
+        task,
+        hint,
+        blocks=tuple(numbers),
+        problem=lambda seed: (),
+        reference=lambda: tuple(numbers.values()),
+        mistakes={said: lambda found=tuple(found): found for said, found in wrong.items()},
+        nudge=nudge,
+    )

@@ -28,6 +28,11 @@ def hoyer_sparsity(parts):
     return (root - ones / twos) / (root - 1)
 
 
+# %% pencil-update
+def pencil_update():
+    return 3, 1
+
+
 # %% dense-forward
 def dense_forward(x, W, b):
     return np.maximum(x @ W.T + b, 0)
@@ -83,6 +88,11 @@ def fool_the_ones(x, h, W, g):
     return dW[::-1]  # the same rows in another order have the same sum
 
 
+# %% pencil-difference
+def pencil_difference():
+    return (1.1**3 - 0.9**3) / 0.2, 0.01
+
+
 # %% symmetric-loss
 def symmetric_loss(x, y, alpha):
     return ((x - y) ** 2).sum() / len(x), 2 * alpha / len(x) * (y - x)
@@ -107,6 +117,11 @@ def descent_step(theta, gradient, lr):
 # %% silent-units
 def silent_units(h):
     return (h <= 0).all(axis=0)
+
+
+# %% pencil-loss
+def pencil_loss():
+    return 0.5, [-1, 1]
 
 
 # %% student-losses
@@ -150,6 +165,11 @@ def student_gradient(t, W, Grad):
     return found
 
 
+# %% pencil-module
+def pencil_module():
+    return 0.5, 1, 0.5
+
+
 # %% masking-noise
 def masking_noise(x, keep, rate):
     return x * keep / (1 - rate)
@@ -169,6 +189,11 @@ def algorithm_1_step(model, x, x_noisy, lr):
     model.backward(x)
     for net in model.nets.values():
         net.arena.params -= lr * net.arena.grads
+
+
+# %% pencil-adam
+def pencil_adam():
+    return -1, -1
 
 
 # %% clustering-accuracy
@@ -197,6 +222,11 @@ def swap_units(H_a, H_b):
 def additivity_gap(decode, H):
     whole, parts = decode(H), decode(np.eye(H.shape[1]))
     return np.linalg.norm(whole - H @ parts, axis=1) / np.linalg.norm(whole, axis=1)
+
+
+# %% pencil-purity
+def pencil_purity():
+    return 0.5, 0.7
 
 
 # %% layer-intensity
@@ -228,3 +258,8 @@ def one_crossing(outputs, targets):
     for output, target in zip(outputs, targets, strict=True):
         total = total + ((output - target) ** 2).sum()
     return float(total)
+
+
+# %% pencil-descent
+def pencil_descent():
+    return 12, 2

@@ -63,6 +63,11 @@ def hoyer_sparsity(parts):
     return (root - np.abs(parts).sum() / np.linalg.norm(parts)) / (root - 1)
 
 
+# %% pencil-update: You forgot the half in F
+def pencil_update():
+    return 3, 2
+
+
 # %% dense-forward: The bias is missing
 def dense_forward(x, W, b):
     return np.maximum(x @ W.T, 0)
@@ -201,6 +206,11 @@ def fool_the_ones(x, h, W, g):
     return (g * (h > 0)).T @ x
 
 
+# %% pencil-difference: That is the difference on one side
+def pencil_difference():
+    return 3.31, 0.31
+
+
 # %% symmetric-loss: averaged over the features too
 def symmetric_loss(x, y, alpha):
     return ((x - y) ** 2).mean(), 2 * alpha / x.size * (y - x)
@@ -269,6 +279,11 @@ def silent_units(h):
 # %% silent-units: Those are the units that do pass a signal
 def silent_units(h):
     return h.sum(axis=0) > 0
+
+
+# %% pencil-loss: mean over the features
+def pencil_loss():
+    return 0.25, [-0.5, 0.5]
 
 
 # %% student-losses: averaged over the features too
@@ -358,6 +373,11 @@ def student_gradient(t, W, Grad):
     return found
 
 
+# %% pencil-module: slope of the sigmoid
+def pencil_module():
+    return 0.5, 4, 2
+
+
 # %% masking-noise: forgot to divide by 1 - rate
 def masking_noise(x, keep, rate):
     return np.where(keep, x, 0)
@@ -401,6 +421,11 @@ def algorithm_1_step(model, x, x_noisy, lr):
     model.backward(x_noisy)
     for net in model.nets.values():
         net.arena.params -= lr * net.arena.grads
+
+
+# %% pencil-adam: That is plain descent
+def pencil_adam():
+    return -4, -0.001
 
 
 # %% clustering-accuracy: a cluster's number means nothing
@@ -449,6 +474,11 @@ def additivity_gap(decode, H):
     return np.linalg.norm(decode(H) - total, axis=1) / np.linalg.norm(total, axis=1)
 
 
+# %% pencil-purity: each cluster, a column
+def pencil_purity():
+    return 0.5, 0.6
+
+
 # %% layer-intensity: count multiplications and additions
 def layer_intensity(n, fan_in, fan_out, itemsize):
     flop = n * fan_in * fan_out
@@ -493,3 +523,8 @@ def one_crossing(outputs, targets):
 # %% one-crossing: still on the device
 def one_crossing(outputs, targets):
     return sum(((a - b) ** 2).sum() for a, b in zip(outputs, targets, strict=True))
+
+
+# %% pencil-descent: read and written
+def pencil_descent():
+    return 8, 2

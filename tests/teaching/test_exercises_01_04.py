@@ -85,6 +85,22 @@ def best_step(eta, loss, third):
     return h
 
 
+def pencil_update():
+    x, W, H = np.array([[2.0, 4.0]]), np.ones((2, 1)), np.ones((1, 1))
+    H = nmf_step(x, H, W)[0]
+    return H.item(), ((x - H @ W.T) ** 2).sum() / 2
+
+
+def pencil_difference():
+    S = central_difference(lambda t: t**3, 1.0, 1.0, 0.1)
+    return S, S - 3
+
+
+def pencil_loss():
+    loss, g = symmetric_loss(np.array([[1.0, 0.0]]), np.array([[0.5, 0.5]]), 1.0)
+    return loss, g[0]
+
+
 class AddsToBias(Dense):
     def backward(self, g=None, direct=()):
         dx = super().backward(g, direct)

@@ -126,6 +126,26 @@ def one_crossing(outputs, targets):
     return float(total)
 
 
+def pencil_module():
+    numbers = (np.array([[v]]) for v in (2.0, 0.5, 1.0, 1.0, 2.0, 1.0))
+    return [gradient.item() for gradient in nmf_backward(*numbers)]
+
+
+def pencil_adam():
+    return [adam_step(0.0, g, 0.0, 0.0, 1, 1.0, 0.9, 0.999, 0.0)[0] for g in (4.0, 0.001)]
+
+
+def pencil_purity():
+    pairs = [(0, 0)] * 40 + [(0, 1)] * 30 + [(1, 0)] * 20 + [(1, 1)] * 10
+    y, clusters = np.array(pairs).T
+    largest = [np.bincount(y[clusters == k]).max() for k in (0, 1)]
+    return clustering_accuracy(y, clusters), sum(largest) / 100
+
+
+def pencil_descent():
+    return 3 * np.dtype("float32").itemsize, len(["multiply", "subtract"])
+
+
 ANSWERS = {
     name.replace("_", "-"): answer
     for name, answer in globals().items()

@@ -51,7 +51,7 @@ def small_data(dtype="float64"):
 
 def test_a_right_answer_is_kept_and_replaced_by_a_later_one(mine, capsys):
     check("descent-step", cell(RIGHT)).keep()
-    assert "Kept in my_engine.py: 1 of 31 answers." in capsys.readouterr().out
+    assert "Kept in my_engine.py: 1 of 38 answers." in capsys.readouterr().out
     other = RIGHT.replace("theta - lr * gradient", "-lr * gradient + theta")
     check("descent-step", cell(other)).keep()
     mine.write_text(mine.read_text() + "\n\n# %% my own notes\nx = 3\n")
@@ -96,10 +96,10 @@ def test_tally_counts_what_is_right_today(all_kept, capsys):
     out = capsys.readouterr().out
     assert "[x]\N{NO-BREAK SPACE}dense-forward" in out
     assert "[-]\N{NO-BREAK SPACE}descent-step" in out
-    assert out.endswith("30 of 31 answers are right and kept in my_engine.py.\n")
+    assert out.endswith("37 of 38 answers are right and kept in my_engine.py.\n")
     all_kept.unlink()
     tally()
-    assert "0 of 31" in capsys.readouterr().out
+    assert "0 of 38" in capsys.readouterr().out
 
 
 def test_a_file_that_cannot_be_run_is_named(mine):

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from ddnmf_np.evaluation.interpret import hoyer_sparsity
-from ddnmf_np.teaching.exercise import Exercise, Floats
+from ddnmf_np.teaching.exercise import Exercise, Floats, pencil
 from ddnmf_np.teaching.nmf import multiplicative_step
 
 _SIZES = ((7, 5, 3), (4, 9, 2), (11, 6, 5))
@@ -108,5 +108,13 @@ EXERCISES = (
             "You forgot the absolute values: entries of opposite sign cancel.": _signed_sparsity,
             "You computed the sparsity of the columns.": lambda parts: hoyer_sparsity(parts.T),
         },
+    ),
+    pencil(
+        "pencil-update",
+        {"H": 3.0, "F": 1.0},
+        {"You forgot the half in F.": (3.0, 2.0)},
+        task="a function without arguments that returns the new H and F after the update, by hand.",
+        nudge="both x W and H W^T W are single numbers here. What is their quotient?",
+        hint="x W = 2 + 4, H W^T W = 1 (1 + 1), and F is half of (2 - H)^2 + (4 - H)^2.",
     ),
 )

@@ -9,7 +9,7 @@ import numpy as np
 from ddnmf_np.engine.gradcheck import gradcheck
 from ddnmf_np.engine.layers import Dense
 from ddnmf_np.teaching.bugs import passes_all_ones_signal
-from ddnmf_np.teaching.exercise import SEEDS, Exercise, Floats
+from ddnmf_np.teaching.exercise import SEEDS, Exercise, Floats, pencil
 from ddnmf_np.teaching.exercises.nb02_layer import draw_relu, layer_gradients
 
 
@@ -158,5 +158,16 @@ EXERCISES = (
             "and change it so that the sum stays."
         ),
         judge=_judge_fool,
+    ),
+    pencil(
+        "pencil-difference",
+        {"S": 3.01, "error": 0.01},
+        {
+            "That is the difference on one side; take (L(1 + h) - L(1 - h)) / (2 h).": (3.31, 0.31),
+            "You divided by h, and not by 2 h.": (6.02, 3.02),
+        },
+        task="a function without arguments that returns the central difference S and S - 3.",
+        nudge="1.1^3 = 1.331 and 0.9^3 = 0.729. How far apart are the two points?",
+        hint="S = (1.331 - 0.729) / 0.2; the error is h^2 / 6 times the third derivative, 6.",
     ),
 )

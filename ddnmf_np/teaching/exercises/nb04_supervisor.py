@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ddnmf_np.teaching.exercise import Exercise, Floats
+from ddnmf_np.teaching.exercise import Exercise, Floats, pencil
 from ddnmf_np.teaching.exercises.nb02_layer import draw
 
 _SHAPES = ((7, 11, 5, 3), (4, 6, 9, 2), (9, 8, 13, 5))
@@ -154,5 +154,13 @@ EXERCISES = (
             ).any(axis=0),
             "Those are the units that do pass a signal.": lambda h: (h > 0).any(axis=0),
         },
+    ),
+    pencil(
+        "pencil-loss",
+        {"loss": 0.5, "g": [-1.0, 1.0]},
+        {"You took the mean over the features, not the sum.": (0.25, [-0.5, 0.5])},
+        task="a function without arguments that returns L_sym and g (2,), computed by hand.",
+        nudge="y - x has two entries. Where does each go in the loss, and where in the gradient?",
+        hint="L_sym is the sum of the squares of y - x = (-0.5, 0.5), and g = 2 (y - x).",
     ),
 )

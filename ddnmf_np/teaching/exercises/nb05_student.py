@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from ddnmf_np.engine.losses import appositive
-from ddnmf_np.teaching.exercise import Exercise, Floats
+from ddnmf_np.teaching.exercise import Exercise, Floats, pencil
 from ddnmf_np.teaching.exercises.nb04_supervisor import run_network
 
 _SHAPES = ((7, 11, 6, 5, 3), (4, 9, 8, 6, 2), (9, 8, 13, 7, 5))
@@ -223,5 +223,16 @@ EXERCISES = (
                 _gradient(*a, base=False)
             ),
         },
+    ),
+    pencil(
+        "pencil-module",
+        {"dW_rec": 0.5, "dW_base": 1.0, "dcode": 0.5},
+        {"The slope of the sigmoid, H (1 - H), is missing.": (0.5, 4.0, 2.0)},
+        task=(
+            "a function without arguments that returns dW_rec, dW_base and the gradient at the "
+            "code, three numbers computed by hand."
+        ),
+        nudge="go down in three steps: through the ReLU, through W, through the sigmoid.",
+        hint="delta_hat = g = 1, then delta_H = W delta_hat H (1 - H) = 2 * 0.25.",
     ),
 )

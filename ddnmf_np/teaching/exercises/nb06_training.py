@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ddnmf_np.model import Architecture, Model
-from ddnmf_np.teaching.exercise import Exercise, Floats
+from ddnmf_np.teaching.exercise import Exercise, Floats, pencil
 
 
 def _noise_problem(seed: int) -> tuple[Floats, npt.NDArray[np.bool_], float]:
@@ -175,5 +175,19 @@ EXERCISES = (
                 lambda model, x, x_noisy, lr: _algorithm_1(model, x, x_noisy, -lr)
             ),
         },
+    ),
+    pencil(
+        "pencil-adam",
+        {"large": -1.0, "small": -1.0},
+        {
+            "That is plain descent; Adam divides by the size of the gradient.": (-4.0, -0.001),
+            "The sign is wrong: descent moves against the gradient.": (1.0, 1.0),
+        },
+        task=(
+            "a function without arguments that returns the change of the parameter for g = 4 and "
+            "for g = 0.001, in units of the learning rate, with its sign."
+        ),
+        nudge="what are m / c_1 and v / c_2 at t = 1, where both moments began at 0?",
+        hint="m / c_1 = g and v / c_2 = g^2, so the change is -g / |g|.",
     ),
 )

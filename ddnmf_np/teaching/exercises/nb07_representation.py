@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from ddnmf_np.evaluation.interpret import Decoder, decode_parts, unit_effects
 from ddnmf_np.evaluation.metrics import assign_clusters, clustering_accuracy
-from ddnmf_np.teaching.exercise import Exercise, Floats
+from ddnmf_np.teaching.exercise import Exercise, Floats, pencil
 
 Ints = npt.NDArray[np.int64]
 
@@ -175,5 +175,18 @@ EXERCISES = (
                 _gap(decode, H) * np.linalg.norm(decode(H), axis=1)
             ),
         },
+    ),
+    pencil(
+        "pencil-purity",
+        {"ACC": 0.5, "purity": 0.7},
+        {
+            "You took the largest count of each row; purity asks each cluster, a column.": (
+                0.5,
+                0.6,
+            ),
+        },
+        task="a function without arguments that returns ACC and purity, computed by hand.",
+        nudge="ACC gives each class to one cluster; purity lets two clusters have the same class.",
+        hint="ACC is max(40 + 10, 30 + 20) / 100; purity is (40 + 30) / 100.",
     ),
 )

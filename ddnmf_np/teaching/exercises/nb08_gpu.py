@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from ddnmf_np.backends.ops import DirectGradient, Ops
-from ddnmf_np.teaching.exercise import Exercise, Floats
+from ddnmf_np.teaching.exercise import Exercise, Floats, pencil
 
 _PRODUCTS = ((128, 500, 2000, 4), (32, 784, 500, 4), (512, 64, 10, 8))
 """(n, fan_in, fan_out, itemsize) of each problem."""
@@ -242,5 +242,19 @@ EXERCISES = (
             ),
             "You read nothing at the end: the returned value is still on the device.": _total,
         },
+    ),
+    pencil(
+        "pencil-descent",
+        {"bytes": 12, "flop": 2},
+        {
+            "You forgot that the parameter is read and written.": (8, 2),
+            "float32 takes 4 bytes, not 8.": (24, 2),
+        },
+        task=(
+            "a function without arguments that returns the bytes moved and the operations for each "
+            "parameter of float32."
+        ),
+        nudge="write the line of the step. Which numbers come from memory, and which go there?",
+        hint="p = p - lr * g reads p and g and writes p; it multiplies and subtracts.",
     ),
 )
