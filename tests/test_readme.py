@@ -101,6 +101,15 @@ def test_the_two_set_up_commands_are_marked_for_ci():
         assert re.search(rf"<!-- {name} -->\n```bash\n.+?```", README, re.DOTALL), name
 
 
+def test_the_first_run_beats_the_noise_and_the_mean_image_by_a_factor_of_two():
+    output = README.partition("<!-- main-job -->")[2].partition("```text")[2].partition("```")[0]
+    line = re.search(r"from noisy samples: +(\S+) .*itself (\S+)\)", output)
+    student, noise = map(float, line.groups())
+    clean, mean, pca, nmf = map(float, re.findall(r"\b\d\.\d+", output.splitlines()[2]))
+    assert 2 * student <= min(noise, mean)
+    assert clean <= 0.8 * min(pca, nmf)
+
+
 def test_every_command_is_on_its_page():
     page = (ROOT / "derivations" / "how-to" / "command-line.md").read_text("utf-8")
     assert re.findall(r"^\| `(\w+)` \|", page.partition("## Train")[0], re.MULTILINE) == [*COMMANDS]
