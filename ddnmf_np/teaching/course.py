@@ -36,7 +36,7 @@ _ACCENTS = ("~", "\N{MODIFIER LETTER CIRCUMFLEX ACCENT}")
 _UNNAMED = 'student("")'
 """Call of the notebook in which a student's numbers are drawn."""
 
-_SHORT, _LONG = 400, 900
+_SHORT, _LONG = 300, 800
 """Letters up to which a slide has room for a picture, and above which it has a smaller type."""
 
 
@@ -263,7 +263,7 @@ def _slide(title: str, body: str, notes: str) -> str:
 
 
 def _letters(body: str) -> int:
-    return len(re.sub("<[^>]*>", "", body))
+    return len(re.sub(r"<[^>]*>|\s", "", body))
 
 
 def _slides_of(book: dict[str, Any]) -> Iterator[tuple[str, list[Cell]]]:
