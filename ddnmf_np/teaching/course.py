@@ -333,10 +333,7 @@ def _formula(tex: str, options: dict[str, Any]) -> str:
     root = ElementTree.fromstring(convert(tex, as_block=options["display_mode"]))
     for element in root.iter():
         kind = element.tag.rpartition("}")[2]
-        if kind == "munderover" and element[2].text in (
-            "\N{MODIFIER LETTER CIRCUMFLEX ACCENT}",
-            "~",
-        ):
+        if kind == "munderover" and element[2].text in _ACCENTS:
             # Docutils puts the index of a letter with an accent below the letter.
             letter, index, accent = list(element)
             accented = ElementTree.Element(element.tag.replace("munderover", "mover"))

@@ -104,18 +104,10 @@ def pencil(
     hint: str,
     nudge: str,
 ) -> Exercise:
-    """Return an exercise whose answer is a function that returns numbers computed by hand.
+    """Return an exercise with a pencil, whose answer is a function that returns numbers.
 
-    Parameters
-    ----------
-    name : str
-        Name for ``check``.
-    numbers : mapping of str to number or list
-        The right numbers by block.
-    wrong : mapping of str to sequence
-        Wrong numbers that we recognise, by the sentence that the student reads.
-    task, hint, nudge : str
-        As in `Exercise`.
+    ``numbers`` has the right ones by block; ``wrong`` has wrong ones that we recognise, in the
+    same order, by the sentence that the student reads.
     """
     return Exercise(
         name,
