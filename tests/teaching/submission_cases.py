@@ -66,12 +66,24 @@ def silent_units(h):
 }
 
 
-def write_submission(folder, answers):
-    """Write the student edition of the notebooks with these answers filled in."""
+LIGHT = """
+from itertools import permutations
+import numpy as np
+from ddnmf_np.engine.layers import Dense
+from ddnmf_np.teaching import check
+from ddnmf_np.teaching.exercises.nb02_layer import pencil_numbers
+"""
+"""What the answers need of the imports of their notebooks."""
+
+
+def write_submission(folder, answers, imports=None):
+    """Write the student edition of the notebooks with these answers, or imports, filled in."""
     folder.mkdir(parents=True)
     for path in NOTEBOOKS:
         book = student_edition(load(path))
         cells = book["cells"]
+        if imports:
+            next(cell for cell in cells if cell["cell_type"] == "code")["source"] = imports
         for k, cell in enumerate(cells):
             if "exercise" in tags(cell):
                 name = cell["metadata"]["nbgrader"]["grade_id"]

@@ -7,7 +7,7 @@ from io import StringIO
 
 import pytest
 from notebook_cases import NOTEBOOKS, load
-from submission_cases import HALF, HOSTILE, NAMES, RIGHT, write_submission
+from submission_cases import HALF, HOSTILE, LIGHT, NAMES, RIGHT, write_submission
 
 from ddnmf_np.errors import DataError
 from ddnmf_np.teaching import grading
@@ -33,7 +33,7 @@ def test_a_class_is_graded(tmp_path, monkeypatch):
     """One test, since each process that a hostile answer ends costs a start of a new one."""
     write_submission(tmp_path / "in" / "ada", RIGHT)
     write_submission(tmp_path / "in" / "emmy" / "nested folder", RIGHT | HALF)
-    write_submission(tmp_path / "in" / "=mallory", RIGHT | HOSTILE)
+    write_submission(tmp_path / "in" / "=mallory", RIGHT | HOSTILE, LIGHT)  # started six times
     (tmp_path / "in" / "=mallory" / "precious.txt").write_text("keep me")
     (tmp_path / "in" / "=mallory" / "99-link.ipynb").symlink_to(tmp_path / "in" / "ada")
     (tmp_path / "in" / ".git").mkdir()
