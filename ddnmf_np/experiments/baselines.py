@@ -35,6 +35,7 @@ from ddnmf_np.data.datasets import Dataset
 from ddnmf_np.data.defaults import Facts
 from ddnmf_np.data.order import epoch_order
 from ddnmf_np.data.scaling import Scaling
+from ddnmf_np.engine.arena import Arena
 from ddnmf_np.errors import CheckpointError, DataError
 from ddnmf_np.evaluation import clustering, maps
 from ddnmf_np.evaluation.clustering import ClusteringResult, cluster
@@ -352,14 +353,20 @@ def compute(
         )
         assert isinstance(network, Autoencoder)
         assert weights is not None
-        arena, at = network.stack.arena, 0
-        for span in arena.spans.values():  # as `Arena.packed` left them
-            piece = weights[at : at + span.stop - span.start]
-            arena.params[span] = network.ops.to_device(piece, arena.params.dtype)
-            at += len(piece)
+        unpack(network.stack.arena, weights)
         host = network.ops.to_host
         x_train, x_test = host(network.encode(x_train)), host(network.encode(x_test))
     return _factorize(x_train, x_test, spec.seed)
+
+
+def unpack(arena: Arena, packed: Floats) -> None:
+    """Write what `Arena.packed` returned into an arena's parameters."""
+    at = 0
+    for name in arena.shapes:
+        block = arena.param(name)
+        piece = packed[at : at + block.size].reshape(block.shape)
+        block[...] = arena.ops.to_device(piece, block.dtype)
+        at += block.size
 
 
 def training_images(data: Dataset, n: int) -> Floats:

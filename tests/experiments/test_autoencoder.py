@@ -9,7 +9,7 @@ from ddnmf_np.config import configure
 from ddnmf_np.engine.problems import Problem, leave_kinks, relu_sides
 from ddnmf_np.errors import DivergedError
 from ddnmf_np.experiments.autoencoder import Autoencoder, ReconstructionLoss
-from ddnmf_np.experiments.baselines import make_network
+from ddnmf_np.experiments.baselines import make_network, unpack
 from ddnmf_np.experiments.networks import NETWORKS, make_config
 
 SMALL = {"widths": (11, 7), "rank": 3, "batch_size": 10}
@@ -48,6 +48,16 @@ class Checked:
 
 
 AUTOENCODERS = [name for name, network in NETWORKS.items() if network.kind == "autoencoder"]
+
+
+def test_packed_weights_make_the_same_network():
+    """What continues from an auto-encoder reads its weights from a file, without the gaps."""
+    first, second = build("ae2", seed=1), build("ae2", seed=2)
+    arenas = [ae.stack.arena for ae in (first, second)]
+    for layer in first.stack.layers:
+        layer.b[...] = np.arange(len(layer.b))
+    unpack(arenas[1], arenas[0].packed(arenas[0].params))
+    np.testing.assert_array_equal(arenas[1].params, arenas[0].params)
 
 
 def test_shapes_are_those_of_the_paper_page():
