@@ -76,9 +76,7 @@ class Objective:
     alpha: float = 1.0  # of the symmetric loss
     beta: float = 1.0  # of the apposition loss
     gamma: float = 1.0  # of the non-negative constraint loss
-    reconstruction: float = (
-        0.0  # of the distance between student's output and clean sample; demo: 1
-    )
+    reconstruction: float = 0.0  # of the student's distance from the clean sample; demo: 1
     apposition_to_supervisor: bool = False  # does that loss train the supervisor too? demo: True
     mean: bool = False  # is a loss a mean over the features? demo: True
 
