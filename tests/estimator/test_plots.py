@@ -1,6 +1,5 @@
 """Public pictures: of an estimator or arrays, on axes that are given or by pyplot."""
 
-import subprocess
 import sys
 
 import matplotlib
@@ -151,17 +150,6 @@ def test_what_is_missing_is_said(digits):
         plots.plot_parts(digits.components_, DIGITS)
     with pytest.raises(DataError, match="labels has 3 entries for 60 points"):
         plots.plot_embedding(digits, DIGITS, [1, 2, 3], method="pca")
-
-
-def test_pyplot_is_imported_only_when_it_draws():
-    code = (
-        "import sys, ddnmf_np.plots as plots\n"
-        "assert 'matplotlib.pyplot' not in sys.modules\n"
-        "from matplotlib.figure import Figure\n"
-        "plots.plot_losses([{'loss_in': 1.0}], ax=Figure().add_subplot())\n"
-        "assert 'matplotlib.pyplot' not in sys.modules\n"
-    )
-    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_missing_entries_stay_blank():

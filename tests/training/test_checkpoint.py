@@ -61,11 +61,11 @@ def rewritten(path, good, change):
 # -- interrupted and resumed ------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("redraw", [False, True], ids=["drawn once", "redrawn"])
 @pytest.mark.parametrize("objective", ["paper", "demo"])
 @pytest.mark.parametrize("optimizer", ["adam", "momentum", "gd"])
-def test_resumed_run_is_the_run_without_a_pause(tmp_path, optimizer, objective, redraw, dtype):
+def test_resumed_run_is_the_run_without_a_pause(tmp_path, optimizer, objective, redraw):
+    dtype = "float64" if redraw == (objective == "paper") else "float32"  # each with each other
     options = {
         "optimizer": optimizer,
         "objective": objective,
@@ -115,7 +115,7 @@ def test_schedule_and_motion_go_on_where_they_stopped(tmp_path, options):
     whole, rates = make_trainer(**options), []
     whole.train(3, on_step=rate_at)
     expected = list(rates)
-    for steps in range(LAST_STEP + 1):  # in the middle of an epoch, and at its ends
+    for steps in (0, 1, 5, 6, 8, 10, 14, LAST_STEP):  # in the middle of an epoch, and at its ends
         first, rates = make_trainer(**options), []
         first.stop_requested = steps == 0
         stop = stop_after(steps)

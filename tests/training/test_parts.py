@@ -127,8 +127,13 @@ def test_factorization_of_nothing_is_nothing():
     assert np.isfinite(P).all()
 
 
-@pytest.mark.parametrize("base", ["relu", "sigmoid", "softplus"])
-@pytest.mark.parametrize("widths", [(48,), (24, 16), (24, 16, 20)])
+@pytest.mark.parametrize(
+    ("base", "widths"),
+    [
+        *(("relu", widths) for widths in [(48,), (24, 16), (24, 16, 20)]),
+        *((base, (24, 16)) for base in ("sigmoid", "softplus")),
+    ],
+)
 def test_start_is_the_factorization(ops, base, widths):
     x, _ = bars()
     config = configure(
