@@ -22,6 +22,14 @@ def ops(request):
     return NumbaOps()
 
 
+@pytest.fixture(scope="session", autouse=True)
+def unsynced():
+    """Do not wait for the disk: nobody keeps these files, and no test takes the power away."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda descriptor: None)
+        yield
+
+
 @pytest.fixture
 def sketched():
     """Draw every picture, but save an empty one: painting takes most of the time of a small run."""

@@ -32,8 +32,6 @@ from ddnmf_np.model import Architecture
 from ddnmf_np.runs.preparation import prepare
 from ddnmf_np.train import make_parser, parse
 
-ALL = pytest.mark.parametrize("option", OPTIONS.values(), ids=lambda o: o.name)
-
 
 def of_kind(kind, *, many=False):
     return [o.name for o in OPTIONS.values() if (o.kind.type, o.kind.many) == (kind, many)]
@@ -60,19 +58,19 @@ def test_the_other_values_are_other_values():
         assert not [name for name in OPTIONS if base[name] == OTHER[name]]
 
 
-@ALL
-def test_every_option_has_a_flag_and_a_help(option):
+def test_every_option_has_a_flag_and_a_help():
     actions = {string: a for a in make_parser()._actions for string in a.option_strings}
-    action = actions[flag(option.name)]
-    assert len(option.help) > 8
-    assert option.help in action.help.replace("%%", "%")
-    default = option.default
-    if option.name == "objective":
-        assert "(default: auto)" in action.help  # of the command, not of `configure`
-    elif default is not None:
-        shown = " ".join(map(str, default)) if isinstance(default, tuple) else str(default)
-        assert f"(default: {shown})" in action.help
-    assert action.choices is None or list(action.choices) == list(option.kind.choices)
+    for option in OPTIONS.values():
+        action = actions[flag(option.name)]
+        assert len(option.help) > 8
+        assert option.help in action.help.replace("%%", "%")
+        default = option.default
+        if option.name == "objective":
+            assert "(default: auto)" in action.help  # of the command, not of `configure`
+        elif default is not None:
+            shown = " ".join(map(str, default)) if isinstance(default, tuple) else str(default)
+            assert f"(default: {shown})" in action.help
+        assert action.choices is None or list(action.choices) == list(option.kind.choices)
 
 
 def test_help_is_printed(capsys):
@@ -85,28 +83,28 @@ def test_help_is_printed(capsys):
     assert "130 interrupted" in text
 
 
-@ALL
-def test_every_flag_sets_its_option_and_no_other(option):
-    options = parse(given(option.name))
-    assert options.keys() == {option.name}
-    if option.name == "activation":
-        options["widths"] = (9, 8)
-    config = configure(**options)
-    assert config[option.name] == OTHER[option.name]
-    assert type(config[option.name]) is type(OTHER[option.name])
+def test_every_flag_sets_its_option_and_no_other():
+    for option in OPTIONS.values():
+        options = parse(given(option.name))
+        assert options.keys() == {option.name}
+        if option.name == "activation":
+            options["widths"] = (9, 8)
+        config = configure(**options)
+        assert config[option.name] == OTHER[option.name]
+        assert type(config[option.name]) is type(OTHER[option.name])
 
 
 def test_flags_that_are_not_given_decide_nothing():
     assert parse([]) == {}
 
 
-@ALL
-def test_every_option_survives_toml_and_json(option, tmp_path):
-    config = configure(make_config(), **{option.name: OTHER[option.name]})
-    path = tmp_path / "config.toml"
-    path.write_text(config.to_toml(), "utf-8")
-    assert configure(**read_config(path)) == config
-    assert configure(**json.loads(json.dumps(config.to_dict()))) == config
+def test_every_option_survives_toml_and_json(tmp_path):
+    for option in OPTIONS.values():
+        config = configure(make_config(), **{option.name: OTHER[option.name]})
+        path = tmp_path / "config.toml"
+        path.write_text(config.to_toml(), "utf-8")
+        assert configure(**read_config(path)) == config
+        assert configure(**json.loads(json.dumps(config.to_dict()))) == config
 
 
 @pytest.mark.parametrize(
@@ -370,10 +368,10 @@ def test_every_number_has_a_limit():
     assert names == {o.name for o in OPTIONS.values() if o.kind.type in (int, float)}
 
 
-@pytest.mark.parametrize(("name", "value"), BAD_SIZE, ids=str)
-def test_out_of_range(name, value):
-    with pytest.raises(UsageError, match=rf"^{name} is .*; expected "):
-        configure(**{name: value})
+def test_out_of_range():
+    for name, value in BAD_SIZE:
+        with pytest.raises(UsageError, match=rf"^{name} is .*; expected "):
+            configure(**{name: value})
 
 
 @pytest.mark.parametrize("name", LIMITS)
@@ -407,13 +405,13 @@ def test_choices(option):
         configure(**{option.name: "?"})
 
 
-@ALL
-def test_none_is_a_value_only_where_it_has_a_meaning(option):
-    if option.kind.optional:
-        assert configure(**{option.name: None})[option.name] is None
-        return
-    with pytest.raises(UsageError, match=f"^{option.name} is None; leave it out"):
-        configure(**{option.name: None})
+def test_none_is_a_value_only_where_it_has_a_meaning():
+    for option in OPTIONS.values():
+        if option.kind.optional:
+            assert configure(**{option.name: None})[option.name] is None
+            continue
+        with pytest.raises(UsageError, match=f"^{option.name} is None; leave it out"):
+            configure(**{option.name: None})
 
 
 @pytest.mark.parametrize(
