@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
 
@@ -21,8 +21,10 @@ from ddnmf_np.data.feed import held, largest, make_feed
 from ddnmf_np.data.noise import Corruption, Noise, make_motion
 from ddnmf_np.data.start import SAMPLES
 from ddnmf_np.errors import DataError, DivergedError
-from ddnmf_np.model import Model
 from ddnmf_np.system.options import COUNT, FRACTION, WEIGHT, Range, check_options, option
+
+if TYPE_CHECKING:
+    from ddnmf_np.model import Model
 
 Record = dict[str, float]
 """One epoch: ``epoch``, every loss, ``seconds`` (including checkpoints saved in the epoch) and
@@ -143,6 +145,12 @@ class Stopping(Protocol):
 
     def load_numbers(self, numbers: dict[str, Any]) -> None:
         """Load the state that `numbers` returned."""
+
+    def state(self) -> tuple[dict[str, Array], dict[str, Any]]:
+        """Return what a checkpoint keeps: arrays on the host, and `numbers`."""
+
+    def load_state(self, kept: dict[str, Array], numbers: dict[str, Any]) -> None:
+        """Load what `state` returned."""
 
     def finish(self, trainer: Trainer) -> None:
         """Finish training, for example by loading the best weights."""

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator
 from contextlib import closing
-from typing import Any, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import numpy as np
 
 from ddnmf_np.backends.ops import Array, Ops
 from ddnmf_np.data.batch import Batch, Feed, Share, whole
-from ddnmf_np.data.noise import Corruption
 from ddnmf_np.data.order import batch_slices, epoch_order
-from ddnmf_np.data.scaling import DeviceScaling
 from ddnmf_np.data.streaming.blocks import Index
 from ddnmf_np.data.streaming.rows import Floats, Rows
+
+if TYPE_CHECKING:
+    from ddnmf_np.data.noise import Corruption
+    from ddnmf_np.data.scaling import DeviceScaling
 
 
 class MemoryFeed:

@@ -11,14 +11,11 @@ from typing import Any
 import numpy as np
 
 from ddnmf_np.backends.select import backend_of, load_cupy
-from ddnmf_np.data.datasets import check_nonnegative
+from ddnmf_np.data.checks import check_nonnegative, refuse_undivided
 from ddnmf_np.errors import DataError, OutputError, UsageError, shown
 
 _ON_HOST = (1, 3)  # DLPack's numbers of the CPU, and of its memory that a GPU can reach
 _ON_GPU = (2, 13)
-
-_MOST = 2.0
-"""Largest value of samples that were divided by 255, and may have noise since."""
 
 
 def is_foreign(X: Any) -> bool:
@@ -83,28 +80,6 @@ def is_eight_bit(X: Any) -> bool:
         return str(X.dtype) == "uint8"
     kinds = list(getattr(X, "dtypes", ()))  # of a data frame; polars and pandas say UInt8, too
     return bool(kinds) and all(str(kind).lower() == "uint8" for kind in kinds)
-
-
-def refuse_undivided(X: Any, name: str) -> None:
-    """Refuse grey values of another type than uint8, which the run did not see undivided.
-
-    Parameters
-    ----------
-    X : array
-        Samples for a run whose unsigned 8-bit samples were divided by 255.
-    name : str
-        Name for the error message.
-
-    Raises
-    ------
-    DataError
-        If a value is too large for a sample that was divided.
-    """
-    if bool((X > _MOST).any()):
-        raise DataError(
-            f"{name} has values above 1, but the run was trained on unsigned 8-bit samples divided "
-            "by 255; give them as uint8, or divide them by 255"
-        )
 
 
 @dataclass(frozen=True)

@@ -5,13 +5,15 @@ See ``derivations/17-parts.md``.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from ddnmf_np.data.start import pre_activation
-from ddnmf_np.engine.nmf import NMFModule
+
+if TYPE_CHECKING:
+    from ddnmf_np.engine.nmf import NMFModule
 
 STARTS = 8
 """Random starts of the factorization; we keep the one with the smallest error."""

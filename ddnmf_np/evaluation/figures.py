@@ -77,6 +77,11 @@ MAKER: ContextVar[Callable[..., Figure]] = ContextVar("MAKER", default=_plain_fi
 """Makes the figures; by default without pyplot."""
 
 
+def new_figure(width: float, height: float) -> Figure:
+    """Return an empty figure of a size in inches, which arranges its own contents."""
+    return _plain_figure(figsize=(width, height), dpi=DPI, layout="constrained")
+
+
 @contextmanager
 def own_settings() -> Iterator[None]:
     """Draw by matplotlib's default settings, one thread at a time, because they are global.

@@ -34,7 +34,6 @@ from ddnmf_np.config import DECIDED_BY, OPTIONS, Config
 from ddnmf_np.data.datasets import Dataset
 from ddnmf_np.data.defaults import Facts
 from ddnmf_np.data.order import epoch_order
-from ddnmf_np.data.scaling import Scaling
 from ddnmf_np.engine.arena import Arena
 from ddnmf_np.errors import CheckpointError, DataError
 from ddnmf_np.evaluation import clustering, maps
@@ -46,6 +45,7 @@ from ddnmf_np.experiments.networks import (
     NETWORKS,
     WIDEST_MIXTURE,
     decided_by_data,
+    make_network,
 )
 from ddnmf_np.experiments.records import Name, key_of
 from ddnmf_np.experiments.settings import Source
@@ -375,27 +375,6 @@ def training_images(data: Dataset, n: int) -> Floats:
         return data.x_train
     rows: npt.NDArray[np.int64] = epoch_order(len(data.x_train), 0, 0)[:n]
     return np.ascontiguousarray(data.x_train[rows])
-
-
-def make_network(
-    model: str, config: Config, n_features: int, scaling: Scaling | None = None
-) -> Model | Autoencoder:
-    """Return an untrained network by its name in records, on the backend of its options."""
-    ops, network = config.execution.get_ops(), NETWORKS[model]
-    if network.kind == "ddnmf":
-        return config.make_model(n_features, ops, scaling=scaling)
-    return Autoencoder(
-        n_features,
-        config.model,
-        config.optimizer,
-        mean=config.objective.reduction == "mean",
-        seed=config.training.seed,
-        dtype=config.training.dtype,
-        batch_size=config.training.batch_size,
-        threads=config.execution.threads,
-        bottleneck=network.bottleneck,
-        ops=ops,
-    )
 
 
 def _train(spec: Representation, x_train: Floats, data: Dataset, curve: Curve | None) -> Codes:

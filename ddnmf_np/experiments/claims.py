@@ -18,12 +18,8 @@ from ddnmf_np.errors import UsageError, unknown
 from ddnmf_np.experiments import parts
 from ddnmf_np.experiments.networks import NETWORKS, TITLES
 from ddnmf_np.experiments.records import Record
-from ddnmf_np.experiments.tables import (
-    DATASET_TITLES,
-    METHODS,
-    markdown,
-    table_noise,
-)
+from ddnmf_np.experiments.tables import DATASET_TITLES, METHODS, table_noise
+from ddnmf_np.system.markdown import markdown
 
 Floats = npt.NDArray[np.floating[Any]]
 

@@ -9,8 +9,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from ddnmf_np.evaluation.figures import CLASS_COLORS, WIDTH
-from ddnmf_np.experiments.figures import grid
+from ddnmf_np.evaluation.figures import CLASS_COLORS, WIDTH, new_figure
 from ddnmf_np.experiments.networks import CLUSTERERS, NETWORKS, TABLE_MODELS, TITLES
 from ddnmf_np.experiments.records import Record
 from ddnmf_np.experiments.tables import (
@@ -18,9 +17,9 @@ from ddnmf_np.experiments.tables import (
     METHODS,
     frame_of,
     lines_of,
-    markdown,
     table_noise,
 )
+from ddnmf_np.system.markdown import markdown
 
 SCORES = ("acc", "nmi")
 NOTE = (
@@ -79,7 +78,8 @@ def draw(records: Sequence[Record]) -> Figure | None:
     if not found:
         return None
     count = len(found) * len(SCORES)
-    figure, axes = grid(count, len(CLUSTERERS), WIDTH * 1.3, 2.4 * count, sharex=True)
+    figure = new_figure(WIDTH * 1.3, 2.4 * count)
+    axes = figure.subplots(count, len(CLUSTERERS), squeeze=False, sharex=True)
     colors = dict(zip(TABLE_MODELS, CLASS_COLORS, strict=False))
     shown: Mapping[str, Any] = {}
     panels = iter(axes)

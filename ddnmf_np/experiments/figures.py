@@ -7,16 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from ddnmf_np.evaluation.figures import (
     CLASS_COLORS,
     DATA_COLOR,
-    DPI,
     WIDTH,
     draw_classes,
+    new_figure,
     own_settings,
     save,
 )
@@ -60,15 +58,6 @@ def draw(name: str, records: Sequence[Record], folder: Path) -> list[str]:
     return list(files)
 
 
-def grid(
-    rows: int, columns: int, width: float, height: float, *, sharex: bool = False
-) -> tuple[Figure, Sequence[Sequence[Axes]]]:
-    """Return a figure (size in inches) and its panels, row by row."""
-    figure = Figure(figsize=(width, height), dpi=DPI, layout="constrained")
-    FigureCanvasAgg(figure)
-    return figure, list(figure.subplots(rows, columns, squeeze=False, sharex=sharex))
-
-
 def maps(records: Sequence[Record]) -> Figure | None:
     """Return figure 2: t-SNE of the codes, with a row per data set and a column per network.
 
@@ -84,7 +73,8 @@ def maps(records: Sequence[Record]) -> Figure | None:
     if not datasets:
         return None
     side, columns = WIDTH / len(MAP_MODELS) * 1.4, len(MAP_MODELS)
-    figure, axes = grid(len(datasets), columns, side * columns, side * len(datasets))
+    figure = new_figure(side * columns, side * len(datasets))
+    axes = figure.subplots(len(datasets), columns, squeeze=False)
     legend: tuple[list[Any], list[Any]] = [], []
     for line, dataset in zip(axes, datasets, strict=True):
         for panel, model in zip(line, MAP_MODELS, strict=True):
@@ -118,7 +108,8 @@ def noise_curves(records: Sequence[Record], method: str, images: str) -> Figure 
                 found[dataset] = budget, {row: scores[row] for row in rows}
     if not found:
         return None
-    figure, axes = grid(len(found), len(METRICS), WIDTH * 1.3, 2.6 * len(found), sharex=True)
+    figure = new_figure(WIDTH * 1.3, 2.6 * len(found))
+    axes = figure.subplots(len(found), len(METRICS), squeeze=False, sharex=True)
     for line, (dataset, (budget, scores)) in zip(axes, found.items(), strict=True):
         for panel, metric in zip(line, METRICS, strict=True):
             for number, model in enumerate(NOISE_MODELS):

@@ -14,7 +14,7 @@ import warnings
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -32,15 +32,17 @@ from ddnmf_np.data.parts import best_factorization
 from ddnmf_np.errors import DataError, DDNMFError
 from ddnmf_np.evaluation.interpret import decode_parts, hoyer_sparsity, unit_effects
 from ddnmf_np.experiments.autoencoder import Autoencoder
-from ddnmf_np.experiments.baselines import make_network
 from ddnmf_np.experiments.known_parts import KNOWN, Known
+from ddnmf_np.experiments.networks import make_network
 from ddnmf_np.experiments.records import Name, Record, Store, versions
-from ddnmf_np.experiments.settings import Source
-from ddnmf_np.experiments.tables import markdown
 from ddnmf_np.model import Model
 from ddnmf_np.runs.preparation import Prepared, prepare
 from ddnmf_np.runs.validation import Unexplained, Validation
 from ddnmf_np.system.files import locked
+from ddnmf_np.system.markdown import markdown
+
+if TYPE_CHECKING:
+    from ddnmf_np.experiments.settings import Source
 
 Floats = npt.NDArray[np.floating[Any]]
 

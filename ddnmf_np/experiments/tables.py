@@ -28,6 +28,7 @@ from ddnmf_np.experiments.networks import (
 )
 from ddnmf_np.experiments.records import Record, unpack_labels
 from ddnmf_np.experiments.statistics import Difference, adjusted_rand, compare, stability
+from ddnmf_np.system.markdown import markdown
 
 METRICS = ("acc", "nmi", "ari")
 TABLES = {"table1": "mnist", "table2": "fashion-mnist"}
@@ -694,10 +695,3 @@ def _difference(d: Difference) -> str:
         return f"{d.mean:+.3f}"
     (low, high), (least, most) = d.interval, d.resampled
     return f"{d.mean:+.3f} [{low:+.3f}, {high:+.3f}] {{{least:+.3f}, {most:+.3f}}} p {d.p:.3f}"
-
-
-def markdown(header: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
-    """Return a table in Markdown."""
-    return "\n".join(
-        f"| {' | '.join(cells)} |" for cells in (header, ["---"] * len(header), *lines)
-    )

@@ -6,14 +6,13 @@ import textwrap
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from ddnmf_np.evaluation.figures import (
-    DPI,
     STUDENT_COLOR,
     SUPERVISOR_COLOR,
     WIDTH,
+    new_figure,
     own_settings,
 )
 
@@ -49,8 +48,7 @@ def draw(
     Figure
         Two panels. A vertical line marks the answer and a grey band its range, where there are.
     """
-    figure = Figure(figsize=(WIDTH, 5.4), dpi=DPI, layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = new_figure(WIDTH, 5.4)
     panels = figure.subplots(2, 1, sharex=True)
     rank, first, last = answer
     place = np.log2(ranks)

@@ -22,7 +22,7 @@ from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_array
 
-from ddnmf_np.data.datasets import check_nonnegative
+from ddnmf_np.data.checks import check_nonnegative
 from ddnmf_np.errors import DataError, DivergedError, OptionError, UsageError
 from ddnmf_np.estimator import DDNMF
 from ddnmf_np.experiments.records import Name, Store, versions

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ddnmf_np.backends.select import backend_of
-from ddnmf_np.config import Config
 from ddnmf_np.data.defaults import DECIDED, Facts
 from ddnmf_np.data.scaling import Scaling
 from ddnmf_np.data.streaming.rows import Rows
+
+if TYPE_CHECKING:
+    from ddnmf_np.config import Config
 
 MOST_SEEN = 20_000
 """Largest number of samples of a stream that we look at before training."""

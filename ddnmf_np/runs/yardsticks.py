@@ -6,13 +6,15 @@ import math
 import warnings
 from collections.abc import Mapping
 from threading import Lock
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 from sklearn.exceptions import ConvergenceWarning
 
-from ddnmf_np.runs.validation import Unexplained
+if TYPE_CHECKING:
+    from ddnmf_np.runs.validation import Unexplained
+
 
 MOST_SAMPLES = 5000
 """Largest number of samples that PCA and NMF see, which then take a few seconds."""
