@@ -35,30 +35,8 @@ Record = dict[str, float]
 class Training:
     """Options of Algorithm 1.
 
-    Parameters
-    ----------
-    epochs : int
-        Passes over the training set, at least 0.
-    batch_size : int
-        Samples of a mini-batch.
-    seed : int
-        Seed of weights, order of samples, and noise.
-    dtype : {"float32", "float64"}
-        Precision.
-    validation_fraction : float
-        Share of the samples that are held out to measure how well the student reconstructs; 0 for
-        none.
-    patience : int
-        We stop after this many validations in a row without an improvement; 0 for never.
-    tol : float
-        An improvement lowers the unexplained fraction by more than ``tol`` times its value.
-    checkpoint_every : float
-        Seconds between two checkpoints; 0 for one after every epoch.
-
-    Raises
-    ------
-    OptionError
-        If a value cannot be used.
+    An improvement lowers the unexplained fraction by more than ``tol`` times its value. Raises
+    `OptionError` if a value cannot be used.
     """
 
     epochs: int = option(30, "passes over the training set", Range(least=0), resumable=True)

@@ -24,23 +24,9 @@ from ddnmf_np.system.options import Range, check_options, option
 
 @dataclass(frozen=True)
 class Execution:
-    """Options that choose where and how fast we compute, but not what.
+    """Options that choose where and how fast we compute, but not what; see `get_ops`.
 
-    Parameters
-    ----------
-    backend : {"numpy", "cupy", "auto"}
-        As for `get_ops`.
-    fast : {"auto", "on", "off"}
-        As for `get_ops`.
-    threads : int, optional
-        Threads on the CPU, shared out between the two networks.
-    matmul_precision : {"highest", "high"}
-        As for `get_ops`.
-
-    Raises
-    ------
-    OptionError
-        If a value cannot be used.
+    Raises `OptionError` if a value cannot be used.
     """
 
     backend: Literal["numpy", "cupy", "auto"] = option(

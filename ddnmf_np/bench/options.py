@@ -24,16 +24,9 @@ Say = Callable[[str], None]
 def option(default: Any, text: str, *, least: float = 1, **flag: Any) -> Any:
     """Return a dataclass field that `make_parser` turns into a flag.
 
-    Parameters
-    ----------
-    default : int, float, str, tuple or None
-        Default value. A number makes the option one; a tuple makes it take several values.
-    text : str
-        Help text. The default is added, unless it is None or the text mentions a default.
-    least : float
-        Smallest value that a number may have.
-    **flag
-        Further arguments of `argparse.ArgumentParser.add_argument`.
+    ``flag`` has more arguments of argparse. A number makes the option one, of at least ``least``; a
+    tuple makes it take several values. The help shows the default, unless it is None or the text
+    mentions a default.
     """
     several = isinstance(default, tuple)
     kind = type(default[0]) if several and default else type(default)

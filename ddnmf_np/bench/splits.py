@@ -43,16 +43,8 @@ Key = tuple[Any, ...]
 class Split:
     """Training and test rows of a set, and the units in which we measure.
 
-    Parameters
-    ----------
-    x : ndarray of shape (n, n_features)
-        Samples.
-    y : ndarray of shape (n,) or None
-        Their classes.
-    seed : int
-        Seed of the split, and of what is hidden.
-    hidden : float
-        Share of the entries that no method sees.
+    ``seed`` is that of the split and of what is hidden; ``hidden`` is the share of the entries that
+    no method sees.
     """
 
     def __init__(

@@ -75,17 +75,7 @@ RULED = ("wine", "diabetes", "breast_cancer", "digits", "manual")
 
 
 class Variant(DDNMF):
-    """The estimator with options that it does not have as parameters.
-
-    Parameters
-    ----------
-    rank, seed : int
-        Number of base units, and ``random_state``.
-    objective : str
-        Preset.
-    options : mapping
-        Options by their short names.
-    """
+    """The estimator with options that it does not have as parameters, by their short names."""
 
     def __init__(self, rank: int, seed: int, objective: str, options: Options) -> None:
         super().__init__(rank, objective=objective, random_state=seed)

@@ -27,20 +27,7 @@ PRODUCTS_COLOR, ADAM_COLOR = "#000000", SUPERVISOR_COLOR
 
 
 def write(results: Results, folder: Path) -> str:
-    """Write ``bench.json``, ``bench.md`` and ``bench.png``; return the tables.
-
-    Parameters
-    ----------
-    results : dict
-        Results of `ddnmf_np.bench.digest.digest`.
-    folder : Path
-        Created if it does not exist.
-
-    Raises
-    ------
-    OutputError
-        If a file cannot be written.
-    """
+    """Write ``bench.json``, ``bench.md`` and ``bench.png``; return the tables."""
     return write_files("bench", folder, results, to_markdown(results), draw(results))
 
 

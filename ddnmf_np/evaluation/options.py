@@ -17,25 +17,8 @@ EmbeddingMethod = Literal["tsne", "pca"]
 class Clustering:
     """Options of the evaluation: how we cluster and draw the codes H.
 
-    Parameters
-    ----------
-    clusters : int, optional
-        Clusters to look for; by default as many as the labels have classes, else the rank.
-    clusterers : sequence of str
-        Methods, see `ddnmf_np.evaluation.clustering`.
-    starts : int
-        Starts of each method, of which we keep the one with the best likelihood (inertia).
-    embedding : {"tsne", "pca"}
-        The map of H.
-    embedding_samples : int
-        Largest number of samples on that map.
-    save_codes : bool
-        Whether a run writes the codes of all its samples.
-
-    Raises
-    ------
-    OptionError
-        If a value cannot be used.
+    The methods are those of `ddnmf_np.evaluation.clustering`. Raises `OptionError` if a value
+    cannot be used.
     """
 
     clusters: int | None = option(

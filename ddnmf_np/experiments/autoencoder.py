@@ -23,19 +23,9 @@ STREAM = 4
 
 
 class ReconstructionLoss:
-    """``(1/N) sum_i || x_i - y_i ||^2`` of one network, as in equation 4.
+    """``(1/N) sum_i || x_i - y_i ||^2`` as in equation 4; ``mean``: also over features.
 
-    Parameters
-    ----------
-    stack : Network
-        The network.
-    mean : bool
-        Whether to average over features too.
-
-    Attributes
-    ----------
-    sums : ndarray of shape (1,), float64
-        Sum of squared distances since `reset`, on the device.
+    ``sums``, (1,) in float64 on the device, holds the squared distances since `reset`.
     """
 
     def __init__(self, stack: Network, *, mean: bool) -> None:
@@ -66,39 +56,23 @@ class Autoencoder:
     Its input is the noisy batch, its target the clean one: with noise it is a denoising
     auto-encoder (Vincent et al., 2008), with ``noise_kind="none"`` a plain one.
 
+    Parameters are those of `Model`, except for these.
+
     Parameters
     ----------
-    n_features : int
-        Width of the data.
     architecture : Architecture
         Shapes and activations. Its ``base_activation`` is that of the code and its
         ``recovery_activation`` that of the layer after it.
-    descent : Descent, optional
-        Descent rule; Adam by default.
     mean : bool
         Whether the loss is a mean over features too.
-    seed : int
-        Seed of the weights, and of the order and the noise with which it is trained.
-    dtype : {"float32", "float64"}
-        Precision.
-    batch_size : int
-        Samples of a mini-batch.
-    threads : int, optional
-        Threads on the CPU.
     bottleneck : bool
         Whether there is a layer of ``rank`` units in the middle (AE1). Without it the widest layer
         is the code (AE2).
-    ops : Ops, optional
-        Backend; NumPy by default.
-    rows : int, optional
-        Largest batch.
 
     Attributes
     ----------
     stack : Network
         The network; all its layers have a bias.
-    loss : ReconstructionLoss
-        The loss that the training lowers.
     """
 
     def __init__(

@@ -30,13 +30,7 @@ from ddnmf_np.evaluation.clustering import check_methods, score_clustering
 from ddnmf_np.evaluation.interpret import code_statistics
 from ddnmf_np.evaluation.maps import embed
 from ddnmf_np.experiments import baselines
-from ddnmf_np.experiments.baselines import (
-    Codes,
-    Curve,
-    DataInfo,
-    Floats,
-    Representation,
-)
+from ddnmf_np.experiments.baselines import Codes, Curve, DataInfo, Floats, Representation
 from ddnmf_np.experiments.networks import (
     CLUSTERERS,
     MAP_MODELS,
@@ -67,30 +61,14 @@ MAP_SAMPLES = 2000
 
 @dataclass
 class Unit:
-    """A representation with its clusterings and its map.
-
-    Parameters
-    ----------
-    spec : Representation
-        The codes.
-    starts : int
-        Starts of each clustering.
-    needs : set of Need
-        The clusterings.
-    map_samples : int
-        Points of the map; 0 for no map.
-    shorter : tuple of Representation
-        Runs whose codes the training of this unit makes on its way.
-    trains : bool
-        False if another unit makes the codes.
-    """
+    """A representation with its clusterings, each of so many starts, and its map."""
 
     spec: Representation
     starts: int
     needs: set[Need] = field(default_factory=set)
-    map_samples: int = 0
-    shorter: tuple[Representation, ...] = ()
-    trains: bool = True
+    map_samples: int = 0  # points of the map; 0 for no map
+    shorter: tuple[Representation, ...] = ()  # their codes are made on the way of the training
+    trains: bool = True  # False if another unit makes the codes
 
     @property
     def key(self) -> str:

@@ -22,27 +22,13 @@ from ddnmf_np.model import Model
 
 @dataclass(frozen=True)
 class NetworkRow:
-    """A network that is trained for a table or a study.
-
-    Parameters
-    ----------
-    title : str
-        Name in tables and figures.
-    kind : {"ddnmf", "autoencoder"}
-        Class of the network.
-    options : mapping
-        Options of `Config` that differ from the defaults.
-    bottleneck : bool
-        Whether an auto-encoder has the layer of ``rank`` units.
-    keep_weights : bool
-        Whether another row continues from the network.
-    """
+    """A network that is trained for a table or a study: its name there, and its options."""
 
     title: str
     kind: Literal["ddnmf", "autoencoder"]
     options: Mapping[str, Any] = field(default_factory=dict)
-    bottleneck: bool = True
-    keep_weights: bool = False
+    bottleneck: bool = True  # whether an auto-encoder has the layer of ``rank`` units
+    keep_weights: bool = False  # whether another row continues from the network
 
 
 # -- tables -------------------------------------------------------------------------------

@@ -351,18 +351,8 @@ def run(
 ) -> list[str]:
     """Do every run that has no record yet, and return a line for each failure.
 
-    Parameters
-    ----------
-    images : sequence of Source
-        Data sets whose parts nobody knows.
-    seeds : sequence of int
-        Seeds; with each we draw the samples, and the starts of the methods.
-    folder : Path
-        Place of the records.
-    say : callable
-        Called with each line of the progress report.
-    names, methods : sequence of str
-        Data sets with known parts, and methods; by default all.
+    ``images`` are data sets whose parts nobody knows, ``names`` those whose parts are known. With
+    each seed we draw the samples, and the starts of the methods.
     """
     store, failures = Store(folder), []
     store.create()

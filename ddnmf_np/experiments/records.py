@@ -110,21 +110,11 @@ def unpack_labels(text: str, n: int) -> Labels:
 
 @dataclass(frozen=True)
 class Name:
-    """Name of a record: a readable label, the kind, and the key of the identity.
+    """Name of a record: a readable label, the kind, and the key of the identity."""
 
-    Parameters
-    ----------
-    kind : str
-        ``"codes"``, ``"clustering"`` or ``"embedding"``.
-    label : str
-        Data set, model and so on, with hyphens.
-    identity : mapping
-        Everything that the result depends on.
-    """
-
-    kind: str
-    label: str
-    identity: Mapping[str, Any]
+    kind: str  # "codes", "clustering", "embedding" and so on
+    label: str  # data set, model and so on, with hyphens
+    identity: Mapping[str, Any]  # everything that the result depends on
 
     @property
     def key(self) -> str:
@@ -141,13 +131,7 @@ class Name:
 
 
 class Store:
-    """A folder with ``records.jsonl``, and with arrays in ``codes/``, too large to commit.
-
-    Parameters
-    ----------
-    folder : path_like
-        Place of the folder; `create` makes it.
-    """
+    """A folder with ``records.jsonl``, and with arrays in ``codes/``, too large to commit."""
 
     def __init__(self, folder: str | Path) -> None:
         self.folder = Path(folder)
@@ -269,17 +253,8 @@ class Store:
     def adopt(self, name: Name, content: Mapping[str, Any]) -> Record | None:
         """Copy the record of the same run under another label, if there is one.
 
-        Parameters
-        ----------
-        name : Name
-            Name of the copy.
-        content : mapping
-            Entries that differ in the copy.
-
-        Returns
-        -------
-        dict or None
-            The copy; its numbers, time and version are those of the original.
+        Numbers, time and version of the copy are those of the original; ``content`` has the entries
+        that differ.
         """
         for other in sorted(self._content[0]):
             if other.endswith(name.ending) and other != str(name):

@@ -31,21 +31,11 @@ DATASETS = {"table1": ("mnist",), "table2": ("fashion-mnist",)}
 
 
 class Need(NamedTuple):
-    """A clustering of codes.
+    """A clustering of codes."""
 
-    Parameters
-    ----------
-    images : {"clean", "noisy", "all"}
-        Clean or noisy test images, or all images, which are those of training and test.
-    method : str
-        The clusterer.
-    again : int
-        0, or number of a repetition with other random numbers.
-    """
-
-    images: str
+    images: str  # "clean" or "noisy" test images, or "all": those of training and test
     method: Method
-    again: int = 0
+    again: int = 0  # number of a repetition with other random numbers
 
 
 MAPPED: dict[str, Need] = {
@@ -94,21 +84,10 @@ def _load(place: str, data_dir: str | None) -> Dataset:
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """Everything that a user can choose about a campaign.
+    """Everything that a user can choose about a campaign; raises `UsageError` for a wrong value.
 
-    Parameters
-    ----------
-    results : tuple of str
-        Tables, figures and studies, from `EVERYTHING`.
-    places : mapping of str to str
-        Other places of data sets, by name; for tests.
-    options : mapping
-        Options of all networks; they override the networks' own.
-
-    Raises
-    ------
-    UsageError
-        If a value cannot be used.
+    ``results`` are tables, figures and studies from `EVERYTHING`, ``places`` other places of data
+    sets by name (for tests), and ``options`` of all networks override the networks' own.
     """
 
     results: tuple[str, ...]

@@ -18,27 +18,16 @@ _ALL_RESAMPLES = 6
 
 @dataclass(frozen=True)
 class Difference:
-    """A paired comparison of two rows over the seeds that both have.
+    """A paired comparison of two rows over the seeds that both have, at least three for a test.
 
-    Attributes
-    ----------
-    n : int
-        Number of pairs.
-    mean : float
-        Mean of the differences.
-    interval : tuple of float or None
-        95 % interval of the mean difference by Student's t; None below three pairs.
-    resampled : tuple of float or None
-        The bootstrap interval. It decides nothing, because it is too short for few seeds.
-    p : float or None
-        P-value of Wilcoxon's signed-rank test, two-sided.
+    The bootstrap interval ``resampled`` decides nothing, because it is too short for few seeds.
     """
 
     n: int
-    mean: float
-    interval: tuple[float, float] | None = None
+    mean: float  # of the differences
+    interval: tuple[float, float] | None = None  # 95 %, by Student's t
     resampled: tuple[float, float] | None = None
-    p: float | None = None
+    p: float | None = None  # of Wilcoxon's signed-rank test, two-sided
 
     @property
     def verdict(self) -> str:

@@ -239,10 +239,7 @@ def at_budget(frame: pd.DataFrame, budget: Budget) -> pd.DataFrame:
 def collect(frame: pd.DataFrame, budget: Budget) -> Scores:
     """Return the clusterings of one data set at a budget.
 
-    Raises
-    ------
-    DataError
-        If two records claim the same place: their options differ, and a table cannot show both.
+    Raises `DataError` if two records claim the same place: a table cannot show both.
     """
     frame = at_budget(frame, budget)
     place = [*Row._fields, "seed"]
@@ -300,23 +297,11 @@ def table_budgets(frame: pd.DataFrame, dataset: str) -> list[Budget]:
 
 
 def render(name: str, records: Sequence[Record], *, short: bool = False) -> str:
-    """Return a table or the table of a study.
+    """Return table 1, 2 or 3, or that of a study, as Markdown; empty without records.
 
-    Parameters
-    ----------
-    name : str
-        ``"table1"``, ``"table2"``, ``"table3"`` or the name of a study.
-    records : sequence of Record
-        All records; we leave out those of other tables.
-    short : bool
-        Whether to leave out the values of each seed, the claims, the codes and the stability.
-
-    Returns
-    -------
-    str
-        Markdown, with a section for each data set and budget in the records; empty if there are
-        none. A variant of a study has its line even without records, so that a variant that
-        diverged stays visible.
+    It has a section for each data set and budget in the records. A variant of a study has its line
+    even without records, so that a variant that diverged stays visible. ``short`` leaves out the
+    values of each seed, the claims, the codes and the stability.
     """
     frame = frame_of(records)
     parts: list[str] = []
@@ -546,16 +531,8 @@ def repetitions(records: Iterable[Record], dataset: str) -> str:
         cells += [f"{np.mean(spread):.3f}" if spread else NOTHING, f"{starts:.3f}"]
         cells.append(" / ".join(f"{np.mean([r[m] for r in chosen]):.3f}" for m in METRICS))
         lines.append(cells)
-    header = [
-        "codes",
-        "epochs",
-        "images",
-        "clustered by",
-        "networks",
-        "maps",
-        *map(str.upper, METRICS),
-    ]
-    header += ["ACC over maps", "ACC over starts", "consensus"]
+    header = ["codes", "epochs", "images", "clustered by", "networks", "maps"]
+    header += [*map(str.upper, METRICS), "ACC over maps", "ACC over starts", "consensus"]
     return markdown(header, lines) if lines else ""
 
 

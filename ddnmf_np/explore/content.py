@@ -61,17 +61,7 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Content:
-    """The content of a page.
-
-    Attributes
-    ----------
-    title : str
-        Name of the data set, not escaped.
-    head : dict
-        Everything except arrays, in plain JSON types.
-    blocks : dict of str to str
-        Packed arrays by name (see `ddnmf_np.explore.packing`).
-    """
+    """The content of a page: title (not escaped), head in plain JSON types, packed arrays."""
 
     title: str
     head: dict[str, Any]
@@ -94,21 +84,9 @@ def open_run(path: str | Path) -> Checkpoint:
 
 
 def gather(checkpoint: Checkpoint, data_dir: str | None, say: Say) -> Content:
-    """Gather the content of a run's page.
+    """Gather the content of a run's page, without samples if the run's data are not found.
 
-    Parameters
-    ----------
-    checkpoint : Checkpoint
-        Checkpoint of the run, at any epoch.
-    data_dir : str, optional
-        Folder in which to look for the data first; by default, where the run found them.
-    say : callable
-        Function that prints a line of progress or a warning.
-
-    Returns
-    -------
-    Content
-        The content, without samples if the run's data are not found.
+    ``data_dir`` is where to look for the data first; by default, where the run found them.
 
     Raises
     ------

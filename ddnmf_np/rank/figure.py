@@ -30,23 +30,10 @@ def draw(
     answer: tuple[int | None, int | None, int | None],
     title: str,
 ) -> Figure:
-    """Draw error and agreement over the ranks, with their 95 % intervals and the answer.
+    """Draw error and agreement over the ranks, with their 95 % intervals.
 
-    Parameters
-    ----------
-    ranks : sequence of int
-        Ranks, rising.
-    table : sequence of mapping
-        A row for each rank, as in `ddnmf_np.rank.choice.RankChoice`.
-    answer : tuple of int or None
-        The rank, and the two ends of its range.
-    title : str
-        Words above the picture.
-
-    Returns
-    -------
-    Figure
-        Two panels. A vertical line marks the answer and a grey band its range, where there are.
+    The table is that of `RankChoice`. A vertical line marks the answer and a grey band its range,
+    where there are.
     """
     figure = new_figure(WIDTH, 5.4)
     panels = figure.subplots(2, 1, sharex=True)

@@ -13,27 +13,9 @@ FEWEST = 20
 
 @dataclass(frozen=True)
 class Search:
-    """Options of a search for the rank.
+    """Options of a search for the rank; ``ranks`` are sorted, and each is there once.
 
-    Parameters
-    ----------
-    ranks : tuple of int
-        Ranks to compare; sorted, and each once.
-    seeds : int
-        Number of seeds. Each has its own hidden entries and its own start.
-    hidden : float
-        Share of the known entries that each seed hides.
-    samples : int
-        Largest number of samples; of more we draw so many.
-    seed : int
-        The first seed.
-    jobs : int
-        Fits at a time, each in a process.
-
-    Raises
-    ------
-    OptionError
-        If a value cannot be used.
+    Raises `OptionError` if a value cannot be used.
     """
 
     ranks: tuple[int, ...] = option((2, 4, 8, 16, 32), "ranks to compare, two or more", COUNT)

@@ -49,20 +49,8 @@ Floats = npt.NDArray[np.floating[Any]]
 class Task:
     """A fit of one rank with one seed, which also decides the hidden entries.
 
-    Parameters
-    ----------
-    x : ndarray of shape (n, n_features)
-        Samples; NaN is a missing entry.
-    rank : int
-        Number of base units.
-    number : int
-        Number of the seed among the seeds.
-    seed : int
-        The seed of the first one.
-    hidden : float
-        Share of the entries that are hidden.
-    estimator : DDNMF
-        All other options.
+    NaN in ``x`` is a missing entry. ``number`` is that of the seed among the seeds, and ``seed``
+    the first of them. ``estimator`` has all other options.
     """
 
     x: Floats

@@ -58,17 +58,7 @@ class Prepared:
 
 
 def prepare(x: Any, config: Config, image_shape: tuple[int, ...] | None = None) -> Prepared:
-    """Decide what the data decide, hold rows out, and learn the scaling.
-
-    Parameters
-    ----------
-    x : array of shape (n, n_features) or Rows
-        Samples.
-    config : Config
-        Options.
-    image_shape : tuple of two ints, optional
-        Height and width, if the samples are images.
-    """
+    """Decide what the data decide, hold rows out, and learn the scaling."""
     x, held_out = _split(x, config)
     some = on_host(x)
     missing = config.data.missing == "nan"

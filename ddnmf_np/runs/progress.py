@@ -29,17 +29,7 @@ LOSSES = {
 
 
 class Progress:
-    """Callbacks of `Trainer.train` that show losses and speed.
-
-    Parameters
-    ----------
-    trainer : Trainer
-        What is watched.
-    epochs : int
-        When it will be done.
-    stream : file, optional
-        Where to write; standard error by default.
-    """
+    """Callbacks of `Trainer.train` that show losses and speed, on standard error by default."""
 
     def __init__(self, trainer: Trainer, epochs: int, stream: TextIO | None = None) -> None:
         self.epochs = epochs
