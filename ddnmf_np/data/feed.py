@@ -22,16 +22,7 @@ if TYPE_CHECKING:
 class MemoryFeed:
     """Batches of samples that are all on the backend, in a new order every epoch.
 
-    Parameters
-    ----------
-    x : ndarray of shape (n_samples, n_features)
-        The samples.
-    batch : Batch
-        Memory of a batch.
-    batch_size : int
-        Samples of a batch over all processes.
-    seed : int
-        Seed of the order.
+    ``batch_size`` counts the samples of a batch over all processes.
     """
 
     def __init__(self, x: Array, batch: Batch, batch_size: int, seed: int) -> None:

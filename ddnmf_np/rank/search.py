@@ -63,19 +63,7 @@ class Task:
 
 @dataclass(frozen=True, eq=False)
 class Fit:
-    """What a fit has found.
-
-    Parameters
-    ----------
-    rank, number : int
-        As in `Task`.
-    error : float
-        Fraction of the hidden entries' variance that is unexplained.
-    codes : ndarray of shape (n_compared, rank)
-        Codes of some samples.
-    seconds : float
-        How long it took.
-    """
+    """What a fit has found: the unexplained share of the hidden entries, and some codes."""
 
     rank: int
     number: int
@@ -241,19 +229,12 @@ def fit(task: Task) -> Fit:
 
 
 def agreement(codes: Sequence[Floats]) -> npt.NDArray[np.float64]:
-    """Return how well each seed's codes agree with those of the others, from 0 to 1.
+    """Return how well each seed's codes agree with those of the others, (n_seeds,), from 0 to 1.
 
-    Parameters
-    ----------
-    codes : sequence of ndarray of shape (n, rank)
-        Codes of the same samples by two seeds or more.
-
-    Returns
-    -------
-    ndarray of shape (n_seeds,)
-        Mean absolute correlation of matched units, over the other seeds. The units of two seeds
-        are matched so that the sum of absolute correlations is largest (Hungarian method; Kuhn,
-        1955). A unit that is the same for all samples agrees with none.
+    ``codes`` are those of the same samples, (n, rank), by two seeds or more. We return the mean
+    absolute correlation of matched units, over the other seeds. The units of two seeds are matched
+    so that the sum of absolute correlations is largest (Hungarian method; Kuhn, 1955). A unit that
+    is the same for all samples agrees with none.
     """
     units = []
     for one in codes:

@@ -35,17 +35,10 @@ WINDOW_MIB = 128
 
 @dataclass(frozen=True)
 class Survey:
-    """Results of one pass over all samples.
+    """Results of one pass over all samples: the largest value, `fingerprint`, and the share of NaN.
 
-    Parameters
-    ----------
-    high : float
-        Largest value.
-    sha256 : str
-        See `fingerprint`. It is that of the same samples in memory, unless chunks of the file
-        change the size of the blocks.
-    missing : float
-        Share of entries that are NaN.
+    The hash is that of the same samples in memory, unless chunks of the file change the size of the
+    blocks.
     """
 
     high: float
