@@ -85,14 +85,8 @@ def philox4x32(
 class Draw(NamedTuple):
     """Choice of the random numbers of a batch.
 
-    Attributes
-    ----------
-    rows : ndarray of shape (n,), int64
-        Index in the data set of each row.
-    key : tuple of two ints
-        Key of the generator, each below 2**32.
-    epoch : Epoch
-        Part of the counter.
+    ``rows``, (n,) in int64, has the index in the data set of each row; ``key`` are two numbers
+    below 2**32; ``epoch`` is a part of the counter.
     """
 
     rows: Array
@@ -114,11 +108,6 @@ class Words:
 
     Entry (i, j) has word ``j % 4`` of the counter ``(j // 4, rows[i] low, rows[i] high, epoch)``.
     The memory grows to the largest batch so far. Two threads need two objects.
-
-    Parameters
-    ----------
-    xp : module
-        NumPy or CuPy.
     """
 
     def __init__(self, xp: Any = np) -> None:
@@ -181,11 +170,6 @@ class NoiseOps:
     ``x`` are clean rows of shape (n, width), or images of shape (n, height * width). ``draw``
     chooses the random numbers. We overwrite ``out``, which has the shape of ``x``, and use ``work``
     as scratch memory. See ``derivations/02-noise.md``.
-
-    Parameters
-    ----------
-    xp : module
-        NumPy, or a module with its interface.
     """
 
     def __init__(self, xp: ModuleType = np) -> None:

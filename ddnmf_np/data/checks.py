@@ -80,19 +80,10 @@ def check_nonnegative(
 
 
 def refuse_undivided(X: Any, name: str) -> None:
-    """Refuse grey values of another type than uint8, which the run did not see undivided.
+    """Raise `DataError` for values too large for a sample that was divided by 255.
 
-    Parameters
-    ----------
-    X : array
-        Samples for a run whose unsigned 8-bit samples were divided by 255.
-    name : str
-        Name for the error message.
-
-    Raises
-    ------
-    DataError
-        If a value is too large for a sample that was divided.
+    The run divided its unsigned 8-bit samples, and did not see grey values of another type
+    undivided.
     """
     if bool((X > _MOST).any()):
         raise DataError(

@@ -72,14 +72,8 @@ def read_together(
 def deal(window: Window, share: Array, ranks: Communicator) -> tuple[Array, Array, Array]:
     """Return the rows to send of a window, and the order of the rows to receive.
 
-    Parameters
-    ----------
-    window : Window
-        Window with the rows that this rank has read.
-    share : ndarray of shape (m,), int64
-        For each sample in the order of the epoch, the rank whose share contains it.
-    ranks : Communicator
-        Ranks that exchange rows.
+    ``share``, (m,) in int64, has for each sample in the order of the epoch the rank whose share
+    contains it.
 
     Returns
     -------

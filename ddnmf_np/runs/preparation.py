@@ -31,30 +31,14 @@ HELD_OUT = 9
 
 @dataclass(frozen=True, eq=False)
 class Prepared:
-    """Samples and options of a run.
+    """Samples and options of a run."""
 
-    Parameters
-    ----------
-    config : Config
-        Options; none is undecided.
-    x : array of shape (n, n_features) or Rows
-        Samples to train on.
-    held_out : array of shape (n_held_out, n_features) or None
-        Samples that training does not see. Of a stream none are held out.
-    some : ndarray of shape (n_some, n_features)
-        Training samples on the host: all, or of a stream some.
-    scaling : Scaling or None
-        Scaling of the data; None if it changes nothing.
-    decided : list of str
-        Short names of the options that the data have decided.
-    """
-
-    config: Config
-    x: Any
-    held_out: Any
-    some: Any
-    scaling: Scaling | None
-    decided: list[str]
+    config: Config  # none of its options is undecided
+    x: Any  # samples to train on, an array (n, n_features) or Rows
+    held_out: Any  # samples that training does not see, or None; of a stream none are held out
+    some: Any  # training samples on the host: all, or of a stream some
+    scaling: Scaling | None  # None if it changes nothing
+    decided: list[str]  # short names of the options that the data have decided
 
 
 def prepare(x: Any, config: Config, image_shape: tuple[int, ...] | None = None) -> Prepared:

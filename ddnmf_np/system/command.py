@@ -20,14 +20,8 @@ from ddnmf_np.system.signals import interrupt_on_sigterm
 class Parser(argparse.ArgumentParser):
     """Parser of a command's options, which raises `UsageError` and does not end the process.
 
-    Parameters
-    ----------
-    module : str
-        Module that ``python -m`` runs.
-    description, epilog : str
-        Text above and below the options in ``--help``.
-    **options : object
-        Further arguments of `argparse.ArgumentParser`.
+    ``module`` is what ``python -m`` runs; description and epilog are the text above and below the
+    options in ``--help``.
     """
 
     def __init__(self, module: str, description: str, epilog: str = "", **options: Any) -> None:
@@ -71,14 +65,8 @@ class Parser(argparse.ArgumentParser):
 class PageParser(Parser):
     """Parser of a command that makes a web page of a run.
 
-    Parameters
-    ----------
-    module, description, epilog : str
-        As for `Parser`.
-    page : str
-        Default name of the page in the run's folder.
-    data : bool
-        Whether the command takes data, too, by name or path; the page then lies in this folder.
+    The page is by default ``page`` in the run's folder. With ``data`` the command takes data, too,
+    by name or path; the page then lies in this folder.
     """
 
     def __init__(
@@ -196,14 +184,8 @@ def tell(text: str, stream: TextIO | None) -> None:
     """Print a line of progress at once, so that a log shows it in time.
 
     The work is worth more than its log. If the stream is closed or full, or its reader has left,
-    the text is lost, and the command goes on without the stream.
-
-    Parameters
-    ----------
-    text : str
-        What to print.
-    stream : file or None
-        ``sys.stdout`` or ``sys.stderr``, which is None if it was closed before Python began.
+    the text is lost, and the command goes on without the stream, which is None if it was closed
+    before Python began.
     """
     if stream is None:
         return
