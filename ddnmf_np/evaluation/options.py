@@ -51,3 +51,8 @@ class Clustering:
 
     def __post_init__(self) -> None:
         check_options(self)
+
+    @property
+    def drawn(self) -> Method:
+        """The clusterer whose clusters are drawn: the first mixture, else the first of all."""
+        return next((m for m in self.clusterers if m != "kmeans"), self.clusterers[0])

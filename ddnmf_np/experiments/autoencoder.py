@@ -88,7 +88,6 @@ class Autoencoder:
         threads: int | None = None,
         bottleneck: bool = True,
         ops: Ops | None = None,
-        rows: int | None = None,
     ) -> None:
         self.n_features, self.architecture, self.bottleneck = n_features, architecture, bottleneck
         self.descent, self.mean = descent or Descent(), mean
@@ -96,8 +95,7 @@ class Autoencoder:
         self.scaling, self.scaler, self.starts_from_data = None, None, False
         self.ops = ops or Ops()
         layers = make_layers(n_features, architecture, bottleneck=bottleneck)
-        rows = rows or max(batch_size, 256)
-        self.stack = Network(layers, rows=rows, dtype=dtype, ops=self.ops)
+        self.stack = Network(layers, rows=max(batch_size, 256), dtype=dtype, ops=self.ops)
         self.loss = ReconstructionLoss(self.stack, mean=mean)
         # A single network has no other to share the threads with.
         self.network_threads = NetworkThreads(self.ops, threads, work=0.0)

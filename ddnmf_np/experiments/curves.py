@@ -17,6 +17,7 @@ from ddnmf_np.experiments.tables import (
     METHODS,
     frame_of,
     lines_of,
+    mean_of,
     table_noise,
 )
 from ddnmf_np.system.markdown import markdown
@@ -117,8 +118,4 @@ def _rows(lines: pd.DataFrame) -> Iterator[tuple[str, str, pd.DataFrame]]:
 
 
 def _cell(seeds: pd.DataFrame, score: str) -> str:
-    values = seeds[f"{score}_mean"]
-    if values.empty:
-        return "-"
-    spread = f" ± {values.std():.3f}" if len(values) > 1 else ""
-    return f"{values.mean():.3f}{spread} ({len(values)})"
+    return f"{mean_of(seeds[f'{score}_mean'])} ({len(seeds)})" if len(seeds) else "-"

@@ -66,8 +66,8 @@ def t_interval(values: npt.ArrayLike, level: float = 0.95) -> tuple[float, float
     return float(sample.mean() - half), float(sample.mean() + half)
 
 
-def bootstrap_interval(values: npt.ArrayLike, level: float = 0.95) -> tuple[float, float]:
-    """Return the percentile interval of the mean over all resamples, or over a fixed draw.
+def bootstrap_interval(values: npt.ArrayLike) -> tuple[float, float]:
+    """Return the 95 % percentile interval of the mean over all resamples, or over a fixed draw.
 
     Notes
     -----
@@ -81,8 +81,7 @@ def bootstrap_interval(values: npt.ArrayLike, level: float = 0.95) -> tuple[floa
         index = np.indices((n,) * n).reshape(n, -1).T  # (n^n, n)
     else:
         index = np.random.Generator(np.random.PCG64(0)).integers(n, size=(RESAMPLES, n))
-    tail = (1.0 - level) / 2.0
-    low, high = np.quantile(sample[index].mean(axis=1), [tail, 1.0 - tail])
+    low, high = np.quantile(sample[index].mean(axis=1), [0.025, 0.975])
     return float(low), float(high)
 
 

@@ -605,7 +605,7 @@ def _by_rate(scores: Scores, rows: list[Row], rates: list[float], metric: str) -
         counts = [len(seeds) for seeds in at if seeds is not None]
         cells = [first.images, METHODS[first.method], TITLES[first.model]]
         cells.append("-".join(dict.fromkeys((str(min(counts)), str(max(counts))))))
-        cells += [NOTHING if seeds is None else _mean(seeds[metric]) for seeds in at]
+        cells += [NOTHING if seeds is None else mean_of(seeds[metric]) for seeds in at]
         lines.append(cells)
     header = ["test images", "clustered by", f"{metric.upper()} of", "seeds"]
     return markdown([*header, *(f"{rate:.0%}" for rate in rates)], lines)
@@ -660,10 +660,11 @@ def _number(found: pd.Series) -> str:
 
 def summary(found: pd.Series) -> str:
     """Return mean ± standard deviation (range) of scores."""
-    return _mean(found) + (f" ({found.min():.3f}-{found.max():.3f})" if len(found) > 1 else "")
+    return mean_of(found) + (f" ({found.min():.3f}-{found.max():.3f})" if len(found) > 1 else "")
 
 
-def _mean(found: pd.Series) -> str:
+def mean_of(found: pd.Series) -> str:
+    """Return mean ± standard deviation of scores."""
     return f"{found.mean():.3f}" + (f" ± {found.std():.3f}" if len(found) > 1 else "")
 
 

@@ -326,7 +326,7 @@ def _clusters(
     """Cluster the codes as in the run's pictures, or note that it failed."""
     y = held_out(dataset)[2]
     how = config.evaluation
-    method = next((m for m in how.clusterers if m != "kmeans"), how.clusterers[0])
+    method = how.drawn
     try:
         k = n_clusters(dataset, how.clusters, config.model.rank)
         say(f"looking for {k} clusters ({method}, {how.starts} starts)")

@@ -152,11 +152,10 @@ def results(
             yield inference.of(what, raw, name, start)
     if what == "clusters":
         how = inference.config.evaluation
-        method = next((m for m in how.clusterers if m != "kmeans"), how.clusterers[0])
         k = n_clusters or usual_clusters(inference)
         seed = inference.config.training.seed
         codes = np.concatenate(found)
-        yield cluster(codes, k, method=method, n_starts=how.starts, seed=seed).labels[:, None]
+        yield cluster(codes, k, method=how.drawn, n_starts=how.starts, seed=seed).labels[:, None]
 
 
 def usual_clusters(inference: Inference) -> int:

@@ -249,11 +249,10 @@ def draw_figures(
             title=f"{split}: effect of each unit, 5th to 95th percentile",
         ),
     }
-    method = next((m for m in how.clusterers if m != "kmeans"), how.clusterers[0])
-    found = evaluation.clusterings[method].labels
+    found = evaluation.clusterings[how.drawn].labels
     if y is not None:
         drawn["clusters.png"] = figures.plot_cluster_matrix(
-            assign_clusters(y, found), f"{split}: {method} on H"
+            assign_clusters(y, found), f"{split}: {how.drawn} on H"
         )
     rows, points = embed(H, how.embedding, how.embedding_samples, config.training.seed)
     kind, labels = ("cluster", found) if y is None else ("class", y)
