@@ -280,14 +280,8 @@ def _from_table(
 def hold_out(dataset: Dataset, fraction: float, seed: int) -> Dataset:
     """Move some training samples to the test split, which only scores see.
 
-    Parameters
-    ----------
-    dataset : Dataset
-        Without a test split.
-    fraction : float
-        Share of the samples to move, in [0, 1); at least one sample stays.
-    seed : int
-        Decides which; the same seed moves the same samples.
+    The data set has no test split yet. ``fraction`` is in [0, 1); at least one sample stays. The
+    same seed moves the same samples.
     """
     n = len(dataset.x_train)
     count = min(round(fraction * n), n - 1)
@@ -337,17 +331,8 @@ def square(n_features: int) -> tuple[int, int] | None:
 def load_labels(path: str | Path, n: int) -> tuple[NDArray[np.int64], tuple[str, ...] | None]:
     """Return the labels of ``n`` samples from a file and, if they are text, the classes' names.
 
-    Parameters
-    ----------
-    path : str or Path
-        An .npy file, or a text file with a label in each line and a header or none.
-    n : int
-        Number of samples.
-
-    Raises
-    ------
-    DataError
-        If the file cannot be read, or has not one label for each sample.
+    The file is an .npy file, or a text file with a label in each line and a header or none. Raises
+    `DataError` if it cannot be read, or has not one label for each sample.
     """
     file = Path(path).expanduser()
     where = f"labels {printable(str(path))}"
@@ -369,19 +354,9 @@ def as_labels(
 ) -> tuple[NDArray[np.int64], tuple[str, ...] | None]:
     """Return labels as whole numbers and, if they are text, the classes' names.
 
-    Parameters
-    ----------
-    y : ndarray of shape (n,)
-        Whole numbers of any type, or texts; texts that are all whole numbers are taken for those.
-    n : int
-        Number of samples.
-    where : str
-        Name for error messages.
-
-    Raises
-    ------
-    DataError
-        If there is not one whole number, or one text that is not empty, for each sample.
+    ``y``, (n,), has whole numbers of any type, or texts; texts that are all whole numbers are taken
+    for those. Raises `DataError` if there is not one whole number, or one text that is not empty,
+    for each sample; ``where`` is their name for the message.
     """
     if y.dtype.kind not in "buifSU" or y.shape != (n,):
         raise DataError(

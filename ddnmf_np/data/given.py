@@ -30,22 +30,9 @@ def is_foreign(X: Any) -> bool:
 def taken(X: Any, name: str = "X") -> Any:
     """Return an array of another library as NumPy's or CuPy's, and anything else as it is.
 
-    Parameters
-    ----------
-    X : array_like
-        For example a tensor of PyTorch, or an array of JAX or `array_api_strict`.
-    name : str
-        Name for error messages.
-
-    Returns
-    -------
-    array
-        It may share the memory of ``X``; only read it.
-
-    Raises
-    ------
-    DataError
-        If the library refuses to share the array.
+    Others are, for example, a tensor of PyTorch, or an array of JAX or `array_api_strict`. The
+    result may share the memory of ``X``; only read it. Raises `DataError` if the library refuses to
+    share the array; ``name`` is its name for the message.
     """
     if not is_foreign(X):
         return X
@@ -108,27 +95,11 @@ class Intake:
     feature_names: tuple[str, ...] | None = None
 
     def take(self, x: Any, where: str = "X", first_row: int = 0) -> Any:
-        """Return raw samples as the model takes them.
+        """Return raw samples, (n, n_features) or (n, height, width), as the model takes them.
 
-        Parameters
-        ----------
-        x : array_like of shape (n, n_features) or (n, height, width)
-            Samples in the units of the training data.
-        where : str
-            Name for error messages.
-        first_row : int
-            Number of the first row for error messages.
-
-        Returns
-        -------
-        array of shape (n, n_features)
-            In the model's precision, where ``x`` is.
-
-        Raises
-        ------
-        DataError
-            If they are not real, have another number of features, or values that training would
-            have refused.
+        The result, (n, n_features), has the model's precision, and is where ``x`` is. ``where`` and
+        the number of the first row are for the messages. Raises `DataError` if the samples are not
+        real, have another number of features, or values that training would have refused.
         """
         x = x if backend_of(x) == "cupy" else np.asarray(x)
         if x.ndim == 3:
