@@ -9,7 +9,7 @@ from dataclasses import fields
 from pathlib import Path
 
 from ddnmf_np.rank.options import Search
-from ddnmf_np.system.command import Parser, run_command, tell
+from ddnmf_np.system.command import Parser, run_command, say, tell
 from ddnmf_np.system.files import atomic_write_text
 from ddnmf_np.system.options import kinds
 
@@ -124,11 +124,6 @@ def _main(argv: Sequence[str] | None) -> int:
     save(choice.plot(data.name), output / "rank.png")
     tell(f"{choice}\npicture: {output / 'rank.png'}", sys.stdout)
     return 0
-
-
-def say(text: str) -> None:
-    """Print progress on standard error."""
-    tell(text, sys.stderr)
 
 
 if __name__ == "__main__":

@@ -195,6 +195,11 @@ def tell(text: str, stream: TextIO | None) -> None:
         drop(stream)
 
 
+def say(text: str) -> None:
+    """Print progress on standard error."""
+    tell(text, sys.stderr)
+
+
 def drop(stream: TextIO) -> None:
     """Forget a standard stream that cannot be written, or Python would fail again when it exits."""
     for name in ("stdout", "stderr"):
