@@ -44,7 +44,6 @@ from ddnmf_np.experiments.records import Name, Store, pack_labels, versions
 from ddnmf_np.experiments.settings import DATASETS, MAPPED, Need, Settings
 from ddnmf_np.runs.environment import environment
 from ddnmf_np.system.command import tell
-from ddnmf_np.system.files import locked
 
 OF_UMAP = ("umap-learn", "pynndescent", "numba")
 """Further packages that the numbers on a map by UMAP depend on."""
@@ -226,14 +225,11 @@ def run(settings: Settings, folder: Path, say: Callable[[str], None]) -> list[st
     get_ops(settings.backend)
     check_methods(MAPPED[name].method for name in settings.maps)
     store = Store(folder)
-    store.create()
-    with locked(store.folder):
+    with store.alone(say):
         return _run(settings, store, say)
 
 
 def _run(settings: Settings, store: Store, say: Callable[[str], None]) -> list[str]:
-    for note in store.tidy():
-        say(f"note: {note}")
     for result in settings.results:
         if not settings.sources_of(result):
             say(f"skipped: {result}, since {DATASETS[result][0]} is not among the data sets")

@@ -38,7 +38,6 @@ from ddnmf_np.experiments.records import Name, Record, Store, versions
 from ddnmf_np.model import Model
 from ddnmf_np.runs.preparation import Prepared, prepare
 from ddnmf_np.runs.validation import Unexplained, Validation
-from ddnmf_np.system.files import locked
 from ddnmf_np.system.markdown import markdown
 
 if TYPE_CHECKING:
@@ -355,10 +354,7 @@ def run(
     each seed we draw the samples, and the starts of the methods.
     """
     store, failures = Store(folder), []
-    store.create()
-    with locked(store.folder):
-        for note in store.tidy():
-            say(f"note: {note}")
+    with store.alone(say):
         datasets: list[str | Source] = [*names, *images]
         for dataset, seed in itertools.product(datasets, seeds):
             name = dataset if isinstance(dataset, str) else dataset.name
@@ -471,27 +467,28 @@ def render(records: Iterable[Record]) -> str:
     frame = frame_of(records)
     if frame.empty:
         return ""
-    known = [name for name in KNOWN if name in set(frame["dataset"])]
-    lines = []
-    for method, title in TITLES.items():
-        if method not in set(frame["method"]):
-            continue
-        cells = [title]
-        for dataset in known:
-            runs = frame[frame["dataset"] == dataset]
-            mine = runs[runs["method"] == method]
-            verdict = {True: " *", False: "", None: ""}[beats_controls(runs, method)]
-            share = f"{mine['found_decoded'].mean():.2f} / {mine['found_effects'].mean():.2f}"
-            cells.append(f"{share}{verdict} ({len(mine)})" if len(mine) else "-")
-        lines.append(cells)
+    of_data = dict(iter(frame.groupby("dataset")))
+    known = [name for name in KNOWN if name in of_data]
+    lines = [
+        [title, *(_share(of_data[dataset], method) for dataset in known)]
+        for method, title in TITLES.items()
+        if method in set(frame["method"])
+    ]
     titles = [NAMES[name].partition(":")[0] for name in known]
     head = "Share of the true parts that are found: by decoded units / by effects (seeds)"
     sections = ["### Who finds parts", head, markdown(["method", *titles], lines), NOTE]
     for dataset, title in NAMES.items():
-        runs = frame[frame["dataset"] == dataset]
-        if len(runs):
-            sections += [f"### {title}", _table(runs, known=dataset in KNOWN)]
+        if dataset in of_data:
+            sections += [f"### {title}", _table(of_data[dataset], known=dataset in KNOWN)]
     return "\n\n".join(sections) + "\n"
+
+
+def _share(runs: pd.DataFrame, method: str) -> str:
+    """Return the share of the true parts that a method finds, and whether it beats the controls."""
+    mine = runs[runs["method"] == method]
+    found = " / ".join(f"{mine[f'found_{by}'].mean():.2f}" for by in ("decoded", "effects"))
+    star = " *" if beats_controls(runs, method) else ""
+    return f"{found}{star} ({len(mine)})" if len(mine) else "-"
 
 
 def _table(runs: pd.DataFrame, *, known: bool) -> str:

@@ -17,7 +17,8 @@ import os
 import platform
 import shutil
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache, cached_property
@@ -36,6 +37,7 @@ from ddnmf_np.system.archives import NpzArchive
 from ddnmf_np.system.files import (
     atomic_write,
     atomic_write_text,
+    locked,
     make_folder,
     open_source,
     remove_unfinished,
@@ -141,6 +143,18 @@ class Store:
     def create(self) -> None:
         """Make the folders; raises `OutputError` if that is not possible."""
         make_folder(self.codes)
+
+    @contextmanager
+    def alone(self, say: Callable[[str], None]) -> Iterator[None]:
+        """Make the folder, keep other campaigns out, and tidy up after a killed one.
+
+        Raises `OutputError` if the folder cannot be written, and `UsageError` if it is locked.
+        """
+        self.create()
+        with locked(self.folder):
+            for note in self.tidy():
+                say(f"note: {note}")
+            yield
 
     def is_empty(self) -> bool:
         """Return whether no record was ever written."""

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -507,29 +507,30 @@ def repetitions(records: Iterable[Record], dataset: str) -> str:
     It has a line for each network, length, kind of images and clusterer of which one clustering was
     repeated or has all images; the text is empty without any.
     """
-    keys = ["model", "epochs", "images", "method", "samples", "noise_rate", "seed"]
-    runs: dict[tuple[Any, ...], dict[int, Record]] = {}
-    for r in records:
-        if r["kind"] == "clustering" and r["dataset"] == dataset and r["model"] in MAPPED_MODELS:
-            runs.setdefault(tuple(r[key] for key in keys), {})[r.get("again", 0)] = r
-    groups: dict[tuple[Any, ...], list[list[Record]]] = {}
-    for place, each in sorted(runs.items()):
-        groups.setdefault(place[:-1], []).append([r for _, r in sorted(each.items())])
+    place = ["model", "epochs", "images", "method", "samples", "noise_rate"]
+    runs = pd.DataFrame(
+        {name: r.get(name) for name in (*place, "seed", "n_test", "assignment")}
+        | {metric: r["result"][metric] for metric in METRICS}
+        | {"again": r.get("again", 0), "starts": r["result"]["spread"]["acc"]["std"]}
+        for r in records
+        if (r["kind"], r["dataset"]) == ("clustering", dataset) and r["model"] in MAPPED_MODELS
+    )
+    if runs.empty:
+        return ""
+    runs = runs.drop_duplicates([*place, "seed", "again"], keep="last")
     lines = []
-    for (model, epochs, images, method, *_), seeds in groups.items():
-        if images == "noisy" or (images == "clean" and max(map(len, seeds)) == 1):
+    for (model, epochs, images, method, *_), every in runs.sort_values("again").groupby(place):
+        seeds = every.groupby("seed")
+        maps = seeds.size().max()
+        if images == "noisy" or (images == "clean" and maps == 1):
             continue
-        results = [[r["result"] for r in repeated] for repeated in seeds]
-        chosen = [repeated[medoid(repeated)]["result"] for repeated in seeds]
-        cells = [TITLES[model], str(epochs), f"{seeds[0][0]['n_test']:,}", METHODS[method]]
-        cells += [str(len(seeds)), str(max(map(len, seeds)))]
-        for metric in METRICS:
-            means = [np.mean([r[metric] for r in each]) for each in results]
-            cells.append(f"{np.mean(means):.3f}")
-        spread = [np.std([r["acc"] for r in each], ddof=1) for each in results if len(each) > 1]
-        starts = np.mean([r["spread"]["acc"]["std"] for each in results for r in each])
-        cells += [f"{np.mean(spread):.3f}" if spread else NOTHING, f"{starts:.3f}"]
-        cells.append(" / ".join(f"{np.mean([r[m] for r in chosen]):.3f}" for m in METRICS))
+        chosen = pd.DataFrame([own.iloc[medoid(own.to_dict("records"))] for _, own in seeds])
+        cells = [TITLES[model], str(epochs), f"{every['n_test'].iloc[0]:,}", METHODS[method]]
+        cells += [str(len(seeds)), str(maps)]
+        cells += [f"{seeds[metric].mean().mean():.3f}" for metric in METRICS]
+        spread = f"{seeds['acc'].std().mean():.3f}" if maps > 1 else NOTHING
+        cells += [spread, f"{every['starts'].mean():.3f}"]
+        cells.append(" / ".join(f"{chosen[metric].mean():.3f}" for metric in METRICS))
         lines.append(cells)
     header = ["codes", "epochs", "images", "clustered by", "networks", "maps"]
     header += [*map(str.upper, METRICS), "ACC over maps", "ACC over starts", "consensus"]

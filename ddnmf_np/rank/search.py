@@ -28,7 +28,6 @@ from ddnmf_np.estimator import DDNMF
 from ddnmf_np.experiments.records import Name, Store, versions
 from ddnmf_np.rank.choice import RankChoice
 from ddnmf_np.rank.options import FEWEST, Search
-from ddnmf_np.system.files import locked
 
 STEPS = 3_000
 """Steps of the default fit."""
@@ -164,10 +163,9 @@ def choose_rank(
         for rank in search.ranks
     ]
     store = None if output is None else Store(output)
-    if store is not None:
-        store.create()
-    with locked(store.folder) if store is not None else nullcontext():
-        fits = _fits(tasks, search.jobs, store, say or (lambda text: None))
+    say = say or (lambda text: None)
+    with nullcontext() if store is None else store.alone(say):
+        fits = _fits(tasks, search.jobs, store, say)
     every = range(search.seeds)
     errors = [[fits[rank, number].error for rank in search.ranks] for number in every]
     agreements = [
@@ -259,8 +257,6 @@ def _fits(
     names: dict[tuple[int, int], Name] = {}
     found: dict[tuple[int, int], Fit] = {}
     if store is not None:
-        for note in store.tidy():
-            say(f"note: {note}")
         common = _identity(tasks[0])
         for task in tasks:
             name = names[task.rank, task.number] = _name(task, common)
