@@ -25,6 +25,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import Colormap, Normalize
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
+from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 from matplotlib.patheffects import withStroke
 from matplotlib.ticker import LogFormatter, MaxNLocator
@@ -478,6 +479,13 @@ def draw_classes(axes: Axes, points: Floats, labels: Labels, size: float) -> int
             text.set(ha="center", va="center")
             text.set_path_effects([withStroke(linewidth=3, foreground="white")])
     return len(names)
+
+
+def draw_band(axes: Axes, x: Any, middle: Any, low: Any, high: Any, **style: Any) -> Line2D:
+    """Draw a line, and the band from ``low`` to ``high`` in its colour; return the line."""
+    [line] = axes.plot(x, middle, **style)
+    axes.fill_between(x, low, high, color=line.get_color(), alpha=0.2, linewidth=0)
+    return line
 
 
 def _densest(cloud: Floats) -> tuple[float, float]:

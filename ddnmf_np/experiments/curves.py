@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from ddnmf_np.evaluation.figures import CLASS_COLORS, WIDTH, new_figure
+from ddnmf_np.evaluation.figures import CLASS_COLORS, WIDTH, draw_band, new_figure
 from ddnmf_np.experiments.networks import CLUSTERERS, NETWORKS, TABLE_MODELS, TITLES
 from ddnmf_np.experiments.records import Record
 from ddnmf_np.experiments.tables import (
@@ -93,12 +92,8 @@ def draw(records: Sequence[Record]) -> Figure | None:
                 for model, _, own in _rows(lines[lines["method"] == method]):
                     each = own.groupby("epochs")[f"{score}_mean"]
                     mean, band = each.mean(), each.std().fillna(0.0)
-                    style: Any = {"color": colors[model], "label": TITLES[model]}
-                    [line] = panel.plot(mean.index, mean, marker="o", markersize=3, **style)
-                    edges = np.asarray(mean - band), np.asarray(mean + band)
-                    panel.fill_between(
-                        mean.index, *edges, color=colors[model], alpha=0.2, linewidth=0
-                    )
+                    style: Any = {"color": colors[model], "marker": "o", "markersize": 3}
+                    line = draw_band(panel, mean.index, mean, mean - band, mean + band, **style)
                     shown = {**shown, TITLES[model]: line}
     for panel in axes[-1]:
         panel.set_xlabel("epochs", fontsize=9)

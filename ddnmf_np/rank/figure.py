@@ -12,6 +12,7 @@ from ddnmf_np.evaluation.figures import (
     STUDENT_COLOR,
     SUPERVISOR_COLOR,
     WIDTH,
+    draw_band,
     new_figure,
     own_settings,
 )
@@ -43,8 +44,7 @@ def draw(
         low, middle, high = (
             [row[f"{name}{end}"] for row in table] for end in ("_low", "", "_high")
         )
-        axes.fill_between(place, low, high, color=color, alpha=0.2, linewidth=0)
-        axes.plot(place, middle, color=color, marker=marker, markersize=5)
+        draw_band(axes, place, middle, low, high, color=color, marker=marker, markersize=5)
         if first is not None and last is not None:
             axes.axvspan(*np.log2([first, last]), color="0.9", zorder=0)
         if rank is not None:
