@@ -19,7 +19,7 @@ from ddnmf_np.experiments.settings import (
     OPTIONS,
     RESULTS,
     Settings,
-    flag_of,
+    arguments_of,
     parse_seeds,
 )
 from ddnmf_np.system.command import Parser, run_command, tell
@@ -78,7 +78,7 @@ def make_parser() -> Parser:
     for name in OPTIONS:
         # Without the flag, `Settings` uses the default.
         flag, default = f"--{name.replace('_', '-')}", argparse.SUPPRESS
-        parser.add_argument(flag, default=default, **flag_of(name))
+        parser.add_argument(flag, default=default, **arguments_of(name))
     parser.add_argument(
         "--output",
         type=Path,

@@ -10,11 +10,14 @@ from contextlib import nullcontext, suppress
 from importlib import import_module
 from io import TextIOWrapper
 from pathlib import Path
-from typing import Any, NoReturn, TextIO
+from typing import TYPE_CHECKING, Any, NoReturn, TextIO
 
 from ddnmf_np import __version__
 from ddnmf_np.errors import INTERRUPTED, DDNMFError, OutputError, UsageError, printable, unknown
 from ddnmf_np.system.signals import interrupt_on_sigterm
+
+if TYPE_CHECKING:  # the module needs NumPy, for which no usage error should wait
+    from ddnmf_np.system.options import Kind
 
 
 class Parser(argparse.ArgumentParser):
@@ -108,6 +111,16 @@ class PageParser(Parser):
                 f"output {flags.output}: expected the name of a file that ends in .html"
             )
         return flags
+
+
+def flag_of(kind: Kind, text: str, metavar: str = "TEXT") -> dict[str, Any]:
+    """Return the arguments for argparse of an option of some kind, with its help."""
+    if kind.type is bool:
+        return {"help": text, "action": argparse.BooleanOptionalAction}
+    flag: dict[str, Any] = {"help": text, "type": kind.type, "choices": kind.choices}
+    if kind.choices is None:
+        flag["metavar"] = {int: "N", float: "X"}.get(kind.type, metavar)
+    return flag | ({"nargs": "+"} if kind.many else {})
 
 
 def run_command(
