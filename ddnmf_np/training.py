@@ -21,7 +21,15 @@ from ddnmf_np.data.feed import held, largest, make_feed
 from ddnmf_np.data.noise import Corruption, Noise, make_motion
 from ddnmf_np.data.start import SAMPLES
 from ddnmf_np.errors import DataError, DivergedError
-from ddnmf_np.system.options import COUNT, FRACTION, WEIGHT, Range, check_options, option
+from ddnmf_np.system.options import (
+    COUNT,
+    FRACTION,
+    WEIGHT,
+    Range,
+    check_options,
+    documented,
+    option,
+)
 
 if TYPE_CHECKING:
     from ddnmf_np.model import Model
@@ -31,12 +39,12 @@ Record = dict[str, float]
 ``samples_per_second``."""
 
 
+@documented
 @dataclass(frozen=True)
 class Training:
     """Options of Algorithm 1.
 
-    An improvement lowers the unexplained fraction by more than ``tol`` times its value. Raises
-    `OptionError` if a value cannot be used.
+    An improvement lowers the unexplained fraction by more than ``tol`` times its value.
     """
 
     epochs: int = option(30, "passes over the training set", Range(least=0), resumable=True)

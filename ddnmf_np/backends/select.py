@@ -19,15 +19,13 @@ from typing import Any, Literal
 
 from ddnmf_np.backends.ops import Ops
 from ddnmf_np.errors import BackendError
-from ddnmf_np.system.options import Range, check_options, option
+from ddnmf_np.system.options import Range, check_options, documented, option
 
 
+@documented
 @dataclass(frozen=True)
 class Execution:
-    """Options that choose where and how fast we compute, but not what; see `get_ops`.
-
-    Raises `OptionError` if a value cannot be used.
-    """
+    """Options that choose where and how fast we compute, but not what; see `get_ops`."""
 
     backend: Literal["numpy", "cupy", "auto"] = option(
         "numpy", "numpy, cupy (CUDA), or auto: cupy where it works", resumable=True

@@ -7,16 +7,24 @@ from typing import Literal
 
 from ddnmf_np.data.scaling import Scale
 from ddnmf_np.errors import OptionError
-from ddnmf_np.system.options import COUNT, FRACTION, MAX_WIDTH, Range, check_options, option
+from ddnmf_np.system.options import (
+    COUNT,
+    FRACTION,
+    MAX_WIDTH,
+    Range,
+    check_options,
+    documented,
+    option,
+)
 
 
+@documented
 @dataclass(frozen=True)
 class Data:
     """Options of the data: which samples, and how they are read.
 
     ``dataset`` is that of `ddnmf_np.data.datasets.load`, ``scale`` that of
     `ddnmf_np.data.scaling.Scaling`. Without ``test_fraction`` `ddnmf_np.runs.inputs` decides.
-    Raises `OptionError` if a value cannot be used.
     """
 
     dataset: str = option(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from ddnmf_np.system.options import COUNT, Range, check_options, option
+from ddnmf_np.system.options import COUNT, Range, check_options, documented, option
 
 Method = Literal[
     "kmeans", "gmm-spherical", "gmm-diag", "gmm-tied", "gmm-full", "gmm-full-tsne", "gmm-full-umap"
@@ -13,12 +13,12 @@ Method = Literal[
 EmbeddingMethod = Literal["tsne", "pca"]
 
 
+@documented
 @dataclass(frozen=True)
 class Clustering:
     """Options of the evaluation: how we cluster and draw the codes H.
 
-    The methods are those of `ddnmf_np.evaluation.clustering`. Raises `OptionError` if a value
-    cannot be used.
+    The methods are those of `ddnmf_np.evaluation.clustering`.
     """
 
     clusters: int | None = option(

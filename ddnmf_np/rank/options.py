@@ -5,18 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ddnmf_np.errors import OptionError
-from ddnmf_np.system.options import COUNT, Range, check_options, option
+from ddnmf_np.system.options import COUNT, Range, check_options, documented, option
 
 FEWEST = 20
 """Smallest number of samples."""
 
 
+@documented
 @dataclass(frozen=True)
 class Search:
-    """Options of a search for the rank; ``ranks`` are sorted, and each is there once.
-
-    Raises `OptionError` if a value cannot be used.
-    """
+    """Options of a search for the rank; ``ranks`` are sorted, and each is there once."""
 
     ranks: tuple[int, ...] = option((2, 4, 8, 16, 32), "ranks to compare, two or more", COUNT)
     seeds: int = option(
