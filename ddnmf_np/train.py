@@ -25,7 +25,7 @@ from ddnmf_np.errors import INTERRUPTED, OptionError, UsageError
 from ddnmf_np.parallel.communicator import Communicator
 from ddnmf_np.parallel.launch import complain, connect, together
 from ddnmf_np.runs.folder import RunFolder
-from ddnmf_np.system.command import Parser, run_command
+from ddnmf_np.system.command import Parser, flag_of, run_command
 
 PRESET = "auto"
 """The preset of a run whose options name none: what we do first must work on the user's data."""
@@ -56,17 +56,8 @@ def make_parser() -> Parser:
     groups: dict[str, Any] = {}
     for o in OPTIONS.values():
         group = groups.setdefault(o.part, parser.add_argument_group(o.part))
-        text = o.help.replace("%", "%%")
-        arguments: dict[str, Any] = {"help": text + _default(o)}
-        if o.kind.type is bool:
-            arguments["action"] = argparse.BooleanOptionalAction
-        else:
-            arguments |= {"type": o.kind.type, "choices": o.kind.choices}
-            if o.kind.many:
-                arguments["nargs"] = "+"
-            if o.kind.choices is None:
-                arguments["metavar"] = {int: "N", float: "X"}.get(o.kind.type, "TEXT")
-        group.add_argument(f"--{o.name.replace('_', '-')}", **arguments)
+        text = o.help.replace("%", "%%") + _default(o)
+        group.add_argument(f"--{o.name.replace('_', '-')}", **flag_of(o.kind, text))
     return parser
 
 

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
 
@@ -21,42 +21,30 @@ from ddnmf_np.data.feed import held, largest, make_feed
 from ddnmf_np.data.noise import Corruption, Noise, make_motion
 from ddnmf_np.data.start import SAMPLES
 from ddnmf_np.errors import DataError, DivergedError
-from ddnmf_np.model import Model
-from ddnmf_np.system.options import COUNT, FRACTION, WEIGHT, Range, check_options, option
+from ddnmf_np.system.options import (
+    COUNT,
+    FRACTION,
+    WEIGHT,
+    Range,
+    check_options,
+    documented,
+    option,
+)
+
+if TYPE_CHECKING:
+    from ddnmf_np.model import Model
 
 Record = dict[str, float]
 """One epoch: ``epoch``, every loss, ``seconds`` (including checkpoints saved in the epoch) and
 ``samples_per_second``."""
 
 
+@documented
 @dataclass(frozen=True)
 class Training:
     """Options of Algorithm 1.
 
-    Parameters
-    ----------
-    epochs : int
-        Passes over the training set, at least 0.
-    batch_size : int
-        Samples of a mini-batch.
-    seed : int
-        Seed of weights, order of samples, and noise.
-    dtype : {"float32", "float64"}
-        Precision.
-    validation_fraction : float
-        Share of the samples that are held out to measure how well the student reconstructs; 0 for
-        none.
-    patience : int
-        We stop after this many validations in a row without an improvement; 0 for never.
-    tol : float
-        An improvement lowers the unexplained fraction by more than ``tol`` times its value.
-    checkpoint_every : float
-        Seconds between two checkpoints; 0 for one after every epoch.
-
-    Raises
-    ------
-    OptionError
-        If a value cannot be used.
+    An improvement lowers the unexplained fraction by more than ``tol`` times its value.
     """
 
     epochs: int = option(30, "passes over the training set", Range(least=0), resumable=True)
@@ -143,6 +131,12 @@ class Stopping(Protocol):
 
     def load_numbers(self, numbers: dict[str, Any]) -> None:
         """Load the state that `numbers` returned."""
+
+    def state(self) -> tuple[dict[str, Array], dict[str, Any]]:
+        """Return what a checkpoint keeps: arrays on the host, and `numbers`."""
+
+    def load_state(self, kept: dict[str, Array], numbers: dict[str, Any]) -> None:
+        """Load what `state` returned."""
 
     def finish(self, trainer: Trainer) -> None:
         """Finish training, for example by loading the best weights."""

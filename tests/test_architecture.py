@@ -49,6 +49,9 @@ MOST_IN_THE_ENGINE = 1500
 MOST_AT_THE_ROOT = 8
 """Modules that lie beside the folders."""
 
+MOST_LEVELS = 11
+"""Modules in the longest chain of imports at the top of files."""
+
 COMPUTING = ("backends", "engine", "data")
 """Folders in which an equation is computed."""
 
@@ -64,10 +67,18 @@ def name_of(path):
 MODULES = {name_of(path): path for path in SOURCES}
 
 
-def imports(path):
-    """Return the modules that a file imports, wherever in it, also by ``import_module("name")``."""
-    found = set()
-    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+def imports(path, *, at_once=False):
+    """Return the modules that a file imports, wherever in it, also by ``import_module("name")``.
+
+    ``at_once`` leaves out those that a function imports later, and those of types.
+    """
+    found, tree = set(), ast.parse(path.read_text("utf-8"))
+    if at_once:
+        late = (ast.FunctionDef, ast.ClassDef)
+        tree.body = [
+            node for node in tree.body if not isinstance(node, late) and not of_types(node)
+        ]
+    for node in ast.walk(tree):
         match node:
             case ast.Import(names=names):
                 found |= {alias.name for alias in names}
@@ -81,6 +92,10 @@ def imports(path):
                 if call in ("import_module", "__import__") and isinstance(first, ast.Constant):
                     found.add(first.value)
     return found
+
+
+def of_types(node):
+    return isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
 
 
 @functools.cache
@@ -118,6 +133,21 @@ def test_the_loop_knows_neither_ranks_nor_windows():
 def test_no_import_goes_round_in_a_circle():
     graph = {name: inside(name) - {"ddnmf_np"} for name in MODULES if name != "ddnmf_np"}
     tuple(TopologicalSorter(graph).static_order())  # raises CycleError
+
+
+def test_chains_of_imports_are_short():
+    """A reader who follows the imports of a file comes to the ground soon."""
+    chains = {"ddnmf_np": []}
+
+    def chain_of(name):
+        if name not in chains:
+            inner = imports(MODULES[name], at_once=True) & MODULES.keys() - {name}
+            longest = max(map(chain_of, inner), key=len, default=[])
+            chains[name] = [name, *longest]
+        return chains[name]
+
+    longest = max(map(chain_of, MODULES), key=len)
+    assert len(longest) <= MOST_LEVELS, " > ".join(longest)
 
 
 def test_the_front_imports_nothing_of_the_package_at_once():
@@ -211,6 +241,7 @@ def test_checks_of_imports_see_what_they_should(tmp_path):
         "torch.nn", "jax", "keras", "importlib", "cupy.cuda", "numba", "autograd",
         "ddnmf_np.backends.ops",
     }  # fmt: skip
+    assert imports(source, at_once=True) == {"torch.nn", "jax"}
     source.write_text("from . import ops\n")
     with pytest.raises(AssertionError, match="relative import"):
         imports(source)

@@ -32,20 +32,9 @@ class Streams:
 
     Each network runs its layers one after the other on one stream. A second stream computes the
     gradients of the weights and the descent, because no other layer waits for these. The layers of
-    the first network run on the current stream.
-
-    Parameters
-    ----------
-    xp : module
-        CuPy.
-
-    Attributes
-    ----------
-    network : int
-        Network that launches now, 0 or 1. Memory that two kernels must not share exists once for
-        each network.
-    number : int
-        Number of the stream that gets its launches, below ``STREAMS``.
+    the first network run on the current stream. Memory that two kernels must not share exists once
+    for each ``network`` (0 or 1) that launches; ``number`` is that of the stream that gets its
+    launches.
     """
 
     def __init__(self, xp: Any) -> None:
@@ -128,13 +117,8 @@ class Recorder:
     A graph repeats its launches with the same addresses and numbers. So the work must always launch
     the same kernels, and must not depend on anything that changes on the host, such as a step
     number. Its memory must live as long as the recorder. It must not allocate, because the same
-    memory could belong to something else the next time. If a recording fails, we log the reason
-    and launch the work without a graph. We try again later, up to `ATTEMPTS` times.
-
-    Parameters
-    ----------
-    xp : module
-        CuPy.
+    memory could belong to something else the next time. If a recording fails, we log the reason and
+    launch the work without a graph. We try again later, up to `ATTEMPTS` times.
     """
 
     def __init__(self, xp: Any) -> None:

@@ -1,7 +1,9 @@
 """Operations of equation 2: replace entries, add Gaussian noise, move images.
 
-A random number depends on a key, a sample and an epoch only. So a sample has the same noise in
-every batch, in any order and in every process.
+A random number is a pure function of a key, a sample and an epoch (Salmon et al., 2011). So a
+sample has the same noise in every batch, in any order and in every process. NumPy and CuPy share no
+such generator. We therefore write out the ten rounds of Philox-4x32 in ``uint64`` arithmetic, which
+both libraries evaluate to the same bits.
 """
 
 from __future__ import annotations
@@ -11,25 +13,80 @@ from types import ModuleType
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
+import numpy.typing as npt
 
-from ddnmf_np.backends.philox import LOW_WORD, Array, philox4x32
+Array: TypeAlias = npt.NDArray[Any]
+Word: TypeAlias = Any  # an Array of uint64, each below 2**32, or such an int
+
+LOW_WORD = 0xFFFFFFFF
+# The two multipliers and the two key increments (golden ratio, sqrt(3) - 1) of Philox-4x32.
+MULTIPLIERS = (0xD2511F53, 0xCD9E8D57)
+WEYL = (0x9E3779B9, 0xBB67AE85)
+ROUNDS = 10
 
 Epoch: TypeAlias = int | Array
 """Number of an epoch. On a device it may be an int64 array of shape (1,), because a recorded step
 reads arrays anew each time it is repeated."""
 
 
+def philox4x32(
+    counter: tuple[Word, Word, Word, Word],
+    key: tuple[int, int],
+    xp: Any = np,
+    out: Array | None = None,
+) -> Array:
+    """Evaluate Philox-4x32-10: four random 32-bit words for each counter.
+
+    Parameters
+    ----------
+    counter : tuple of four uint64 arrays or ints
+        Values below 2**32; broadcast against each other.
+    key : tuple of two ints
+        Values below 2**32.
+    xp : module
+        NumPy or CuPy.
+    out : (6, ...) uint64 array, optional
+        Overwritten: four rows of words and two of scratch, each in the shape of the broadcast
+        counter. Allocated by default.
+
+    Returns
+    -------
+    (4, ...) uint64 array
+        The four words, each uniform on [0, 2**32); a view of `out`.
+
+    Notes
+    -----
+    J. K. Salmon, M. A. Moraes, R. O. Dror, D. E. Shaw, "Parallel random numbers: as easy as
+    1, 2, 3", SC'11, doi:10.1145/2063384.2063405.
+    """
+    if out is None:
+        out = xp.empty((6, *xp.broadcast(*(xp.asarray(word) for word in counter)).shape), xp.uint64)
+    for row, word in zip(out, counter, strict=False):
+        xp.copyto(row, word)
+    c0, c1, c2, c3, product0, product1 = out
+    k0, k1 = key
+    for _ in range(ROUNDS):
+        # 32 x 32 -> 64 bits: the high halves meet the other pair, the low halves stay.
+        xp.multiply(c0, MULTIPLIERS[0], out=product0)
+        xp.multiply(c2, MULTIPLIERS[1], out=product1)
+        xp.right_shift(product1, 32, out=c0)
+        xp.bitwise_xor(c0, c1, out=c0)
+        xp.bitwise_xor(c0, k0, out=c0)
+        xp.right_shift(product0, 32, out=c2)
+        xp.bitwise_xor(c2, c3, out=c2)
+        xp.bitwise_xor(c2, k1, out=c2)
+        xp.bitwise_and(product1, LOW_WORD, out=c1)
+        xp.bitwise_and(product0, LOW_WORD, out=c3)
+        k0 = (k0 + WEYL[0]) & LOW_WORD
+        k1 = (k1 + WEYL[1]) & LOW_WORD
+    return out[:4]
+
+
 class Draw(NamedTuple):
     """Choice of the random numbers of a batch.
 
-    Attributes
-    ----------
-    rows : ndarray of shape (n,), int64
-        Index in the data set of each row.
-    key : tuple of two ints
-        Key of the generator, each below 2**32.
-    epoch : Epoch
-        Part of the counter.
+    ``rows``, (n,) in int64, has the index in the data set of each row; ``key`` are two numbers
+    below 2**32; ``epoch`` is a part of the counter.
     """
 
     rows: Array
@@ -51,11 +108,6 @@ class Words:
 
     Entry (i, j) has word ``j % 4`` of the counter ``(j // 4, rows[i] low, rows[i] high, epoch)``.
     The memory grows to the largest batch so far. Two threads need two objects.
-
-    Parameters
-    ----------
-    xp : module
-        NumPy or CuPy.
     """
 
     def __init__(self, xp: Any = np) -> None:
@@ -118,11 +170,6 @@ class NoiseOps:
     ``x`` are clean rows of shape (n, width), or images of shape (n, height * width). ``draw``
     chooses the random numbers. We overwrite ``out``, which has the shape of ``x``, and use ``work``
     as scratch memory. See ``derivations/02-noise.md``.
-
-    Parameters
-    ----------
-    xp : module
-        NumPy, or a module with its interface.
     """
 
     def __init__(self, xp: ModuleType = np) -> None:

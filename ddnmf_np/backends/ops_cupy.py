@@ -56,13 +56,8 @@ NULL = np.uint64(0)
 class CupyOps(Ops):
     """The reference operations on a CUDA device, fused.
 
-    Parameters
-    ----------
-    xp : module
-        CuPy.
-    products : sequence of Cublas, optional
-        Matrix products that a graph may record, one for each of the ``STREAMS``. By default we
-        use CuPy's own, which a graph cannot record, so nothing is recorded.
+    ``products`` are matrix products that a graph may record, one `Cublas` for each of the
+    ``STREAMS``. By default we use CuPy's own, which a graph cannot record, so nothing is recorded.
     """
 
     name = "cupy"

@@ -12,7 +12,7 @@ from typing import Any
 import numba
 import numpy as np
 
-from ddnmf_np.backends.noise_ops import Draw, Words
+from ddnmf_np.backends.noise_ops import LOW_WORD, MULTIPLIERS, ROUNDS, WEYL, Draw, Words
 from ddnmf_np.backends.ops import (
     Array,
     DirectGradient,
@@ -22,7 +22,6 @@ from ddnmf_np.backends.ops import (
     Scales,
     flush_constant,
 )
-from ddnmf_np.backends.philox import LOW_WORD, MULTIPLIERS, ROUNDS, WEYL
 
 IDENTITY, RELU, SIGMOID, TANH = range(4)
 CODES = {"identity": IDENTITY, "relu": RELU, "sigmoid": SIGMOID, "tanh": TANH}

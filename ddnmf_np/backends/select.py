@@ -19,29 +19,13 @@ from typing import Any, Literal
 
 from ddnmf_np.backends.ops import Ops
 from ddnmf_np.errors import BackendError
-from ddnmf_np.system.options import Range, check_options, option
+from ddnmf_np.system.options import Range, check_options, documented, option
 
 
+@documented
 @dataclass(frozen=True)
 class Execution:
-    """Options that choose where and how fast we compute, but not what.
-
-    Parameters
-    ----------
-    backend : {"numpy", "cupy", "auto"}
-        As for `get_ops`.
-    fast : {"auto", "on", "off"}
-        As for `get_ops`.
-    threads : int, optional
-        Threads on the CPU, shared out between the two networks.
-    matmul_precision : {"highest", "high"}
-        As for `get_ops`.
-
-    Raises
-    ------
-    OptionError
-        If a value cannot be used.
-    """
+    """Options that choose where and how fast we compute, but not what; see `get_ops`."""
 
     backend: Literal["numpy", "cupy", "auto"] = option(
         "numpy", "numpy, cupy (CUDA), or auto: cupy where it works", resumable=True

@@ -9,10 +9,10 @@ from pathlib import Path
 
 from ddnmf_np.backends.select import load_cupy, why_not_cupy
 from ddnmf_np.bench.contestants import CONTESTANTS, available
-from ddnmf_np.bench.options import DataOptions, Plan, ScalingOptions, make_parser, parse, say
+from ddnmf_np.bench.options import DataOptions, Plan, ScalingOptions, make_parser, parse
 from ddnmf_np.bench.problem import CASES
 from ddnmf_np.errors import UsageError
-from ddnmf_np.system.command import Parser, run_command
+from ddnmf_np.system.command import Parser, run_command, say
 from ddnmf_np.system.files import atomic_write_text, locked, make_folder
 
 DESCRIPTION = """\

@@ -17,16 +17,8 @@ NOT_INSTALLED = "not installed"
 class Contestant(NamedTuple):
     """One row of the table, or one floor.
 
-    Attributes
-    ----------
-    name, label : str
-        Name in options and results; name in tables and pictures.
-    module, kind : str
-        File of this folder and class in it; only the process that measures imports it.
-    mode : str
-        ``Settings.mode``.
-    devices : tuple of str
-        Devices on which it can be measured.
+    ``module`` and ``kind`` name a file of this folder and a class in it, which only the process
+    that measures imports; ``mode`` is that of ``Settings``.
     """
 
     name: str

@@ -7,6 +7,7 @@ import operator
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from typing import TYPE_CHECKING
 
 import numpy as np
 from threadpoolctl import threadpool_limits
@@ -14,7 +15,9 @@ from threadpoolctl import threadpool_limits
 from ddnmf_np.backends.ops import Array, Ops
 from ddnmf_np.backends.select import get_ops
 from ddnmf_np.bench.peer import Settings, Timed
-from ddnmf_np.bench.problem import Problem
+
+if TYPE_CHECKING:
+    from ddnmf_np.bench.problem import Problem
 
 ADAM_FLOATS = 7
 """Numbers that Adam moves for each parameter: it reads p, g, m, v and writes p, m, v."""

@@ -24,14 +24,14 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from ddnmf_np.backends.select import get_ops
-from ddnmf_np.bench.options import make_parser, option, parse, recorded, say
+from ddnmf_np.bench.options import make_parser, option, parse, recorded
 from ddnmf_np.bench.surroundings import surroundings
 from ddnmf_np.config import configure
 from ddnmf_np.data.datasets import load
 from ddnmf_np.data.streaming.rows import Rows
 from ddnmf_np.data.streaming.sources import NpyFile
 from ddnmf_np.errors import DDNMFError, UsageError
-from ddnmf_np.system.command import run_command
+from ddnmf_np.system.command import run_command, say
 from ddnmf_np.system.files import atomic_write_text, make_folder
 from ddnmf_np.system.memory import forget_peak, memory_mib, peak_memory_mib
 from ddnmf_np.training import Trainer

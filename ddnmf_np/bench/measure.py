@@ -48,16 +48,8 @@ def compare(
 ) -> Results:
     """Measure everything that a plan asks for.
 
-    Parameters
-    ----------
-    plan : Plan
-        What to measure; its device is not ``auto``.
-    run : callable, optional
-        Answers a request; by default in a new process for each.
-    say : callable
-        Takes lines that report progress.
-    save : callable
-        Takes the results so far after each visit, so that an interrupted run keeps them.
+    Its device is not ``auto``. A new process answers each request, or ``run``. ``save`` takes the
+    results so far after each visit, so that an interrupted run keeps them.
 
     Returns
     -------

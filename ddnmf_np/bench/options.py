@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import math
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
@@ -15,7 +14,7 @@ from ddnmf_np.bench.contestants import CONTESTANTS
 from ddnmf_np.bench.problem import CASES, Case
 from ddnmf_np.bench.sets import SETS
 from ddnmf_np.engine.losses import PRESETS
-from ddnmf_np.system.command import Parser, tell
+from ddnmf_np.system.command import Parser
 
 Say = Callable[[str], None]
 """Takes lines that report progress."""
@@ -24,16 +23,9 @@ Say = Callable[[str], None]
 def option(default: Any, text: str, *, least: float = 1, **flag: Any) -> Any:
     """Return a dataclass field that `make_parser` turns into a flag.
 
-    Parameters
-    ----------
-    default : int, float, str, tuple or None
-        Default value. A number makes the option one; a tuple makes it take several values.
-    text : str
-        Help text. The default is added, unless it is None or the text mentions a default.
-    least : float
-        Smallest value that a number may have.
-    **flag
-        Further arguments of `argparse.ArgumentParser.add_argument`.
+    ``flag`` has more arguments of argparse. A number makes the option one, of at least ``least``; a
+    tuple makes it take several values. The help shows the default, unless it is None or the text
+    mentions a default.
     """
     several = isinstance(default, tuple)
     kind = type(default[0]) if several and default else type(default)
@@ -90,11 +82,6 @@ def parse(parser: Parser, argv: Sequence[str] | None) -> tuple[dict[str, Any], P
 def recorded(options: Any) -> dict[str, Any]:
     """Return options as results keep them: without the data folder, a place on this machine."""
     return {name: value for name, value in asdict(options).items() if name != "data_dir"}
-
-
-def say(text: str) -> None:
-    """Print progress on standard error."""
-    tell(text, sys.stderr)
 
 
 THREADS = min(2, usable_processors())

@@ -5,11 +5,13 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ddnmf_np.backends.ops import Array
-from ddnmf_np.bench.problem import Problem
-from ddnmf_np.engine.losses import Objective
+
+if TYPE_CHECKING:
+    from ddnmf_np.bench.problem import Problem
+    from ddnmf_np.engine.losses import Objective
 
 
 @dataclass(frozen=True)

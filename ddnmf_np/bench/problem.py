@@ -55,18 +55,9 @@ class LayerSpec(NamedTuple):
 class Problem:
     """One case with everything that must be the same for every contestant.
 
-    Parameters
-    ----------
-    case : Case
-        Shape and batch.
-    config : Config
-        Objective, optimizer and its constants.
-    layers : dict
-        The layers of each network by its name, from input to output.
-    weights : dict
-        First weights by block: W (out, in), b (out,).
-    clean, noisy : ndarray of shape (BATCHES, batch, n_features), float32
-        Batches.
+    ``layers`` are those of each network by its name, from input to output; ``weights`` the first
+    weights by block: W (out, in), b (out,); ``clean`` and ``noisy`` the batches, in float32 and of
+    shape (BATCHES, batch, n_features).
     """
 
     case: Case

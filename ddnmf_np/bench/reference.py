@@ -87,19 +87,9 @@ def check_agreement(
     expected: list[dict[str, float]],
     matmul_precision: str = "highest",
 ) -> None:
-    """Refuse a contestant whose losses differ from those of plain NumPy.
+    """Refuse a contestant whose losses differ from those of `reference_losses`.
 
-    Parameters
-    ----------
-    found, expected : list of dict
-        Losses of the first steps as `reference_losses` returns them.
-    matmul_precision : {"highest", "high"}
-        Precision of the contestant; see `RTOL`.
-
-    Raises
-    ------
-    BenchmarkError
-        If a loss differs; the message has the loss, the step and the difference.
+    Raises `BenchmarkError` with the loss, the step and the difference; `RTOL` has what is allowed.
     """
     rtol = RTOL[matmul_precision]
     for step, (theirs, ours) in enumerate(zip(found, expected, strict=True)):

@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
 from scipy import stats
@@ -33,6 +32,7 @@ from ddnmf_np.evaluation.figures import (
     STUDENT_COLOR,
     SUPERVISOR_COLOR,
     WIDTH,
+    new_figure,
     own_settings,
 )
 from ddnmf_np.training import Trainer
@@ -266,8 +266,7 @@ def to_markdown(results: dict[str, Any]) -> str:
 def draw(results: dict[str, Any]) -> Figure:
     """Draw time and memory against each size, with the fitted lines."""
     sizes = results["options"]["sizes"]
-    figure = Figure(figsize=(WIDTH, 4.6), dpi=120, layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = new_figure(WIDTH, 4.6)
     axes = figure.subplots(2, len(SIZES[sizes]), sharey="row", squeeze=False)
     rows = {
         "seconds": (0, "seconds an epoch", STUDENT_COLOR, 1.0),

@@ -15,11 +15,12 @@ from typing import Any
 import numpy as np
 
 from ddnmf_np.bench.options import DataOptions, Say
-from ddnmf_np.bench.quality import Key, Record, Split, carry_out, fitted
 from ddnmf_np.bench.sets import SETS
+from ddnmf_np.bench.splits import Key, Record, Split, carry_out, fitted
 from ddnmf_np.config import Config, configure
 from ddnmf_np.data.defaults import Facts, choose
 from ddnmf_np.estimator import DDNMF
+from ddnmf_np.system.markdown import markdown
 
 Options = Mapping[str, Any]
 
@@ -74,17 +75,7 @@ RULED = ("wine", "diabetes", "breast_cancer", "digits", "manual")
 
 
 class Variant(DDNMF):
-    """The estimator with options that it does not have as parameters.
-
-    Parameters
-    ----------
-    rank, seed : int
-        Number of base units, and ``random_state``.
-    objective : str
-        Preset.
-    options : mapping
-        Options by their short names.
-    """
+    """The estimator with options that it does not have as parameters, by their short names."""
 
     def __init__(self, rank: int, seed: int, objective: str, options: Options) -> None:
         super().__init__(rank, objective=objective, random_state=seed)
@@ -162,9 +153,7 @@ def chosen(records: Iterable[Record]) -> str | None:
 def to_markdown(records: list[Record], study: str) -> str:
     """Return the tables of a study."""
     tables = rules_table(records) if study == "rules" else open_tables(records)
-    for table in tables:
-        table.insert(1, ["---"] * len(table[0]))
-    return "\n\n".join("\n".join(f"| {' | '.join(r)} |" for r in t) for t in tables) + "\n"
+    return "\n\n".join(markdown(header, lines) for header, *lines in tables) + "\n"
 
 
 def rules_table(records: list[Record]) -> list[list[list[str]]]:

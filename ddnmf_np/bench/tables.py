@@ -8,12 +8,18 @@ from pathlib import Path
 from textwrap import shorten
 
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from ddnmf_np.bench.contestants import CONTESTANTS
 from ddnmf_np.bench.digest import Results, adam_floor, best_peer, product_floor
-from ddnmf_np.evaluation.figures import STUDENT_COLOR, SUPERVISOR_COLOR, WIDTH, own_settings, save
+from ddnmf_np.evaluation.figures import (
+    STUDENT_COLOR,
+    SUPERVISOR_COLOR,
+    WIDTH,
+    new_figure,
+    own_settings,
+    save,
+)
 from ddnmf_np.system.files import atomic_write_text, make_folder
 
 OURS_COLOR, PEER_COLOR = STUDENT_COLOR, "#9AB8CC"
@@ -21,20 +27,7 @@ PRODUCTS_COLOR, ADAM_COLOR = "#000000", SUPERVISOR_COLOR
 
 
 def write(results: Results, folder: Path) -> str:
-    """Write ``bench.json``, ``bench.md`` and ``bench.png``; return the tables.
-
-    Parameters
-    ----------
-    results : dict
-        Results of `ddnmf_np.bench.digest.digest`.
-    folder : Path
-        Created if it does not exist.
-
-    Raises
-    ------
-    OutputError
-        If a file cannot be written.
-    """
+    """Write ``bench.json``, ``bench.md`` and ``bench.png``; return the tables."""
     return write_files("bench", folder, results, to_markdown(results), draw(results))
 
 
@@ -218,8 +211,7 @@ def draw(results: Results) -> Figure:
     panels = [case["contestants"] for case in cases.values()] + ([epochs] if epochs else [])
     n_rows = -(-len(panels) // 2)
     height = 0.9 + n_rows * (0.75 + 0.24 * max(map(len, panels), default=0))
-    figure = Figure(figsize=(WIDTH, height), dpi=120, layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = new_figure(WIDTH, height)
     axes = figure.subplots(n_rows, 2, squeeze=False).ravel()
     for (name, case), ax in zip(cases.items(), axes, strict=False):
         _bars(ax, case["contestants"], lambda summary: summary["median"] * 1e3)

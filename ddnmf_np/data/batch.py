@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Sequence
-from typing import Any, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 from ddnmf_np.backends.ops import Array
-from ddnmf_np.data.noise import Corruption
-from ddnmf_np.data.scaling import DeviceScaling
+
+if TYPE_CHECKING:
+    from ddnmf_np.data.noise import Corruption
+    from ddnmf_np.data.scaling import DeviceScaling
 
 Share: TypeAlias = Callable[[int], slice]
 """Returns the rows of a batch of ``n`` samples that this process computes."""

@@ -5,11 +5,15 @@ See ``derivations/03-nmf-module.md``.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 import numpy.typing as npt
 
 from ddnmf_np.backends.ops import Array, Ops
-from ddnmf_np.engine.nmf import NMFModule
+
+if TYPE_CHECKING:
+    from ddnmf_np.engine.nmf import NMFModule
 
 Floats = npt.NDArray[np.float64]
 

@@ -12,7 +12,7 @@ import os
 import re
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from importlib import import_module
@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ddnmf_np.data.checks import check_nonnegative
 from ddnmf_np.data.idx import read_idx, sha256_of_decompressed
 from ddnmf_np.data.order import epoch_order
 from ddnmf_np.data.sparse import dense, is_sparse, read_sparse
@@ -279,14 +280,8 @@ def _from_table(
 def hold_out(dataset: Dataset, fraction: float, seed: int) -> Dataset:
     """Move some training samples to the test split, which only scores see.
 
-    Parameters
-    ----------
-    dataset : Dataset
-        Without a test split.
-    fraction : float
-        Share of the samples to move, in [0, 1); at least one sample stays.
-    seed : int
-        Decides which; the same seed moves the same samples.
+    The data set has no test split yet. ``fraction`` is in [0, 1); at least one sample stays. The
+    same seed moves the same samples.
     """
     n = len(dataset.x_train)
     count = min(round(fraction * n), n - 1)
@@ -302,73 +297,6 @@ def hold_out(dataset: Dataset, fraction: float, seed: int) -> Dataset:
         y_train=None if y is None else y[train],
         y_test=None if y is None else y[test],
         row_names=None if names is None else tuple(names[k] for k in train.tolist()),
-    )
-
-
-def check_nonnegative(
-    x: Any,
-    name: str,
-    missing: str = "error",
-    first_row: int = 0,
-    columns: Sequence[str] | None = None,
-    number: Callable[[int], int] = int,
-) -> None:
-    """Refuse samples that a non-negative model cannot represent.
-
-    Parameters
-    ----------
-    x : array of NumPy or CuPy
-        Only read. If it passes, no memory of its size is allocated, except for a mask if entries
-        may be missing.
-    name : str
-        Name for error messages.
-    missing : {"error", "nan"}
-        Refuse NaN, or take it for a missing entry.
-    first_row : int
-        Number of the first row for error messages, if `x` is a part of the samples.
-    columns : sequence of str, optional
-        Names of the columns for error messages.
-    number : callable
-        Returns the number of a row for error messages, if `x` has not all rows of a file.
-
-    Raises
-    ------
-    DataError
-        If `x` is not a real (n, D) array with n, D >= 1, has only missing entries, or holds values
-        that are not finite or below 0. The message has their number, the place of the first, and
-        the remedy.
-    """
-    if x.dtype.kind not in "buif":
-        raise DataError(f"{name} has dtype {x.dtype}; convert it to real numbers")
-    if x.ndim != 2 or 0 in x.shape:
-        raise DataError(
-            f"{name} has shape {x.shape}; expected (n, D), one row for each sample, "
-            "with at least one row and one column"
-        )
-    low, high = float(x.min()), float(x.max())
-    if low >= 0.0 and high < math.inf:  # both false if there is a NaN
-        return
-    bad, what = ~((x > -math.inf) & (x < math.inf)), "Values that are not finite (NaN or infinite)"
-    remedy = (
-        "impute or drop them, or take NaN for missing entries with missing='nan' (--missing nan); "
-        "if values overflow, scale them or use float64"
-    )
-    if missing == "nan":
-        absent = ~(x <= math.inf)  # of any array module
-        if absent.all():
-            raise DataError(f"{name} is NaN throughout; give at least one entry that is not")
-        bad, what, remedy = bad & ~absent, "Infinite values", "scale them or use float64"
-    if not bad.any():
-        bad, what = x < 0, "Negative values"  # scikit-learn's checks look for these words
-        if not bad.any():
-            return
-        remedy = "shift the data, clip them at 0, or scale them with MinMaxScaler"
-    row, column = divmod(int(bad.argmax()), x.shape[1])
-    called = "" if columns is None else f" ({printable(repr(columns[column]))})"
-    raise DataError(
-        f"{what} in data {name}: {int(bad.sum())} of {x.size}, the first "
-        f"{float(x[row, column])} at row {number(first_row + row)}, column {column}{called}; "
-        f"{remedy}"
     )
 
 
@@ -403,17 +331,8 @@ def square(n_features: int) -> tuple[int, int] | None:
 def load_labels(path: str | Path, n: int) -> tuple[NDArray[np.int64], tuple[str, ...] | None]:
     """Return the labels of ``n`` samples from a file and, if they are text, the classes' names.
 
-    Parameters
-    ----------
-    path : str or Path
-        An .npy file, or a text file with a label in each line and a header or none.
-    n : int
-        Number of samples.
-
-    Raises
-    ------
-    DataError
-        If the file cannot be read, or has not one label for each sample.
+    The file is an .npy file, or a text file with a label in each line and a header or none. Raises
+    `DataError` if it cannot be read, or has not one label for each sample.
     """
     file = Path(path).expanduser()
     where = f"labels {printable(str(path))}"
@@ -435,19 +354,9 @@ def as_labels(
 ) -> tuple[NDArray[np.int64], tuple[str, ...] | None]:
     """Return labels as whole numbers and, if they are text, the classes' names.
 
-    Parameters
-    ----------
-    y : ndarray of shape (n,)
-        Whole numbers of any type, or texts; texts that are all whole numbers are taken for those.
-    n : int
-        Number of samples.
-    where : str
-        Name for error messages.
-
-    Raises
-    ------
-    DataError
-        If there is not one whole number, or one text that is not empty, for each sample.
+    ``y``, (n,), has whole numbers of any type, or texts; texts that are all whole numbers are taken
+    for those. Raises `DataError` if there is not one whole number, or one text that is not empty,
+    for each sample; ``where`` is their name for the message.
     """
     if y.dtype.kind not in "buifSU" or y.shape != (n,):
         raise DataError(

@@ -4,32 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator
 from contextlib import closing
-from typing import Any, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import numpy as np
 
 from ddnmf_np.backends.ops import Array, Ops
 from ddnmf_np.data.batch import Batch, Feed, Share, whole
-from ddnmf_np.data.noise import Corruption
 from ddnmf_np.data.order import batch_slices, epoch_order
-from ddnmf_np.data.scaling import DeviceScaling
 from ddnmf_np.data.streaming.blocks import Index
 from ddnmf_np.data.streaming.rows import Floats, Rows
+
+if TYPE_CHECKING:
+    from ddnmf_np.data.noise import Corruption
+    from ddnmf_np.data.scaling import DeviceScaling
 
 
 class MemoryFeed:
     """Batches of samples that are all on the backend, in a new order every epoch.
 
-    Parameters
-    ----------
-    x : ndarray of shape (n_samples, n_features)
-        The samples.
-    batch : Batch
-        Memory of a batch.
-    batch_size : int
-        Samples of a batch over all processes.
-    seed : int
-        Seed of the order.
+    ``batch_size`` counts the samples of a batch over all processes.
     """
 
     def __init__(self, x: Array, batch: Batch, batch_size: int, seed: int) -> None:

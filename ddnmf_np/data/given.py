@@ -11,14 +11,11 @@ from typing import Any
 import numpy as np
 
 from ddnmf_np.backends.select import backend_of, load_cupy
-from ddnmf_np.data.datasets import check_nonnegative
+from ddnmf_np.data.checks import check_nonnegative, refuse_undivided
 from ddnmf_np.errors import DataError, OutputError, UsageError, shown
 
 _ON_HOST = (1, 3)  # DLPack's numbers of the CPU, and of its memory that a GPU can reach
 _ON_GPU = (2, 13)
-
-_MOST = 2.0
-"""Largest value of samples that were divided by 255, and may have noise since."""
 
 
 def is_foreign(X: Any) -> bool:
@@ -33,22 +30,9 @@ def is_foreign(X: Any) -> bool:
 def taken(X: Any, name: str = "X") -> Any:
     """Return an array of another library as NumPy's or CuPy's, and anything else as it is.
 
-    Parameters
-    ----------
-    X : array_like
-        For example a tensor of PyTorch, or an array of JAX or `array_api_strict`.
-    name : str
-        Name for error messages.
-
-    Returns
-    -------
-    array
-        It may share the memory of ``X``; only read it.
-
-    Raises
-    ------
-    DataError
-        If the library refuses to share the array.
+    Others are, for example, a tensor of PyTorch, or an array of JAX or `array_api_strict`. The
+    result may share the memory of ``X``; only read it. Raises `DataError` if the library refuses to
+    share the array; ``name`` is its name for the message.
     """
     if not is_foreign(X):
         return X
@@ -85,28 +69,6 @@ def is_eight_bit(X: Any) -> bool:
     return bool(kinds) and all(str(kind).lower() == "uint8" for kind in kinds)
 
 
-def refuse_undivided(X: Any, name: str) -> None:
-    """Refuse grey values of another type than uint8, which the run did not see undivided.
-
-    Parameters
-    ----------
-    X : array
-        Samples for a run whose unsigned 8-bit samples were divided by 255.
-    name : str
-        Name for the error message.
-
-    Raises
-    ------
-    DataError
-        If a value is too large for a sample that was divided.
-    """
-    if bool((X > _MOST).any()):
-        raise DataError(
-            f"{name} has values above 1, but the run was trained on unsigned 8-bit samples divided "
-            "by 255; give them as uint8, or divide them by 255"
-        )
-
-
 @dataclass(frozen=True)
 class Intake:
     """How a trained model takes raw samples: checked, in its precision and its units.
@@ -133,27 +95,11 @@ class Intake:
     feature_names: tuple[str, ...] | None = None
 
     def take(self, x: Any, where: str = "X", first_row: int = 0) -> Any:
-        """Return raw samples as the model takes them.
+        """Return raw samples, (n, n_features) or (n, height, width), as the model takes them.
 
-        Parameters
-        ----------
-        x : array_like of shape (n, n_features) or (n, height, width)
-            Samples in the units of the training data.
-        where : str
-            Name for error messages.
-        first_row : int
-            Number of the first row for error messages.
-
-        Returns
-        -------
-        array of shape (n, n_features)
-            In the model's precision, where ``x`` is.
-
-        Raises
-        ------
-        DataError
-            If they are not real, have another number of features, or values that training would
-            have refused.
+        The result, (n, n_features), has the model's precision, and is where ``x`` is. ``where`` and
+        the number of the first row are for the messages. Raises `DataError` if the samples are not
+        real, have another number of features, or values that training would have refused.
         """
         x = x if backend_of(x) == "cupy" else np.asarray(x)
         if x.ndim == 3:

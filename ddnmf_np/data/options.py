@@ -7,40 +7,24 @@ from typing import Literal
 
 from ddnmf_np.data.scaling import Scale
 from ddnmf_np.errors import OptionError
-from ddnmf_np.system.options import COUNT, FRACTION, MAX_WIDTH, Range, check_options, option
+from ddnmf_np.system.options import (
+    COUNT,
+    FRACTION,
+    MAX_WIDTH,
+    Range,
+    check_options,
+    documented,
+    option,
+)
 
 
+@documented
 @dataclass(frozen=True)
 class Data:
     """Options of the data: which samples, and how they are read.
 
-    Parameters
-    ----------
-    dataset : str
-        Name or path, see `ddnmf_np.data.datasets.load`.
-    data_dir : str, optional
-        Folder in which we look first for a named set.
-    labels : str, optional
-        Name of the column of labels, or path of a file of labels.
-    ignore : tuple of str, optional
-        Names of columns that are left out.
-    test_fraction : float, optional
-        Share of the samples that only scores see; by default `ddnmf_np.runs.inputs` decides.
-    image_shape : tuple of two ints, optional
-        Height and width of the images that the samples are.
-    missing : {"error", "nan"}
-        Whether NaN is refused, or a missing entry.
-    scale : {"none", "all", "features"}
-        How the samples are scaled, see `ddnmf_np.data.scaling.Scaling`.
-    stream : bool
-        Whether we read the samples while we train on them.
-    stream_window : int
-        MiB of samples that are mixed with each other while streaming.
-
-    Raises
-    ------
-    OptionError
-        If a value cannot be used.
+    ``dataset`` is that of `ddnmf_np.data.datasets.load`, ``scale`` that of
+    `ddnmf_np.data.scaling.Scaling`. Without ``test_fraction`` `ddnmf_np.runs.inputs` decides.
     """
 
     dataset: str = option(

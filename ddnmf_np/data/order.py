@@ -4,15 +4,18 @@ The order depends only on (seed, epoch) and sizes. So a run that stopped in the 
 continues from three integers, and the processes of a distributed run need no message to agree.
 """
 
+from __future__ import annotations
+
 import operator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ddnmf_np.backends.noise_ops import Epoch
-from ddnmf_np.backends.ops import Array, Ops
-from ddnmf_np.backends.philox import LOW_WORD, philox4x32
+from ddnmf_np.backends.noise_ops import LOW_WORD, Array, Epoch, philox4x32
 from ddnmf_np.errors import UsageError
+
+if TYPE_CHECKING:
+    from ddnmf_np.backends.ops import Ops
 
 _ORDER_STREAM = b"shuffle "
 

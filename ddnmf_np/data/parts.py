@@ -5,13 +5,15 @@ See ``derivations/17-parts.md``.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from ddnmf_np.data.start import pre_activation
-from ddnmf_np.engine.nmf import NMFModule
+
+if TYPE_CHECKING:
+    from ddnmf_np.engine.nmf import NMFModule
 
 STARTS = 8
 """Random starts of the factorization; we keep the one with the smallest error."""
@@ -35,23 +37,10 @@ Floats = npt.NDArray[np.float64]
 
 
 def factorize(x: Floats, rank: int, rng: np.random.Generator) -> tuple[Floats, Floats]:
-    """Return ``H`` and ``P``, both non-negative, with ``x ~ H P``.
+    """Return ``H`` and ``P``, both non-negative, with ``x ~ H P`` for non-negative samples.
 
-    Parameters
-    ----------
-    x : ndarray of shape (n, n_features)
-        Non-negative samples.
-    rank : int
-        Number of parts.
-    rng : Generator
-        Draws the start.
-
-    Returns
-    -------
-    H : ndarray of shape (n, rank)
-        Activations.
-    P : ndarray of shape (rank, n_features)
-        Parts, rows of length 1; 0 for a part that no sample needs.
+    ``H`` has shape (n, rank), ``P`` (rank, n_features); its rows have length 1, or 0 for a part
+    that no sample needs. ``rng`` draws the start.
 
     Notes
     -----
@@ -93,18 +82,10 @@ def start_from_parts(module: NMFModule, decoders: Any, code: Any, x: Floats, see
     After it the student decodes unit k at 1 to part k, and its base is the linear regression of the
     activations on the code. The supervisor gets the same decoder.
 
-    Parameters
-    ----------
-    module : NMFModule
-        The student's module; its code is at least as wide as its rank.
-    decoders : sequence of sequence of Dense
-        The layers above the module, in the student and in the supervisor, without biases.
-    code : ndarray of shape (n, code_dim)
-        Codes of the samples, on the host.
-    x : ndarray of shape (n, n_features)
-        Samples as the network sees them, on the host.
-    seed : int
-        Seed of the factorization's random starts.
+    The decoders are the layers above the module in the student and in the supervisor, without
+    biases. ``code``, (n, code_dim), at least as wide as the rank, and ``x``, (n, n_features), are
+    the codes of samples and the samples as the network sees them, on the host. ``seed`` is that of
+    the factorization's random starts.
     """
     rank, ops = module.base.fan_out, module.base.ops
     H, P = best_factorization(np.asarray(x, np.float64), rank, seed)

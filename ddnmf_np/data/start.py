@@ -28,13 +28,9 @@ def start_from_data(layers: Sequence[Dense], x: Array) -> None:
     the data. This is layer-sequential unit-variance initialisation (Mishkin and Matas, 2016) with
     one factor for each layer.
 
-    Parameters
-    ----------
-    layers : sequence of Dense
-        Layers from input to output. Their weights are drawn before. A layer without bias belongs
-        to a non-negative decoder: it gets positive weights, and keeps the mean of what it sees.
-    x : ndarray of shape (n, n_features)
-        Samples as the network sees them, on the host.
+    The layers go from input to output. One without bias belongs to a non-negative decoder: it gets
+    positive weights, and keeps the mean of what it sees. ``x``, (n, n_features), are samples as the
+    network sees them, on the host.
     """
     h = mean = np.asarray(x, np.float64)
     for layer in layers:

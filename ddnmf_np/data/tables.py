@@ -50,27 +50,13 @@ _THOUSANDS = re.compile(r"[+-]?\d{1,3}(,\d{3})+")
 
 @dataclass(frozen=True, eq=False)
 class Table:
-    """The content of a table.
+    """The content of a table."""
 
-    Parameters
-    ----------
-    x : ndarray of shape (n, n_features), float64
-        Features; NaN where a cell is missing.
-    features : tuple of str, or None
-        Names of the features; None if the table has no header.
-    rows : tuple of str, or None
-        Names of the rows, if the table has some.
-    labels : ndarray of shape (n,), or None
-        Column of labels, as text or numbers.
-    notes : tuple of str
-        What we have recognized, for the user to check.
-    """
-
-    x: NDArray[np.float64]
-    features: tuple[str, ...] | None
-    rows: tuple[str, ...] | None
-    labels: NDArray[Any] | None
-    notes: tuple[str, ...]
+    x: NDArray[np.float64]  # features, (n, n_features); NaN where a cell is missing
+    features: tuple[str, ...] | None  # their names; None if the table has no header
+    rows: tuple[str, ...] | None  # names of the rows, if the table has some
+    labels: NDArray[Any] | None  # column of labels, (n,), as text or numbers
+    notes: tuple[str, ...]  # what we have recognized, for the user to check
 
 
 def is_table(path: Path) -> bool:
@@ -154,17 +140,7 @@ def _single(row: list[str], name: str) -> bool:
 
 
 class TextColumnError(DataError):
-    """A column of text among the features.
-
-    Parameters
-    ----------
-    text : str
-        What is wrong: the file, the column and a cell.
-    column : str
-        Name of the column.
-    labels : bool
-        Whether the reader of the error can give a column of labels.
-    """
+    """A column of text among the features; ``labels``: whether a column of labels can be given."""
 
     def __init__(self, text: str, column: str, labels: bool = True) -> None:
         super().__init__(text, column, labels)

@@ -15,13 +15,12 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from ddnmf_np.backends.select import backend_of
 from ddnmf_np.config import Config
-from ddnmf_np.data.datasets import check_nonnegative
+from ddnmf_np.data.checks import check_nonnegative, refuse_undivided
 from ddnmf_np.data.given import (
     Written,
     check_out,
     is_eight_bit,
     refuse_containers,
-    refuse_undivided,
     returned,
     taken,
     without_mask,

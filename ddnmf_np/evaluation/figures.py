@@ -2,9 +2,9 @@
 
 We make figures without pyplot, so that no display is needed, and any thread may draw; only
 `ddnmf_np.plots`, which draws for a person, sets `MAKER`. A picture looks the same whatever the
-user's matplotlibrc says, see `own_settings`. Each function draws on ``ax`` if it is given. A
-network and a loss term have the same colour in every picture. All colours can be told apart with
-the common colour vision deficiencies.
+user's matplotlibrc says, see `own_settings`. Each function draws on ``ax`` if it is given, and
+raises `DataError` if its arrays do not fit each other. A network and a loss term have the same
+colour in every picture. All colours can be told apart with the common colour vision deficiencies.
 """
 
 import io
@@ -25,6 +25,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import Colormap, Normalize
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
+from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 from matplotlib.patheffects import withStroke
 from matplotlib.ticker import LogFormatter, MaxNLocator
@@ -75,6 +76,11 @@ def _plain_figure(**options: Any) -> Figure:
 
 MAKER: ContextVar[Callable[..., Figure]] = ContextVar("MAKER", default=_plain_figure)
 """Makes the figures; by default without pyplot."""
+
+
+def new_figure(width: float, height: float) -> Figure:
+    """Return an empty figure of a size in inches, which arranges its own contents."""
+    return _plain_figure(figsize=(width, height), dpi=DPI, layout="constrained")
 
 
 @contextmanager
@@ -156,20 +162,11 @@ class _PlainLogFormatter(LogFormatter):
 def plot_losses(
     history: Sequence[Mapping[str, float]], title: str = "", ax: Axes | None = None
 ) -> Figure:
-    """Draw each loss term against the epoch.
+    """Draw each loss term against the epoch, on a logarithmic axis.
 
-    Parameters
-    ----------
-    history : sequence of mappings
-        One per epoch: ``"epoch"`` (counted from 1 if absent) and any of ``"loss_in"``,
-        ``"loss_sym"``, ``"loss_ap"``, ``"loss_nc"``, ``"loss_rec"``. Other keys are ignored. An
-        epoch without a term leaves a gap in its line.
-
-    Returns
-    -------
-    Figure
-        Losses on a logarithmic axis, without the terms that are never positive (for example with
-        weight zero). If no term is left, as before the first epoch, the figure says so.
+    ``history`` has a mapping for each epoch, with ``"epoch"`` (counted from 1 if absent) and any
+    terms of `LOSS_COLORS`; an epoch without a term leaves a gap in its line. We leave out terms
+    that are never positive (for example with weight zero).
     """
     epochs = [entry.get("epoch", place) for place, entry in enumerate(history, start=1)]
     terms = {
@@ -220,28 +217,11 @@ def plot_reconstructions(
     title: str = "",
     ax: Axes | None = None,
 ) -> Figure:
-    """Draw samples in four rows: clean, noisy, and the output of each network.
+    """Draw the first ``n`` samples in four rows: clean, noisy, and the output of each network.
 
-    Parameters
-    ----------
-    clean, noisy, student, supervisor : array_like of shape (k, D)
-        The same samples in each, as rows; None leaves out a row. NaN in ``clean`` is a missing
-        entry and stays blank.
-    image_shape : sequence of int, or None
-        (height, width); None for data that are not images, whose features are drawn as steps.
-    n : int
-        Number of samples to draw, from the first.
-
-    Returns
-    -------
-    Figure
-        All images have the same grey scale, which spans the clean values and clips the others. All
-        steps have the same axis.
-
-    Raises
-    ------
-    DataError
-        If the shapes differ or do not fit `image_shape`, or `n` is below 1.
+    Each array has shape (k, D); None leaves out a row. NaN in ``clean`` is a missing entry and
+    stays blank. All images have the same grey scale, which spans the clean values and clips the
+    others. Without ``image_shape`` the features are drawn as steps, all with the same axis.
     """
     missing = np.isnan(np.asarray(clean, dtype=np.float64))
     given = {"clean": np.where(missing, 0.0, clean), "noisy": noisy}
@@ -329,29 +309,12 @@ def plot_parts(
     feature_names: Sequence[str] | None = None,
     ax: Axes | None = None,
 ) -> Figure:
-    """Draw the decoded base units, or the effect of each.
+    """Draw the decoded base units (`decode_parts`), or the effect of each (`unit_effects`).
 
-    Parameters
-    ----------
-    parts : array_like of shape (rank, D)
-        From `decode_parts` or `unit_effects`.
-    image_shape : sequence of int, or None
-        (height, width) of an image; None for other data, drawn as a heat map of one row per unit.
-    dead : array_like of shape (rank,), dtype bool, optional
-        Units to mark, from `dead_units`.
-    feature_names : sequence of str of length D, optional
-        Written under the heat map if there are at most `_MOST_FEATURES`.
-
-    Returns
-    -------
-    Figure
-        All units have the same scale, so that weak ones look weak. Values of both signs have a
-        diverging scale with white at zero.
-
-    Raises
-    ------
-    DataError
-        If the shapes do not fit each other.
+    ``parts`` has shape (rank, D); those that are ``dead`` are marked. Without ``image_shape`` we
+    draw a heat map of one row per unit, with at most `_MOST_FEATURES` names below it. All units
+    have the same scale, so that weak ones look weak. Values of both signs have a diverging scale
+    with white at zero.
     """
     shown = check_codes(parts, "parts")
     marked = np.zeros(len(shown), dtype=bool) if dead is None else np.asarray(dead, dtype=bool)
@@ -429,18 +392,10 @@ def _draw_tiles(
 def plot_cluster_matrix(
     assignment: ClusterAssignment, title: str, ax: Axes | None = None
 ) -> Figure:
-    """Draw the number of samples of each class in each cluster.
+    """Draw the number of samples of each class in each cluster; matched pairs are framed.
 
-    Parameters
-    ----------
-    assignment : ClusterAssignment
-        From `assign_clusters`; its diagonal, the matched pairs, is framed.
-
-    Returns
-    -------
-    Figure
-        The colour is the share of the class, the number the count of samples. More than 20 clusters
-        leave no room for numbers.
+    The colour is the share of the class, the number the count of samples. More than 20 clusters
+    leave no room for numbers.
     """
     counts = assignment.matrix
     n_classes, n_clusters = counts.shape
@@ -476,26 +431,10 @@ def plot_embedding(
     kind: str = "",
     ax: Axes | None = None,
 ) -> Figure:
-    """Draw points in the plane, coloured by label.
+    """Draw points in the plane, (k, 2), coloured by label as `draw_classes` does.
 
-    Parameters
-    ----------
-    points2d : array_like of shape (k, 2)
-        From `embed`.
-    labels : sequence of hashable, or ndarray of shape (k,), optional
-        Class or cluster of each point; see `draw_classes`.
-    kind : str
-        Heading of the list of labels.
-
-    Returns
-    -------
-    Figure
-        Axes without ticks, since an embedding has no unit.
-
-    Raises
-    ------
-    DataError
-        If the points are not (k, 2), or the labels have another length.
+    ``kind`` is the heading of the list of labels. The axes have no ticks, since an embedding has
+    no unit.
     """
     points = check_codes(points2d, "points2d")
     if points.shape[1] != 2:
@@ -518,26 +457,10 @@ def plot_embedding(
 
 
 def draw_classes(axes: Axes, points: Floats, labels: Labels, size: float) -> int:
-    """Scatter points in the colours of their labels; return the number of labels.
+    """Scatter points (k, 2) in the colours of their labels; return the number of labels.
 
-    Up to 12 labels are also written where their points are densest, so that colour is not the only
-    clue.
-
-    Parameters
-    ----------
-    axes : Axes
-        Axes to draw on; each label is an entry for a legend.
-    points : ndarray of shape (k, 2)
-        Places.
-    labels : sequence of hashable, or ndarray of shape (k,)
-        Label of each point.
-    size : float
-        Area of a point, in square points.
-
-    Raises
-    ------
-    DataError
-        If the labels have another length.
+    Each label is an entry for a legend. Up to 12 labels are also written where their points are
+    densest, so that colour is not the only clue. ``size`` is in square points.
     """
     names, codes = encode_labels(labels)
     if len(codes) != len(points):
@@ -556,6 +479,13 @@ def draw_classes(axes: Axes, points: Floats, labels: Labels, size: float) -> int
             text.set(ha="center", va="center")
             text.set_path_effects([withStroke(linewidth=3, foreground="white")])
     return len(names)
+
+
+def draw_band(axes: Axes, x: Any, middle: Any, low: Any, high: Any, **style: Any) -> Line2D:
+    """Draw a line, and the band from ``low`` to ``high`` in its colour; return the line."""
+    [line] = axes.plot(x, middle, **style)
+    axes.fill_between(x, low, high, color=line.get_color(), alpha=0.2, linewidth=0)
+    return line
 
 
 def _densest(cloud: Floats) -> tuple[float, float]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from ddnmf_np.system.options import COUNT, Range, check_options, option
+from ddnmf_np.system.options import COUNT, Range, check_options, documented, option
 
 Method = Literal[
     "kmeans", "gmm-spherical", "gmm-diag", "gmm-tied", "gmm-full", "gmm-full-tsne", "gmm-full-umap"
@@ -13,29 +13,12 @@ Method = Literal[
 EmbeddingMethod = Literal["tsne", "pca"]
 
 
+@documented
 @dataclass(frozen=True)
 class Clustering:
     """Options of the evaluation: how we cluster and draw the codes H.
 
-    Parameters
-    ----------
-    clusters : int, optional
-        Clusters to look for; by default as many as the labels have classes, else the rank.
-    clusterers : sequence of str
-        Methods, see `ddnmf_np.evaluation.clustering`.
-    starts : int
-        Starts of each method, of which we keep the one with the best likelihood (inertia).
-    embedding : {"tsne", "pca"}
-        The map of H.
-    embedding_samples : int
-        Largest number of samples on that map.
-    save_codes : bool
-        Whether a run writes the codes of all its samples.
-
-    Raises
-    ------
-    OptionError
-        If a value cannot be used.
+    The methods are those of `ddnmf_np.evaluation.clustering`.
     """
 
     clusters: int | None = option(
@@ -68,3 +51,8 @@ class Clustering:
 
     def __post_init__(self) -> None:
         check_options(self)
+
+    @property
+    def drawn(self) -> Method:
+        """The clusterer whose clusters are drawn: the first mixture, else the first of all."""
+        return next((m for m in self.clusterers if m != "kmeans"), self.clusterers[0])

@@ -19,7 +19,7 @@ from ddnmf_np.experiments.settings import (
     OPTIONS,
     RESULTS,
     Settings,
-    flag_of,
+    arguments_of,
     parse_seeds,
 )
 from ddnmf_np.system.command import Parser, run_command, tell
@@ -78,7 +78,7 @@ def make_parser() -> Parser:
     for name in OPTIONS:
         # Without the flag, `Settings` uses the default.
         flag, default = f"--{name.replace('_', '-')}", argparse.SUPPRESS
-        parser.add_argument(flag, default=default, **flag_of(name))
+        parser.add_argument(flag, default=default, **arguments_of(name))
     parser.add_argument(
         "--output",
         type=Path,
@@ -190,11 +190,19 @@ def _main(
     if only_report and store.is_empty():
         raise UsageError(f"output {store.folder}: has no records; run a table or all first")
     report = load_report()  # before the campaign: hours of work must not end without a table
-    results = (*settings.results, "parts") if only_report else settings.results
+    results, failures = settings.results, []
+    # Imported late, because --help and usage errors need not wait for scikit-learn.
     if only_parts:
-        failures, results = run_parts(settings, flags.output), ("parts",)
+        from ddnmf_np.experiments import parts
+
+        results = ("parts",)
+        failures = parts.run(settings.sources, settings.seeds, flags.output, say)
+    elif only_report:
+        results = (*results, "parts")
     else:
-        failures = [] if only_report else run(settings, flags.output)
+        from ddnmf_np.experiments import campaign
+
+        failures = campaign.run(settings, flags.output, say)
     failures += report(store, results, say, flags.into)
     failures = list(dict.fromkeys(failures))
     if failures:
@@ -202,21 +210,6 @@ def _main(
         if not only_report:
             say("Failed runs have no record: the same command repeats these runs only.")
     return FAILED if failures else 0
-
-
-def run(settings: Settings, folder: Path) -> list[str]:
-    """Run the campaign, and return its failures."""
-    # Imported only now, because --help and usage errors need not wait for scikit-learn.
-    from ddnmf_np.experiments import campaign
-
-    return campaign.run(settings, folder, say)
-
-
-def run_parts(settings: Settings, folder: Path) -> list[str]:
-    """Run the campaign of parts, and return its failures."""
-    from ddnmf_np.experiments import parts
-
-    return parts.run(settings.sources, settings.seeds, folder, say)
 
 
 def load_report() -> Callable[..., list[str]]:

@@ -23,19 +23,9 @@ STREAM = 4
 
 
 class ReconstructionLoss:
-    """``(1/N) sum_i || x_i - y_i ||^2`` of one network, as in equation 4.
+    """``(1/N) sum_i || x_i - y_i ||^2`` as in equation 4; ``mean``: also over features.
 
-    Parameters
-    ----------
-    stack : Network
-        The network.
-    mean : bool
-        Whether to average over features too.
-
-    Attributes
-    ----------
-    sums : ndarray of shape (1,), float64
-        Sum of squared distances since `reset`, on the device.
+    ``sums``, (1,) in float64 on the device, holds the squared distances since `reset`.
     """
 
     def __init__(self, stack: Network, *, mean: bool) -> None:
@@ -66,39 +56,23 @@ class Autoencoder:
     Its input is the noisy batch, its target the clean one: with noise it is a denoising
     auto-encoder (Vincent et al., 2008), with ``noise_kind="none"`` a plain one.
 
+    Parameters are those of `Model`, except for these.
+
     Parameters
     ----------
-    n_features : int
-        Width of the data.
     architecture : Architecture
         Shapes and activations. Its ``base_activation`` is that of the code and its
         ``recovery_activation`` that of the layer after it.
-    descent : Descent, optional
-        Descent rule; Adam by default.
     mean : bool
         Whether the loss is a mean over features too.
-    seed : int
-        Seed of the weights, and of the order and the noise with which it is trained.
-    dtype : {"float32", "float64"}
-        Precision.
-    batch_size : int
-        Samples of a mini-batch.
-    threads : int, optional
-        Threads on the CPU.
     bottleneck : bool
         Whether there is a layer of ``rank`` units in the middle (AE1). Without it the widest layer
         is the code (AE2).
-    ops : Ops, optional
-        Backend; NumPy by default.
-    rows : int, optional
-        Largest batch.
 
     Attributes
     ----------
     stack : Network
         The network; all its layers have a bias.
-    loss : ReconstructionLoss
-        The loss that the training lowers.
     """
 
     def __init__(
@@ -114,7 +88,6 @@ class Autoencoder:
         threads: int | None = None,
         bottleneck: bool = True,
         ops: Ops | None = None,
-        rows: int | None = None,
     ) -> None:
         self.n_features, self.architecture, self.bottleneck = n_features, architecture, bottleneck
         self.descent, self.mean = descent or Descent(), mean
@@ -122,8 +95,7 @@ class Autoencoder:
         self.scaling, self.scaler, self.starts_from_data = None, None, False
         self.ops = ops or Ops()
         layers = make_layers(n_features, architecture, bottleneck=bottleneck)
-        rows = rows or max(batch_size, 256)
-        self.stack = Network(layers, rows=rows, dtype=dtype, ops=self.ops)
+        self.stack = Network(layers, rows=max(batch_size, 256), dtype=dtype, ops=self.ops)
         self.loss = ReconstructionLoss(self.stack, mean=mean)
         # A single network has no other to share the threads with.
         self.network_threads = NetworkThreads(self.ops, threads, work=0.0)

@@ -34,7 +34,6 @@ from ddnmf_np.config import DECIDED_BY, OPTIONS, Config
 from ddnmf_np.data.datasets import Dataset
 from ddnmf_np.data.defaults import Facts
 from ddnmf_np.data.order import epoch_order
-from ddnmf_np.data.scaling import Scaling
 from ddnmf_np.engine.arena import Arena
 from ddnmf_np.errors import CheckpointError, DataError
 from ddnmf_np.evaluation import clustering, maps
@@ -46,6 +45,7 @@ from ddnmf_np.experiments.networks import (
     NETWORKS,
     WIDEST_MIXTURE,
     decided_by_data,
+    make_network,
 )
 from ddnmf_np.experiments.records import Name, key_of
 from ddnmf_np.experiments.settings import Source
@@ -106,18 +106,8 @@ def sha256_of(x: np.ndarray[Any, Any]) -> str:
 class Representation:
     """Codes of the test images of a data set, with everything that they depend on.
 
-    Parameters
-    ----------
-    data : DataInfo
-        The images.
-    model : str
-        A key of `networks.TITLES`.
-    seed : int
-        Seed of all random draws.
-    config : Config or None
-        Options of the network, if there is one.
-    parent : Representation or None
-        Representation whose codes NMF factorizes; None for the images themselves.
+    ``model`` is a key of `networks.TITLES`, ``config`` has the options of the network, if there is
+    one, and ``parent`` is the representation whose codes NMF factorizes (None: the images).
     """
 
     data: DataInfo
@@ -287,15 +277,10 @@ def facts_of(data: DataInfo) -> Facts:
 class Codes:
     """Codes of the test images, and the results of the run.
 
-    Parameters
-    ----------
-    arrays : dict of str to ndarray of shape (n_test, width)
-        Codes of the ``"clean"`` images, after a training with noise of the ``"noisy"`` ones, and
-        of a network with few units those of ``"all"`` images.
-    content : dict
-        Entries of the record.
-    weights : ndarray or None
-        Parameters in one row, if another representation continues from them.
+    ``arrays`` has codes (n_test, width) of the ``"clean"`` images, after a training with noise of
+    the ``"noisy"`` ones, and of a network with few units those of ``"all"`` images; ``content`` the
+    entries of the record; ``weights`` the parameters in one row, if another representation
+    continues from them.
     """
 
     arrays: dict[str, Floats]
@@ -307,14 +292,7 @@ class Codes:
 class Curve:
     """Shorter runs that a run contains, and the checkpoint from which it can continue.
 
-    Parameters
-    ----------
-    shorter : sequence of Representation
-        Runs of the same network with fewer epochs.
-    keep : callable
-        Called with each shorter run and its codes as soon as these are there.
-    checkpoint : Path
-        File that holds the training while it is not finished.
+    ``keep`` is called with each shorter run and its codes as soon as these are there.
     """
 
     shorter: Sequence[Representation]
@@ -329,17 +307,7 @@ SAVE_EVERY = 300.0
 def compute(
     spec: Representation, weights: Floats | None = None, curve: Curve | None = None
 ) -> Codes:
-    """Compute a representation.
-
-    Parameters
-    ----------
-    spec : Representation
-        Its options.
-    weights : ndarray, optional
-        Parameters of the network that it continues from.
-    curve : Curve, optional
-        Shorter runs of the same network, and where to save the training.
-    """
+    """Compute a representation; ``weights`` are those of the network that it continues from."""
     data = spec.data.source.load()
     x_train = training_images(data, spec.data.n_train)
     x_test = cast(Floats, data.x_test)
@@ -375,27 +343,6 @@ def training_images(data: Dataset, n: int) -> Floats:
         return data.x_train
     rows: npt.NDArray[np.int64] = epoch_order(len(data.x_train), 0, 0)[:n]
     return np.ascontiguousarray(data.x_train[rows])
-
-
-def make_network(
-    model: str, config: Config, n_features: int, scaling: Scaling | None = None
-) -> Model | Autoencoder:
-    """Return an untrained network by its name in records, on the backend of its options."""
-    ops, network = config.execution.get_ops(), NETWORKS[model]
-    if network.kind == "ddnmf":
-        return config.make_model(n_features, ops, scaling=scaling)
-    return Autoencoder(
-        n_features,
-        config.model,
-        config.optimizer,
-        mean=config.objective.reduction == "mean",
-        seed=config.training.seed,
-        dtype=config.training.dtype,
-        batch_size=config.training.batch_size,
-        threads=config.execution.threads,
-        bottleneck=network.bottleneck,
-        ops=ops,
-    )
 
 
 def _train(spec: Representation, x_train: Floats, data: Dataset, curve: Curve | None) -> Codes:

@@ -30,13 +30,7 @@ from ddnmf_np.evaluation.clustering import check_methods, score_clustering
 from ddnmf_np.evaluation.interpret import code_statistics
 from ddnmf_np.evaluation.maps import embed
 from ddnmf_np.experiments import baselines
-from ddnmf_np.experiments.baselines import (
-    Codes,
-    Curve,
-    DataInfo,
-    Floats,
-    Representation,
-)
+from ddnmf_np.experiments.baselines import Codes, Curve, DataInfo, Floats, Representation
 from ddnmf_np.experiments.networks import (
     CLUSTERERS,
     MAP_MODELS,
@@ -50,7 +44,6 @@ from ddnmf_np.experiments.records import Name, Store, pack_labels, versions
 from ddnmf_np.experiments.settings import DATASETS, MAPPED, Need, Settings
 from ddnmf_np.runs.environment import environment
 from ddnmf_np.system.command import tell
-from ddnmf_np.system.files import locked
 
 OF_UMAP = ("umap-learn", "pynndescent", "numba")
 """Further packages that the numbers on a map by UMAP depend on."""
@@ -67,30 +60,14 @@ MAP_SAMPLES = 2000
 
 @dataclass
 class Unit:
-    """A representation with its clusterings and its map.
-
-    Parameters
-    ----------
-    spec : Representation
-        The codes.
-    starts : int
-        Starts of each clustering.
-    needs : set of Need
-        The clusterings.
-    map_samples : int
-        Points of the map; 0 for no map.
-    shorter : tuple of Representation
-        Runs whose codes the training of this unit makes on its way.
-    trains : bool
-        False if another unit makes the codes.
-    """
+    """A representation with its clusterings, each of so many starts, and its map."""
 
     spec: Representation
     starts: int
     needs: set[Need] = field(default_factory=set)
-    map_samples: int = 0
-    shorter: tuple[Representation, ...] = ()
-    trains: bool = True
+    map_samples: int = 0  # points of the map; 0 for no map
+    shorter: tuple[Representation, ...] = ()  # their codes are made on the way of the training
+    trains: bool = True  # False if another unit makes the codes
 
     @property
     def key(self) -> str:
@@ -248,14 +225,11 @@ def run(settings: Settings, folder: Path, say: Callable[[str], None]) -> list[st
     get_ops(settings.backend)
     check_methods(MAPPED[name].method for name in settings.maps)
     store = Store(folder)
-    store.create()
-    with locked(store.folder):
+    with store.alone(say):
         return _run(settings, store, say)
 
 
 def _run(settings: Settings, store: Store, say: Callable[[str], None]) -> list[str]:
-    for note in store.tidy():
-        say(f"note: {note}")
     for result in settings.results:
         if not settings.sources_of(result):
             say(f"skipped: {result}, since {DATASETS[result][0]} is not among the data sets")

@@ -18,12 +18,8 @@ from ddnmf_np.errors import UsageError, unknown
 from ddnmf_np.experiments import parts
 from ddnmf_np.experiments.networks import NETWORKS, TITLES
 from ddnmf_np.experiments.records import Record
-from ddnmf_np.experiments.tables import (
-    DATASET_TITLES,
-    METHODS,
-    markdown,
-    table_noise,
-)
+from ddnmf_np.experiments.tables import DATASET_TITLES, METHODS, table_noise
+from ddnmf_np.system.markdown import markdown
 
 Floats = npt.NDArray[np.floating[Any]]
 
@@ -68,34 +64,16 @@ class Line(NamedTuple):
 
 @dataclass(frozen=True)
 class Claim:
-    """A statement about pairs of rows, tested on each of its data sets.
-
-    Parameters
-    ----------
-    text, source : str
-        The statement, and its place in the paper.
-    datasets : sequence of str
-        Data sets; a claim about parts names several sets in one entry, and is one test.
-    pairs : sequence of pairs of str
-        Rows, the better one first; see ``claims.toml``.
-    steps : sequence of str
-        Steps of the campaign that make its records.
-    kind : {"better", "level", "parts"}
-        What it says of the difference.
-    over : {"each", "mean"}
-        Whether it says that of each pair, or of their mean.
-    seen : bool
-        Whether its scores were known before.
-    """
+    """A statement about pairs of rows, tested on each of its data sets."""
 
     text: str
-    source: str
-    datasets: Sequence[str]
-    pairs: Sequence[Sequence[str]]
-    steps: Sequence[str]
-    kind: str = "better"
-    over: str = "each"
-    seen: bool = False
+    source: str  # place in the paper
+    datasets: Sequence[str]  # one about parts names several sets in one entry, and is one test
+    pairs: Sequence[Sequence[str]]  # rows, the better one first; see ``claims.toml``
+    steps: Sequence[str]  # of the campaign, which make its records
+    kind: str = "better"  # or "level", "parts": what it says of the difference
+    over: str = "each"  # or "mean": of each pair, or of their mean
+    seen: bool = False  # whether its scores were known before
 
 
 @dataclass(frozen=True)
@@ -141,44 +119,19 @@ def load(path: Path = FILE) -> Claims:
 
 @dataclass(frozen=True)
 class Pair:
-    """Two rows compared over the seeds that both have.
-
-    Attributes
-    ----------
-    title : str
-        What is compared.
-    n : int
-        Number of seeds.
-    mean, iqm : float
-        Mean and interquartile mean of the differences.
-    interval : tuple of float
-        Student's 95 % interval of the mean.
-    improvement : float
-        Probability that a run of the first row has a better score than one of the second.
-    p : float
-        Two-sided p of the paired t-test; of "level" that of two one-sided tests.
-    """
+    """Two rows compared over the seeds that both have."""
 
     title: str
-    n: int
-    mean: float
-    iqm: float
-    interval: tuple[float, float]
-    improvement: float
-    p: float
+    n: int  # seeds
+    mean: float  # of the differences
+    iqm: float  # interquartile mean of the differences
+    interval: tuple[float, float]  # Student's 95 % interval of the mean
+    improvement: float  # probability that a run of the first row is better than one of the second
+    p: float  # of the two-sided paired t-test; of "level" that of two one-sided tests
 
 
 def compare(title: str, one: Floats, other: Floats, margin: float | None = None) -> Pair:
-    """Compare paired scores of at least two seeds.
-
-    Parameters
-    ----------
-    title : str
-        What is compared.
-    one, other : ndarray of shape (n,)
-        Scores of the same seeds.
-    margin : float, optional
-        Ask whether the difference is within this margin, by two one-sided tests.
+    """Compare scores of the same seeds, at least two; ask whether they are level within a margin.
 
     Notes
     -----
@@ -218,22 +171,12 @@ def holm(values: Sequence[float]) -> list[float]:
 
 @dataclass(frozen=True)
 class Test:
-    """A claim on one data set; without all of its records it has no pairs.
-
-    Attributes
-    ----------
-    claim, dataset : Claim, str
-        What is tested, and where.
-    pairs : sequence of Pair
-        The comparisons.
-    folders : sequence of str
-        Folders of the records.
-    """
+    """A claim on one data set; without all of its records it has no pairs."""
 
     claim: Claim
     dataset: str
     pairs: Sequence[Pair]
-    folders: Sequence[str] = ()
+    folders: Sequence[str] = ()  # of the records
 
     @property
     def p(self) -> float:

@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from ddnmf_np.evaluation.figures import CLASS_COLORS, WIDTH
-from ddnmf_np.experiments.figures import grid
+from ddnmf_np.evaluation.figures import CLASS_COLORS, WIDTH, draw_band, new_figure
 from ddnmf_np.experiments.networks import CLUSTERERS, NETWORKS, TABLE_MODELS, TITLES
 from ddnmf_np.experiments.records import Record
 from ddnmf_np.experiments.tables import (
@@ -18,9 +16,10 @@ from ddnmf_np.experiments.tables import (
     METHODS,
     frame_of,
     lines_of,
-    markdown,
+    mean_of,
     table_noise,
 )
+from ddnmf_np.system.markdown import markdown
 
 SCORES = ("acc", "nmi")
 NOTE = (
@@ -79,7 +78,8 @@ def draw(records: Sequence[Record]) -> Figure | None:
     if not found:
         return None
     count = len(found) * len(SCORES)
-    figure, axes = grid(count, len(CLUSTERERS), WIDTH * 1.3, 2.4 * count, sharex=True)
+    figure = new_figure(WIDTH * 1.3, 2.4 * count)
+    axes = figure.subplots(count, len(CLUSTERERS), squeeze=False, sharex=True)
     colors = dict(zip(TABLE_MODELS, CLASS_COLORS, strict=False))
     shown: Mapping[str, Any] = {}
     panels = iter(axes)
@@ -92,12 +92,8 @@ def draw(records: Sequence[Record]) -> Figure | None:
                 for model, _, own in _rows(lines[lines["method"] == method]):
                     each = own.groupby("epochs")[f"{score}_mean"]
                     mean, band = each.mean(), each.std().fillna(0.0)
-                    style: Any = {"color": colors[model], "label": TITLES[model]}
-                    [line] = panel.plot(mean.index, mean, marker="o", markersize=3, **style)
-                    edges = np.asarray(mean - band), np.asarray(mean + band)
-                    panel.fill_between(
-                        mean.index, *edges, color=colors[model], alpha=0.2, linewidth=0
-                    )
+                    style: Any = {"color": colors[model], "marker": "o", "markersize": 3}
+                    line = draw_band(panel, mean.index, mean, mean - band, mean + band, **style)
                     shown = {**shown, TITLES[model]: line}
     for panel in axes[-1]:
         panel.set_xlabel("epochs", fontsize=9)
@@ -117,8 +113,4 @@ def _rows(lines: pd.DataFrame) -> Iterator[tuple[str, str, pd.DataFrame]]:
 
 
 def _cell(seeds: pd.DataFrame, score: str) -> str:
-    values = seeds[f"{score}_mean"]
-    if values.empty:
-        return "-"
-    spread = f" ± {values.std():.3f}" if len(values) > 1 else ""
-    return f"{values.mean():.3f}{spread} ({len(values)})"
+    return f"{mean_of(seeds[f'{score}_mean'])} ({len(seeds)})" if len(seeds) else "-"

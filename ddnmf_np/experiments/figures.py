@@ -7,16 +7,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
+import pandas as pd
 from matplotlib.figure import Figure
 
 from ddnmf_np.evaluation.figures import (
     CLASS_COLORS,
     DATA_COLOR,
-    DPI,
     WIDTH,
+    draw_band,
     draw_classes,
+    new_figure,
     own_settings,
     save,
 )
@@ -27,7 +27,6 @@ from ddnmf_np.experiments.tables import (
     METHODS,
     METRICS,
     Budget,
-    Scores,
     budgets,
     collect,
     frame_of,
@@ -60,15 +59,6 @@ def draw(name: str, records: Sequence[Record], folder: Path) -> list[str]:
     return list(files)
 
 
-def grid(
-    rows: int, columns: int, width: float, height: float, *, sharex: bool = False
-) -> tuple[Figure, Sequence[Sequence[Axes]]]:
-    """Return a figure (size in inches) and its panels, row by row."""
-    figure = Figure(figsize=(width, height), dpi=DPI, layout="constrained")
-    FigureCanvasAgg(figure)
-    return figure, list(figure.subplots(rows, columns, squeeze=False, sharex=sharex))
-
-
 def maps(records: Sequence[Record]) -> Figure | None:
     """Return figure 2: t-SNE of the codes, with a row per data set and a column per network.
 
@@ -84,7 +74,8 @@ def maps(records: Sequence[Record]) -> Figure | None:
     if not datasets:
         return None
     side, columns = WIDTH / len(MAP_MODELS) * 1.4, len(MAP_MODELS)
-    figure, axes = grid(len(datasets), columns, side * columns, side * len(datasets))
+    figure = new_figure(side * columns, side * len(datasets))
+    axes = figure.subplots(len(datasets), columns, squeeze=False)
     legend: tuple[list[Any], list[Any]] = [], []
     for line, dataset in zip(axes, datasets, strict=True):
         for panel, model in zip(line, MAP_MODELS, strict=True):
@@ -107,7 +98,7 @@ def noise_curves(records: Sequence[Record], method: str, images: str) -> Figure 
 
     A line is the mean over the seeds; the band around it is their range.
     """
-    found: dict[str, tuple[Budget, Scores]] = {}
+    found: dict[str, tuple[Budget, pd.DataFrame]] = {}
     frame = frame_of(records)
     for dataset in DATASET_TITLES:
         of_data = lines_of(frame, dataset, NOISE_MODELS)
@@ -115,27 +106,19 @@ def noise_curves(records: Sequence[Record], method: str, images: str) -> Figure 
             scores = collect(of_data, budget)
             rows = [r for r in noise_rows(scores) if (r.method, r.images) == (method, images)]
             if rows:
-                found[dataset] = budget, {row: scores[row] for row in rows}
+                found[dataset] = budget, pd.concat([scores[row] for row in rows])
     if not found:
         return None
-    figure, axes = grid(len(found), len(METRICS), WIDTH * 1.3, 2.6 * len(found), sharex=True)
-    for line, (dataset, (budget, scores)) in zip(axes, found.items(), strict=True):
+    figure = new_figure(WIDTH * 1.3, 2.6 * len(found))
+    axes = figure.subplots(len(found), len(METRICS), squeeze=False, sharex=True)
+    for line, (dataset, (budget, runs)) in zip(axes, found.items(), strict=True):
         for panel, metric in zip(line, METRICS, strict=True):
-            for number, model in enumerate(NOISE_MODELS):
-                rows = sorted(row for row in scores if row.model == model)
-                if not rows:
-                    continue
-                rates = [row.noise_rate for row in rows]
-                each = [scores[row][metric] for row in rows]
-                means, color = [seeds.mean() for seeds in each], COLORS[model]
-                style: Any = {
-                    "marker": "os^Dv"[number % 5],
-                    "markersize": 4,
-                    "label": TITLES[model],
-                }
-                panel.plot(rates, means, color=color, **style)
-                low, high = [seeds.min() for seeds in each], [seeds.max() for seeds in each]
-                panel.fill_between(rates, low, high, color=color, alpha=0.2, linewidth=0)
+            for model, marker in zip(NOISE_MODELS, "os^", strict=True):
+                each = runs[runs["model"] == model].groupby("noise_rate")[metric]
+                if len(each):
+                    mean, low, high = each.mean(), each.min(), each.max()
+                    style: Any = {"color": COLORS[model], "marker": marker, "markersize": 4}
+                    draw_band(panel, mean.index, mean, low, high, label=TITLES[model], **style)
             panel.set_title(f"{DATASET_TITLES[dataset]}, {metric.upper()}", fontsize=9)
             panel.set_ylim(0.0, 1.0)
         about = f"score, {budget.epochs} epochs of\n{budget.samples:,} training images"

@@ -13,33 +13,22 @@ from dataclasses import dataclass, field, fields
 from typing import Any, Literal
 
 from ddnmf_np.config import DECIDED_BY, Config, configure
+from ddnmf_np.data.scaling import Scaling
 from ddnmf_np.engine.losses import PRESETS, Objective
 from ddnmf_np.evaluation.options import Method
+from ddnmf_np.experiments.autoencoder import Autoencoder
+from ddnmf_np.model import Model
 
 
 @dataclass(frozen=True)
 class NetworkRow:
-    """A network that is trained for a table or a study.
-
-    Parameters
-    ----------
-    title : str
-        Name in tables and figures.
-    kind : {"ddnmf", "autoencoder"}
-        Class of the network.
-    options : mapping
-        Options of `Config` that differ from the defaults.
-    bottleneck : bool
-        Whether an auto-encoder has the layer of ``rank`` units.
-    keep_weights : bool
-        Whether another row continues from the network.
-    """
+    """A network that is trained for a table or a study: its name there, and its options."""
 
     title: str
     kind: Literal["ddnmf", "autoencoder"]
     options: Mapping[str, Any] = field(default_factory=dict)
-    bottleneck: bool = True
-    keep_weights: bool = False
+    bottleneck: bool = True  # whether an auto-encoder has the layer of ``rank`` units
+    keep_weights: bool = False  # whether another row continues from the network
 
 
 # -- tables -------------------------------------------------------------------------------
@@ -249,3 +238,24 @@ COMPONENTS = 50
 def make_config(model: str, options: Mapping[str, Any]) -> Config:
     """Return the options of a network; those of the campaign override its own."""
     return configure(**{**NETWORKS[model].options, **options})
+
+
+def make_network(
+    model: str, config: Config, n_features: int, scaling: Scaling | None = None
+) -> Model | Autoencoder:
+    """Return an untrained network by its name in records, on the backend of its options."""
+    ops, network = config.execution.get_ops(), NETWORKS[model]
+    if network.kind == "ddnmf":
+        return config.make_model(n_features, ops, scaling=scaling)
+    return Autoencoder(
+        n_features,
+        config.model,
+        config.optimizer,
+        mean=config.objective.reduction == "mean",
+        seed=config.training.seed,
+        dtype=config.training.dtype,
+        batch_size=config.training.batch_size,
+        threads=config.execution.threads,
+        bottleneck=network.bottleneck,
+        ops=ops,
+    )

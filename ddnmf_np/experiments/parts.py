@@ -14,7 +14,7 @@ import warnings
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -32,15 +32,16 @@ from ddnmf_np.data.parts import best_factorization
 from ddnmf_np.errors import DataError, DDNMFError
 from ddnmf_np.evaluation.interpret import decode_parts, hoyer_sparsity, unit_effects
 from ddnmf_np.experiments.autoencoder import Autoencoder
-from ddnmf_np.experiments.baselines import make_network
 from ddnmf_np.experiments.known_parts import KNOWN, Known
+from ddnmf_np.experiments.networks import make_network
 from ddnmf_np.experiments.records import Name, Record, Store, versions
-from ddnmf_np.experiments.settings import Source
-from ddnmf_np.experiments.tables import markdown
 from ddnmf_np.model import Model
 from ddnmf_np.runs.preparation import Prepared, prepare
 from ddnmf_np.runs.validation import Unexplained, Validation
-from ddnmf_np.system.files import locked
+from ddnmf_np.system.markdown import markdown
+
+if TYPE_CHECKING:
+    from ddnmf_np.experiments.settings import Source
 
 Floats = npt.NDArray[np.floating[Any]]
 
@@ -349,24 +350,11 @@ def run(
 ) -> list[str]:
     """Do every run that has no record yet, and return a line for each failure.
 
-    Parameters
-    ----------
-    images : sequence of Source
-        Data sets whose parts nobody knows.
-    seeds : sequence of int
-        Seeds; with each we draw the samples, and the starts of the methods.
-    folder : Path
-        Place of the records.
-    say : callable
-        Called with each line of the progress report.
-    names, methods : sequence of str
-        Data sets with known parts, and methods; by default all.
+    ``images`` are data sets whose parts nobody knows, ``names`` those whose parts are known. With
+    each seed we draw the samples, and the starts of the methods.
     """
     store, failures = Store(folder), []
-    store.create()
-    with locked(store.folder):
-        for note in store.tidy():
-            say(f"note: {note}")
+    with store.alone(say):
         datasets: list[str | Source] = [*names, *images]
         for dataset, seed in itertools.product(datasets, seeds):
             name = dataset if isinstance(dataset, str) else dataset.name
@@ -479,27 +467,28 @@ def render(records: Iterable[Record]) -> str:
     frame = frame_of(records)
     if frame.empty:
         return ""
-    known = [name for name in KNOWN if name in set(frame["dataset"])]
-    lines = []
-    for method, title in TITLES.items():
-        if method not in set(frame["method"]):
-            continue
-        cells = [title]
-        for dataset in known:
-            runs = frame[frame["dataset"] == dataset]
-            mine = runs[runs["method"] == method]
-            verdict = {True: " *", False: "", None: ""}[beats_controls(runs, method)]
-            share = f"{mine['found_decoded'].mean():.2f} / {mine['found_effects'].mean():.2f}"
-            cells.append(f"{share}{verdict} ({len(mine)})" if len(mine) else "-")
-        lines.append(cells)
+    of_data = dict(iter(frame.groupby("dataset")))
+    known = [name for name in KNOWN if name in of_data]
+    lines = [
+        [title, *(_share(of_data[dataset], method) for dataset in known)]
+        for method, title in TITLES.items()
+        if method in set(frame["method"])
+    ]
     titles = [NAMES[name].partition(":")[0] for name in known]
     head = "Share of the true parts that are found: by decoded units / by effects (seeds)"
     sections = ["### Who finds parts", head, markdown(["method", *titles], lines), NOTE]
     for dataset, title in NAMES.items():
-        runs = frame[frame["dataset"] == dataset]
-        if len(runs):
-            sections += [f"### {title}", _table(runs, known=dataset in KNOWN)]
+        if dataset in of_data:
+            sections += [f"### {title}", _table(of_data[dataset], known=dataset in KNOWN)]
     return "\n\n".join(sections) + "\n"
+
+
+def _share(runs: pd.DataFrame, method: str) -> str:
+    """Return the share of the true parts that a method finds, and whether it beats the controls."""
+    mine = runs[runs["method"] == method]
+    found = " / ".join(f"{mine[f'found_{by}'].mean():.2f}" for by in ("decoded", "effects"))
+    star = " *" if beats_controls(runs, method) else ""
+    return f"{found}{star} ({len(mine)})" if len(mine) else "-"
 
 
 def _table(runs: pd.DataFrame, *, known: bool) -> str:

@@ -36,21 +36,8 @@ def report(
 ) -> list[str]:
     """Write ``tables/*.md`` and ``figures/*.png`` into the folder of the records.
 
-    Parameters
-    ----------
-    store : Store
-        The records.
-    results : sequence of str
-        Tables, figures and studies to write; we leave out those without records.
-    say : callable
-        Called with the names of the written files.
-    into : sequence of Path
-        Markdown pages whose tables we renew, see `updated`.
-
-    Returns
-    -------
-    list of str
-        A line for each record that we cannot use, and for each result that we cannot make.
+    We leave out results without records, and renew the tables of the pages ``into``, see `updated`.
+    The result has a line for each record that we cannot use, and each result that we cannot make.
     """
     records, problems = store.load()
     written: list[Path] = []

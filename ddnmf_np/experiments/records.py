@@ -17,7 +17,8 @@ import os
 import platform
 import shutil
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache, cached_property
@@ -36,6 +37,7 @@ from ddnmf_np.system.archives import NpzArchive
 from ddnmf_np.system.files import (
     atomic_write,
     atomic_write_text,
+    locked,
     make_folder,
     open_source,
     remove_unfinished,
@@ -110,21 +112,11 @@ def unpack_labels(text: str, n: int) -> Labels:
 
 @dataclass(frozen=True)
 class Name:
-    """Name of a record: a readable label, the kind, and the key of the identity.
+    """Name of a record: a readable label, the kind, and the key of the identity."""
 
-    Parameters
-    ----------
-    kind : str
-        ``"codes"``, ``"clustering"`` or ``"embedding"``.
-    label : str
-        Data set, model and so on, with hyphens.
-    identity : mapping
-        Everything that the result depends on.
-    """
-
-    kind: str
-    label: str
-    identity: Mapping[str, Any]
+    kind: str  # "codes", "clustering", "embedding" and so on
+    label: str  # data set, model and so on, with hyphens
+    identity: Mapping[str, Any]  # everything that the result depends on
 
     @property
     def key(self) -> str:
@@ -141,13 +133,7 @@ class Name:
 
 
 class Store:
-    """A folder with ``records.jsonl``, and with arrays in ``codes/``, too large to commit.
-
-    Parameters
-    ----------
-    folder : path_like
-        Place of the folder; `create` makes it.
-    """
+    """A folder with ``records.jsonl``, and with arrays in ``codes/``, too large to commit."""
 
     def __init__(self, folder: str | Path) -> None:
         self.folder = Path(folder)
@@ -157,6 +143,18 @@ class Store:
     def create(self) -> None:
         """Make the folders; raises `OutputError` if that is not possible."""
         make_folder(self.codes)
+
+    @contextmanager
+    def alone(self, say: Callable[[str], None]) -> Iterator[None]:
+        """Make the folder, keep other campaigns out, and tidy up after a killed one.
+
+        Raises `OutputError` if the folder cannot be written, and `UsageError` if it is locked.
+        """
+        self.create()
+        with locked(self.folder):
+            for note in self.tidy():
+                say(f"note: {note}")
+            yield
 
     def is_empty(self) -> bool:
         """Return whether no record was ever written."""
@@ -269,17 +267,8 @@ class Store:
     def adopt(self, name: Name, content: Mapping[str, Any]) -> Record | None:
         """Copy the record of the same run under another label, if there is one.
 
-        Parameters
-        ----------
-        name : Name
-            Name of the copy.
-        content : mapping
-            Entries that differ in the copy.
-
-        Returns
-        -------
-        dict or None
-            The copy; its numbers, time and version are those of the original.
+        Numbers, time and version of the copy are those of the original; ``content`` has the entries
+        that differ.
         """
         for other in sorted(self._content[0]):
             if other.endswith(name.ending) and other != str(name):

@@ -13,6 +13,8 @@ from ddnmf_np.data.datasets import Dataset, load
 from ddnmf_np.errors import UsageError, unknown
 from ddnmf_np.evaluation.options import Method
 from ddnmf_np.experiments.networks import NETWORKS, STUDIES, TABLE_MODELS
+from ddnmf_np.system.command import flag_of
+from ddnmf_np.system.options import kinds
 
 RESULTS = ("table1", "table2", "table3", "figure2", "figure3")
 """The paper's tables and figures."""
@@ -31,21 +33,11 @@ DATASETS = {"table1": ("mnist",), "table2": ("fashion-mnist",)}
 
 
 class Need(NamedTuple):
-    """A clustering of codes.
+    """A clustering of codes."""
 
-    Parameters
-    ----------
-    images : {"clean", "noisy", "all"}
-        Clean or noisy test images, or all images, which are those of training and test.
-    method : str
-        The clusterer.
-    again : int
-        0, or number of a repetition with other random numbers.
-    """
-
-    images: str
+    images: str  # "clean" or "noisy" test images, or "all": those of training and test
     method: Method
-    again: int = 0
+    again: int = 0  # number of a repetition with other random numbers
 
 
 MAPPED: dict[str, Need] = {
@@ -94,21 +86,10 @@ def _load(place: str, data_dir: str | None) -> Dataset:
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """Everything that a user can choose about a campaign.
+    """Everything that a user can choose about a campaign; raises `UsageError` for a wrong value.
 
-    Parameters
-    ----------
-    results : tuple of str
-        Tables, figures and studies, from `EVERYTHING`.
-    places : mapping of str to str
-        Other places of data sets, by name; for tests.
-    options : mapping
-        Options of all networks; they override the networks' own.
-
-    Raises
-    ------
-    UsageError
-        If a value cannot be used.
+    ``results`` are tables, figures and studies from `EVERYTHING`, ``places`` other places of data
+    sets by name (for tests), and ``options`` of all networks override the networks' own.
     """
 
     results: tuple[str, ...]
@@ -266,20 +247,17 @@ OPTIONS = {f.name: f for f in fields(Settings) if f.metadata}
 """Options that have a flag, by name."""
 
 
-def flag_of(name: str) -> dict[str, Any]:
-    """Return the arguments of an option for argparse; its annotation has the kind and number."""
+def arguments_of(name: str) -> dict[str, Any]:
+    """Return the arguments of an option for argparse."""
     option, joint = OPTIONS[name], "," if name == "seeds" else " "
-    annotation, default, text = str(option.type), option.default, option.metadata["help"]
+    default, text, kind = option.default, option.metadata["help"], kinds(Settings)[name]
     if isinstance(default, tuple):
         default = joint.join(map(str, default))
-    flag = {"help": f"{text} (default: {default})" if default else text}
+    text = f"{text} (default: {default})" if default else text
     if name == "seeds":
-        return flag | {"metavar": "N"}  # one word, see `parse_seeds`
-    kind = next(kind for kind in (int, float, str) if kind.__name__ in annotation)
-    flag |= {"type": kind, "choices": option.metadata["choices"]}
-    if flag["choices"] is None or annotation.startswith("tuple"):
-        flag["metavar"] = {int: "N", float: "X"}.get(kind, option.metadata["metavar"])
-    return flag | ({"nargs": "+"} if annotation.startswith("tuple") else {})
+        return {"help": text, "metavar": "N"}  # one word, see `parse_seeds`
+    flag = flag_of(kind, text, option.metadata["metavar"]) | {"choices": option.metadata["choices"]}
+    return flag if kind.many or not flag["choices"] else flag | {"metavar": None}
 
 
 def parse_seeds(text: str) -> tuple[int, ...]:

@@ -18,27 +18,16 @@ _ALL_RESAMPLES = 6
 
 @dataclass(frozen=True)
 class Difference:
-    """A paired comparison of two rows over the seeds that both have.
+    """A paired comparison of two rows over the seeds that both have, at least three for a test.
 
-    Attributes
-    ----------
-    n : int
-        Number of pairs.
-    mean : float
-        Mean of the differences.
-    interval : tuple of float or None
-        95 % interval of the mean difference by Student's t; None below three pairs.
-    resampled : tuple of float or None
-        The bootstrap interval. It decides nothing, because it is too short for few seeds.
-    p : float or None
-        P-value of Wilcoxon's signed-rank test, two-sided.
+    The bootstrap interval ``resampled`` decides nothing, because it is too short for few seeds.
     """
 
     n: int
-    mean: float
-    interval: tuple[float, float] | None = None
+    mean: float  # of the differences
+    interval: tuple[float, float] | None = None  # 95 %, by Student's t
     resampled: tuple[float, float] | None = None
-    p: float | None = None
+    p: float | None = None  # of Wilcoxon's signed-rank test, two-sided
 
     @property
     def verdict(self) -> str:
@@ -77,8 +66,8 @@ def t_interval(values: npt.ArrayLike, level: float = 0.95) -> tuple[float, float
     return float(sample.mean() - half), float(sample.mean() + half)
 
 
-def bootstrap_interval(values: npt.ArrayLike, level: float = 0.95) -> tuple[float, float]:
-    """Return the percentile interval of the mean over all resamples, or over a fixed draw.
+def bootstrap_interval(values: npt.ArrayLike) -> tuple[float, float]:
+    """Return the 95 % percentile interval of the mean over all resamples, or over a fixed draw.
 
     Notes
     -----
@@ -92,8 +81,7 @@ def bootstrap_interval(values: npt.ArrayLike, level: float = 0.95) -> tuple[floa
         index = np.indices((n,) * n).reshape(n, -1).T  # (n^n, n)
     else:
         index = np.random.Generator(np.random.PCG64(0)).integers(n, size=(RESAMPLES, n))
-    tail = (1.0 - level) / 2.0
-    low, high = np.quantile(sample[index].mean(axis=1), [tail, 1.0 - tail])
+    low, high = np.quantile(sample[index].mean(axis=1), [0.025, 0.975])
     return float(low), float(high)
 
 

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -28,6 +28,7 @@ from ddnmf_np.experiments.networks import (
 )
 from ddnmf_np.experiments.records import Record, unpack_labels
 from ddnmf_np.experiments.statistics import Difference, adjusted_rand, compare, stability
+from ddnmf_np.system.markdown import markdown
 
 METRICS = ("acc", "nmi", "ari")
 TABLES = {"table1": "mnist", "table2": "fashion-mnist"}
@@ -238,10 +239,7 @@ def at_budget(frame: pd.DataFrame, budget: Budget) -> pd.DataFrame:
 def collect(frame: pd.DataFrame, budget: Budget) -> Scores:
     """Return the clusterings of one data set at a budget.
 
-    Raises
-    ------
-    DataError
-        If two records claim the same place: their options differ, and a table cannot show both.
+    Raises `DataError` if two records claim the same place: a table cannot show both.
     """
     frame = at_budget(frame, budget)
     place = [*Row._fields, "seed"]
@@ -299,23 +297,11 @@ def table_budgets(frame: pd.DataFrame, dataset: str) -> list[Budget]:
 
 
 def render(name: str, records: Sequence[Record], *, short: bool = False) -> str:
-    """Return a table or the table of a study.
+    """Return table 1, 2 or 3, or that of a study, as Markdown; empty without records.
 
-    Parameters
-    ----------
-    name : str
-        ``"table1"``, ``"table2"``, ``"table3"`` or the name of a study.
-    records : sequence of Record
-        All records; we leave out those of other tables.
-    short : bool
-        Whether to leave out the values of each seed, the claims, the codes and the stability.
-
-    Returns
-    -------
-    str
-        Markdown, with a section for each data set and budget in the records; empty if there are
-        none. A variant of a study has its line even without records, so that a variant that
-        diverged stays visible.
+    It has a section for each data set and budget in the records. A variant of a study has its line
+    even without records, so that a variant that diverged stays visible. ``short`` leaves out the
+    values of each seed, the claims, the codes and the stability.
     """
     frame = frame_of(records)
     parts: list[str] = []
@@ -521,40 +507,33 @@ def repetitions(records: Iterable[Record], dataset: str) -> str:
     It has a line for each network, length, kind of images and clusterer of which one clustering was
     repeated or has all images; the text is empty without any.
     """
-    keys = ["model", "epochs", "images", "method", "samples", "noise_rate", "seed"]
-    runs: dict[tuple[Any, ...], dict[int, Record]] = {}
-    for r in records:
-        if r["kind"] == "clustering" and r["dataset"] == dataset and r["model"] in MAPPED_MODELS:
-            runs.setdefault(tuple(r[key] for key in keys), {})[r.get("again", 0)] = r
-    groups: dict[tuple[Any, ...], list[list[Record]]] = {}
-    for place, each in sorted(runs.items()):
-        groups.setdefault(place[:-1], []).append([r for _, r in sorted(each.items())])
+    place = ["model", "epochs", "images", "method", "samples", "noise_rate"]
+    runs = pd.DataFrame(
+        {name: r.get(name) for name in (*place, "seed", "n_test", "assignment")}
+        | {metric: r["result"][metric] for metric in METRICS}
+        | {"again": r.get("again", 0), "starts": r["result"]["spread"]["acc"]["std"]}
+        for r in records
+        if (r["kind"], r["dataset"]) == ("clustering", dataset) and r["model"] in MAPPED_MODELS
+    )
+    if runs.empty:
+        return ""
+    runs = runs.drop_duplicates([*place, "seed", "again"], keep="last")
     lines = []
-    for (model, epochs, images, method, *_), seeds in groups.items():
-        if images == "noisy" or (images == "clean" and max(map(len, seeds)) == 1):
+    for (model, epochs, images, method, *_), every in runs.sort_values("again").groupby(place):
+        seeds = every.groupby("seed")
+        maps = seeds.size().max()
+        if images == "noisy" or (images == "clean" and maps == 1):
             continue
-        results = [[r["result"] for r in repeated] for repeated in seeds]
-        chosen = [repeated[medoid(repeated)]["result"] for repeated in seeds]
-        cells = [TITLES[model], str(epochs), f"{seeds[0][0]['n_test']:,}", METHODS[method]]
-        cells += [str(len(seeds)), str(max(map(len, seeds)))]
-        for metric in METRICS:
-            means = [np.mean([r[metric] for r in each]) for each in results]
-            cells.append(f"{np.mean(means):.3f}")
-        spread = [np.std([r["acc"] for r in each], ddof=1) for each in results if len(each) > 1]
-        starts = np.mean([r["spread"]["acc"]["std"] for each in results for r in each])
-        cells += [f"{np.mean(spread):.3f}" if spread else NOTHING, f"{starts:.3f}"]
-        cells.append(" / ".join(f"{np.mean([r[m] for r in chosen]):.3f}" for m in METRICS))
+        chosen = pd.DataFrame([own.iloc[medoid(own.to_dict("records"))] for _, own in seeds])
+        cells = [TITLES[model], str(epochs), f"{every['n_test'].iloc[0]:,}", METHODS[method]]
+        cells += [str(len(seeds)), str(maps)]
+        cells += [f"{seeds[metric].mean().mean():.3f}" for metric in METRICS]
+        spread = f"{seeds['acc'].std().mean():.3f}" if maps > 1 else NOTHING
+        cells += [spread, f"{every['starts'].mean():.3f}"]
+        cells.append(" / ".join(f"{chosen[metric].mean():.3f}" for metric in METRICS))
         lines.append(cells)
-    header = [
-        "codes",
-        "epochs",
-        "images",
-        "clustered by",
-        "networks",
-        "maps",
-        *map(str.upper, METRICS),
-    ]
-    header += ["ACC over maps", "ACC over starts", "consensus"]
+    header = ["codes", "epochs", "images", "clustered by", "networks", "maps"]
+    header += [*map(str.upper, METRICS), "ACC over maps", "ACC over starts", "consensus"]
     return markdown(header, lines) if lines else ""
 
 
@@ -627,7 +606,7 @@ def _by_rate(scores: Scores, rows: list[Row], rates: list[float], metric: str) -
         counts = [len(seeds) for seeds in at if seeds is not None]
         cells = [first.images, METHODS[first.method], TITLES[first.model]]
         cells.append("-".join(dict.fromkeys((str(min(counts)), str(max(counts))))))
-        cells += [NOTHING if seeds is None else _mean(seeds[metric]) for seeds in at]
+        cells += [NOTHING if seeds is None else mean_of(seeds[metric]) for seeds in at]
         lines.append(cells)
     header = ["test images", "clustered by", f"{metric.upper()} of", "seeds"]
     return markdown([*header, *(f"{rate:.0%}" for rate in rates)], lines)
@@ -682,10 +661,11 @@ def _number(found: pd.Series) -> str:
 
 def summary(found: pd.Series) -> str:
     """Return mean ± standard deviation (range) of scores."""
-    return _mean(found) + (f" ({found.min():.3f}-{found.max():.3f})" if len(found) > 1 else "")
+    return mean_of(found) + (f" ({found.min():.3f}-{found.max():.3f})" if len(found) > 1 else "")
 
 
-def _mean(found: pd.Series) -> str:
+def mean_of(found: pd.Series) -> str:
+    """Return mean ± standard deviation of scores."""
     return f"{found.mean():.3f}" + (f" ± {found.std():.3f}" if len(found) > 1 else "")
 
 
@@ -694,10 +674,3 @@ def _difference(d: Difference) -> str:
         return f"{d.mean:+.3f}"
     (low, high), (least, most) = d.interval, d.resampled
     return f"{d.mean:+.3f} [{low:+.3f}, {high:+.3f}] {{{least:+.3f}, {most:+.3f}}} p {d.p:.3f}"
-
-
-def markdown(header: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
-    """Return a table in Markdown."""
-    return "\n".join(
-        f"| {' | '.join(cells)} |" for cells in (header, ["---"] * len(header), *lines)
-    )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-from ddnmf_np.system.command import PageParser, run_command, tell
+from ddnmf_np.system.command import PageParser, run_command, say, tell
 
 EPILOG = """\
 The page is one file: it needs no server and no network, and you can give it away. Drag the sliders
@@ -50,11 +50,6 @@ def _explore(argv: Sequence[str] | None) -> int:
     size = len(text.encode("utf-8")) / 1e6
     tell(f"{flags.output} ({size:.1f} MB): open it in a browser", sys.stdout)
     return 0
-
-
-def say(text: str) -> None:
-    """Print progress on standard error."""
-    tell(text, sys.stderr)
 
 
 if __name__ == "__main__":

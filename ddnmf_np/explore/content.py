@@ -61,17 +61,7 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Content:
-    """The content of a page.
-
-    Attributes
-    ----------
-    title : str
-        Name of the data set, not escaped.
-    head : dict
-        Everything except arrays, in plain JSON types.
-    blocks : dict of str to str
-        Packed arrays by name (see `ddnmf_np.explore.packing`).
-    """
+    """The content of a page: title (not escaped), head in plain JSON types, packed arrays."""
 
     title: str
     head: dict[str, Any]
@@ -94,21 +84,9 @@ def open_run(path: str | Path) -> Checkpoint:
 
 
 def gather(checkpoint: Checkpoint, data_dir: str | None, say: Say) -> Content:
-    """Gather the content of a run's page.
+    """Gather the content of a run's page, without samples if the run's data are not found.
 
-    Parameters
-    ----------
-    checkpoint : Checkpoint
-        Checkpoint of the run, at any epoch.
-    data_dir : str, optional
-        Folder in which to look for the data first; by default, where the run found them.
-    say : callable
-        Function that prints a line of progress or a warning.
-
-    Returns
-    -------
-    Content
-        The content, without samples if the run's data are not found.
+    ``data_dir`` is where to look for the data first; by default, where the run found them.
 
     Raises
     ------
@@ -348,7 +326,7 @@ def _clusters(
     """Cluster the codes as in the run's pictures, or note that it failed."""
     y = held_out(dataset)[2]
     how = config.evaluation
-    method = next((m for m in how.clusterers if m != "kmeans"), how.clusterers[0])
+    method = how.drawn
     try:
         k = n_clusters(dataset, how.clusters, config.model.rank)
         say(f"looking for {k} clusters ({method}, {how.starts} starts)")

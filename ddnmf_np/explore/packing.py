@@ -49,19 +49,10 @@ def pack_weights(block: Floats) -> tuple[str, float]:
 
 
 def pack_rows(block: Floats) -> tuple[str, list[float]]:
-    """Pack a matrix as 8-bit integers, with a scale for each row: half the size of float16.
+    """Pack a matrix (k, n) of finite values as 8-bit integers: half the size of float16.
 
-    Parameters
-    ----------
-    block : ndarray of shape (k, n)
-        Finite values.
-
-    Returns
-    -------
-    text : str
-        Base64 of the integers -127 to 127, row after row.
-    scales : list of float, of length k
-        Factor that restores each row, to half a step: 1/254 of the largest size in the row.
+    We return Base64 of the integers -127 to 127, row after row, and the factor that restores each
+    row, to half a step: 1/254 of the largest size in the row.
     """
     exact = block.astype(np.float64)
     scales = np.abs(exact).max(axis=1) / 127  # (k,)
@@ -70,19 +61,10 @@ def pack_rows(block: Floats) -> tuple[str, list[float]]:
 
 
 def pack_columns(values: Floats) -> tuple[str, list[float], list[float]]:
-    """Pack a matrix as 16-bit levels between the smallest and the largest entry of each column.
+    """Pack a matrix (n, k) as 16-bit levels between the smallest and largest entry of each column.
 
-    Parameters
-    ----------
-    values : ndarray of shape (n, k)
-        Finite values.
-
-    Returns
-    -------
-    text : str
-        Base64 of the levels 0 to 65535, little-endian, row after row.
-    low, high : list of float, of length k
-        An entry is ``low + (high - low) * level / 65535``, to half a level.
+    We return Base64 of the levels 0 to 65535, little-endian, row after row, and ``low`` and
+    ``high`` of each column: an entry is ``low + (high - low) * level / 65535``, to half a level.
     """
     exact = values.astype(np.float64)
     low, high = exact.min(axis=0), exact.max(axis=0)  # (k,)

@@ -24,20 +24,7 @@ def asset(name: str, command: str = "explore") -> str:
 
 
 def render(content: Content) -> str:
-    """Return the page.
-
-    Names from outside cannot inject code: see `compose`.
-
-    Parameters
-    ----------
-    content : Content
-        Content of the page.
-
-    Returns
-    -------
-    str
-        HTML, to be written in UTF-8.
-    """
+    """Return the page as HTML. Names from outside cannot inject code: see `compose`."""
     style = asset("frame.css") + asset("style.css")
     return compose(
         asset("page.html"),
@@ -50,27 +37,12 @@ def render(content: Content) -> str:
 
 
 def compose(template: str, style: str, script: str, head: Mapping[str, Any], **texts: str) -> str:
-    """Return a page that contains everything it needs.
+    """Return a page, as HTML in UTF-8, that contains everything it needs.
 
     The page's policy allows only its own script and style, by their hashes, and no request. We
-    escape ``head`` in JSON; the scripts insert text only as text.
-
-    Parameters
-    ----------
-    template : str
-        HTML with the placeholders ``$policy``, ``$style``, ``$script``, ``$head`` and those of
-        ``texts``.
-    style, script : str
-        CSS and JavaScript.
-    head : mapping of str to object
-        Content for the script, in plain JSON types.
-    **texts : str
-        Further parts of the page, which must be HTML already.
-
-    Returns
-    -------
-    str
-        HTML, to be written in UTF-8.
+    escape ``head`` in JSON; the scripts insert text only as text. The template has the placeholders
+    ``$policy``, ``$style``, ``$script``, ``$head`` and those of ``texts``, which must be HTML
+    already.
     """
     policy = (
         f"default-src 'none'; script-src {_hash(script)}; style-src {_hash(style)}; "

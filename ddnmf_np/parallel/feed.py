@@ -28,18 +28,8 @@ def make_shared_feed(
 ) -> Feed:
     """Return the feed of this rank's share of every batch.
 
-    Parameters
-    ----------
-    ranks : Communicator
-        Ranks that share the batches.
-    x : ndarray or Rows
-        The same samples on all ranks.
-    noise : Corruption
-        Noise of equation 2.
-    batch_size : int
-        Samples of a batch, over all ranks.
-    **options
-        Further arguments of `ddnmf_np.data.feed.make_feed`.
+    ``batch_size`` counts the samples over all ranks, ``x`` are the same samples on all ranks;
+    ``options`` are those of `ddnmf_np.data.feed.make_feed`.
     """
     return make_feed(
         x,
@@ -82,14 +72,8 @@ def read_together(
 def deal(window: Window, share: Array, ranks: Communicator) -> tuple[Array, Array, Array]:
     """Return the rows to send of a window, and the order of the rows to receive.
 
-    Parameters
-    ----------
-    window : Window
-        Window with the rows that this rank has read.
-    share : ndarray of shape (m,), int64
-        For each sample in the order of the epoch, the rank whose share contains it.
-    ranks : Communicator
-        Ranks that exchange rows.
+    ``share``, (m,) in int64, has for each sample in the order of the epoch the rank whose share
+    contains it.
 
     Returns
     -------

@@ -98,18 +98,8 @@ def make_trainer(
 ) -> Trainer:
     """Return the trainer of this rank, which works on its share of every batch.
 
-    Parameters
-    ----------
-    config : Config
-        Options of the run.
-    model : Model
-        Model of this rank; all ranks start from the state of rank 0.
-    x : array_like of shape (n, n_features) or Rows
-        The same samples on all ranks.
-    ranks : Communicator
-        Ranks that train together; with one process, the trainer is the ordinary one.
-    **options
-        Further arguments of `Trainer`.
+    All ranks start from the state of rank 0's model, and have the same samples. With one process,
+    the trainer is the ordinary one. ``options`` are those of `Trainer`.
     """
     if ranks.size > 1:
         options |= {"feed": partial(make_shared_feed, ranks), "step": partial(SharedStep, ranks)}

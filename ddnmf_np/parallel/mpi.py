@@ -54,17 +54,8 @@ def load_mpi() -> Any:
 
 
 class MpiCommunicator(Communicator):
-    """Ranks of an MPI communicator.
+    """Ranks of an MPI communicator; by default all processes of the launcher.
 
-    Parameters
-    ----------
-    MPI : module
-        ``mpi4py.MPI``.
-    world : mpi4py communicator, optional
-        The ranks; by default all processes of the launcher.
-
-    Notes
-    -----
     A sum makes progress only while one of MPI's functions runs. Call `Request.poll` now and then
     during other work.
     """

@@ -34,22 +34,11 @@ def check_devices(xp: Any, local_size: int) -> None:
 
 
 class NcclCommunicator(Communicator):
-    """GPUs that NCCL connects.
+    """GPUs that NCCL connects; the current device is this rank's.
 
-    Parameters
-    ----------
-    xp : module
-        CuPy; the current device is this rank's GPU.
-    nccl : module
-        CuPy's binding of NCCL, see `ddnmf_np.backends.select.load_nccl`.
-    host : Communicator
-        The same ranks, for arrays on the host. It also sends rank 0's NCCL id to all.
-
-    Notes
-    -----
-    Sums run on a separate stream, after the work that is on the current stream so far. NCCL needs
-    the same order of sums on all ranks, whatever the channel, so two threads must not both start
-    sums.
+    ``host`` has the same ranks, for arrays on the host. It also sends rank 0's NCCL id to all. Sums
+    run on a separate stream, after the work that is on the current stream so far. NCCL needs the
+    same order of sums on all ranks, whatever the channel, so two threads must not both start sums.
     """
 
     from_several_threads = False

@@ -17,20 +17,11 @@ from ddnmf_np.training import Trainer
 
 
 class SharedStep:
-    """Step in which each rank works on its share of the batch.
+    """Step in which each rank works on its share of the batch, which may be empty.
 
     Every loss is a mean over samples of a term that depends on one sample only. So if each rank
     divides by the size N of the whole batch, the sum of the ranks' gradients is the gradient of the
-    whole batch.
-
-    Parameters
-    ----------
-    communicator : Communicator
-        The ranks.
-    model : Model
-        Replica of this rank. All replicas stay bit-identical.
-    feed : Feed
-        This rank's share of the batches; a share may be empty.
+    whole batch. All replicas of the model stay bit-identical.
     """
 
     def __init__(self, communicator: Communicator, model: Model, feed: Feed) -> None:

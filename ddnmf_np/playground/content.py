@@ -79,25 +79,11 @@ _QUOTES = {  # a formula of the page: the file it is derived in, the line of lit
 
 
 def samples(name: str, data_dir: str | None = None) -> npt.NDArray[np.float64]:
-    """Return the samples that the page trains on.
+    """Return the samples that the page trains on, (n, width) in float64, values in [0, 1].
 
-    Parameters
-    ----------
-    name : {"digits", "mnist"}
-        The training split of scikit-learn's digits, (1437, 64); or the first 1000 training images
-        of MNIST, reduced to 14 x 14 pixels, (1000, 196).
-    data_dir : str, optional
-        Where to look for MNIST first.
-
-    Returns
-    -------
-    ndarray of shape (n, width), float64
-        Values in [0, 1].
-
-    Raises
-    ------
-    DataError
-        If there is no such set, or MNIST cannot be found.
+    ``"digits"`` is the training split of scikit-learn's digits, (1437, 64), and ``"mnist"`` the
+    first 1000 training images of MNIST, reduced to 14 x 14 pixels, (1000, 196), looked for in
+    ``data_dir`` first. Raises `DataError` if there is no such set, or MNIST cannot be found.
     """
     levels, top, _ = _levels(name, data_dir)
     return levels / top
@@ -145,26 +131,10 @@ def quote(formula: str) -> dict[str, Any]:
 
 
 def page(mnist: bool = False, data_dir: str | None = None, book: bool = False) -> str:
-    """Make the page as HTML, to be written in UTF-8.
+    """Make the page as HTML, with MNIST if that is asked for.
 
-    Parameters
-    ----------
-    mnist : bool
-        Whether the page has MNIST, too; it must be found.
-    data_dir : str, optional
-        Where to look for MNIST first.
-    book : bool
-        Whether the page will lie in the built book, so that quoted lines can be links.
-
-    Returns
-    -------
-    str
-        The page.
-
-    Raises
-    ------
-    DataError
-        If MNIST cannot be found.
+    Raises `DataError` if MNIST is not found. ``data_dir`` is where to look for MNIST first. In the
+    built book (``book``), quoted lines are links.
     """
     sets, blocks = {}, {}
     for name in SETS if mnist else SETS[:1]:

@@ -9,7 +9,7 @@ from dataclasses import fields
 from pathlib import Path
 
 from ddnmf_np.rank.options import Search
-from ddnmf_np.system.command import Parser, run_command, tell
+from ddnmf_np.system.command import Parser, flag_of, run_command, say, tell
 from ddnmf_np.system.files import atomic_write_text
 from ddnmf_np.system.options import kinds
 
@@ -36,14 +36,8 @@ def make_parser() -> Parser:
     for f in fields(Search):
         kind, default = kinds(Search)[f.name], getattr(Search(), f.name)
         shown = " ".join(map(str, default)) if kind.many else default
-        parser.add_argument(
-            f"--{f.name}",
-            type=kind.type,
-            nargs="+" if kind.many else None,
-            default=default,
-            metavar={int: "N", float: "X"}[kind.type],
-            help=f"{f.metadata['help']} (default: {shown})",
-        )
+        text = f"{f.metadata['help']} (default: {shown})"
+        parser.add_argument(f"--{f.name}", default=default, **flag_of(kind, text))
     parser.add_argument(
         "--preset",
         choices=("quick", "auto"),
@@ -124,11 +118,6 @@ def _main(argv: Sequence[str] | None) -> int:
     save(choice.plot(data.name), output / "rank.png")
     tell(f"{choice}\npicture: {output / 'rank.png'}", sys.stdout)
     return 0
-
-
-def say(text: str) -> None:
-    """Print progress on standard error."""
-    tell(text, sys.stderr)
 
 
 if __name__ == "__main__":

@@ -50,13 +50,9 @@ class Answer:
 def decide(ranks: tuple[int, ...], errors: Floats) -> Answer:
     """Return the answer of the rule on the page ``derivations/how-to/choose-the-rank.md``.
 
-    Parameters
-    ----------
-    ranks : tuple of int
-        Two ranks or more, rising.
-    errors : ndarray of shape (n_seeds, n_ranks)
-        Fraction of the hidden entries' variance that a fit leaves unexplained. The fits of a row
-        have the same hidden entries. Two rows or more.
+    ``errors``, (n_seeds, n_ranks) with two rows or more, has the fraction of the hidden entries'
+    variance that a fit leaves unexplained. The fits of a row have the same hidden entries. The
+    ranks, two or more, rise.
     """
     means = errors.mean(axis=0)
     if not np.isfinite(means).all() or t_limits(errors[:, means.argmin()])[1] >= 1.0:

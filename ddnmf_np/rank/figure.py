@@ -6,14 +6,14 @@ import textwrap
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from ddnmf_np.evaluation.figures import (
-    DPI,
     STUDENT_COLOR,
     SUPERVISOR_COLOR,
     WIDTH,
+    draw_band,
+    new_figure,
     own_settings,
 )
 
@@ -31,26 +31,12 @@ def draw(
     answer: tuple[int | None, int | None, int | None],
     title: str,
 ) -> Figure:
-    """Draw error and agreement over the ranks, with their 95 % intervals and the answer.
+    """Draw error and agreement over the ranks, with their 95 % intervals.
 
-    Parameters
-    ----------
-    ranks : sequence of int
-        Ranks, rising.
-    table : sequence of mapping
-        A row for each rank, as in `ddnmf_np.rank.choice.RankChoice`.
-    answer : tuple of int or None
-        The rank, and the two ends of its range.
-    title : str
-        Words above the picture.
-
-    Returns
-    -------
-    Figure
-        Two panels. A vertical line marks the answer and a grey band its range, where there are.
+    The table is that of `RankChoice`. A vertical line marks the answer and a grey band its range,
+    where there are.
     """
-    figure = Figure(figsize=(WIDTH, 5.4), dpi=DPI, layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = new_figure(WIDTH, 5.4)
     panels = figure.subplots(2, 1, sharex=True)
     rank, first, last = answer
     place = np.log2(ranks)
@@ -58,8 +44,7 @@ def draw(
         low, middle, high = (
             [row[f"{name}{end}"] for row in table] for end in ("_low", "", "_high")
         )
-        axes.fill_between(place, low, high, color=color, alpha=0.2, linewidth=0)
-        axes.plot(place, middle, color=color, marker=marker, markersize=5)
+        draw_band(axes, place, middle, low, high, color=color, marker=marker, markersize=5)
         if first is not None and last is not None:
             axes.axvspan(*np.log2([first, last]), color="0.9", zorder=0)
         if rank is not None:

@@ -5,36 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ddnmf_np.errors import OptionError
-from ddnmf_np.system.options import COUNT, Range, check_options, option
+from ddnmf_np.system.options import COUNT, Range, check_options, documented, option
 
 FEWEST = 20
 """Smallest number of samples."""
 
 
+@documented
 @dataclass(frozen=True)
 class Search:
-    """Options of a search for the rank.
-
-    Parameters
-    ----------
-    ranks : tuple of int
-        Ranks to compare; sorted, and each once.
-    seeds : int
-        Number of seeds. Each has its own hidden entries and its own start.
-    hidden : float
-        Share of the known entries that each seed hides.
-    samples : int
-        Largest number of samples; of more we draw so many.
-    seed : int
-        The first seed.
-    jobs : int
-        Fits at a time, each in a process.
-
-    Raises
-    ------
-    OptionError
-        If a value cannot be used.
-    """
+    """Options of a search for the rank; ``ranks`` are sorted, and each is there once."""
 
     ranks: tuple[int, ...] = option((2, 4, 8, 16, 32), "ranks to compare, two or more", COUNT)
     seeds: int = option(

@@ -22,13 +22,12 @@ from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_array
 
-from ddnmf_np.data.datasets import check_nonnegative
+from ddnmf_np.data.checks import check_nonnegative
 from ddnmf_np.errors import DataError, DivergedError, OptionError, UsageError
 from ddnmf_np.estimator import DDNMF
 from ddnmf_np.experiments.records import Name, Store, versions
 from ddnmf_np.rank.choice import RankChoice
 from ddnmf_np.rank.options import FEWEST, Search
-from ddnmf_np.system.files import locked
 
 STEPS = 3_000
 """Steps of the default fit."""
@@ -49,20 +48,8 @@ Floats = npt.NDArray[np.floating[Any]]
 class Task:
     """A fit of one rank with one seed, which also decides the hidden entries.
 
-    Parameters
-    ----------
-    x : ndarray of shape (n, n_features)
-        Samples; NaN is a missing entry.
-    rank : int
-        Number of base units.
-    number : int
-        Number of the seed among the seeds.
-    seed : int
-        The seed of the first one.
-    hidden : float
-        Share of the entries that are hidden.
-    estimator : DDNMF
-        All other options.
+    NaN in ``x`` is a missing entry. ``number`` is that of the seed among the seeds, and ``seed``
+    the first of them. ``estimator`` has all other options.
     """
 
     x: Floats
@@ -75,19 +62,7 @@ class Task:
 
 @dataclass(frozen=True, eq=False)
 class Fit:
-    """What a fit has found.
-
-    Parameters
-    ----------
-    rank, number : int
-        As in `Task`.
-    error : float
-        Fraction of the hidden entries' variance that is unexplained.
-    codes : ndarray of shape (n_compared, rank)
-        Codes of some samples.
-    seconds : float
-        How long it took.
-    """
+    """What a fit has found: the unexplained share of the hidden entries, and some codes."""
 
     rank: int
     number: int
@@ -188,10 +163,9 @@ def choose_rank(
         for rank in search.ranks
     ]
     store = None if output is None else Store(output)
-    if store is not None:
-        store.create()
-    with locked(store.folder) if store is not None else nullcontext():
-        fits = _fits(tasks, search.jobs, store, say or (lambda text: None))
+    say = say or (lambda text: None)
+    with nullcontext() if store is None else store.alone(say):
+        fits = _fits(tasks, search.jobs, store, say)
     every = range(search.seeds)
     errors = [[fits[rank, number].error for rank in search.ranks] for number in every]
     agreements = [
@@ -253,19 +227,12 @@ def fit(task: Task) -> Fit:
 
 
 def agreement(codes: Sequence[Floats]) -> npt.NDArray[np.float64]:
-    """Return how well each seed's codes agree with those of the others, from 0 to 1.
+    """Return how well each seed's codes agree with those of the others, (n_seeds,), from 0 to 1.
 
-    Parameters
-    ----------
-    codes : sequence of ndarray of shape (n, rank)
-        Codes of the same samples by two seeds or more.
-
-    Returns
-    -------
-    ndarray of shape (n_seeds,)
-        Mean absolute correlation of matched units, over the other seeds. The units of two seeds
-        are matched so that the sum of absolute correlations is largest (Hungarian method; Kuhn,
-        1955). A unit that is the same for all samples agrees with none.
+    ``codes`` are those of the same samples, (n, rank), by two seeds or more. We return the mean
+    absolute correlation of matched units, over the other seeds. The units of two seeds are matched
+    so that the sum of absolute correlations is largest (Hungarian method; Kuhn, 1955). A unit that
+    is the same for all samples agrees with none.
     """
     units = []
     for one in codes:
@@ -290,8 +257,6 @@ def _fits(
     names: dict[tuple[int, int], Name] = {}
     found: dict[tuple[int, int], Fit] = {}
     if store is not None:
-        for note in store.tidy():
-            say(f"note: {note}")
         common = _identity(tasks[0])
         for task in tasks:
             name = names[task.rank, task.number] = _name(task, common)

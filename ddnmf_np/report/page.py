@@ -31,18 +31,9 @@ def write_report(folder: RunFolder) -> None:
 def make_report(folder: RunFolder, *, linked_from: Path) -> str:
     """Return the report of a run, finished or not, from the files in its folder.
 
-    Parameters
-    ----------
-    folder : RunFolder
-        Folder of the run.
-    linked_from : Path
-        File that the page will be written to. Outside the folder, the page does not link the files
-        of the run, because the links would break if either moves.
-
-    Returns
-    -------
-    str
-        HTML, to be written in UTF-8. Its policy allows only its own style and pictures.
+    It is HTML, whose policy allows only its own style and pictures. ``linked_from`` is the file
+    that it will be written to. Outside the folder, the page does not link the files of the run,
+    because the links would break if either moves.
 
     Raises
     ------

@@ -14,7 +14,6 @@ from ddnmf_np.data.given import Intake
 from ddnmf_np.data.scaling import Scaling
 from ddnmf_np.errors import CheckpointError, DataError, UsageError, shown
 from ddnmf_np.model import Model, check_state
-from ddnmf_np.runs.validation import Validation
 from ddnmf_np.system.described import read_described, write_described
 from ddnmf_np.system.files import Source, name_of
 from ddnmf_np.training import Position, Trainer
@@ -153,7 +152,7 @@ class Checkpoint:
         trainer.model.loss.sums[...] = trainer.ops.to_device(sums, "float64")
         trainer.position = position
         trainer.history = list(self.meta["history"])
-        if isinstance(trainer.stopping, Validation) and self.meta.get("validation") is not None:
+        if trainer.stopping is not None and self.meta.get("validation") is not None:
             self._say_where(trainer.stopping.load_state, self.arrays, self.meta["validation"])
 
     def _load(self, model: Model, steps: int | None) -> None:
@@ -193,7 +192,7 @@ def save_checkpoint(path: Path, config: Config, trainer: Trainer, data_sha256: s
         if model.scaling.fill is not None:
             arrays["scaling.fill"] = model.scaling.fill
     validation = None
-    if isinstance(trainer.stopping, Validation):
+    if trainer.stopping is not None:
         kept, validation = trainer.stopping.state()
         arrays |= kept
     if trainer.mean is not None:
@@ -295,7 +294,7 @@ def _check_about(found: Any, n_features: int) -> None:
 
 
 def _check_validation(found: Any) -> None:
-    """Raise unless this is the numbers of `Validation.state`, or None."""
+    """Raise unless this is the numbers of `Stopping.state`, or None."""
     if found is None:
         return
     kinds = {"best": (int, float), "fraction": (int, float), "waited": (int,)}

@@ -26,26 +26,10 @@ BLOCK_BYTES = 2**23
 
 
 class Inference:
-    """A trained model and how its run took samples.
+    """A trained model, and the intake that checks samples as its run took them.
 
-    Parameters
-    ----------
-    checkpoint : Checkpoint
-        A run's checkpoint.
-    ops : Ops, optional
-        Backend; NumPy by default.
-
-    Attributes
-    ----------
-    model : Model
-        The trained model, which checks nothing.
-    intake : Intake
-        What checks the samples.
-
-    Raises
-    ------
-    CheckpointError
-        If the parameters are not those of the architecture, or not finite.
+    The model itself checks nothing. Raises `CheckpointError` if the parameters are not those of the
+    architecture, or not finite.
     """
 
     def __init__(self, checkpoint: Checkpoint, ops: Ops | None = None) -> None:
@@ -75,17 +59,7 @@ class Inference:
 
 @dataclass(frozen=True, eq=False)
 class Input:
-    """Raw samples that are read a block at a time.
-
-    Parameters
-    ----------
-    source : Source
-        The rows.
-    row_names : tuple of str, or None
-        Their names, if the file has some.
-    notes : tuple of str
-        What we have recognized in the file.
-    """
+    """Raw samples that are read a block at a time, and notes on what their file is."""
 
     source: Source
     row_names: tuple[str, ...] | None
@@ -102,16 +76,11 @@ class Input:
 
 
 def open_input(path: str, inference: Inference) -> Input:
-    """Open samples for a trained model.
+    """Open samples for a trained model: whatever ``--dataset`` of `ddnmf_np.train` takes.
 
-    Parameters
-    ----------
-    path : str
-        Whatever ``--dataset`` of `ddnmf_np.train` takes. Of a set with a test split we take the
-        training samples and then the test samples.
-    inference : Inference
-        The model. If it knows the names of its features, they are chosen from a table by name;
-        else its labels and columns to leave out are those of the run.
+    Of a set with a test split we take the training samples and then the test samples. If the model
+    knows the names of its features, they are chosen from a table by name; else its labels and
+    columns to leave out are those of the run.
 
     Raises
     ------
@@ -167,17 +136,8 @@ def results(
 ) -> Iterator[NDArray[Any]]:
     """Yield the results a block at a time, in the order of the rows.
 
-    Parameters
-    ----------
-    inference : Inference
-        The model.
-    data : Input
-        Raw samples.
-    what : {"codes", "clusters", "denoised", "imputed"}
-        Kind of the results. Clusters are found among the codes of these samples, by the run's
-        method; they come as one block.
-    n_clusters : int, optional
-        Number of clusters; by default `usual_clusters`.
+    Clusters are found among the codes of these samples, by the run's method; they come as one
+    block. Their number is by default `usual_clusters`.
 
     Raises
     ------
@@ -192,11 +152,10 @@ def results(
             yield inference.of(what, raw, name, start)
     if what == "clusters":
         how = inference.config.evaluation
-        method = next((m for m in how.clusterers if m != "kmeans"), how.clusterers[0])
         k = n_clusters or usual_clusters(inference)
         seed = inference.config.training.seed
         codes = np.concatenate(found)
-        yield cluster(codes, k, method=method, n_starts=how.starts, seed=seed).labels[:, None]
+        yield cluster(codes, k, method=how.drawn, n_starts=how.starts, seed=seed).labels[:, None]
 
 
 def usual_clusters(inference: Inference) -> int:

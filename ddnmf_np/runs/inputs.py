@@ -19,14 +19,7 @@ SHARE, MOST, FEWEST = 0.2, SCORED, 20
 
 
 def read_data(config: Config, *, scored: int = SCORED) -> tuple[Any, Dataset, Config]:
-    """Read the data of a run.
-
-    Parameters
-    ----------
-    config : Config
-        Options.
-    scored : int
-        Of what is streamed: largest number of samples to read for scoring.
+    """Read the data of a run; of what is streamed at most ``scored`` samples for scoring.
 
     Returns
     -------

@@ -46,14 +46,8 @@ Learned = dict[str, Any]
 def save_model(path: str | os.PathLike[str], estimator: Any, *, supervisor: bool) -> None:
     """Write a fitted estimator, whole or not at all.
 
-    Parameters
-    ----------
-    path : path_like
-        File to write or replace.
-    estimator : DDNMF
-        Fitted.
-    supervisor : bool
-        Write the supervisor and what the optimizer remembers, too, so that training can go on.
+    With ``supervisor`` the file has the supervisor and what the optimizer remembers, too, so that
+    training can go on.
 
     Raises
     ------
@@ -104,16 +98,9 @@ def save_model(path: str | os.PathLike[str], estimator: Any, *, supervisor: bool
 def load_model(
     path: str | os.PathLike[str], backend: str, names: Collection[str]
 ) -> tuple[dict[str, Any], Learned]:
-    """Return the parameters of a saved estimator, and what it has learned.
+    """Return the parameters of an estimator that `save_model` has written, and what it has learned.
 
-    Parameters
-    ----------
-    path : path_like
-        File that `save_model` has written.
-    backend : str
-        As for `ddnmf_np.backends.select.get_ops`.
-    names : collection of str
-        Names of an estimator's parameters.
+    ``names`` are those of an estimator's parameters.
 
     Raises
     ------
@@ -216,19 +203,8 @@ def _learned(meta: dict[str, Any], arrays: dict[str, Array], backend: str) -> Le
 def learned_by_run(path: str | os.PathLike[str], backend: str) -> tuple[dict[str, Any], Learned]:
     """Return parameters with which an estimator is the run's, and what the run has learned.
 
-    Parameters
-    ----------
-    path : path_like
-        Folder of the run, or its checkpoint.
-    backend : str
-        As for `load_model`.
-
-    Raises
-    ------
-    CheckpointError
-        If there is no checkpoint that can be used.
-    BackendError
-        If the backend cannot run.
+    The path is that of the run's folder or of its checkpoint. Raises `CheckpointError` if there is
+    no checkpoint that can be used, and `BackendError` if the backend cannot run.
     """
     file = Path(path)
     folder = RunFolder(file)

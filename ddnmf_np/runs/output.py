@@ -21,14 +21,9 @@ KINDS = (".npy", ".csv", ".parquet")
 
 
 def check_output(path: Path) -> None:
-    """Raise unless a file can be written by its name.
+    """Raise `UsageError` unless we can write a file of this name.
 
-    Raises
-    ------
-    UsageError
-        If its kind is unknown, or the path is a folder.
-    BackendError
-        If the library for its kind is not installed.
+    Raises `BackendError` if the library for its kind is not installed.
     """
     if path.suffix.lower() not in KINDS or path.is_dir():
         raise UsageError(
@@ -47,24 +42,10 @@ def write_blocks(
 ) -> int:
     """Write a matrix whose rows come in blocks; return the number of its columns.
 
-    Parameters
-    ----------
-    path : Path
-        File to write or replace; `check_output` has accepted it.
-    blocks : iterable of ndarray of shape (m, k)
-        Rows, of one dtype; ``n`` in all.
-    n : int
-        Number of rows.
-    columns : sequence of str
-        Names of the columns, for CSV and Parquet. A matrix of one column is an .npy file of one
-        dimension.
-    row_names : sequence of str, optional
-        Names of the rows, for CSV and Parquet: their first column, ``row``.
-
-    Raises
-    ------
-    OutputError
-        If it cannot be written. An error or an interruption leaves what was there.
+    `check_output` has accepted the path. The blocks, (m, k) of one dtype, have ``n`` rows in all. A
+    matrix of one column is an .npy file of one dimension. The names of columns and rows are for CSV
+    and Parquet; those of the rows are the first column, ``row``. Raises `OutputError` if the file
+    cannot be written. An error or an interruption leaves what was there.
     """
     write = {".npy": _npy, ".csv": _csv, ".parquet": _parquet}[path.suffix.lower()]
     with atomic_write(path) as stream, write(stream, n, columns, row_names) as put:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ddnmf_np.backends.select import backend_of
-from ddnmf_np.config import Config
 from ddnmf_np.data.defaults import DECIDED, Facts
 from ddnmf_np.data.scaling import Scaling
 from ddnmf_np.data.streaming.rows import Rows
+
+if TYPE_CHECKING:
+    from ddnmf_np.config import Config
 
 MOST_SEEN = 20_000
 """Largest number of samples of a stream that we look at before training."""
@@ -29,44 +31,18 @@ HELD_OUT = 9
 
 @dataclass(frozen=True, eq=False)
 class Prepared:
-    """Samples and options of a run.
+    """Samples and options of a run."""
 
-    Parameters
-    ----------
-    config : Config
-        Options; none is undecided.
-    x : array of shape (n, n_features) or Rows
-        Samples to train on.
-    held_out : array of shape (n_held_out, n_features) or None
-        Samples that training does not see. Of a stream none are held out.
-    some : ndarray of shape (n_some, n_features)
-        Training samples on the host: all, or of a stream some.
-    scaling : Scaling or None
-        Scaling of the data; None if it changes nothing.
-    decided : list of str
-        Short names of the options that the data have decided.
-    """
-
-    config: Config
-    x: Any
-    held_out: Any
-    some: Any
-    scaling: Scaling | None
-    decided: list[str]
+    config: Config  # none of its options is undecided
+    x: Any  # samples to train on, an array (n, n_features) or Rows
+    held_out: Any  # samples that training does not see, or None; of a stream none are held out
+    some: Any  # training samples on the host: all, or of a stream some
+    scaling: Scaling | None  # None if it changes nothing
+    decided: list[str]  # short names of the options that the data have decided
 
 
 def prepare(x: Any, config: Config, image_shape: tuple[int, ...] | None = None) -> Prepared:
-    """Decide what the data decide, hold rows out, and learn the scaling.
-
-    Parameters
-    ----------
-    x : array of shape (n, n_features) or Rows
-        Samples.
-    config : Config
-        Options.
-    image_shape : tuple of two ints, optional
-        Height and width, if the samples are images.
-    """
+    """Decide what the data decide, hold rows out, and learn the scaling."""
     x, held_out = _split(x, config)
     some = on_host(x)
     missing = config.data.missing == "nan"

@@ -29,17 +29,7 @@ LOSSES = {
 
 
 class Progress:
-    """Callbacks of `Trainer.train` that show losses and speed.
-
-    Parameters
-    ----------
-    trainer : Trainer
-        What is watched.
-    epochs : int
-        When it will be done.
-    stream : file, optional
-        Where to write; standard error by default.
-    """
+    """Callbacks of `Trainer.train` that show losses and speed, on standard error by default."""
 
     def __init__(self, trainer: Trainer, epochs: int, stream: TextIO | None = None) -> None:
         self.epochs = epochs
@@ -91,12 +81,8 @@ class Progress:
 def legend(weights: Mapping[str, float], *, held_out: bool) -> str:
     """Return lines that explain those of the epochs.
 
-    Parameters
-    ----------
-    weights : mapping of str to float
-        Weights of the losses, by their names in `LOSSES`.
-    held_out : bool
-        Whether rows are held out, whose unexplained variance is shown.
+    ``weights`` are those of the losses by their names in `LOSSES`. If rows are held out, the lines
+    show their unexplained variance.
     """
     names = {name: what for loss, (name, what) in LOSSES.items() if loss in weights}
     lines = [f"total = {' + '.join(names)}, each loss times its weight"]

@@ -50,19 +50,7 @@ def run(
 ) -> int:
     """Train, score and draw; see `ddnmf_np.train` for what is left in the folder.
 
-    Parameters
-    ----------
-    config : Config
-        Options.
-    folder : RunFolder
-        Where the results go.
-    resume : bool
-        Continue the run in the folder.
-    overwrite : bool
-        Replace the run in the folder.
-    communicator : Communicator, optional
-        The processes that do it together; by default this one alone. Rank 0 alone prints, writes
-        and scores.
+    Rank 0 of the communicator prints, writes and scores; by default this process is alone.
 
     Returns
     -------

@@ -71,22 +71,8 @@ def n_clusters(dataset: Dataset, asked: int | None, rank: int) -> int:
 class Evaluation:
     """A trained model on the held-out samples; labels are seen here and nowhere else.
 
-    Parameters
-    ----------
-    split : str
-        Which samples these are.
-    x : ndarray of shape (n, D)
-        The samples.
-    y : ndarray of shape (n,) or None
-        Their classes.
-    H : ndarray of shape (n, rank)
-        Their codes.
-    parts : ndarray of shape (rank, D)
-        The decoded base units.
-    clusterings : dict of str to ClusteringResult
-        The codes' clusters, by method.
-    feature_names : tuple of str, or None
-        Names of the features.
+    ``x`` has shape (n, D), the codes ``H`` (n, rank), the decoded base units ``parts`` (rank, D);
+    ``clusterings`` are by method.
     """
 
     split: str
@@ -124,16 +110,7 @@ def summarise(
 ) -> dict[str, Any]:
     """Return scores and measures in plain JSON types.
 
-    Parameters
-    ----------
-    trainer : Trainer
-        Its model is trained.
-    evaluation : Evaluation
-        Result of `evaluate`.
-    some : ndarray of shape (n, n_features)
-        Training samples.
-    known : dict
-        Result of `yardsticks` for these data, or an empty dictionary if it is not known yet.
+    ``some`` are training samples; ``known`` is the result of `yardsticks` for these data, or empty.
 
     Returns
     -------
@@ -177,19 +154,8 @@ def named_effects(
 ) -> list[list[tuple[str, float]]] | None:
     """Return the features on which each unit acts most, as shares of the features' ranges.
 
-    Parameters
-    ----------
-    model : Model
-        Supplies the decoder and the scaling, which has the ranges; without one they are all 1.
-    H : ndarray of shape (n, rank)
-        Codes of samples.
-    names : sequence of str, or None
-        Names of the features.
-
-    Returns
-    -------
-    list or None
-        As `top_features`, of `unit_effects`; None without names.
+    The model's scaling has the ranges; without one they are all 1. The result is that of
+    `top_features` for `unit_effects`, or None without names.
     """
     if names is None:
         return None
@@ -208,20 +174,7 @@ def unexplained(
 ) -> dict[str, Any]:
     """Return the variance that the student leaves unexplained, beside what others leave.
 
-    Parameters
-    ----------
-    trainer : Trainer
-        Its model is trained.
-    evaluation : Evaluation
-        Supplies the samples that are scored.
-    some : ndarray of shape (n, n_features)
-        Training samples.
-    noisy : ndarray of shape (m, n_features)
-        The scored samples with noise.
-    cleaned : ndarray of shape (m, n_features)
-        The student's output for these.
-    known : dict
-        As for `summarise`.
+    ``noisy`` are the scored samples with noise, and ``cleaned`` the student's output for them.
 
     Returns
     -------
@@ -296,11 +249,10 @@ def draw_figures(
             title=f"{split}: effect of each unit, 5th to 95th percentile",
         ),
     }
-    method = next((m for m in how.clusterers if m != "kmeans"), how.clusterers[0])
-    found = evaluation.clusterings[method].labels
+    found = evaluation.clusterings[how.drawn].labels
     if y is not None:
         drawn["clusters.png"] = figures.plot_cluster_matrix(
-            assign_clusters(y, found), f"{split}: {method} on H"
+            assign_clusters(y, found), f"{split}: {how.drawn} on H"
         )
     rows, points = embed(H, how.embedding, how.embedding_samples, config.training.seed)
     kind, labels = ("cluster", found) if y is None else ("class", y)

@@ -6,13 +6,15 @@ import math
 import warnings
 from collections.abc import Mapping
 from threading import Lock
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 from sklearn.exceptions import ConvergenceWarning
 
-from ddnmf_np.runs.validation import Unexplained
+if TYPE_CHECKING:
+    from ddnmf_np.runs.validation import Unexplained
+
 
 MOST_SAMPLES = 5000
 """Largest number of samples that PCA and NMF see, which then take a few seconds."""
@@ -36,12 +38,8 @@ def yardsticks(
 ) -> dict[str, float]:
     """Return the fractions of variance that linear models leave unexplained, by name.
 
-    Parameters
-    ----------
-    measure : Unexplained
-        Measure of a trained model, which supplies the rank, the scaling and the mean.
-    train, test : ndarray of shape (n, n_features)
-        Samples that the models are fitted to, and samples that count.
+    The measure of a trained model supplies the rank, the scaling and the mean. We fit the linear
+    models to ``train``, and ``test`` counts; both are of shape (n, n_features).
 
     Returns
     -------
@@ -75,21 +73,10 @@ def described(fvu: float, found: Mapping[str, Any]) -> str:
 
 
 class Yardsticks:
-    """The result of `yardsticks`, computed when first asked for.
+    """The result of `yardsticks`, computed when first asked for; ``known`` has it from then on.
 
-    Until then it holds samples, as many as `few` returns of each; a pickle has none.
-
-    Parameters
-    ----------
-    measure : Unexplained
-        As for `yardsticks`.
-    train, test : ndarray of shape (n, n_features)
-        As for `yardsticks`; ``test`` may be on the model's device.
-
-    Attributes
-    ----------
-    known : dict or None
-        The fractions by name, if they are known.
+    Until then it holds samples, as many as `few` returns of each; a pickle has none. The test
+    samples may be on the model's device.
     """
 
     def __init__(self, measure: Unexplained, train: Any, test: Any) -> None:

@@ -86,26 +86,10 @@ class Header(NamedTuple):
 
 
 def read_npy(source: Source, *, text: bool = False) -> NDArray[Any]:
-    """Read an .npy file.
+    """Return the array of an .npy file, or of its content, in the file's type and byte order.
 
-    Parameters
-    ----------
-    source : str, Path or bytes
-        The file, or its content.
-    text : bool
-        Accept texts of a fixed length, too.
-
-    Returns
-    -------
-    ndarray
-        With the file's type and byte order; writable.
-
-    Raises
-    ------
-    ArchiveError
-        If the file is not exactly one array of plain numbers.
-    OSError
-        If it cannot be opened.
+    It is writable. With ``text`` it may have texts of a fixed length, too. Raises `ArchiveError` if
+    the file is not exactly one array of plain numbers, and `OSError` if it cannot be opened.
     """
     with open_source(source) as stream, _one_kind_of_error():
         size = stream.seek(0, os.SEEK_END)
@@ -115,24 +99,10 @@ def read_npy(source: Source, *, text: bool = False) -> NDArray[Any]:
 
 
 class NpzArchive:
-    """An open .npz file, as a context manager.
+    """An open .npz file, as a context manager; ``keys`` are the names of its parts.
 
-    Parameters
-    ----------
-    source : str, Path or bytes
-        The file, or its content.
-
-    Attributes
-    ----------
-    keys : list of str
-        Names of the parts, without their ending .npy.
-
-    Raises
-    ------
-    ArchiveError
-        If its directory is damaged or claims too much.
-    OSError
-        If it cannot be opened.
+    Raises `ArchiveError` if its directory is damaged or claims too much, and `OSError` if it cannot
+    be opened.
     """
 
     def __init__(self, source: Source) -> None:
@@ -263,21 +233,11 @@ def _checked_parts(infos: list[zipfile.ZipInfo], size: int) -> dict[str, zipfile
 
 
 def read_header(stream: BinaryIO, size: int, *, text: bool = False) -> Header:
-    """Read the header of an array of plain numbers in NumPy's format.
+    """Read the header of an array of plain numbers in NumPy's format, up to its first value.
 
-    Parameters
-    ----------
-    stream : binary file
-        At the beginning of the array; afterwards at its first value.
-    size : int
-        Bytes from there to the end of the file.
-    text : bool
-        Accept texts of a fixed length, too.
-
-    Raises
-    ------
-    ArchiveError
-        If there is no such header, or it announces another number of bytes than follow.
+    ``size`` are the bytes from there to the end of the file. With ``text`` we accept texts of a
+    fixed length, too. Raises `ArchiveError` if there is no such header, or it announces another
+    number of bytes than follow.
     """
     with _one_kind_of_error():
         header = _parsed_header(stream, _TEXTS if text else None)

@@ -10,24 +10,21 @@ from contextlib import nullcontext, suppress
 from importlib import import_module
 from io import TextIOWrapper
 from pathlib import Path
-from typing import Any, NoReturn, TextIO
+from typing import TYPE_CHECKING, Any, NoReturn, TextIO
 
 from ddnmf_np import __version__
 from ddnmf_np.errors import INTERRUPTED, DDNMFError, OutputError, UsageError, printable, unknown
 from ddnmf_np.system.signals import interrupt_on_sigterm
 
+if TYPE_CHECKING:  # the module needs NumPy, for which no usage error should wait
+    from ddnmf_np.system.options import Kind
+
 
 class Parser(argparse.ArgumentParser):
     """Parser of a command's options, which raises `UsageError` and does not end the process.
 
-    Parameters
-    ----------
-    module : str
-        Module that ``python -m`` runs.
-    description, epilog : str
-        Text above and below the options in ``--help``.
-    **options : object
-        Further arguments of `argparse.ArgumentParser`.
+    ``module`` is what ``python -m`` runs; description and epilog are the text above and below the
+    options in ``--help``.
     """
 
     def __init__(self, module: str, description: str, epilog: str = "", **options: Any) -> None:
@@ -71,14 +68,8 @@ class Parser(argparse.ArgumentParser):
 class PageParser(Parser):
     """Parser of a command that makes a web page of a run.
 
-    Parameters
-    ----------
-    module, description, epilog : str
-        As for `Parser`.
-    page : str
-        Default name of the page in the run's folder.
-    data : bool
-        Whether the command takes data, too, by name or path; the page then lies in this folder.
+    The page is by default ``page`` in the run's folder. With ``data`` the command takes data, too,
+    by name or path; the page then lies in this folder.
     """
 
     def __init__(
@@ -120,6 +111,16 @@ class PageParser(Parser):
                 f"output {flags.output}: expected the name of a file that ends in .html"
             )
         return flags
+
+
+def flag_of(kind: Kind, text: str, metavar: str = "TEXT") -> dict[str, Any]:
+    """Return the arguments for argparse of an option of some kind, with its help."""
+    if kind.type is bool:
+        return {"help": text, "action": argparse.BooleanOptionalAction}
+    flag: dict[str, Any] = {"help": text, "type": kind.type, "choices": kind.choices}
+    if kind.choices is None:
+        flag["metavar"] = {int: "N", float: "X"}.get(kind.type, metavar)
+    return flag | ({"nargs": "+"} if kind.many else {})
 
 
 def run_command(
@@ -196,14 +197,8 @@ def tell(text: str, stream: TextIO | None) -> None:
     """Print a line of progress at once, so that a log shows it in time.
 
     The work is worth more than its log. If the stream is closed or full, or its reader has left,
-    the text is lost, and the command goes on without the stream.
-
-    Parameters
-    ----------
-    text : str
-        What to print.
-    stream : file or None
-        ``sys.stdout`` or ``sys.stderr``, which is None if it was closed before Python began.
+    the text is lost, and the command goes on without the stream, which is None if it was closed
+    before Python began.
     """
     if stream is None:
         return
@@ -211,6 +206,11 @@ def tell(text: str, stream: TextIO | None) -> None:
         print(text, file=stream, flush=True)
     except (OSError, ValueError):  # ValueError: closed by Python
         drop(stream)
+
+
+def say(text: str) -> None:
+    """Print progress on standard error."""
+    tell(text, sys.stderr)
 
 
 def drop(stream: TextIO) -> None:

@@ -70,23 +70,10 @@ def name_of(source: Source) -> str:
 
 @contextmanager
 def atomic_write(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
-    """Open a temporary file, which replaces ``path`` when it is complete.
+    """Open a temporary file in the same folder, which replaces ``path`` when it is complete.
 
-    Parameters
-    ----------
-    path : path_like
-        File to write or replace; its folder must exist.
-
-    Yields
-    ------
-    BinaryIO
-        The temporary file, in the same folder.
-
-    Raises
-    ------
-    OutputError
-        If the file cannot be written (full or read-only disk, missing folder). An old file is
-        untouched, and no temporary file is left.
+    Raises `OutputError` if the file cannot be written (full or read-only disk, missing folder). An
+    old file is then untouched, and no temporary file is left.
     """
     path = Path(path)
     temporary: Path | None = None

@@ -64,40 +64,20 @@ def option(
 ) -> Any:
     """Declare an option of a dataclass whose ``__post_init__`` calls `check_options`.
 
-    Parameters
-    ----------
-    default : object
-        The default value.
-    text : str
-        The help of its flag.
-    numbers : Range, optional
-        The numbers that are accepted; all finite ones by default.
-    resumable : bool
-        Whether a resumed run may change it.
+    ``text`` is the help of its flag. We accept the given numbers, by default all finite ones. A
+    resumed run may change what is ``resumable``.
     """
     metadata = {"help": text, "range": numbers or Range(), "resumable": resumable}
     return field(default=default, metadata=metadata)
 
 
 class Kind(NamedTuple):
-    """What the annotation of an option says.
+    """What the annotation of an option says."""
 
-    Attributes
-    ----------
-    type : type
-        ``bool``, ``int``, ``float`` or ``str``.
-    many : bool
-        Whether the option is a tuple of such values.
-    choices : tuple of str or None
-        The accepted texts, if only some are accepted.
-    optional : bool
-        Whether None is accepted.
-    """
-
-    type: type
-    many: bool
-    choices: tuple[str, ...] | None
-    optional: bool
+    type: type  # ``bool``, ``int``, ``float`` or ``str``
+    many: bool  # whether the option is a tuple of such values
+    choices: tuple[str, ...] | None  # the accepted texts, if only some are accepted
+    optional: bool  # whether None is accepted
 
 
 @cache
@@ -135,18 +115,10 @@ def documented(part: type[T]) -> type[T]:
 
 
 def check_options(part: Any) -> None:
-    """Check every option of a frozen dataclass, and convert it to its own type.
+    """Check every option of a frozen dataclass, and convert it to Python's own types.
 
-    Parameters
-    ----------
-    part : dataclass
-        Its values are replaced by Python's own numbers, texts and tuples. A NumPy float64 scalar
-        would turn float32 arithmetic into float64.
-
-    Raises
-    ------
-    OptionError
-        If a value is of the wrong kind or out of range. The error names the option.
+    A NumPy float64 scalar would turn float32 arithmetic into float64. Raises `OptionError`, which
+    names the option, if a value is of the wrong kind or out of range.
     """
     for f in fields(part):
         value = checked(f.name, getattr(part, f.name), type(part))

@@ -46,28 +46,10 @@ class RecordingLayer(literal.Layer):
 def of_run(
     checkpoint: Checkpoint, data: Array, image_shape: tuple[int, int] | None
 ) -> tuple[Trainer, list[str]]:
-    """Return a trainer in float64 that stands where a run stands, and what `record` must say of it.
+    """Return a trainer in float64 that stands where a run stands, and notes for `record`.
 
-    Parameters
-    ----------
-    checkpoint : Checkpoint
-        The run.
-    data : ndarray of shape (n, n_features)
-        Training samples of the run.
-    image_shape : tuple of two ints or None
-        Height and width, if samples are images.
-
-    Returns
-    -------
-    trainer : Trainer
-        Trainer before its next step.
-    notes : list of str
-        Sentences that say what differs from a step of training; a finished run has no next step.
-
-    Raises
-    ------
-    UsageError
-        If the run has missing entries, which the literal equations have not.
+    The notes say what differs from a step of training; a finished run has no next step. Raises
+    `UsageError` if the run has missing entries, which the literal equations have not.
     """
     if checkpoint.config.data.missing == "nan":
         raise UsageError(
@@ -87,23 +69,9 @@ def of_run(
 def of_data(
     config: Config, data: Array, image_shape: tuple[int, int] | None
 ) -> tuple[Trainer, list[str]]:
-    """Return a trainer in float64 of a new model, and what `record` must say of it.
+    """Return a trainer in float64 of a new model, and notes for `record`.
 
-    Parameters
-    ----------
-    config : Config
-        Options; the data decide those that are open.
-    data : ndarray of shape (n, n_features)
-        Training samples.
-    image_shape : tuple of two ints or None
-        Height and width, if samples are images.
-
-    Returns
-    -------
-    trainer : Trainer
-        Trainer before its first step.
-    notes : list of str
-        A sentence.
+    The data, of shape (n, n_features), decide the options that are open.
     """
     prepared = prepare(data.astype(np.float64), configure(config, dtype="float64"), image_shape)
     x, seed = prepared.x, config.training.seed
@@ -116,14 +84,7 @@ def of_data(
 def record(trainer: Trainer, samples: int, notes: Sequence[str] = ()) -> dict[str, Any]:
     """Do the next training step in float64, and repeat it with the literal equations.
 
-    Parameters
-    ----------
-    trainer : Trainer
-        Result of `of_run` or `of_data`; the step moves its model.
-    samples : int
-        Samples of the batch, at most the batch size.
-    notes : sequence of str
-        Sentences that the record keeps.
+    The step moves the trainer's model. ``samples`` of the batch are recorded, and the notes kept.
 
     Returns
     -------

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ddnmf_np.errors import UsageError
-from ddnmf_np.system.command import Parser, run_command, tell
+from ddnmf_np.system.command import Parser, run_command, say, tell
 
 WHAT = {
     "codes": "H, one column for each base unit",
@@ -122,11 +122,6 @@ def _told(blocks: Iterator[Any], n: int) -> Iterator[Any]:
         if done < n and time.monotonic() - told > SILENCE:
             told = time.monotonic()
             say(f"{done:,} of {n:,} samples")
-
-
-def say(text: str) -> None:
-    """Print progress on standard error."""
-    tell(text, sys.stderr)
 
 
 if __name__ == "__main__":

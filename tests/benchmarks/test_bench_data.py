@@ -7,11 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ddnmf_np.bench import quality
+from ddnmf_np.bench import quality, splits
 from ddnmf_np.bench.__main__ import main
 from ddnmf_np.bench.options import DataOptions
-from ddnmf_np.bench.quality import METHODS, Split, read, to_markdown
+from ddnmf_np.bench.quality import METHODS, to_markdown
 from ddnmf_np.bench.sets import SETS
+from ddnmf_np.bench.splits import Split, fitted, read
 from ddnmf_np.errors import DataError
 from ddnmf_np.estimator import DDNMF
 
@@ -88,7 +89,7 @@ def test_an_output_that_leaves_out_a_rare_feature_is_not_dead():
     for rows in (split.train, split.test, split.truth):
         rows[:, 3] = 0.0
     split.truth[0, 3], split.mean[3] = 1.0, 0.0
-    assert quality.fitted(Constant(), split)["dead_outputs"] == 3
+    assert fitted(Constant(), split)["dead_outputs"] == 3
 
 
 @pytest.mark.parametrize("name", ["china", "manual", "diabetes"])
@@ -115,7 +116,7 @@ def test_what_cannot_be_used_is_refused(flags, words, capsys, tmp_path):
 
 
 def test_a_set_of_a_package_that_is_absent_is_left_out(monkeypatch, capsys, tmp_path):
-    monkeypatch.setattr(quality, "find_spec", lambda name: None)
+    monkeypatch.setattr(splits, "find_spec", lambda name: None)
     assert main(["data", "--sets", "faces", "--output", str(tmp_path)]) == 0
     assert "faces: left out, skimage is not installed" in capsys.readouterr().err
 

@@ -8,8 +8,8 @@ import pytest
 
 from ddnmf_np.bench import study
 from ddnmf_np.bench.__main__ import main
-from ddnmf_np.bench.quality import read
 from ddnmf_np.bench.sets import SETS
+from ddnmf_np.bench.splits import read
 from ddnmf_np.bench.study import CHOOSE, CONFIRM, LEVELS, OPEN, RULED, RULES, chosen, criterion
 from ddnmf_np.config import configure
 

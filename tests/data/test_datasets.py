@@ -18,7 +18,8 @@ from scipy import sparse
 from sklearn.datasets import load_digits
 
 from ddnmf_np.data import datasets
-from ddnmf_np.data.datasets import FILES, check_nonnegative, load
+from ddnmf_np.data.checks import check_nonnegative
+from ddnmf_np.data.datasets import FILES, load
 from ddnmf_np.data.streaming.sources import is_stream_path, open_source
 from ddnmf_np.errors import DataError, UsageError
 

@@ -7,8 +7,7 @@ import pytest
 from noise_cases import ALARM, MASK, scalar_philox
 from scipy import stats
 
-from ddnmf_np.backends.noise_ops import Draw, Words
-from ddnmf_np.backends.philox import philox4x32
+from ddnmf_np.backends.noise_ops import Draw, Words, philox4x32
 from ddnmf_np.data import affine, order
 from ddnmf_np.data import noise as noise_module
 from ddnmf_np.data.noise import NOISE_KINDS, Corruption, Noise

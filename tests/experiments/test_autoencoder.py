@@ -9,8 +9,8 @@ from ddnmf_np.config import configure
 from ddnmf_np.engine.problems import Problem, leave_kinks, relu_sides
 from ddnmf_np.errors import DivergedError
 from ddnmf_np.experiments.autoencoder import Autoencoder, ReconstructionLoss
-from ddnmf_np.experiments.baselines import make_network, unpack
-from ddnmf_np.experiments.networks import NETWORKS, make_config
+from ddnmf_np.experiments.baselines import unpack
+from ddnmf_np.experiments.networks import NETWORKS, make_config, make_network
 
 SMALL = {"widths": (11, 7), "rank": 3, "batch_size": 10}
 

@@ -17,21 +17,9 @@ from ddnmf_np.errors import DataError
 class StoredRows:
     """Rows of a sparse matrix in a file, which become dense a slice at a time.
 
-    Parameters
-    ----------
-    data, indices : h5py datasets of shape (nnz,)
-        Values, and the column of each.
-    indptr : ndarray of shape (n + 1,)
-        Where each row begins.
-    shape : tuple of two ints
-        Rows and columns.
-    name : str
-        Name for messages.
-
-    Raises
-    ------
-    DataError
-        If the arrays do not fit each other.
+    ``data`` and ``indices``, h5py datasets (nnz,), have the values and the column of each;
+    ``indptr``, (n + 1,), where each row begins. Raises `DataError` if the arrays do not fit each
+    other.
     """
 
     def __init__(

@@ -24,16 +24,8 @@ Index = NDArray[np.int64]
 class BlockOrder:
     """The order of each epoch, which depends only on (seed, epoch) and sizes.
 
-    Parameters
-    ----------
-    n : int
-        Samples.
-    block_rows : int
-        Consecutive samples that are read together; the last block may be shorter.
-    window_blocks : int
-        Blocks whose samples are mixed.
-    seed : int
-        In [0, 2**64).
+    ``block_rows`` consecutive samples are read together (the last block may be shorter), and the
+    samples of ``window_blocks`` blocks are mixed.
     """
 
     n: int
@@ -65,14 +57,7 @@ class BlockOrder:
         return len(blocks) * self.block_rows - short
 
     def mixed(self, blocks: Index, epoch: int) -> tuple[Index, Index]:
-        """Return the order of a window's samples.
-
-        Parameters
-        ----------
-        blocks : (k,) int64 array
-            Numbers of the window's blocks, ascending.
-        epoch : int
-            In [0, 2**32).
+        """Return the order of a window's samples, from the ascending numbers of its blocks.
 
         Returns
         -------

@@ -31,18 +31,9 @@ def load_streamed(
 ) -> tuple[Rows, Dataset]:
     """Open a data set that stays on disk.
 
-    Parameters
-    ----------
-    path : str
-        As for `ddnmf_np.data.streaming.sources.open_source`.
-    source : Source, optional
-        The path, if it is open.
-    dtype, labels, missing, window_mib : optional
-        As for `ddnmf_np.data.datasets.load` and `Rows`.
-    scored : int
-        Number of samples to read for scoring.
-    test_fraction, seed : optional
-        Share of the samples that are held out for scoring, at equal distances; see `Share`.
+    The path is that of `open_source`; ``source``, if it is open. ``scored`` is the number of
+    samples to read for scoring. A ``test_fraction`` is held out for that, at equal distances; see
+    `Share`.
 
     Returns
     -------

@@ -9,17 +9,18 @@ from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ddnmf_np.data.datasets import check_nonnegative
-from ddnmf_np.data.given import refuse_undivided
+from ddnmf_np.data.checks import check_nonnegative, refuse_undivided
 from ddnmf_np.data.streaming.blocks import BlockOrder, Index
 from ddnmf_np.data.streaming.readahead import read_ahead
-from ddnmf_np.data.streaming.sources import Source
 from ddnmf_np.errors import DataError
+
+if TYPE_CHECKING:
+    from ddnmf_np.data.streaming.sources import Source
 
 Floats = NDArray[np.floating[Any]]
 
@@ -34,17 +35,10 @@ WINDOW_MIB = 128
 
 @dataclass(frozen=True)
 class Survey:
-    """Results of one pass over all samples.
+    """Results of one pass over all samples: the largest value, `fingerprint`, and the share of NaN.
 
-    Parameters
-    ----------
-    high : float
-        Largest value.
-    sha256 : str
-        See `fingerprint`. It is that of the same samples in memory, unless chunks of the file
-        change the size of the blocks.
-    missing : float
-        Share of entries that are NaN.
+    The hash is that of the same samples in memory, unless chunks of the file change the size of the
+    blocks.
     """
 
     high: float
@@ -85,7 +79,7 @@ class Rows:
         Divide unsigned 8-bit values by 255.
     divided : bool
         Refuse other values that were not divided by 255; see
-        `ddnmf_np.data.given.refuse_undivided`.
+        `ddnmf_np.data.checks.refuse_undivided`.
     missing : {"error", "nan"}
         Refuse NaN, or take it for a missing entry.
     window_mib : int

@@ -149,14 +149,8 @@ class NpyFile(Source):
     """Consecutive rows in a file, as in NumPy's .npy files.
 
     We read the file and do not map it. So its rows do not count as memory of the process, and a
-    file that is cut off meanwhile is an error that we can report, not a crash.
-
-    Parameters
-    ----------
-    path : Path
-        The file.
-    offset, shape, dtype : optional
-        Place of the first row, and description of the rows; by default those of the header.
+    file that is cut off meanwhile is an error that we can report, not a crash. Place and
+    description of the rows are by default those of the header.
     """
 
     def __init__(
@@ -213,18 +207,8 @@ class NpyFile(Source):
 class Share(Source):
     """Some rows of a source: those that are held out, or the others.
 
-    The held-out rows are at equal distances, so that both parts are read in long runs.
-
-    Parameters
-    ----------
-    source : Source
-        All rows.
-    fraction : float
-        Share of the rows that are held out, in (0, 1).
-    seed : int
-        Decides where they begin.
-    held_out : bool
-        Whether this is the held-out part.
+    The held-out rows are at equal distances, so that both parts are read in long runs. ``fraction``
+    is in (0, 1), and ``seed`` decides where they begin.
     """
 
     def __init__(self, source: Source, fraction: float, seed: int, *, held_out: bool) -> None:
