@@ -94,9 +94,11 @@ class Config:
 
     def decide(self, facts: Facts) -> Config:
         """Return the configuration with its undecided options chosen for the data."""
-        batch_size = None if "batch_size" in self.undecided else self.training.batch_size
+        given = {
+            name: self[name] for name in ("widths", "batch_size") if name not in self.undecided
+        }
         shallow = self.objective.preset == "parts"
-        chosen = choose(facts, self.model.rank, batch_size, shallow=shallow)
+        chosen = choose(facts, self.model.rank, **given, shallow=shallow)
         if "noise_kind" not in self.undecided and self.noise.kind != chosen["noise_kind"]:
             chosen["noise_rate"] = self.noise.rate  # the rule knows one kind of noise only
         decided = configure(self, **{name: chosen[name] for name in self.undecided})

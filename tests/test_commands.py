@@ -186,14 +186,15 @@ sys.exit(main(["--dataset", "x.npy", "--output", "run", *flags]))
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs Linux's device without room")
-@pytest.mark.parametrize("how", [">&- 2>/dev/full", ">/dev/full 2>&-"])
+@pytest.mark.parametrize("how", [">&- 2>/dev/full", ">/dev/full 2>&-", ">&- 2>&-", "2>/dev/full"])
 def test_a_log_that_cannot_be_written_costs_no_run(tmp_path, how):
-    """Standard output and standard error, each closed and each without room."""
+    """Standard output and standard error, each closed and each without room; both closed."""
     shell = f'"$0" -c "$1" {how}'
     with (tmp_path / "out").open("w") as out:
         command = ["sh", "-c", shell, sys.executable, TRAIN]
         done = subprocess.run(command, cwd=tmp_path, env=on_this_tree(), stdout=out, stderr=out)
     assert done.returncode == 0
+    assert "Traceback" not in (tmp_path / "out").read_text()
     assert len((tmp_path / "run" / "metrics.jsonl").read_text().splitlines()) == 3
     assert json.loads((tmp_path / "run" / "summary.json").read_text())["epochs"] == 3
     assert (tmp_path / "run" / "report.html").exists()

@@ -48,8 +48,9 @@ def compare(
 ) -> Results:
     """Measure everything that a plan asks for.
 
-    Its device is not ``auto``. A new process answers each request, or ``run``. ``save`` takes the
-    results so far after each visit, so that an interrupted run keeps them.
+    The plan names a device, not ``auto``. ``run`` answers each request, by default in a new
+    process. ``save`` takes the results so far after each visit, so that an interrupted run keeps
+    them.
 
     Returns
     -------

@@ -7,6 +7,7 @@ The rules see samples only, never a label and never a test set. How they were fo
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -21,8 +22,8 @@ WIDELY, SLIGHTLY = 100.0, 3.0
 second if they do not."""
 
 MOST_WORK = 2.4e11
-"""Most products of an encoder's weight and a sample for which a training has more than 3,000 steps;
-they take about a minute on two processors."""
+"""A training does at most this many products of an encoder's weight and a sample, about a minute
+on two processors, but at least 3,000 steps."""
 
 
 @dataclass(frozen=True)
@@ -100,7 +101,12 @@ def _is_mixed(x: npt.NDArray[Any]) -> bool:
 
 
 def choose(
-    facts: Facts, rank: int, batch_size: int | None = None, *, shallow: bool = False
+    facts: Facts,
+    rank: int,
+    *,
+    widths: Sequence[int] | None = None,
+    batch_size: int | None = None,
+    shallow: bool = False,
 ) -> dict[str, Any]:
     """Return the options that suit some data, by their short names.
 
@@ -110,15 +116,17 @@ def choose(
         What we know of the samples.
     rank : int
         Number of base units.
+    widths : sequence of int, optional
+        Widths of the encoder, if they are given.
     batch_size : int, optional
         Samples a step, if they are given.
     shallow : bool
-        Whether the encoder has one layer in place of two.
+        Whether the encoder that we choose has one layer in place of two.
     """
     n, n_features = facts.n, facts.n_features
     wide = _power_of_two(4 * n_features, 256, 512)
     batch_size = batch_size or min(n, _power_of_two(n / 10, 16, 128))
-    widths = (wide, max(128, 4 * rank))[shallow:]
+    widths = tuple(widths or (wide, max(128, 4 * rank))[shallow:])
     ends = (n_features, *widths, rank)
     work = batch_size * sum(a * b for a, b in pairwise(ends))
     steps = max(3_000, min(8_000, 4 * n, MOST_WORK / work))

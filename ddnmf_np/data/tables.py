@@ -140,7 +140,7 @@ def _single(row: list[str], name: str) -> bool:
 
 
 class TextColumnError(DataError):
-    """A column of text among the features; ``labels``: whether a column of labels can be given."""
+    """A column of text among the features; ``labels`` says whether it may be one of labels."""
 
     def __init__(self, text: str, column: str, labels: bool = True) -> None:
         super().__init__(text, column, labels)

@@ -72,7 +72,9 @@ _VALUES = {
 class Objective:
     """The weights of equation 7 and the four places where paper and demo differ.
 
-    The preset supplies every value that is not given. At least one loss has to train the student.
+    The preset supplies every value that is not given. "paper" has weights 1, 1, 1, because the
+    paper leaves them open; "demo" is its authors' public code; the others are ours. Losses are
+    always the mean over samples. At least one loss has to train the student.
     """
 
     preset: PresetName = option(

@@ -23,9 +23,10 @@ STREAM = 4
 
 
 class ReconstructionLoss:
-    """``(1/N) sum_i || x_i - y_i ||^2`` as in equation 4; ``mean``: also over features.
+    """``(1/N) sum_i || x_i - y_i ||^2`` as in equation 4.
 
-    ``sums``, (1,) in float64 on the device, holds the squared distances since `reset`.
+    With ``mean`` it is also the mean over features. ``sums``, (1,) in float64 on the device, holds
+    the squared distances since `reset`.
     """
 
     def __init__(self, stack: Network, *, mean: bool) -> None:

@@ -10,6 +10,7 @@ from itertools import combinations
 import numpy as np
 import numpy.typing as npt
 from scipy import stats
+from sklearn.metrics import adjusted_rand_score
 
 RESAMPLES = 20_000
 _ALL_RESAMPLES = 6
@@ -61,8 +62,7 @@ def t_interval(values: npt.ArrayLike, level: float = 0.95) -> tuple[float, float
     returns NaN.
     """
     sample = np.asarray(values, dtype=np.float64)
-    error = sample.std(ddof=1) / math.sqrt(len(sample))
-    half = stats.t.ppf(0.5 + level / 2.0, len(sample) - 1) * error
+    half = stats.t.ppf(0.5 + level / 2.0, len(sample) - 1) * stats.sem(sample)
     return float(sample.mean() - half), float(sample.mean() + half)
 
 
@@ -87,21 +87,5 @@ def bootstrap_interval(values: npt.ArrayLike) -> tuple[float, float]:
 
 def stability(assignments: Sequence[npt.ArrayLike]) -> float | None:
     """Return the mean adjusted Rand index over all pairs of clusterings, or None without pairs."""
-    pairs = [adjusted_rand(a, b) for a, b in combinations(assignments, 2)]
+    pairs = [float(adjusted_rand_score(a, b)) for a, b in combinations(assignments, 2)]
     return math.fsum(pairs) / len(pairs) if pairs else None
-
-
-def adjusted_rand(a: npt.ArrayLike, b: npt.ArrayLike) -> float:
-    """Return `sklearn.metrics.adjusted_rand_score`, which spends most of its time on checks.
-
-    Labels are whole numbers from 0 on.
-    """
-    one, other = np.asarray(a, np.int64), np.asarray(b, np.int64)
-    shape = one.max() + 1, other.max() + 1
-    table = np.bincount(one * shape[1] + other, minlength=shape[0] * shape[1]).reshape(shape)
-    rows, columns = table.sum(axis=1), table.sum(axis=0)
-    # Ordered pairs of samples that are together in both, in one, in the other; and all pairs.
-    both, first, second = (float(n @ (n - 1)) for n in (table.ravel(), rows, columns))
-    chance = first * second / (one.size * (one.size - 1))
-    most = (first + second) / 2
-    return 1.0 if most == chance else (both - chance) / (most - chance)

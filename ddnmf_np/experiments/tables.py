@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
+from sklearn.metrics import adjusted_rand_score
 
 from ddnmf_np.errors import DataError
 from ddnmf_np.experiments.networks import (
@@ -27,7 +28,7 @@ from ddnmf_np.experiments.networks import (
     make_config,
 )
 from ddnmf_np.experiments.records import Record, unpack_labels
-from ddnmf_np.experiments.statistics import Difference, adjusted_rand, compare, stability
+from ddnmf_np.experiments.statistics import Difference, compare, stability
 from ddnmf_np.system.markdown import markdown
 
 METRICS = ("acc", "nmi", "ari")
@@ -541,7 +542,8 @@ def medoid(runs: Sequence[Record]) -> int:
     """Return the index of the clustering that agrees best with the others (mean ARI), or 0."""
     labels = [unpack_labels(r["assignment"], r["n_test"]) for r in runs]
     agreement = [
-        sum(adjusted_rand(one, other) for other in labels if other is not one) for one in labels
+        sum(adjusted_rand_score(one, other) for other in labels if other is not one)
+        for one in labels
     ]
     return int(np.argmax(agreement))
 

@@ -62,7 +62,7 @@ class Task:
 
 @dataclass(frozen=True, eq=False)
 class Fit:
-    """What a fit has found: the unexplained share of the hidden entries, and some codes."""
+    """A fit's findings: the unexplained share of the hidden entries, and some codes."""
 
     rank: int
     number: int

@@ -72,7 +72,7 @@ def option(
 
 
 class Kind(NamedTuple):
-    """What the annotation of an option says."""
+    """The kind of an option, read off its annotation."""
 
     type: type  # ``bool``, ``int``, ``float`` or ``str``
     many: bool  # whether the option is a tuple of such values
@@ -104,12 +104,14 @@ def documented(part: type[T]) -> type[T]:
     lines = [inspect.cleandoc(part.__doc__ or ""), "", "Parameters", "----------"]
     for f in fields(options):
         kind, bounds, text = kinds(options)[f.name], f.metadata["range"], f.metadata["help"]
-        name = (
-            "{" + ", ".join(map(repr, kind.choices)) + "}" if kind.choices else kind.type.__name__
-        )
+        name = "tuple of " if kind.many else ""
+        name += f"{{{', '.join(map(repr, kind.choices))}}}" if kind.choices else kind.type.__name__
         name += f", {bounds}" if bounds != Range() else ""
-        lines += [f"{f.name} : {name}", f"    {text[0].upper()}{text[1:]}."]
-    lines += ["", "Raises", "------", "UsageError", "    If a value cannot be used."]
+        name += ", optional" if kind.optional else ""
+        if not text.startswith((*(kind.choices or ()), str(f.default))):  # a value stays as it is
+            text = text[0].upper() + text[1:]
+        lines += [f"{f.name} : {name}", f"    {text}."]
+    lines += ["", "Raises", "------", "OptionError", "    If a value cannot be used."]
     part.__doc__ = "\n".join(lines)
     return part
 

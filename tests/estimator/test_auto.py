@@ -202,6 +202,14 @@ def test_the_data_decide_what_is_not_given():
     assert not config.undecided
 
 
+@pytest.mark.parametrize(("widths", "steps"), [((64, 32), 8_000), ((4_000, 2_000), 3_000)])
+def test_the_length_depends_on_the_widths_that_are_given(widths, steps):
+    facts = Facts(60_000, 784, "all", True, False, 0.1)
+    config = configure(objective="auto", widths=widths).decide(facts)
+    taken = config.training.epochs * 60_000 / config.training.batch_size
+    assert taken == pytest.approx(steps, rel=0.08)
+
+
 @pytest.mark.parametrize(
     ("n", "n_features", "rank", "steps"),
     [

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from training_cases import OTHER, make_config
 
+from ddnmf_np.backends.select import Execution
 from ddnmf_np.config import (
     DECIDED_BY,
     OPTIONS,
@@ -24,6 +25,7 @@ from ddnmf_np.config import (
 )
 from ddnmf_np.data.defaults import DECIDED
 from ddnmf_np.data.noise import Noise
+from ddnmf_np.data.options import Data
 from ddnmf_np.engine import losses
 from ddnmf_np.engine.descent import Descent
 from ddnmf_np.engine.losses import Objective
@@ -176,13 +178,22 @@ def test_the_docstring_of_a_part_has_the_texts_of_its_options(part):
     assert part.__doc__.startswith(("The weights of equation 7 and ", "The rule by which "))
     for f in fields(part):
         text = f.metadata["help"]
-        assert re.search(rf"^{f.name} : \S.*\n    {re.escape(text[0].upper() + text[1:])}\.$",
-                         part.__doc__, re.MULTILINE), f.name  # fmt: skip
+        assert re.search(rf"^{f.name} : \S.*\n    {re.escape(text)}\.$",
+                         part.__doc__, re.MULTILINE | re.IGNORECASE), f.name  # fmt: skip
     kinds = {
         "reduction : {'sum', 'mean'}", "gamma_nc : float, >= 0", "base_bias : bool",
         "optimizer : {'adam', 'momentum', 'gd'}", "lr : float, > 0", "adam_b1 : float, in [0, 1)",
     }  # fmt: skip
     assert len(kinds & set(part.__doc__.splitlines())) == 3
+
+
+def test_the_docstring_of_a_part_names_tuples_and_what_is_optional():
+    lines = [line.strip() for line in (Data.__doc__ + Execution.__doc__).splitlines()]
+    assert "image_shape : tuple of int, from 1 to 16777216, optional" in lines
+    assert "ignore : tuple of str, optional" in lines
+    assert next(x for x in lines if x.startswith("digits"))  # a value keeps its small letter
+    assert next(x for x in lines if x.startswith("numpy"))
+    assert lines.count("OptionError") == 2
 
 
 def test_option_given_by_hand_wins_over_the_preset():

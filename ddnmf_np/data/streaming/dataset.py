@@ -31,8 +31,8 @@ def load_streamed(
 ) -> tuple[Rows, Dataset]:
     """Open a data set that stays on disk.
 
-    The path is that of `open_source`; ``source``, if it is open. ``scored`` is the number of
-    samples to read for scoring. A ``test_fraction`` is held out for that, at equal distances; see
+    `open_source` opens the path, unless ``source`` is given. ``scored`` is the number of samples to
+    read for scoring. A ``test_fraction`` is held out for that, at equal distances; see
     `Share`.
 
     Returns

@@ -1,7 +1,7 @@
 "use strict";
 
 /* Random numbers, the same bits as in Python: NumPy's default generator draws the weights
- * (engine/layers.py), Philox draws order and noise (backends/philox.py). So the page trains from the
+ * (engine/layers.py), Philox draws order and noise (backends/noise_ops.py). So the page trains from the
  * weights, in the order and with the noise of the package.
  */
 
