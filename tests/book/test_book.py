@@ -20,7 +20,7 @@ MISSING = [name for name in ("sphinx", "myst_nb", "furo") if not importlib.util.
 SHOWN = [
     *("derivations/index", "derivations/01-layer", "derivations/05-apposition-loss"),
     *("derivations/10-student-gradient", "derivations/public-api", "derivations/results"),
-    *("notebooks/02-one-layer-by-hand", "source/ddnmf_np/engine/layers.py"),
+    *("notebooks/02-one-layer-by-hand", "source/ddnmf_np/engine/layers.py", "playground"),
 ]
 """Pages of each kind."""
 
@@ -49,6 +49,24 @@ def book(tmp_path_factory):
     )
     assert done.returncode == 0, done.stderr
     return folder
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory):
+    """The pages that commands write: a report, an explorer, a trace, and those of a course."""
+    folder = tmp_path_factory.mktemp("written")
+    for words in (
+        "train --widths 16 8 --epochs 1 --embedding pca --output run",
+        "explore run",
+        "trace run",
+        f"teaching course course --notebooks {ROOT / 'notebooks'}",
+    ):
+        command = [sys.executable, "-m", *f"ddnmf_np.{words}".split()]
+        done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+    pages = sorted(folder.rglob("*.html"))
+    assert len(pages) == 6
+    return pages
 
 
 @pytest.fixture(scope="module")
@@ -108,19 +126,21 @@ class TestBook:
         reason="DDNMF_AXE names no axe.min.js, or there is no chromium",
     )
     @pytest.mark.parametrize("scheme", ["light", "dark"])
-    def test_no_page_has_a_serious_finding_of_axe(self, book, scheme, tmp_path, monkeypatch):
+    def test_no_page_has_a_serious_finding_of_axe(
+        self, book, written, scheme, tmp_path, monkeypatch
+    ):
         monkeypatch.syspath_prepend(ROOT / "tests" / "explore")
         from chromium import Chromium, find
 
         axe = Path(os.environ["DDNMF_AXE"]).read_text("utf-8")
         browser, found = Chromium(find(), tmp_path), []
         try:
-            for name in SHOWN:
-                page = browser.open(book / f"{name}.html", width=400, scheme=scheme)
+            for name in [*(book / f"{name}.html" for name in SHOWN), *written]:
+                page = browser.open(name, width=400, scheme=scheme)
                 page.run(f"{axe};0")
                 violations = page.run("axe.run().then(result => result.violations)")
                 found += [
-                    (name, violation["id"], node["target"])
+                    (name.name, violation["id"], node["target"])
                     for violation in violations
                     if violation["impact"] in ("serious", "critical")
                     for node in violation["nodes"]
