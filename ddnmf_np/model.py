@@ -606,7 +606,7 @@ class Model:
 
 
 def state_of(nets: Mapping[str, Network], ops: Ops) -> dict[str, Array]:
-    """Return what `Model.state` returns, for any networks."""
+    """Return the arrays of `Model.state` for any networks."""
     state: dict[str, Array] = {}
     for net, network in nets.items():
         arena = network.arena

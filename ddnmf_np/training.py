@@ -133,7 +133,7 @@ class Stopping(Protocol):
         """Load the state that `numbers` returned."""
 
     def state(self) -> tuple[dict[str, Array], dict[str, Any]]:
-        """Return what a checkpoint keeps: arrays on the host, and `numbers`."""
+        """Return arrays on the host, and `numbers`, for a checkpoint."""
 
     def load_state(self, kept: dict[str, Array], numbers: dict[str, Any]) -> None:
         """Load what `state` returned."""

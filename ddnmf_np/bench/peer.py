@@ -1,4 +1,4 @@
-"""What the worker can measure: something whose steps can be timed, and an implementation."""
+"""Subjects of the worker: anything whose steps can be timed, and implementations of the model."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Settings:
-    """How a contestant computes.
+    """Options by which a contestant computes.
 
     ``matmul_precision="high"`` lets a device multiply float32 matrices with shorter mantissas
     (TF32). ``mode`` is a way of working; each contestant has other names for its modes.

@@ -102,7 +102,7 @@ def measure(options: DataOptions, folder: Path, say: Say) -> list[Record]:
 
 
 def _keys(names: Iterable[str], variants: Iterable[str], options: DataOptions) -> Iterable[Key]:
-    """Return what to measure, one seed after the other, so that a part is of use."""
+    """Return the measurements, one seed after the other, so that a part is of use."""
     for seed, name, variant in product(options.seeds, names, variants):
         if name in options.sets:
             rank = (options.ranks or SETS[name].ranks)[0]
@@ -177,7 +177,7 @@ def rules_table(records: list[Record]) -> list[list[list[str]]]:
 
 
 def open_tables(records: list[Record]) -> list[list[list[str]]]:
-    """Return what each level is worth, all candidates in order, and the confirmation."""
+    """Return tables of the levels, of all candidates in order, and of the confirmation."""
     values = criterion(records)
     levels = [["open value", "level", "geometric mean of FVU"]]
     for place, (what, part) in enumerate(LEVELS.items()):

@@ -30,7 +30,7 @@ OPTIONAL = {"numba", "cupy", "torch", "jax", "jaxlib", "keras", "tensorflow"}
 
 
 class Request(NamedTuple):
-    """What to measure: a contestant or floor, the file of a `Problem`, the options of a `Plan`.
+    """A measurement: a contestant or floor, the file of a `Problem`, the options of a `Plan`.
 
     If ``epochs`` is not 0, the worker times so many epochs instead of steps.
     """

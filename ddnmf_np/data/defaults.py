@@ -28,7 +28,7 @@ on two processors, but at least 3,000 steps."""
 
 @dataclass(frozen=True)
 class Facts:
-    """What the rules know of the training samples.
+    """Facts about the training samples, from which the rules choose.
 
     Parameters
     ----------

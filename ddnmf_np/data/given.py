@@ -71,7 +71,7 @@ def is_eight_bit(X: Any) -> bool:
 
 @dataclass(frozen=True)
 class Intake:
-    """How a trained model takes raw samples: checked, in its precision and its units.
+    """The intake of a trained model: raw samples, checked, in its precision and its units.
 
     Parameters
     ----------

@@ -163,7 +163,7 @@ class _Asked(NamedTuple):
 
 
 class _Column(NamedTuple):
-    """What is known of a column: its name, and of text an example and its place."""
+    """A column: its name, and of text an example and its place."""
 
     name: str
     example: str | None = None

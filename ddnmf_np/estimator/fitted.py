@@ -94,7 +94,7 @@ class Fitted(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator): 
 
     @property
     def baselines_(self) -> dict[str, float]:
-        """What the mean, PCA and NMF leave unexplained, beside ``reconstruction_err_``."""
+        """The unexplained fractions of the mean, PCA and NMF, beside ``reconstruction_err_``."""
         check_is_fitted(self, "model_")
         found = None if self._yardsticks is None else self._yardsticks.found
         if found is None:
@@ -337,7 +337,7 @@ class Fitted(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator): 
         return Rows(source, dtype, missing=self._missing(reset), scale=divides, divided=divides)
 
     def _missing(self, reset: bool) -> str:
-        """Return what NaN means: as asked, or as it was when the model was fitted."""
+        """Return the meaning of NaN: as asked, or as it was when the model was fitted."""
         return self.missing if reset else self.config_.data.missing
 
     def _check_width(self, X: Any, reset: bool) -> None:

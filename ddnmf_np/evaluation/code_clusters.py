@@ -71,7 +71,7 @@ class CodeClusters:
 
     @classmethod
     def of_state(cls, arrays: dict[str, Array], values: dict[str, Any]) -> CodeClusters:
-        """Return what had that state; raises `KeyError` or `ValueError` if it is no state."""
+        """Return the object of a state; raises `KeyError` or `ValueError` if it is no state."""
         made = cls(arrays["clusters.codes"], int(values["seed"]), complete=False)
         if "clusters.means_" in arrays:
             found = mixture(len(arrays["clusters.means_"]), METHOD)

@@ -268,7 +268,7 @@ def settings_of(method: str, reduced: bool = False) -> dict[str, Any]:
 
 @cache
 def facts_of(data: DataInfo) -> Facts:
-    """Return what the data decide options by."""
+    """Return the facts by which the data decide options."""
     x = training_images(data.source.load(), data.n_train)
     return Facts.of(x, n=len(x), images=True, missing=False)
 

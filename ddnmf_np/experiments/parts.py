@@ -263,7 +263,7 @@ def measure(fitted: Fitted, known: Known, train: Floats, test: slice) -> dict[st
 
 
 def _swap(fitted: Fitted, parts: Floats, true: Floats, H: Floats, amounts: Floats) -> float:
-    """Return how well one unit moves its true part, and nothing else.
+    """Measure whether one unit moves its true part, and nothing else.
 
     We give each sample one unit of the next sample, and return the mean cosine of the change of the
     output with the change of the part that the unit is nearest to, over the samples in which that

@@ -1,4 +1,4 @@
-"""What the page has done, done again by the engine."""
+"""The steps of the page, done again by the engine."""
 
 from __future__ import annotations
 

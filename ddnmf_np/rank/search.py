@@ -227,7 +227,7 @@ def fit(task: Task) -> Fit:
 
 
 def agreement(codes: Sequence[Floats]) -> npt.NDArray[np.float64]:
-    """Return how well each seed's codes agree with those of the others, (n_seeds,), from 0 to 1.
+    """Return the agreement of each seed's codes with those of the others, (n_seeds,), from 0 to 1.
 
     ``codes`` are those of the same samples, (n, rank), by two seeds or more. We return the mean
     absolute correlation of matched units, over the other seeds. The units of two seeds are matched
@@ -295,7 +295,7 @@ def _run(tasks: Sequence[Task], jobs: int) -> Iterator[Fit]:
 
 
 def _identity(task: Task) -> dict[str, Any]:
-    """Return what all fits of a search depend on."""
+    """Return the inputs on which all fits of a search depend."""
     own = ("n_components", "missing", "random_state", "verbose")
     options = {k: v for k, v in task.estimator.get_params().items() if k not in own}
     return {

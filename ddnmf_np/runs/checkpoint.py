@@ -24,7 +24,7 @@ FORMAT = 2
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """What a checkpoint file holds.
+    """The content of a checkpoint file.
 
     Attributes
     ----------
@@ -49,7 +49,7 @@ class Checkpoint:
 
     @property
     def about(self) -> dict[str, Any]:
-        """What is known of the data besides their hash, as far as it was recorded.
+        """Facts about the data besides their hash, as far as they were recorded.
 
         ``feature_names`` and ``class_names``, lists of str or None; ``from_bytes``, whether they
         were unsigned 8-bit values, which a run divides by 255; ``n_clusters``, the number of
@@ -68,7 +68,7 @@ class Checkpoint:
 
     @property
     def intake(self) -> Intake:
-        """How the trained model takes raw samples."""
+        """The intake of the trained model, which takes raw samples."""
         config, names = self.config, self.about.get("feature_names")
         return Intake(
             self.meta["n_features"],

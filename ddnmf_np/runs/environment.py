@@ -1,4 +1,4 @@
-"""What a run depends on outside of this package: versions, processor, memory, CUDA.
+"""The environment of a run: versions, processor, memory, CUDA.
 
 `ddnmf_np.runs.run` stores it in a run's ``summary.json``; ``python -m ddnmf_np.doctor`` prints it.
 """
@@ -39,7 +39,7 @@ PACKAGES = (
 
 
 def environment() -> dict[str, Any]:
-    """Return what this process runs on, in plain JSON types.
+    """Return the environment of this process, in plain JSON types.
 
     Returns
     -------

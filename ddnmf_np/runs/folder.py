@@ -168,7 +168,7 @@ class RunFolder:
         return recorded_options(read_config(self.config))
 
     def how_to_resume(self) -> str:
-        """Return what to type to continue the run in this folder."""
+        """Return the command that continues the run in this folder."""
         command = "python -m ddnmf_np.train --resume --output"
         return f"Continue with: {command} {shlex.quote(str(self.path))}"
 
@@ -198,7 +198,7 @@ class RunFolder:
             ) from error
 
     def read_yardsticks(self) -> dict[str, float]:
-        """Return what PCA and NMF leave unexplained, if ``summary.json`` says it, else {}.
+        """Return the unexplained fractions of PCA and NMF in ``summary.json``, or {}.
 
         They depend on the data and the rank only, which a resumed run cannot change.
         """

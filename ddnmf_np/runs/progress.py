@@ -1,4 +1,4 @@
-"""What a person sees of a run in progress: a bar on a terminal, a line an epoch elsewhere."""
+"""Progress of a run: a bar on a terminal, a line for each epoch elsewhere."""
 
 from __future__ import annotations
 

@@ -218,7 +218,7 @@ def _make_trainer(
 
 
 def _about(dataset: Dataset) -> dict[str, Any]:
-    """Return what a checkpoint keeps of the data."""
+    """Return the facts about the data that a checkpoint keeps."""
     names = {"feature_names": dataset.feature_names, "class_names": dataset.class_names}
     kept = {key: None if value is None else list(value) for key, value in names.items()}
     return {**kept, "from_bytes": dataset.from_bytes}
@@ -280,7 +280,7 @@ def _look_at(x: np.ndarray[Any, Any] | Rows, ranks: Communicator) -> str:
 
 
 def _rows(config: Config, ranks: Communicator) -> int:
-    """Return how many samples a rank's activations have memory for: its share of a batch."""
+    """Return the number of samples for which a rank has activations: its share of a batch."""
     return max(-(-config.training.batch_size // ranks.size), 256)
 
 

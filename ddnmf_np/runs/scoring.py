@@ -1,4 +1,4 @@
-"""What a trained model is worth: scores and pictures of one run."""
+"""Scores and pictures of one run."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def held_out(dataset: Dataset) -> tuple[str, Floats, npt.NDArray[np.int64] | Non
 
 
 def n_clusters(dataset: Dataset, asked: int | None, rank: int) -> int:
-    """Return how many clusters to look for: as asked, else the number of classes, else the rank.
+    """Return the number of clusters: as asked, else the number of classes, else the rank.
 
     Raises
     ------

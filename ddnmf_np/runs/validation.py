@@ -151,7 +151,7 @@ class Validation:
         self.stopped = 0 < self.patience <= self.waited
 
     def state(self) -> tuple[dict[str, Array], dict[str, Any]]:
-        """Return what a checkpoint keeps: the best weights on the host, and numbers.
+        """Return the best weights on the host, and numbers, for a checkpoint.
 
         At the end of a run, when the model has those, it is the last weights.
         """
@@ -161,7 +161,7 @@ class Validation:
         return kept, self.numbers()
 
     def numbers(self) -> dict[str, Any]:
-        """Return what the rule remembers, besides the best weights."""
+        """Return the numbers that the rule remembers."""
         names = ("best", "fraction", "waited", "stopped", "finished")
         return {name: getattr(self, name) for name in names}
 
@@ -216,7 +216,7 @@ def flat_outputs(guess: npt.NDArray[Any], deviations: npt.NDArray[Any]) -> int:
 
 
 def findings(unexplained: Unexplained, model: Model, x: Any) -> list[str]:
-    """Return what shows that a model has not learned, each with its remedy; [] if nothing does.
+    """Return the signs that a model has not learned, each with its remedy, or [].
 
     Parameters
     ----------

@@ -104,7 +104,7 @@ class Yardsticks:
         return self.known
 
     def __getstate__(self) -> tuple[dict[str, float] | None]:
-        """Return what a pickle keeps: the fractions, if they are known."""
+        """Return the fractions for a pickle, if they are known."""
         return (self.known,)
 
     def __setstate__(self, state: tuple[dict[str, float] | None]) -> None:

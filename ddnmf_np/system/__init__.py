@@ -1,1 +1,1 @@
-"""What a program needs of its system: files, archives, JSON, signals, memory."""
+"""Tools of the system: files, archives, JSON, signals, memory."""

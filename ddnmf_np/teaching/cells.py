@@ -27,7 +27,7 @@ def beside_notebooks(name: Path) -> Path | None:
 
 
 def read_cells(path: Path) -> tuple[str, dict[str, str]]:
-    """Return what a file has above its first cell, and the code of each cell by its title.
+    """Return the text above a file's first cell, and the code of each cell by its title.
 
     Raises
     ------

@@ -344,7 +344,7 @@ def _table(blocks: Sequence[str], trials: list[dict[str, Verdict]]) -> list[str]
 
 
 def _as_blocks(value: Any, names: Sequence[str]) -> dict[str, Any]:
-    """Return what an answer returned, by the names of the blocks."""
+    """Return an answer's result, by the names of the blocks."""
     if isinstance(value, Mapping):
         if missing := [name for name in names if name not in value]:
             there = ", ".join(map(str, value)) or "none"

@@ -52,7 +52,7 @@ class Slope:
         return self._at(step, dtype)[0]
 
     def crossings(self, step: float) -> int:
-        """Return how many ReLU outputs switch on or off between ``-step`` and ``+step``."""
+        """Count the ReLU outputs that switch on or off between ``-step`` and ``+step``."""
         low, high = self._at(-step, "float64")[1], self._at(step, "float64")[1]
         return int((low != high).sum())
 

@@ -1,4 +1,4 @@
-"""What an exercise is: problems, a right answer, and mistakes that we recognise."""
+"""An exercise: problems, a right answer, and mistakes that we recognise."""
 
 from __future__ import annotations
 

@@ -163,7 +163,7 @@ def record(trainer: Trainer, samples: int, notes: Sequence[str] = ()) -> dict[st
 def _direction(
     descent: Descent, name: str, gradient: Any, before: dict[str, Any], t: int
 ) -> Floats:
-    """Return what equation 8 multiplies by rho in step t: the gradient, or what follows from it.
+    """Return the direction of equation 8 in step t: the gradient, or that of momentum or Adam.
 
     A model has its averages from step 1 on; they begin at 0.
     """
@@ -181,7 +181,7 @@ def _direction(
 
 
 def worst(losses: dict[str, Any], layers: list[dict[str, Any]]) -> dict[str, Any]:
-    """Return where the engine differs most from the literal equations, and by how much."""
+    """Return the largest difference of the engine from the literal equations, and its place."""
     found = [(entry["difference"], name) for name, entry in losses.items()]
     for layer in layers:
         found += [
@@ -204,7 +204,7 @@ def _progress(trainer: Trainer) -> float:
 
 
 def _notes(checkpoint: Checkpoint, trainer: Trainer) -> list[str]:
-    """Return what differs from a step of training, in sentences."""
+    """Return the differences from a step of training, in sentences."""
     model, rate = trainer.model, trainer.model.descent.rate(_progress(trainer))
     done, epochs = checkpoint.meta["position"]["epoch"], checkpoint.config.training.epochs
     validation = checkpoint.meta.get("validation") or {}
