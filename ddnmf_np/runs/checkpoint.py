@@ -49,7 +49,7 @@ class Checkpoint:
 
     @property
     def about(self) -> dict[str, Any]:
-        """Facts about the data besides their hash, as far as they were recorded.
+        """The facts about the data besides their hash, as far as they were recorded.
 
         ``feature_names`` and ``class_names``, lists of str or None; ``from_bytes``, whether they
         were unsigned 8-bit values, which a run divides by 255; ``n_clusters``, the number of
