@@ -340,7 +340,6 @@ class TestLayouts:
 
 def peak_of_a_step(model, x, x_noisy):
     """Return the largest number of bytes that a step holds beyond what there was before it."""
-    gc.collect()
     gc.disable()
     tracemalloc.start()
     try:
