@@ -12,7 +12,7 @@ COMMANDS = {
     "explore.__main__": ("explore.content.open_run", ["run"]),
     "bench.__main__": ("bench.__main__.run_comparison", []),
     "bench.shuffling": ("bench.shuffling.measure", []),
-    "experiments.__main__": ("experiments.__main__.run", ["table1"]),
+    "experiments.__main__": ("experiments.campaign.run", ["table1"]),
     "teaching.__main__": ("teaching.grading.grade", ["grade", "x"]),
     "teaching.refresh": ("teaching.refresh.refresh", ["x.py"]),
     "doctor": ("doctor.examine", []),
