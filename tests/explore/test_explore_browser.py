@@ -22,6 +22,8 @@ from ddnmf_np.backends.ops import ACTIVATIONS
 from ddnmf_np.evaluation.interpret import decode_parts, unit_effects
 from ddnmf_np.evaluation.maps import embed
 
+pytestmark = pytest.mark.extra
+
 
 @pytest.fixture(scope="module")
 def images_page(images_run):

@@ -108,6 +108,7 @@ def test_page_is_the_record(run, capsys):
         assert f"<td>{value:.3g}</td>" in text
 
 
+@pytest.mark.extra
 def test_page_in_the_browser(visit, run, capsys):
     trace(run, capsys)
     page = visit((run / "trace.html").read_text("utf-8"), scheme="dark")

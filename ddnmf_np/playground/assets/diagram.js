@@ -50,7 +50,7 @@ class Diagram {
     if (l) cell.type = "button";
     putAt(cell, net, columnOf(net, l, this.depth));
     const head = cell.appendChild(make("span", "", { class: "head" }));
-    head.appendChild(make("var", nameOf(net, l, this.depth)));
+    head.append(make("var", nameOf(net, l, this.depth)), " ");
     const width = layer ? layer.outputs : model.features;
     head.appendChild(make("small", layer ? `${F_NAMES[layer.activation]} ${width}` : String(width)));
     const lamp = layer ? head.appendChild(make("i", "", { class: "lamp" })) : null;
@@ -60,7 +60,7 @@ class Diagram {
     const canvases = {};
     for (const [key, text] of [["g", "g"], ["slope", "f\u2032"], ["delta", "\u03b4"]]) {
       if (!layer) continue;
-      const box = signals.appendChild(make("span"));
+      const box = signals.appendChild(make("span", " "));
       canvases[key] = box.appendChild(make("canvas", "", { "aria-hidden": "true" }));
       box.appendChild(make("small", text));
     }
@@ -123,7 +123,7 @@ class Diagram {
       );
       lamp.title = `gradient check: ${words.join("; ")}`;
       const what = { wrong: "gradient wrong", ok: "gradient checked" }[worst] ?? "gradient not checked";
-      cell.setAttribute("aria-label", `${net} layer ${l}, ${nameOf(net, l, this.depth)}, ${what}`);
+      cell.setAttribute("aria-label", `${net} layer ${l}, ${cell.textContent}, ${what}`);
     }
   }
 
