@@ -124,6 +124,10 @@ def test_a_row_with_a_seed_less_is_counted(tmp_path):
     assert sorted(counts(tmp_path).values()) == [1, 4]
 
 
+# -- the committed pages and tables, all of whose records are read -------------------------
+
+
+@pytest.mark.extra
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_page_says_what_the_records_say(page):
     """If this fails: ``python -m ddnmf_np.experiments report --output FOLDER --into PAGE``."""
@@ -133,6 +137,7 @@ def test_page_says_what_the_records_say(page):
     assert problems == []
 
 
+@pytest.mark.extra
 def test_committed_records_are_all_of_use_and_none_is_there_twice():
     for path in (*COMMITTED, *GROWING.glob("records.jsonl")):
         records, problems = Store(path.parent).load()
@@ -140,6 +145,7 @@ def test_committed_records_are_all_of_use_and_none_is_there_twice():
         assert len(records) == len(path.read_bytes().splitlines()), path
 
 
+@pytest.mark.extra
 def test_committed_tables_say_what_the_records_say():
     for path in (*COMMITTED, *GROWING.glob("records.jsonl")):
         records, _ = Store(path.parent).load()
