@@ -529,6 +529,7 @@ def test_a_process_that_dies_fails_its_own_run_alone(tmp_path, capsys):
     assert "one at a time" in capsys.readouterr().err
 
 
+@pytest.mark.extra
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGKILL")
 def test_killed_at_any_moment_and_restarted_it_ends_where_it_would_have_ended(tmp_path):
     """A run that was finished before the kill keeps its record, byte for byte."""

@@ -137,6 +137,7 @@ def kill_at(moment, output, flags, rng):
     return "training" if (after or 0) > (before or 0) else "before"
 
 
+@pytest.mark.extra
 @pytest.mark.parametrize("number", range(max(1, KILLS // SHARE)))
 def test_killed_at_random_moments(tmp_path, images, long_run, tally, number):
     rng, output, fell = random.Random(number), tmp_path / "run", Counter()

@@ -65,6 +65,7 @@ def fails(command_line, saying):
     )
 
 
+@pytest.mark.extra
 def test_disk_without_room(disk, images, undisturbed):
     """Too small for a second checkpoint beside the first; for the first, see `test_full_disk`."""
     size = int(1.5 * sum(block.nbytes for block in undisturbed[0].values()))
@@ -77,6 +78,7 @@ def test_disk_without_room(disk, images, undisturbed):
     assert_same_result(result(kept / "run"), undisturbed)
 
 
+@pytest.mark.extra
 def test_disk_that_becomes_read_only(disk, images, undisturbed):
     begun, output = disk.parent / "begun", disk / "run"
     assert finish(begun, "--dataset", images, "--epochs", 3)[0] == 0

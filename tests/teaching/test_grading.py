@@ -29,6 +29,7 @@ def marks_of(graded, student):
     return {test["name"]: test for test in found["tests"]}
 
 
+@pytest.mark.extra
 def test_a_class_is_graded(tmp_path, monkeypatch):
     """One test, since each process that a hostile answer ends costs a start of a new one."""
     write_submission(tmp_path / "in" / "ada", RIGHT)
