@@ -58,6 +58,7 @@ STEPS, BATCH = 1600, 64
 """Length of every network's training, and its batch."""
 
 _DEEP = {"widths": (128, 64), "batch_size": BATCH, "scale": "all"}
+_WIDE = {**_DEEP, "widths": (500, 500, 2000)}
 _PARTS = {"objective": "parts", "batch_size": BATCH, "scale": "all"}
 _AE = {"widths": (128, 64), "batch_size": BATCH, "objective": "demo", "noise_kind": "none"}
 _FREE = {**_PARTS, "nmf_start": "pca", "start": "data"}
@@ -70,6 +71,8 @@ NETWORKS: dict[str, tuple[str, dict[str, Any]]] = {
         "auto, nonnegative recovery",
         {**_DEEP, "objective": "auto", "nonnegative": "recovery"},
     ),
+    "paper-wide": ("paper, the paper's widths", {**_WIDE, "objective": "paper"}),
+    "demo-wide": ("demo, the paper's widths", {**_WIDE, "objective": "demo"}),
     "parts-drawn": ("parts, drawn start", _FREE),
     "parts": ("DDNMF, preset parts", _PARTS),
     "parts-tanh": ("parts, output tanh", {**_PARTS, "output_activation": "tanh"}),
