@@ -280,36 +280,40 @@ def render(records: Sequence[Record]) -> str:
     tests = decide(records, claims)
     corrected = holm([test.p for test in tests])
     lines: list[list[str]] = []
-    verdicts = []
+    verdicts: list[str] = []
+    before: Claim | None = None
     for test, p in zip(tests, corrected, strict=True):
-        verdict = test.verdict(p, claims.rule)
-        verdicts.append(verdict)
-        lines += _lines(test, p, verdict)
+        verdicts.append(test.verdict(p, claims.rule))
+        lines += _lines(test, p, verdicts[-1], again=test.claim is before)
+        before = test.claim
     counts = [f"{verdicts.count(v)} {v}" for v in dict.fromkeys(sorted(verdicts))]
     rule = claims.rule
     note = NOTE.format(
         score=rule["score"].upper(), tests=len(tests), margin=rule["margin"], so=", ".join(counts)
     )
-    header = ["claim", "data", "compared", "seeds", "difference", "IQM", "P", "p", "so?", "records"]
+    header = ["claim", "data", "so?", "difference", "p", "compared", "seeds", "IQM", "P", "records"]
     return f"{markdown(header, lines)}\n\n{note}\n"
 
 
-def _lines(test: Test, p: float, verdict: str) -> Iterator[list[str]]:
+def _lines(test: Test, p: float, verdict: str, again: bool) -> Iterator[list[str]]:
+    """Yield the lines of a test; `again` leaves out the text that the line before has."""
     claim = test.claim
     steps = [step for step in claim.steps if step != OTHER.get(test.dataset)]
     data = "4 sets" if claim.kind == "parts" else DATASET_TITLES[test.dataset]
     text = f"{claim.text} ({claim.source})" + (" †" if claim.seen else "")
+    head = ["" if again else text, data, verdict]
     if not test.pairs:
-        command = f"not measured: `{COMMAND} {' '.join(steps)}`"
-        yield [text, data, command, *[""] * 5, verdict, ""]
+        yield [*head, *[""] * 6, f"`{COMMAND} {' '.join(steps)}`"]
     for number, pair in enumerate(test.pairs):
         low, high = pair.interval
-        numbers = [f"{pair.mean:+.3f} [{low:+.3f}, {high:+.3f}]", f"{pair.iqm:+.3f}"]
         first = number == 0
         where = f"{', '.join(test.folders)}; step {', '.join(steps)}" if first else ""
-        cells = [pair.title, str(pair.n), *numbers, f"{pair.improvement:.2f}"]
-        head = [text, data] if first else ["", ""]
-        yield [*head, *cells, f"{p:.3f}" if first else "", verdict if first else "", where]
+        yield [
+            *(head if first else [""] * 3),
+            f"{pair.mean:+.3f} [{low:+.3f}, {high:+.3f}]",
+            f"{p:.3f}" if first else "",
+            *(pair.title, str(pair.n), f"{pair.iqm:+.3f}", f"{pair.improvement:.2f}", where),
+        ]
 
 
 def render_steps() -> str:

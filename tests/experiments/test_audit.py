@@ -152,12 +152,14 @@ def test_every_measured_claim_of_the_page():
     """A claim counts the seeds that all of its pairs have. The last column names the folders."""
     text = (ROOT / "derivations" / "claims.md").read_text("utf-8")
     titles = {title: name for name, title in parts.TITLES.items()}
-    measured = [c for c in rows(text.split("<!-- /experiments -->")[0], 10) if c[4]]
-    pairs = {}
-    for cells in measured:
-        if cells[0]:  # the other pairs of a claim leave these cells empty
-            claim, data, where = cells[0], cells[1], cells[9]
-        first, _, second = cells[2].partition(" - ")
+    pairs, claim = {}, ""
+    for cells in rows(text.split("<!-- /experiments -->")[0], 10):
+        claim = cells[0] or claim  # a line leaves out what stands in the line before it
+        if cells[1]:
+            data, where = cells[1], cells[9]
+        if not cells[3]:  # not measured
+            continue
+        first, _, second = cells[5].partition(" - ")
         if not second:  # a mean over several pairs
             continue
         if second.startswith("best control, "):
@@ -176,9 +178,9 @@ def test_every_measured_claim_of_the_page():
     for rows_of_claim in pairs.values():
         seeds = set.intersection(*({*one} & {*other} for _, one, other in rows_of_claim))
         for cells, one, other in rows_of_claim:
-            assert int(cells[3]) == len(seeds), cells[2]
+            assert int(cells[6]) == len(seeds), cells[5]
             expected = interval([one[s] - other[s] for s in seeds])
-            assert numbers(cells[4]) == pytest.approx(expected, abs=5.1e-4), cells[2]
+            assert numbers(cells[3]) == pytest.approx(expected, abs=5.1e-4), cells[5]
 
 
 def test_a_drawn_record_of_parts_is_run_again(tmp_path):

@@ -232,7 +232,8 @@ def test_claims_without_records_still_count_for_holm():
         line for line in claims.render(both).splitlines() if "NMF makes" in line and "+0.2" in line
     ]
     [test] = [t for t in decide(both) if t.pairs]
-    assert f"| {min(1.0, tests * test.p):.3f} | yes |" in line
+    assert "| MNIST | yes | " in line
+    assert f"| {min(1.0, tests * test.p):.3f} | images, " in line
 
 
 def test_part_is_compared_with_the_best_control_of_its_seed():
@@ -255,7 +256,10 @@ def test_table_names_records_and_the_command_of_what_is_missing():
     lines += [r | {"folder": "there"} for r in records("nmf", SCORES[::-1])]
     table = claims.render(lines)
     assert "| here, there; step mnist |" in table
-    assert "not measured: `python -m ddnmf_np.experiments step fashion`" in table
+    assert (
+        "| Fashion-MNIST | not measured |  |  |  |  |  |  | `python -m ddnmf_np.experiments step"
+        in table
+    )
 
 
 # -- steps --------------------------------------------------------------------------------
