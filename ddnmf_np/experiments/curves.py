@@ -9,7 +9,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from ddnmf_np.evaluation.figures import CLASS_COLORS, WIDTH, draw_band, new_figure
-from ddnmf_np.experiments.networks import CLUSTERERS, NETWORKS, TABLE_MODELS, TITLES
+from ddnmf_np.experiments.networks import CLUSTERERS, TABLE_MODELS, TITLES
 from ddnmf_np.experiments.records import Record
 from ddnmf_np.experiments.tables import (
     DATASET_TITLES,
@@ -41,7 +41,8 @@ def curves_of(records: Sequence[Record]) -> Iterator[tuple[str, int, pd.DataFram
     for name in ("epochs", "samples", "starts"):
         frame = frame.assign(**{name: [getattr(b, name) for b in frame["budget"]]})
     for dataset in DATASET_TITLES:
-        lines = lines_of(frame, dataset, [m for m in TABLE_MODELS if m in NETWORKS])
+        lines = lines_of(frame, dataset, TABLE_MODELS)
+        lines = lines[lines["epochs"].notna()]  # images and their NMF have no length
         lines = lines[lines["noise_rate"] == lines["model"].map(table_noise).astype(float)]
         lines = lines[lines["samples"] == lines["samples"].max()]
         lines = lines[lines["starts"] == lines["starts"].max()]
