@@ -201,7 +201,7 @@ print("layer and product agree:", np.allclose(layer.forward(H), H @ W.T, rtol=1e
 # ## Exercises
 #
 # Fill in each answer and run the cell: `check` says which block is wrong, and by how much. If you
-# are stuck, change the last line to `check(...).hint()`: first you get a nudge, then nearly the
+# are stuck, run `check(...).hint()`: first you get a nudge, then nearly the
 # line, then the solution. Once an answer is right, `.keep()` writes it into `my_engine.py` beside
 # this notebook. In [notebook 6](06-training.ipynb) you train a model with your own functions.
 #

@@ -16,7 +16,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
@@ -80,13 +80,18 @@ class Result:
         """Share of the blocks that are right; 1 if the answer passed."""
         return 1.0 if self.passed else round(sum(self.blocks.values()) / len(self.blocks), 2)
 
-    def hint(self, level: int | None = None) -> None:
+    def hint(self, level: int | None = None) -> Self:
         """Print the next hint for this exercise: a nudge, nearly the line, the solution.
 
         Parameters
         ----------
         level : {1, 2, 3}, optional
             Hint to print; by default the one after the last.
+
+        Returns
+        -------
+        Result
+            Itself, so that the lines after the check still work.
 
         Raises
         ------
@@ -101,24 +106,33 @@ class Result:
         if level < 3:
             text = self.exercise.nudge if level == 1 else self.exercise.hint
             _say(f"Hint {level} of 3: {text}")
-            return
+            return self
         path = beside_notebooks(SOLUTIONS)
         if path is None:
             print("The solutions are not part of this edition: ask your lecturer.")
         else:
             print(f"A solution of {name}:\n\n{read_cells(path)[1][name]}")
+        return self
 
-    def keep(self, path: str | Path = MY_ENGINE) -> None:
+    def keep(self, path: str | Path = MY_ENGINE) -> Self:
         """Write a right answer into the learner's own file; print whether that was done.
 
         Parameters
         ----------
         path : path_like
             File with a cell for each answer. The cell of an earlier answer is replaced.
+
+        Returns
+        -------
+        Result
+            Itself.
         """
-        path, name = Path(path), self.exercise.name
-        if not self.passed:
-            return  # `check` has said what is missing
+        if self.passed:  # else `check` has said what is missing
+            self._write(Path(path))
+        return self
+
+    def _write(self, path: Path) -> None:
+        name = self.exercise.name
         source = source_of(self.answer)
         if source is None:
             print("Not kept: write the answer as a function with a name (def), and try again.")

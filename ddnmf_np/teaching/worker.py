@@ -79,12 +79,13 @@ def judge_cells(name: str, imports: str, answer: str) -> tuple[dict[str, bool], 
             exec(ours[name][0], space)
         space["check"] = check
         exec(_python(answer), space)
-    except (Exception, SystemExit) as error:
-        return {}, f"The cell raised {type(error).__name__}: {error}"
+        reply = "The cell checks another exercise."
+    except (Exception, SystemExit) as error:  # what was judged before it counts
+        reply = f"The cell raised {type(error).__name__}: {error}"
     for result in results:
         if result.exercise.name == name:
             return dict(result.blocks), result.text
-    return {}, "The cell checks another exercise."
+    return {}, reply
 
 
 def main() -> None:

@@ -313,6 +313,12 @@ def test_hints_come_one_by_one_and_the_solution_last(no_hints_given, capsys):
     assert hints[3] == hints[2]
 
 
+def test_what_is_asked_of_a_result_returns_it(no_hints_given, tmp_path):
+    """The next lines of a student's cell are ``result.keep()`` and ``result.share``."""
+    result = check("dense-backward", ...).hint()
+    assert (result.keep(tmp_path / "engine.py"), result.share) == (result, 0.0)
+
+
 def test_a_hint_can_be_asked_for_by_its_level(no_hints_given, capsys):
     result = check("descent-step", ...)
     result.hint(2)

@@ -179,6 +179,15 @@ def test_a_modulus_at_the_beginning_of_a_line_stays():
     assert blocks == {"h": True}, reply
 
 
+def test_a_line_that_fails_after_the_check_costs_no_mark():
+    right = "def masking_noise(x, keep, rate):\n    return np.where(keep, x / (1 - rate), 0.0)\n"
+    answer = right + 'result = check("masking-noise", masking_noise)\nresult.no_such_thing'
+    blocks, reply = judge_cells("masking-noise", "import numpy as np", answer)
+    assert all(blocks.values()), reply
+    _, reply = judge_cells("masking-noise", "import numpy as np", f"1 / 0\n{answer}")
+    assert "ZeroDivisionError" in reply
+
+
 def test_a_folder_without_submissions_is_named(tmp_path):
     with pytest.raises(DataError, match="one folder per student"):
         grade(tmp_path, tmp_path / "out", 20, 2048)
