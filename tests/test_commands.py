@@ -145,6 +145,8 @@ assert not slow, slow
         ["ddnmf_np.train"],
         ["ddnmf_np.report.__main__"],
         ["ddnmf_np.rank.__main__"],
+        ["ddnmf_np.transform.__main__"],
+        ["ddnmf_np.teaching.__main__"],
         ["ddnmf_np.explore.__main__"],
         ["ddnmf_np.playground.__main__"],
         ["ddnmf_np.trace.__main__"],

@@ -562,7 +562,8 @@ def _download(name: str, folder: Path, tried: list[str]) -> dict[str, Path]:
 
 def _fetch(url: str, path: Path, sha256: str, tried: list[str]) -> bool:
     """Download and verify one file; add the reason to `tried` if that fails."""
-    get = _import_late("pooch").HTTPDownloader(progressbar=sys.stderr.isatty(), timeout=_TIMEOUT_S)
+    bar = sys.stderr is not None and sys.stderr.isatty()  # None: closed before Python began
+    get = _import_late("pooch").HTTPDownloader(progressbar=bar, timeout=_TIMEOUT_S)
     try:
         get(url, str(path), None)
         found = sha256_of_decompressed(path)

@@ -101,6 +101,7 @@ class Intake:
         the number of the first row are for the messages. Raises `DataError` if the samples are not
         real, have another number of features, or values that training would have refused.
         """
+        x = without_mask(x, self.missing, where)
         x = x if backend_of(x) == "cupy" else np.asarray(x)
         if x.ndim == 3:
             x = x.reshape(len(x), -1)
@@ -123,8 +124,10 @@ class Intake:
         return found
 
 
-def without_mask(X: Any, missing: str) -> Any:
+def without_mask(X: Any, missing: str, where: str = "X") -> Any:
     """Return samples in which masked entries are NaN, if that is a missing entry.
+
+    ``where`` is their name for the message.
 
     Raises
     ------
@@ -137,8 +140,8 @@ def without_mask(X: Any, missing: str) -> Any:
         return X.data
     if missing != "nan":
         raise DataError(
-            f"X has {int(np.ma.getmaskarray(X).sum())} masked entries of {X.size}; take them for "
-            "missing entries with missing='nan', or replace them, as X.filled(0.0) does"
+            f"{where} has {int(np.ma.getmaskarray(X).sum())} masked entries of {X.size}; take them "
+            "for missing entries with missing='nan', or replace them, as X.filled(0.0) does"
         )
     dtype = X.dtype if X.dtype.kind == "f" else np.float64
     return np.ma.filled(X.astype(dtype), np.nan)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import sys
 import warnings
@@ -34,11 +35,16 @@ from ddnmf_np.estimator.fitted import Fitted, checked_count
 from ddnmf_np.evaluation.code_clusters import CodeClusters
 from ddnmf_np.evaluation.interpret import decode_parts
 from ddnmf_np.model import Model
-from ddnmf_np.runs.model_file import learned_by_run, load_model, save_model
+from ddnmf_np.runs.model_file import SAME_HERE, learned_by_run, load_model, save_model
 from ddnmf_np.runs.preparation import Prepared, on_host, prepare
 from ddnmf_np.runs.progress import Progress
 from ddnmf_np.runs.validation import Unexplained, Validation, findings, warn_of
-from ddnmf_np.runs.yardsticks import Yardsticks, described
+from ddnmf_np.runs.yardsticks import (
+    Yardsticks,
+    described,
+    described_noise,
+    noise_fractions,
+)
 from ddnmf_np.system.command import tell
 from ddnmf_np.system.signals import stop_on_interrupt
 from ddnmf_np.training import Trainer
@@ -127,6 +133,18 @@ class DDNMF(Fitted):
     batch_size : int or "auto", default="auto"
         Samples a step. With the presets "auto" and "parts" the data decide; else 128, or all
         samples if there are fewer.
+    scale : {"auto", "none", "all", "features"}, default="auto"
+        Scaling that is learned from the samples and undone in every result: the range of all their
+        values becomes [0, 1] ("all"), or that of each feature ("features", for mixed units). With
+        the presets "auto" and "parts" the data decide; else it is "none".
+    validation_fraction : float or "auto", default="auto"
+        Share of the samples that `fit` holds out, to keep the weights that reconstruct these best.
+        With the presets "auto" and "parts" it is 0.1; else 0. `partial_fit` holds none out.
+    patience : int, default=0
+        Looks at the held-out samples (about a hundred in a whole `fit`) without an improvement,
+        after which `fit` ends; 0 for never.
+    tol : float, default=1e-3
+        Smallest improvement that counts for ``patience``, as a share of the unexplained fraction.
     missing : {"error", "nan"}, default="error"
         Whether NaN in the samples is refused, or an entry that is missing: the networks see the
         mean of the feature there, and no loss compares with it. See `impute`.
@@ -168,12 +186,12 @@ class DDNMF(Fitted):
         Fraction of variance that the student leaves unexplained, of the held-out rows if there were
         some, else of the training rows; see `score`. `partial_fit` on fitted networks removes it.
     baselines_ : dict of str to float
-        The same fraction for other models: ``mean`` (1.0), and ``pca`` and ``nmf`` of the same rank
-        unless entries are missing. They are fitted to at most 5,000 of the training samples, and
-        measured on at most 5,000 of the rows of ``reconstruction_err_``. This happens when you
-        first ask, or at the end of a ``verbose`` `fit`, which prints them. Until then the estimator
-        keeps these samples (at most 128 MiB); pickles and files of `save` have only the numbers, if
-        they are known.
+        The same fraction for others: ``mean`` (1.0), ``noise`` (what noise as in training adds to
+        the samples), and ``pca`` and ``nmf`` of the same rank unless entries are missing. The last
+        two are fitted to at most 5,000 of the training samples, and all are measured on at most
+        5,000 of the rows of ``reconstruction_err_``. This happens when you first ask, or at the end
+        of a ``verbose`` `fit`, which prints them. Until then the estimator keeps these samples (at
+        most 128 MiB); pickles and files of `save` have only the numbers, if they are known.
     n_features_in_ : int
         Number of features.
     feature_names_in_ : ndarray of str
@@ -225,6 +243,10 @@ class DDNMF(Fitted):
         lr: float | None = None,
         max_iter: Any = "auto",
         batch_size: Any = "auto",
+        scale: str = "auto",
+        validation_fraction: Any = "auto",
+        patience: int = 0,
+        tol: float = 1e-3,
         missing: str = "error",
         image_shape: Any = None,
         backend: str | None = None,
@@ -245,6 +267,10 @@ class DDNMF(Fitted):
         self.lr = lr
         self.max_iter = max_iter
         self.batch_size = batch_size
+        self.scale = scale
+        self.validation_fraction = validation_fraction
+        self.patience = patience
+        self.tol = tol
         self.missing = missing
         self.image_shape = image_shape
         self.backend = backend
@@ -297,6 +323,8 @@ class DDNMF(Fitted):
         prepared = self._prepare(X, eight_bit=eight_bit, warm=warm)
         config = prepared.config
         model, trainer = self._make(prepared)
+        if self.verbose and prepared.decided:
+            tell(prepared.choices(), sys.stderr)
         if warm:
             model.load_state(self.model_.state())
             trainer.history = list(self.loss_history_)
@@ -312,9 +340,15 @@ class DDNMF(Fitted):
             self.n_samples_seen_ = X.shape[0]
             rows = prepared.some if prepared.held_out is None else prepared.held_out
             self.reconstruction_err_ = unexplained.of(rows)
-            self._yardsticks = Yardsticks(unexplained, prepared.some, rows)
+            student, noise = noise_fractions(trainer, unexplained, rows)
+            more = {"noise": noise} if noise > 0.0 and math.isfinite(noise) else {}
+            self._yardsticks = Yardsticks(unexplained, prepared.some, rows, more)
             if self.verbose:
-                tell(described(self.reconstruction_err_, self.baselines_), sys.stderr)
+                lines = [described(self.reconstruction_err_, self.baselines_)]
+                lines += described_noise(student, noise) if more else []
+                if isinstance(trainer.stopping, Validation):
+                    lines.insert(0, trainer.stopping.described(trainer))
+                tell("\n".join(lines), sys.stderr)
             found = findings(unexplained, model, rows)
         warn_of(found)
         return self
@@ -440,7 +474,7 @@ class DDNMF(Fitted):
         before = self.config_
         config = configure(config, **{name: before[name] for name in config.undecided})
         config = replace(config, undecided=frozenset())
-        for name in ("rank", *_SHAPE, "base_bias", "missing"):
+        for name in ("rank", *_SHAPE, "base_bias", "missing", "scale"):
             if config[name] != before[name]:
                 raise UsageError(
                     f"{NAMES_HERE.get(name, name)} is {config[name]!r}, but the fitted networks "
@@ -465,10 +499,8 @@ class DDNMF(Fitted):
 
     def _configure(self, X: Any, *, one_pass: bool = False) -> Config:
         """Return the options of a model for samples like these; the data may decide some yet."""
-        same = ("widths", "activation", "output_activation", "nonnegative", "missing", "fast")
-        options: dict[str, Any] = {name: getattr(self, name) for name in same}
+        options: dict[str, Any] = {name: getattr(self, name) for name in SAME_HERE}
         options |= {"rank": self.n_components, "epochs": self.max_iter, "dtype": X.dtype.name}
-        options |= {"image_shape": self.image_shape, "batch_size": self.batch_size}
         if self.n_clusters is not None:
             checked_count("n_clusters", self.n_clusters)  # now, not after minutes
         options["backend"] = self.backend or backend_of(X)
@@ -492,9 +524,10 @@ class DDNMF(Fitted):
                 options[option] = value
         if "objective" in objects:
             options["objective"] = objects["objective"].preset
+        if one_pass:
+            options |= {"validation_fraction": 0.0, "patience": 0}
         if options["objective"] in DECIDED_BY and one_pass and "optimizer" not in objects:
             options["lr_schedule"] = "constant"
-            options["validation_fraction"] = 0.0
             if _is_auto(self.batch_size):  # the first part may be small, and the next ones not
                 options["batch_size"] = 128
         decided = {k: v for k, v in options.items() if k == "objective" or not _is_auto(v)}
@@ -552,7 +585,7 @@ class DDNMF(Fitted):
             if interrupted:
                 warnings.warn(
                     f"DDNMF was interrupted after {done} of {epochs - before} epochs and keeps its "
-                    "weights; to go on, call fit with warm_start=True",
+                    "weights; set_params(warm_start=True).fit(X) trains max_iter epochs more",
                     ConvergenceWarning,
                     stacklevel=4,
                 )

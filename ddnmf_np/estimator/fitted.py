@@ -193,7 +193,8 @@ class Fitted(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator): 
         Returns
         -------
         ndarray of shape (n_samples, n_features)
-            The student's output where an entry is missing, and the entry itself elsewhere.
+            The student's output where an entry is missing, and the entry itself elsewhere, in the
+            wider of their two precisions.
 
         Raises
         ------
@@ -208,11 +209,9 @@ class Fitted(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator): 
         return self._framed(self._handed(self._imputed, X), X)
 
     def _imputed(self, X: Any) -> Any:
-        model = self.model_
-        x = model.ops.to_device(X, model.dtype)
-        guess = model.denoise(x)
-        model.ops.observed_or(x, ~model.ops.xp.isnan(x), guess.copy(), guess)
-        return guess
+        ops, model = self.model_.ops, self.model_
+        x = ops.to_device(X, X.dtype)  # what is known keeps its precision
+        return ops.xp.where(ops.xp.isnan(x), model.denoise(ops.to_device(X, model.dtype)), x)
 
     def inverse_transform(self, H: Any) -> Any:
         """Return the data that codes stand for, shape (n_samples, n_features).
@@ -265,8 +264,8 @@ class Fitted(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator): 
         if not isinstance(X, Rows):
             return self._returned(function(X), X)
         function = self._on_host(function)
-        width = function(X.read(0, 1)).shape[1]
-        return X.apply(function, np.empty((len(X), width), self.model_.dtype))
+        first = function(X.read(0, 1))
+        return X.apply(function, np.empty((len(X), first.shape[1]), first.dtype))
 
     def _on_host(self, function: Callable[[Any], Any]) -> Callable[[Any], Any]:
         return lambda x: self.model_.ops.to_host(function(x))

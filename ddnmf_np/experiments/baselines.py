@@ -52,8 +52,8 @@ from ddnmf_np.experiments.settings import Source
 from ddnmf_np.model import Model
 from ddnmf_np.runs.checkpoint import load_checkpoint, save_checkpoint
 from ddnmf_np.runs.preparation import prepare
-from ddnmf_np.runs.scoring import noisy_copy
 from ddnmf_np.runs.validation import Unexplained, Validation
+from ddnmf_np.runs.yardsticks import noisy_copy
 from ddnmf_np.training import Trainer
 
 Floats = npt.NDArray[np.floating[Any]]

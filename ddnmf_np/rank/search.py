@@ -23,6 +23,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_array
 
 from ddnmf_np.data.checks import check_nonnegative
+from ddnmf_np.data.given import without_mask
 from ddnmf_np.errors import DataError, DivergedError, OptionError, UsageError
 from ddnmf_np.estimator import DDNMF
 from ddnmf_np.experiments.records import Name, Store, versions
@@ -332,8 +333,7 @@ def _keep(one: Fit, name: Name, store: Store) -> None:
 
 def _checked(X: Any, missing: str) -> Floats:
     """Return samples in which NaN is a missing entry, or raise `DataError`."""
-    if isinstance(X, np.ma.MaskedArray) and missing == "nan":
-        X = np.ma.filled(X.astype(X.dtype if X.dtype.kind == "f" else np.float64), np.nan)
+    X = without_mask(X, missing)
     x: Floats = check_array(X, dtype=[np.float64, np.float32], order="C", ensure_all_finite=False)
     check_nonnegative(x, "X", missing)
     if len(x) < FEWEST or x.shape[1] < 2:

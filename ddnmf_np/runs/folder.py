@@ -40,6 +40,8 @@ class RunFolder:
         ``report.html``, all of these on one page.
     explorer : Path
         ``explorer.html``, where `ddnmf_np.explore` has been asked for it.
+    traces : tuple of Path
+        ``trace.html`` and ``trace.json``, where `ddnmf_np.trace` has been asked for them.
     codes : Path
         ``codes.npy``, where the run has been asked for it.
     """
@@ -54,6 +56,7 @@ class RunFolder:
         self.pictures = [self.figures / f"{name}.png" for name in FIGURES]
         self.report = self.path / "report.html"
         self.explorer = self.path / "explorer.html"
+        self.traces = self.path / "trace.html", self.path / "trace.json"
         self.codes = self.path / "codes.npy"
 
     def create(self, config: Config, *, overwrite: bool = False) -> None:
@@ -133,7 +136,7 @@ class RunFolder:
     def remove_results(self) -> None:
         """Remove summary, codes, pictures and pages, which belong to the end of a run."""
         try:
-            pages = self.report, self.explorer
+            pages = self.report, self.explorer, *self.traces
             for file in (self.summary, self.codes, *pages, *self.pictures):
                 file.unlink(missing_ok=True)
         except OSError as error:

@@ -54,7 +54,11 @@ class Inference:
         samples = self.intake.take(x, where, first_row)
         work = self.model.encode if what == "codes" else self.model.denoise
         found: NDArray[Any] = self.model.ops.to_host(work(samples))
-        return np.where(np.isnan(samples), found, samples) if what == "imputed" else found
+        if what != "imputed":
+            return found
+        # What is known keeps its precision, or its unit if 8-bit values were divided.
+        known = samples if self.intake.from_bytes else np.asarray(x).reshape(samples.shape)
+        return np.where(np.isnan(samples), found, known)
 
 
 @dataclass(frozen=True, eq=False)

@@ -36,6 +36,12 @@ FORMAT = 1
 OBJECTS: dict[str, type] = {"Objective": Objective, "Noise": Noise, "Descent": Descent}
 """Parameters of an estimator that are objects, by the names of their classes."""
 
+SAME_HERE = (
+    *("widths", "activation", "output_activation", "nonnegative", "batch_size", "scale"),
+    *("validation_fraction", "patience", "tol", "missing", "image_shape", "fast"),
+)
+"""Parameters of an estimator that are options of the command line by the same name."""
+
 NUMBERS = {"data_max": float, "n_iter": int, "n_samples_seen": int}
 """Learned numbers that every file has, with their types."""
 
@@ -88,6 +94,7 @@ def save_model(path: str | os.PathLike[str], estimator: Any, *, supervisor: bool
         "from_bytes": estimator._from_bytes,
         "history": estimator.loss_history_,
         "clusters": clusters,
+        "set_output": getattr(estimator, "_sklearn_output_config", {}).get("transform"),
         "reconstruction_err": getattr(estimator, "reconstruction_err_", None),
         "baselines": estimator._yardsticks and estimator._yardsticks.known,
         **{name: getattr(estimator, f"{name}_") for name in NUMBERS},
@@ -191,6 +198,8 @@ def _learned(meta: dict[str, Any], arrays: dict[str, Array], backend: str) -> Le
         "_student_only": steps is None,
         **{f"{key}_": meta[key] for key in NUMBERS},
     }
+    if meta.get("set_output") is not None:
+        learned["_sklearn_output_config"] = {"transform": str(meta["set_output"])}
     if meta["reconstruction_err"] is not None:
         learned["reconstruction_err_"] = float(meta["reconstruction_err"])
     if meta["feature_names"] is not None:
@@ -237,8 +246,7 @@ def learned_by_run(path: str | os.PathLike[str], backend: str) -> tuple[dict[str
 def _params(checkpoint: Checkpoint, backend: str) -> dict[str, Any]:
     config = checkpoint.config
     names = {"n_components": "rank", "max_iter": "epochs", "random_state": "seed"}
-    same = ("widths", "activation", "output_activation", "nonnegative", "batch_size", "missing")
-    params = {name: config[name] for name in (*same, "image_shape", "fast")}
+    params = {name: config[name] for name in SAME_HERE}
     params |= {name: config[option] for name, option in names.items()}
     objects = {name: getattr(config, name) for name in ("objective", "noise", "optimizer")}
     return params | objects | {"backend": backend}

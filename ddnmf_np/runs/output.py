@@ -44,7 +44,8 @@ def write_blocks(
 
     `check_output` has accepted the path. The blocks, (m, k) of one dtype, have ``n`` rows in all. A
     matrix of one column is an .npy file of one dimension. The names of columns and rows are for CSV
-    and Parquet; those of the rows are the first column, ``row``. Raises `OutputError` if the file
+    and Parquet; those of the rows are the first column, ``row`` (or ``row_``, if another column has
+    that name). Raises `OutputError` if the file
     cannot be written. An error or an interruption leaves what was there.
     """
     write = {".npy": _npy, ".csv": _csv, ".parquet": _parquet}[path.suffix.lower()]
@@ -76,7 +77,7 @@ def _csv(
 ) -> Iterator[Any]:
     text = io.TextIOWrapper(stream, "utf-8", "backslashreplace", newline="")
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(columns if row_names is None else ["row", *columns])
+    writer.writerow(_heads(columns, row_names))
 
     def put(start: int, block: NDArray[Any]) -> None:
         # The shortest text that gives the same number; tolist() would give float64's.
@@ -99,11 +100,11 @@ def _parquet(
 
     def put(start: int, block: NDArray[Any]) -> None:
         nonlocal writer
-        arrays = {name: pyarrow.array(block[:, k]) for k, name in enumerate(columns)}
+        arrays = [pyarrow.array(column) for column in block.T]
         if row_names is not None:
             names = list(row_names[start : start + len(block)])
-            arrays = {"row": pyarrow.array(names, pyarrow.string()), **arrays}
-        table = pyarrow.table(arrays)
+            arrays.insert(0, pyarrow.array(names, pyarrow.string()))
+        table = pyarrow.table(arrays, names=_heads(columns, row_names))
         writer = writer or pyarrow.parquet.ParquetWriter(stream, table.schema)
         writer.write_table(table)
 
@@ -112,3 +113,13 @@ def _parquet(
     finally:
         if writer is not None:
             writer.close()
+
+
+def _heads(columns: Sequence[str], row_names: Sequence[str] | None) -> list[str]:
+    """Return the names of all columns, each of them once."""
+    if row_names is None:
+        return [*columns]
+    first = "row"
+    while first in columns:
+        first += "_"
+    return [first, *columns]

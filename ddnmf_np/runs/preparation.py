@@ -11,6 +11,7 @@ from ddnmf_np.backends.select import backend_of
 from ddnmf_np.data.defaults import DECIDED, Facts
 from ddnmf_np.data.scaling import Scaling
 from ddnmf_np.data.streaming.rows import Rows
+from ddnmf_np.errors import OptionError
 
 if TYPE_CHECKING:
     from ddnmf_np.config import Config
@@ -40,9 +41,27 @@ class Prepared:
     scaling: Scaling | None  # None if it changes nothing
     decided: list[str]  # short names of the options that the data have decided
 
+    def choices(self) -> str:
+        """Return a line on what the data have decided, or "" if nothing."""
+        if not self.decided:
+            return ""
+        chosen = ", ".join(f"{name} {_shown(self.config[name])}" for name in self.decided)
+        held = 0 if self.held_out is None else len(self.held_out)
+        return f"chosen from the data: {chosen}; {held} samples held out"
+
 
 def prepare(x: Any, config: Config, image_shape: tuple[int, ...] | None = None) -> Prepared:
-    """Decide what the data decide, hold rows out, and learn the scaling."""
+    """Decide what the data decide, hold rows out, and learn the scaling.
+
+    Raises `OptionError` if training should stop early and no rows are held out.
+    """
+    training = config.training
+    if training.patience and not training.validation_fraction:
+        raise OptionError(
+            "patience",
+            f"is {training.patience}, but validation_fraction is 0, and there is nothing to look "
+            "at; hold samples out (validation_fraction 0.1), or leave patience out",
+        )
     x, held_out = _split(x, config)
     some = on_host(x)
     missing = config.data.missing == "nan"
@@ -75,3 +94,9 @@ def _split(x: Any, config: Config) -> tuple[Any, Any]:
     if held_out < 1:
         return x, None
     return x[np.sort(order[held_out:])], x[np.sort(order[:held_out])]
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    return "-".join(map(str, value)) if isinstance(value, tuple) else str(value)

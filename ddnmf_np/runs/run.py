@@ -33,7 +33,7 @@ from ddnmf_np.runs.output import write_blocks
 from ddnmf_np.runs.preparation import Prepared, prepare
 from ddnmf_np.runs.progress import Progress
 from ddnmf_np.runs.validation import Unexplained, Validation
-from ddnmf_np.runs.yardsticks import described
+from ddnmf_np.runs.yardsticks import described, described_noise
 from ddnmf_np.system.command import tell
 from ddnmf_np.system.memory import peak_memory_mib
 from ddnmf_np.system.signals import stop_on_signal
@@ -109,13 +109,17 @@ def run(
             folder.create(config, overwrite=overwrite)
             save_checkpoint(folder.checkpoint, config, trainer, data_sha256)
         folder.write_metrics(trainer.history)
-        say(
-            f"{dataset.name}: {x.shape[0]} training samples of "
-            f"{x.shape[1]} features, from {dataset.source}\n{_recognized(dataset)}"
-            f"{_scored(config, dataset)}{_choices(prepared)}"
+        for line in (
+            f"{dataset.name}: {x.shape[0]} training samples of {x.shape[1]} features, from "
+            f"{dataset.source}",
+            _recognized(dataset),
+            _scored(config, dataset),
+            prepared.choices(),
             f"objective {config.objective.preset}, {model.n_parameters():,} parameters, "
-            f"{ops.name} on {ops.device_name()}, output in {folder.path}"
-        )
+            f"{ops.name} on {ops.device_name()}, output in {folder.path}",
+        ):
+            if line:
+                say(line)
         if ranks.size > 1:
             each = "as many as OMP_NUM_THREADS or its like says" if threads is None else threads
             say(
@@ -135,6 +139,8 @@ def run(
             )
             ranks.rest()
             return INTERRUPTED
+        if isinstance(trainer.stopping, Validation):
+            say(trainer.stopping.described(trainer))
         evaluation = scoring.evaluate(trainer, config, dataset)
         scores = scoring.summarise(trainer, evaluation, prepared.some, known)
         summary = summarise(trainer, config, dataset, scores, time.perf_counter() - started)
@@ -225,31 +231,14 @@ def _about(dataset: Dataset) -> dict[str, Any]:
 
 
 def _recognized(dataset: Dataset) -> str:
-    return f"recognized: {'; '.join(dataset.notes)}\n" if dataset.notes else ""
+    return f"recognized: {'; '.join(dataset.notes)}" if dataset.notes else ""
 
 
 def _scored(config: Config, dataset: Dataset) -> str:
     """Return a line on which rows are scored, if the data set leaves that to us."""
     if config.data.test_fraction and dataset.x_test is not None:
-        return f"{len(scoring.held_out(dataset)[1])} rows are for scoring only\n"
-    return (
-        "" if dataset.x_test is not None else "no rows are for scoring only: see --test-fraction\n"
-    )
-
-
-def _choices(prepared: Prepared) -> str:
-    """Return a line on what the data have decided, or "" if nothing."""
-    if not prepared.decided:
-        return ""
-    chosen = ", ".join(f"{name} {_shown(prepared.config[name])}" for name in prepared.decided)
-    held = 0 if prepared.held_out is None else len(prepared.held_out)
-    return f"chosen from the data: {chosen}; {held} samples held out\n"
-
-
-def _shown(value: object) -> str:
-    if isinstance(value, float):
-        return f"{value:.4g}"
-    return "-".join(map(str, value)) if isinstance(value, tuple) else str(value)
+        return f"{len(scoring.held_out(dataset)[1])} rows are for scoring only"
+    return "" if dataset.x_test is not None else "no rows are for scoring only: see --test-fraction"
 
 
 def _agree(ranks: Communicator) -> None:
@@ -365,6 +354,9 @@ def summarise(
         },
         "objective": config.objective.preset,
         "epochs": trainer.position.epoch,
+        "best_epoch": (
+            trainer.stopping.best_epoch if isinstance(trainer.stopping, Validation) else None
+        ),
         "seed": config.training.seed,
         "parameters": trainer.model.n_parameters(),
         "losses": trainer.history[-1] if trainer.history else {},
@@ -411,8 +403,7 @@ def _describe_unexplained(found: dict[str, Any]) -> list[str]:
     known = {key: value for key, value in found.items() if isinstance(value, float)}
     lines = [described(known.get("ddnmf", math.nan), known)]
     if "noise" in known:
-        student, noise = known.get("ddnmf_noisy", math.nan), known["noise"]
-        lines.append(f"from noisy samples:        {student:.3f} (the noise itself {noise:.3f})")
+        lines += described_noise(known.get("ddnmf_noisy", math.nan), known["noise"])
     return [*lines, *(f"not learned well: {text}" for text in found["findings"])]
 
 

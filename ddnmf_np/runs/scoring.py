@@ -32,7 +32,7 @@ from ddnmf_np.evaluation.maps import embed
 from ddnmf_np.evaluation.metrics import assign_clusters
 from ddnmf_np.model import Model
 from ddnmf_np.runs.validation import Unexplained, findings
-from ddnmf_np.runs.yardsticks import yardsticks
+from ddnmf_np.runs.yardsticks import noisy_copy, yardsticks
 from ddnmf_np.training import Trainer
 
 Floats = npt.NDArray[np.floating[Any]]
@@ -265,21 +265,3 @@ def draw_figures(
     for name, figure in drawn.items():
         figures.save(figure, folder / name)
     return sorted(drawn)
-
-
-def noisy_copy(trainer: Trainer, x: Any) -> Any:
-    """Return samples with the run's noise, on the model's backend.
-
-    Their indices follow those of the training set, so this noise was not seen in training.
-    """
-    ops, noise = trainer.ops, trainer.noise
-    model = trainer.model
-    clean = model.seen(ops.to_device(x, model.dtype))
-    out = ops.empty(clean.shape, clean.dtype)
-    index = ops.xp.arange(len(clean)) + trainer.x.shape[0]
-    for at in range(0, len(clean), 256):  # in pieces: the noise keeps scratch for the largest
-        rows = slice(at, at + 256)
-        noise.apply(clean[rows], index[rows], 0, out[rows])
-    if model.scaler is not None:
-        model.scaler.undo(out)
-    return out

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from sklearn.exceptions import ConvergenceWarning
 
 from ddnmf_np.backends.ops import Array
-from ddnmf_np.config import Config
+from ddnmf_np.config import DECIDED_BY, Config
 from ddnmf_np.errors import CheckpointError
 from ddnmf_np.evaluation.interpret import dead_units
 from ddnmf_np.model import Model
@@ -25,6 +25,12 @@ RARE = 1e-3
 
 All features that vary less add at most so much to the unexplained fraction. A border pixel that is
 lit in a few of thousands of images is one, and a model is right to leave it dark."""
+
+FLAT = 1e-2
+"""Spread of an output, as a share of that of its feature, up to which the output is constant."""
+
+AUTO = "or take objective='auto' (--objective auto), "
+"""The remedy of models with another preset."""
 
 
 class Unexplained:
@@ -106,6 +112,8 @@ class Validation:
     ----------
     best : float
         Smallest fraction so far.
+    best_epoch : int
+        Epoch of the best weights.
     fraction : float
         Fraction at the last look.
     stopped : bool
@@ -121,6 +129,7 @@ class Validation:
         self.unexplained, self.x = unexplained, x
         self.patience, self.tol, self.every = patience, tol, every
         self.best = self.fraction = math.inf
+        self.best_epoch = 0
         self.waited, self.stopped, self.finished = 0, False, False
         self._kept: dict[str, Array] = {}
 
@@ -144,7 +153,7 @@ class Validation:
             trainer.history[-1]["fvu"] = self.fraction
         improved = self.fraction < self.best * (1.0 - self.tol)
         if self.fraction < self.best:
-            self.best = self.fraction
+            self.best, self.best_epoch = self.fraction, epoch
             for name, network in trainer.model.nets.items():
                 self._kept[name] = network.arena.params.copy()
         self.waited = 0 if improved else self.waited + 1
@@ -162,7 +171,7 @@ class Validation:
 
     def numbers(self) -> dict[str, Any]:
         """Return the numbers that the rule remembers."""
-        names = ("best", "fraction", "waited", "stopped", "finished")
+        names = ("best", "best_epoch", "fraction", "waited", "stopped", "finished")
         return {name: getattr(self, name) for name in names}
 
     def load_numbers(self, numbers: dict[str, Any]) -> None:
@@ -182,6 +191,19 @@ class Validation:
                 raise CheckpointError(f"block {block} is of shape {found.shape}")
             self._kept[name] = model.ops.to_device(found, model.dtype)
         self.load_numbers(numbers)
+
+    def described(self, trainer: Trainer) -> str:
+        """Return a line on why training has ended, and whose weights the model has."""
+        early = ""
+        if self.stopped:
+            early = (
+                f"stopped early, after {trainer.position.epoch} of {trainer.epochs} epochs: "
+                f"{self.patience} looks in a row were no improvement\n"
+            )
+        return (
+            f"{early}kept: the weights of epoch {self.best_epoch}, which leave the least of the "
+            "held-out samples unexplained"
+        )
 
     def finish(self, trainer: Trainer) -> None:
         """Put the best weights back, and keep the last ones."""
@@ -203,16 +225,18 @@ class Validation:
 
 
 def flat_outputs(guess: npt.NDArray[Any], deviations: npt.NDArray[Any]) -> int:
-    """Count outputs that are constant although their feature is not, and matters.
+    """Count outputs that are as good as constant although their feature is not, and matters.
 
     Parameters
     ----------
     guess : ndarray of shape (n, n_features)
-        Outputs.
+        Outputs in scaled units.
     deviations : ndarray of shape (n_features,)
         Sum of the squared deviations of each feature, which matters above the share `RARE`.
     """
-    return int(((np.ptp(guess, axis=0) == 0.0) & (deviations > RARE * deviations.mean())).sum())
+    spread = np.std(guess, axis=0, dtype=np.float64) ** 2 * len(guess)
+    matters = deviations > RARE * deviations.mean()
+    return int((matters & (spread <= FLAT**2 * deviations)).sum())
 
 
 def findings(unexplained: Unexplained, model: Model, x: Any) -> list[str]:
@@ -228,28 +252,34 @@ def findings(unexplained: Unexplained, model: Model, x: Any) -> list[str]:
         Samples, best held-out ones.
     """
     found = []
+    # A remedy must not be what the run has already.
+    by_data = model.objective.preset in DECIDED_BY
     errors, deviations = unexplained.by_feature(x)
     if deviations.sum() > 0.0 and errors.sum() >= deviations.sum():
+        remedy = "which scales the data" if not by_data else "or give more samples"
         found.append(
             f"the reconstruction leaves {errors.sum() / deviations.sum():.2f} of the variance "
             "unexplained, where the mean of each feature leaves 1.00; train longer (max_iter, "
-            "--epochs), or take objective='auto' with its scaling (--scale)"
+            f"--epochs), {'' if by_data else AUTO}{remedy}"
         )
     H = model.ops.to_host(model.encode(x))
     dead = int(dead_units(H).sum()) if len(H) > 1 else 0
     if dead:
+        remedy = "" if by_data else f", {AUTO}which starts them from the data"
         found.append(
             f"{dead} of {H.shape[1]} codes are the same for all samples; take fewer components "
-            "(--rank), another random_state (--seed), or objective='auto', which starts them from "
-            "the data"
+            f"(n_components, --rank), or another random_state (--seed){remedy}"
         )
     # A non-negative decoder may rightly leave out a feature that no part needs.
     if len(H) > 1 and model.architecture.nonnegative != "decoder":
-        flat = flat_outputs(model.ops.to_host(model.denoise(x)), deviations)
+        flat = flat_outputs(unexplained.scaled(model.denoise(x)), deviations)
         if flat:
+            remedy = "scale the features (scale='features', --scale features)"
+            if not by_data:
+                remedy = f"take output_activation='sigmoid' with scaled data, {AUTO.rstrip(', ')}"
             found.append(
                 f"{flat} of {len(deviations)} output features are constant although the data are "
-                "not; take output_activation='sigmoid' with scaled data, or objective='auto'"
+                f"not; {remedy}"
             )
     return found
 
@@ -263,4 +293,4 @@ def warn_of(found: list[str]) -> None:
         With the finding and its remedy.
     """
     for text in found:
-        warnings.warn(f"DDNMF has not learned well: {text}", ConvergenceWarning, stacklevel=3)
+        warnings.warn(f"DDNMF has not learned well: {text}", ConvergenceWarning, stacklevel=4)

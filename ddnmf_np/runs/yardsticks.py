@@ -1,4 +1,4 @@
-"""Yardsticks of a reconstruction: the mean, PCA and NMF of the same rank."""
+"""Yardsticks of a reconstruction: the mean, PCA and NMF of the same rank, and the noise."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from sklearn.exceptions import ConvergenceWarning
 
 if TYPE_CHECKING:
     from ddnmf_np.runs.validation import Unexplained
-
+    from ddnmf_np.training import Trainer
 
 MOST_SAMPLES = 5000
 """Largest number of samples that PCA and NMF see, which then take a few seconds."""
@@ -72,16 +72,60 @@ def described(fvu: float, found: Mapping[str, Any]) -> str:
     return f"variance left unexplained: {fvu:.3f} ({', '.join(others)})"
 
 
+def noisy_copy(trainer: Trainer, x: Any) -> Any:
+    """Return samples with the run's noise, on the model's backend.
+
+    Their indices follow those of the training set, so this noise was not seen in training.
+    """
+    ops, noise = trainer.ops, trainer.noise
+    model = trainer.model
+    clean = model.seen(ops.to_device(x, model.dtype))
+    out = ops.empty(clean.shape, clean.dtype)
+    index = ops.xp.arange(len(clean)) + trainer.x.shape[0]
+    for at in range(0, len(clean), 256):  # in pieces: the noise keeps scratch for the largest
+        rows = slice(at, at + 256)
+        noise.apply(clean[rows], index[rows], 0, out[rows])
+    if model.scaler is not None:
+        model.scaler.undo(out)
+    return out
+
+
+def noise_fractions(trainer: Trainer, measure: Unexplained, x: Any) -> tuple[float, float]:
+    """Return the fractions that the student leaves of noisy samples, and that the noise adds.
+
+    ``x`` are clean samples, (n, n_features); at most as many as `few` returns count.
+    """
+    ops, x = trainer.ops, few(trainer.ops.to_host(x))
+    noisy = noisy_copy(trainer, x)
+    guesses = ops.to_host(trainer.model.denoise(noisy)), ops.to_host(noisy)
+    student, noise = (measure.of_guess(measure.scaled(x), measure.scaled(g)) for g in guesses)
+    return student, noise
+
+
+def described_noise(student: float, noise: float) -> list[str]:
+    """Return lines that compare what the student makes of noisy samples with the noise."""
+    lines = [f"from noisy samples:        {student:.3f} (the noise itself {noise:.3f})"]
+    if student >= noise:
+        lines.append(
+            "this weak noise is less than what the student leaves; to train a denoiser give it "
+            "more (--noise-rate 0.3, noise=Noise('gaussian', 0.3))"
+        )
+    return lines
+
+
 class Yardsticks:
     """The result of `yardsticks`, computed when first asked for; ``known`` has it from then on.
 
     Until then it holds samples, as many as `few` returns of each; a pickle has none. The test
-    samples may be on the model's device.
+    samples may be on the model's device. ``more`` are fractions that are known already, by name.
     """
 
-    def __init__(self, measure: Unexplained, train: Any, test: Any) -> None:
+    def __init__(
+        self, measure: Unexplained, train: Any, test: Any, more: Mapping[str, float]
+    ) -> None:
         to_host = measure.model.ops.to_host
         self._given: Any = measure, few(to_host(train)), few(to_host(test))
+        self._more = dict(more)
         self.known: dict[str, float] | None = None
         self._lock = Lock()
 
@@ -99,7 +143,7 @@ class Yardsticks:
         """The fractions by name, or None if they are not known and the samples are gone."""
         with self._lock:
             if self.known is None and self._given is not None:
-                self.known = yardsticks(*self._given)
+                self.known = yardsticks(*self._given) | self._more
                 self._given = None
         return self.known
 

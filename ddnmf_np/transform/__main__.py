@@ -81,14 +81,15 @@ def _transform(argv: Sequence[str] | None) -> int:
     name = "-".join([Path(outer).stem, *filter(None, inner.split("/")), flags.what])
     output = flags.output or Path(run, f"{name}.npy")
     # Imported late, because matplotlib and scikit-learn take seconds and usage errors need neither.
+    from ddnmf_np.runs.output import check_output, write_blocks
+
+    check_output(output)
     from ddnmf_np.report.results import check_holds_run
     from ddnmf_np.runs import inference as working
     from ddnmf_np.runs.checkpoint import load_checkpoint
     from ddnmf_np.runs.folder import RunFolder
-    from ddnmf_np.runs.output import check_output, write_blocks
     from ddnmf_np.system.files import make_folder
 
-    check_output(output)
     folder = RunFolder(run)
     check_holds_run(folder)
     inference = working.Inference(load_checkpoint(folder.checkpoint))

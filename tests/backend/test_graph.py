@@ -22,7 +22,7 @@ from ddnmf_np.config import configure
 from ddnmf_np.errors import DivergedError
 from ddnmf_np.experiments.autoencoder import Autoencoder
 from ddnmf_np.model import Model
-from ddnmf_np.runs.scoring import noisy_copy
+from ddnmf_np.runs.yardsticks import noisy_copy
 from ddnmf_np.training import Trainer
 
 pytestmark = pytest.mark.gpu

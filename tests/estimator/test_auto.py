@@ -16,7 +16,7 @@ from ddnmf_np.data.noise import Corruption
 from ddnmf_np.data.scaling import Scaling
 from ddnmf_np.data.streaming.rows import Rows
 from ddnmf_np.data.streaming.sources import stream
-from ddnmf_np.errors import DataError
+from ddnmf_np.errors import DataError, UsageError
 from ddnmf_np.evaluation.interpret import dead_units
 from ddnmf_np.runs.checkpoint import load_checkpoint
 from ddnmf_np.runs.inputs import read_data
@@ -288,6 +288,50 @@ def test_a_model_that_has_not_learned_says_so():
     assert "objective='auto'" in worse
 
 
+def test_the_remedy_is_not_what_the_fit_has_already():
+    x = load_iris().data
+    with pytest.warns(ConvergenceWarning) as caught:
+        DDNMF(3, max_iter=0, random_state=0).fit(x)
+    for warning in caught:
+        assert warning.filename == __file__  # the line of the user
+        assert "objective='auto'" not in str(warning.message)
+        assert "--scale)" not in str(warning.message)
+
+
+def test_a_fit_says_what_the_data_chose_and_how_it_ended(capsys):
+    estimator = DDNMF(
+        2, widths=(9,), max_iter=40, patience=3, tol=0.9, random_state=0, verbose=True
+    )
+    estimator.fit(load_iris().data)
+    said = capsys.readouterr().err
+    assert "chosen from the data: " in said
+    assert "scale all" in said
+    assert f"stopped early, after {estimator.n_iter_} of 40 epochs: 3 looks in a row" in said
+    assert "kept: the weights of epoch" in said
+    noise = estimator.baselines_["noise"]
+    assert f"(the noise itself {noise:.3f})" in said
+    assert ("this weak noise is less than what the student leaves" in said) == (noise < 0.5)
+
+
+def test_held_out_samples_and_scaling_can_be_chosen():
+    x = load_iris().data
+    whole = DDNMF(2, widths=(9,), max_iter=2, validation_fraction=0.0, scale="features").fit(x)
+    assert whole.config_.data.scale == "features"
+    np.testing.assert_allclose(whole.model_.scaling.span, np.ptp(x, axis=0))
+    assert whole.config_.training.validation_fraction == 0.0
+    assert whole.config_.undecided == frozenset()
+    with pytest.raises(UsageError, match="patience is 2, but validation_fraction is 0"):
+        DDNMF(2, validation_fraction=0.0, patience=2).fit(x)
+    with pytest.raises(UsageError, match=r"validation_fraction is 1\.5"):
+        DDNMF(2, validation_fraction=1.5).fit(x)
+    with pytest.raises(UsageError, match="scale is 'rows'"):
+        DDNMF(2, scale="rows").fit(x)
+    kept = DDNMF(2, widths=(9,), max_iter=2, patience=2, warm_start=True).fit(x)
+    with pytest.raises(UsageError, match="scale is 'none', but the fitted networks have"):
+        kept.set_params(scale="none").fit(x)
+    DDNMF(2, widths=(9,), patience=2).partial_fit(x)  # which holds nothing out
+
+
 def test_dead_codes_and_outputs_are_counted():
     x = load_iris().data
     with warnings.catch_warnings():
@@ -319,7 +363,7 @@ def test_an_output_that_leaves_out_a_rare_feature_needs_no_warning():
     model.student.layers[-1].b[...] = 5.0  # ReLU is on for all samples
     model.student.layers[-1].W[4] = 0.0
     assert text not in " ".join(findings(estimator.unexplained_, model, x))
-    model.student.layers[-1].W[2] = 0.0
+    model.student.layers[-1].W[2] *= 1e-4  # what a sigmoid's limit looks like
     assert f"1 of 5 {text}" in " ".join(findings(estimator.unexplained_, model, x))
 
 
@@ -516,7 +560,11 @@ def test_a_run_that_stopped_early_says_why_it_cannot_be_extended(tmp_path, capsy
         main(["--dataset", str(tmp_path / "x.npy"), "--output", run, *flags, "--epochs", "50"]) == 0
     )
     before = content(tmp_path / "run")
-    capsys.readouterr()
+    out = capsys.readouterr().out
+    summary = json.loads((tmp_path / "run" / "summary.json").read_text())
+    assert f"stopped early, after {summary['epochs']} of 50 epochs: 2 looks" in out
+    assert f"kept: the weights of epoch {summary['best_epoch']}, which" in out
+    assert 0 < summary["best_epoch"] <= summary["epochs"] < 50
     assert main(["--resume", "--output", run, "--epochs", "60"]) == 2
     err = capsys.readouterr().err
     assert "epochs is 60, but the run has stopped early, after" in err

@@ -49,7 +49,14 @@ def test_they_are_those_of_scikit_learn_on_the_held_out_rows():
     estimator = made(verbose=False).fit(x)
     prepared = prepare(x, estimator._configure(x))
     expected = by_hand(prepared.some, prepared.held_out)
-    assert estimator.baselines_ == pytest.approx(expected, rel=1e-6)
+    found = estimator.baselines_
+    noise = found.pop("noise")
+    assert found == pytest.approx(expected, rel=1e-6)
+    # Gaussian noise of standard deviation rate times the unit, on held-out rows.
+    scaled = estimator.unexplained_.scaled(prepared.held_out)
+    variance = np.mean((scaled - estimator.unexplained_.mean) ** 2)
+    assert estimator.config_.noise.kind == "gaussian"
+    assert noise == pytest.approx(estimator.config_.noise.rate**2 / variance, rel=0.15)
     assert estimator.config_.data.scale == "features"
 
 
@@ -66,13 +73,13 @@ def test_they_are_computed_once_and_only_if_asked(asked, capsys):
 
 def test_a_verbose_fit_prints_them(asked, capsys):
     estimator = made(verbose=True).fit(X)
-    last = capsys.readouterr().err.splitlines()[-1]
+    said = capsys.readouterr().err.splitlines()
     assert len(asked) == 1
     found = estimator.baselines_
-    assert last == (
+    assert (
         f"variance left unexplained: {estimator.reconstruction_err_:.3f} (the mean 1.000, "
         f"PCA {found['pca']:.3f}, NMF {found['nmf']:.3f})"
-    )
+    ) in said
     assert len(asked) == 1
 
 
@@ -102,11 +109,11 @@ def test_more_samples_of_partial_fit_end_them():
         _ = made().baselines_
 
 
-def test_missing_entries_leave_the_mean_only():
+def test_missing_entries_leave_mean_and_noise_only():
     x = X.copy()
     x[3, 20] = np.nan
-    assert made(missing="nan").fit(x).baselines_ == {"mean": 1.0}
-    assert set(made(missing="nan").fit(X).baselines_) == {"mean", "pca", "nmf"}
+    assert set(made(missing="nan").fit(x).baselines_) == {"mean", "noise"}
+    assert set(made(missing="nan").fit(X).baselines_) == {"mean", "noise", "pca", "nmf"}
 
 
 def test_sparse_samples_are_measured_as_dense_ones():

@@ -910,6 +910,17 @@ def test_masked_entries_are_missing(dtype):
     two.partial_fit(masked)
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_what_is_known_is_imputed_to_the_last_digit(dtype):
+    x = np.random.default_rng(0).uniform(size=(40, 9))
+    x[3, 4], x[5, 4], x[7, 0] = 123456789.0, 0.269786713764, np.nan
+    model = make(missing="nan").fit(np.where(np.isnan(x), np.nan, x % 1.0).astype(dtype))
+    found = model.impute(x)
+    assert found.dtype == np.float64
+    np.testing.assert_array_equal(found[~np.isnan(x)], x[~np.isnan(x)])
+    assert np.isfinite(found).all()
+
+
 def test_masked_entries_are_refused_where_none_may_be_missing():
     x = np.ma.array(samples(), mask=False)
     fitted = make().fit(x)  # nothing is masked

@@ -102,7 +102,7 @@ def usual_handler():
 
 def test_ctrl_c_keeps_the_weights():
     estimator = DDNMF(2, max_iter=9, **PLAIN)
-    text = "interrupted after 4 of 9 epochs and keeps its weights; .* warm_start=True"
+    text = "interrupted after 4 of 9 epochs and keeps its weights; set_params.*warm_start=True.*fit"
     with pytest.warns(ConvergenceWarning, match=text):
         estimator.fit(X, callbacks=interrupt(4))
     expected = DDNMF(2, max_iter=4, **PLAIN).fit(X)

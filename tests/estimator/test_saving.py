@@ -150,6 +150,16 @@ def test_a_loaded_estimator_checks_its_samples(tmp_path, bad, text):
         DDNMF.load(tmp_path / "model.npz").transform(bad(WINE))
 
 
+def test_the_container_of_results_is_kept(tmp_path):
+    estimator = DDNMF(3, **FAST).fit(WINE).set_output(transform="pandas")
+    estimator.save(tmp_path / "model.npz")
+    again = DDNMF.load(tmp_path / "model.npz")
+    for name in ("transform", "denoise"):
+        one, two = getattr(estimator, name)(WINE), getattr(again, name)(WINE)
+        assert type(one).__name__ == "DataFrame"
+        assert one.equals(two), name
+
+
 def test_before_fit_there_is_nothing_to_save(tmp_path):
     with pytest.raises(NotFittedError):
         DDNMF().save(tmp_path / "model.npz")

@@ -177,8 +177,11 @@ def test_missing_entries_and_masks():
         quickly(holes)
     estimator = DDNMF(missing="nan", **SMALL | {"max_iter": 1})
     one = quickly(holes, estimator=estimator)
-    two = quickly(np.ma.array(x, mask=gone), estimator=estimator)
+    masked = np.ma.array(x, mask=gone)
+    two = quickly(masked, estimator=estimator)
     np.testing.assert_array_equal(one.errors, two.errors)
+    with pytest.raises(DataError, match="masked entries of"):
+        quickly(masked)
 
 
 def test_of_many_samples_some_are_drawn():
@@ -351,6 +354,27 @@ def test_command(tmp_path, monkeypatch, capsys):
     )
     assert main(arguments) == 0
     assert capsys.readouterr().err == "4 fits, 4 of them done before; 1 at a time\n"
+
+
+def test_command_takes_samples_from_a_stream(tmp_path, monkeypatch):
+    h5py = pytest.importorskip("h5py")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(search, "STEPS", 2)
+    x = sums_of_parts(2)
+    np.save("my.npy", x)
+    with h5py.File("my.h5", "w") as file:
+        file["X"] = x
+    folder = tmp_path / "parts"
+    folder.mkdir()
+    for half, rows in enumerate(np.array_split(x, 2)):
+        np.save(folder / f"{half}.npy", rows)
+    errors = []
+    for name in ("my.npy", "my.h5::X", "parts"):
+        options = ["--ranks", "1", "2", "--seeds", "2", "--output", f"out-{len(errors)}"]
+        assert main([name, *options]) == 0
+        found = json.loads((tmp_path / f"out-{len(errors)}" / "rank.json").read_text())
+        errors.append(found["errors"])
+    assert errors[0] == errors[1] == errors[2]
 
 
 def test_answer_for_constant_data_is_json(tmp_path, monkeypatch):

@@ -45,7 +45,8 @@ def test_begun_run_is_a_run(folder):
 
 
 def test_overwrite_empties_it_but_for_other_files(folder):
-    for path in (folder.checkpoint, folder.metrics, folder.summary, folder.report):
+    done = (folder.checkpoint, folder.metrics, folder.summary, folder.report, *folder.traces)
+    for path in done:
         path.write_text("old")
     for name in FIGURES:
         (folder.figures / f"{name}.png").write_text("old")

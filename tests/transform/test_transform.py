@@ -7,6 +7,7 @@ from scipy import sparse
 
 from ddnmf_np.runs import inference
 from ddnmf_np.runs.checkpoint import load_checkpoint
+from ddnmf_np.runs.output import write_blocks
 from ddnmf_np.train import main as train
 from ddnmf_np.transform.__main__ import main
 
@@ -110,10 +111,21 @@ def test_imputed_samples_are_new_only_where_they_were_missing(runs, frame, tmp_p
     assert main([*arguments, "--output", str(output)]) == 0
     given = pd.read_csv(runs / "holes.csv", index_col=0)
     gaps = given.isna().to_numpy()
-    found = read(output).to_numpy(np.float32)
-    np.testing.assert_array_equal(found[~gaps], given.to_numpy(np.float32)[~gaps])
+    found = read(output).to_numpy()
+    np.testing.assert_array_equal(found[~gaps], given.to_numpy()[~gaps])  # to the last digit
     out = model_of(runs / "holes").denoise(given.to_numpy(np.float32))
     np.testing.assert_array_equal(found[gaps], out[gaps])
+
+
+@pytest.mark.parametrize("kind", ["csv", "parquet"])
+def test_a_feature_may_have_the_name_of_the_rows(tmp_path, kind):
+    if kind == "parquet":
+        pytest.importorskip("pyarrow")
+    file, block = tmp_path / f"y.{kind}", np.eye(2)
+    write_blocks(file, [block], 2, ["row", "b"], ["first", "second"])
+    found = read(file) if kind == "csv" else pd.read_parquet(file)
+    assert [*found.columns] == (["row", "b"] if kind == "csv" else ["row_", "row", "b"])
+    np.testing.assert_array_equal(found[["row", "b"]], block)
 
 
 @pytest.mark.parametrize(("flags", "count"), [([], 3), (["--clusters", "5"], 5)])
