@@ -159,10 +159,10 @@ report = gradcheck(network, x)
 #
 # * **all-ones signal**: the loss is the sum of the outputs, so $g = 1$ everywhere. A `backward`
 #   that forgets to multiply by $g$ is then exactly right.
-# * **absolute tolerance**: a gradient passes if no entry is off by more than $10^{-4}$. But if the
-#   loss is a mean over images and pixels, the gradient itself is hardly larger than that.
+# * **absolute tolerance**: the loss is a mean over images and pixels, and a gradient passes if no
+#   entry is off by more than $10^{-4}$. If the true entries are smaller than that, zeros pass.
 # * **all-ones direction**: every parameter moves by $+h$. This check sees only the *sum* of a
-#   gradient. A gradient with its entries in the wrong order, or transposed, has the right sum.
+#   gradient. A gradient with its entries in the wrong order has the right sum.
 #
 # `gradcheck` takes directions of random signs, a random target at every layer, and a tolerance
 # relative to the norm of each block.
@@ -193,6 +193,13 @@ show(figure, "which of four checks complains of which of nine bugs; gradcheck co
 # that goes unseen. Only `gradcheck` sees the direct gradients of hidden layers, which are the heart
 # of equation 10 ([derivation](../derivations/10-student-gradient.md)): the other checks put their
 # loss at the output.
+#
+# The absolute tolerance sees eight of the nine bugs, because the gradients are large enough here:
+# the largest entry of a block is two to four times the tolerance. The mean divides by the number of
+# pixels, and on images with ten times as many the same check misses seven of the nine.
+#
+# In the last row no gradient is transposed. The layer reads $W$ in the wrong order when it passes
+# the signal on, so the gradients below have other sums. The all-ones direction sees that.
 #
 # No such check can see a wrong loss. If a term is missing in the loss, it is missing in the
 # gradient too, and the two agree. Therefore the tests compare the package with a second

@@ -93,6 +93,8 @@ show_source(Optimizer.step)
 
 # %% [markdown]
 # The default is Adam, a refinement of equation 8 that divides by a running size of the gradient.
+# `configure` takes the paper's objective if you name no other.
+#
 # Now the loop. In each line you should recognise an equation. We compute both gradients before
 # either network moves.
 
@@ -259,7 +261,9 @@ for name, found in ("doing nothing", nothing), ("supervisor", supervisor), ("stu
 #
 # `check(...).keep()` has collected your answers in `my_engine.py`. `tally` checks all of them once
 # more. `engine` makes a training step of them: noise, forward pass, losses, direct gradients, both
-# backward passes and the descent. Where one of yours is missing it takes ours, and says so.
+# backward passes and the descent. Where one of yours is missing it takes ours, and says so. Two of
+# them, `masking-noise` and `adam-step`, are exercises 1 and 2 at the end of this notebook. Solve
+# them and come back, and the whole step is yours.
 #
 # `compare` does one step with both, in float64, and one with drawn numbers, because a new model has
 # biases of 0, which hide a forgotten bias. It gives each of your functions our inputs, so that a

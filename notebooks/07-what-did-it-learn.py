@@ -309,8 +309,8 @@ show(plot_cluster_matrix(assign_clusters(labels, labels_found), title), "cluster
 
 # %% [markdown]
 # Before you discuss a difference between two rows, look at the range over the starts, and remember
-# that this is one seed and a training of seconds. The results page has runs with several seeds.
-# The table does show three things.
+# that this is one seed and a training of seconds. The [results page](../derivations/results.md) has
+# runs with several seeds. The table does show three things.
 #
 # * Pixels alone reach 0.59. A score near that is no achievement of a network.
 # * By ACC, k-means finds the classes in the codes of DDNMF no better than in those of the

@@ -15,8 +15,8 @@
 # # 8. From CPU to GPU
 #
 # *About 50 minutes, 5 checked exercises.* The notebooks before left open a question that has
-# nothing to do with mathematics: the paper's networks are a hundred times larger than ours. What
-# makes a step slow?
+# nothing to do with mathematics. The paper's networks have fifteen times as many parameters as
+# those of notebooks 5 and 6. What makes a step slow?
 #
 # After this notebook you can
 #

@@ -131,11 +131,24 @@ def test_links_lead_somewhere():
     """On a code host, where a page may be read alone."""
     found = 0
     for page in PAGES:
-        text = re.sub(r"```.*?```|`[^`\n]*`", "", page.read_text("utf-8"), flags=re.DOTALL)
+        text = outside_of_fences(page.read_text("utf-8"))
         for link in re.findall(r"\]\((?!http)([^)#\s]+)", text):
             assert (page.parent / link).exists(), f"{page.name}: {link}"
             found += 1
     assert found > 100
+
+
+def outside_of_fences(text):
+    """Return the text of a page that a code host does not show as code."""
+    return re.sub(r"```.*?```|`[^`\n]*`", "", text, flags=re.DOTALL)
+
+
+def test_the_front_page_of_the_book_leads_on_where_directives_are_grey_boxes():
+    text = outside_of_fences((ROOT / "derivations" / "index.md").read_text("utf-8"))
+    for page in ("learn", "use", "teach", "results", "internals"):
+        assert f"]({page}.md)" in text, page
+    assert "](internals.md#build-the-book)" in text
+    assert 'class="cards"' in text
 
 
 def row(summary):

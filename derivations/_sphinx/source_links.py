@@ -3,7 +3,7 @@
 On a code host `` `ddnmf_np.engine.layers.Dense.forward` `` and `` `ddnmf_np/engine/literal.py` ``
 are plain text, and a link to a file opens it there. In the book, where no such host is at hand, the
 first leads to its entry in the API reference, a file to a page that shows it with its lines
-numbered, and an entry of the reference to its line.
+numbered, and an entry of the reference to its line. The name of the playground leads to it.
 """
 
 import ast
@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from docutils import nodes
+from playground_page import PAGE as PLAYGROUND
 from sphinx import addnodes
 from sphinx.application import Sphinx
 
@@ -94,6 +95,12 @@ class Linker:
             return None
         return self.builder.get_relative_uri(self.page, name)
 
+    def to_playground(self, text: str) -> str | None:
+        """Return the address of the playground, which is not a document."""
+        if text != PLAYGROUND:
+            return None
+        return self.builder.get_relative_uri(self.page, text.removesuffix(".html"))
+
     def to_name(self, name: str) -> str | None:
         """Return the address of a name's entry in the reference."""
         for full in (name, f"ddnmf_np.{name}"):
@@ -128,7 +135,8 @@ def link(app: Sphinx, doctree: nodes.document, docname: str) -> None:
         text = literal.astext()
         if isinstance(literal.parent, (nodes.reference, nodes.title, addnodes.pending_xref)):
             continue
-        uri = linker.to_file(text) or linker.to_document(text) or linker.to_name(text)
+        ways = (linker.to_file, linker.to_document, linker.to_name, linker.to_playground)
+        uri = next(filter(None, (way(text) for way in ways)), None)
         if uri:
             literal.replace_self(_reference(uri, literal.deepcopy()))
     for word in list(doctree.findall(nodes.emphasis)):

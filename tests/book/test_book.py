@@ -169,6 +169,12 @@ class TestBook:
         ways = ["learn.html", "use.html", "teach.html", "results.html", "internals.html"]
         assert [link for link in page.links if link in ways][:5] == ways  # the sidebar
         assert all(page.links.count(way) >= 2 for way in ways)  # and a card for each
+        cards = page.path.read_text("utf-8").partition('<div class="cards">')[2]
+        assert cards.lstrip().startswith("<ul")  # what the style sheet asks for
+
+    @pytest.mark.parametrize("name", ["index", "learn", "teach"])
+    def test_its_pages_lead_to_the_playground(self, pages, book, name):
+        assert "../playground.html" in pages[book / "derivations" / f"{name}.html"].links
 
     def test_the_public_api_leads_to_the_lines(self, pages, book):
         links = pages[book / "derivations" / "public-api.html"].links
