@@ -63,8 +63,8 @@ class Data:
     )
     scale: Scale = option(
         "none",
-        "scaling that is learned from the data and undone in every output: none, all (one range "
-        "for all features becomes [0, 1]), or features (the range of each, for tables of mixed units)",
+        "scaling that is learned from the data and undone in every output: none, all (the range of "
+        "all values becomes [0, 1]), or features (that of each feature, for mixed units)",
     )
     stream: bool = option(
         False,

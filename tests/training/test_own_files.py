@@ -316,7 +316,7 @@ def test_samples_are_taken_as_the_run_took_them(tmp_path, unscored):
             with pytest.raises(DataError, match="NaN"):
                 one.code(np.full((2, 13), np.nan))
             with pytest.raises(DataError, match="X has 13 masked entries of 1560"):
-                one.encode(np.ma.array(x, mask=np.arange(120)[:, None] == 3))
+                one.encode(np.ma.array(x, mask=np.arange(1560).reshape(120, 13) // 13 == 3))
             with pytest.raises(DataError, match=r"X has shape \(120, 12\), but the model takes"):
                 one.supervise(x[:, 1:])
     assert np.abs(codes["bytes"] - codes["floats"]).max() > 0.01
