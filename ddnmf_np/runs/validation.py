@@ -21,10 +21,10 @@ LOOKS = 100
 """About how often early stopping looks at the held-out rows in a whole run."""
 
 RARE = 1e-3
-"""Share of the mean squared deviation of a feature, up to which it may be left out.
+"""Share of the variance that features which the model leaves out may hold, all together.
 
-All features that vary less add at most so much to the unexplained fraction. A border pixel that is
-lit in a few of thousands of images is one, and a model is right to leave it dark."""
+A border pixel that is lit in a few of thousands of images is such a feature, and a model is right
+to leave it dark. A feature below this share of the mean is not even counted."""
 
 FLAT = 1e-2
 """Spread of an output, as a share of that of its feature, up to which the output is constant."""
@@ -232,11 +232,11 @@ def flat_outputs(guess: npt.NDArray[Any], deviations: npt.NDArray[Any]) -> int:
     guess : ndarray of shape (n, n_features)
         Outputs in scaled units.
     deviations : ndarray of shape (n_features,)
-        Sum of the squared deviations of each feature, which matters above the share `RARE`.
+        Sum of the squared deviations of each feature. Outputs matter above the share `RARE`.
     """
-    spread = np.std(guess, axis=0, dtype=np.float64) ** 2 * len(guess)
-    matters = deviations > RARE * deviations.mean()
-    return int((matters & (spread <= FLAT**2 * deviations)).sum())
+    spread = np.var(guess, axis=0, dtype=np.float64) * len(guess)
+    flat = (deviations > RARE * deviations.mean()) & (spread <= FLAT**2 * deviations)
+    return int(flat.sum()) if deviations[flat].sum() > RARE * deviations.sum() else 0
 
 
 def findings(unexplained: Unexplained, model: Model, x: Any) -> list[str]:
