@@ -573,6 +573,16 @@ def test_a_run_that_stopped_early_says_why_it_cannot_be_extended(tmp_path, capsy
     assert content(tmp_path / "run") == before
 
 
+def test_a_run_that_has_not_learned_says_so(tmp_path, capsys):
+    np.save(tmp_path / "x.npy", load_wine().data)
+    files = ["--dataset", str(tmp_path / "x.npy"), "--output", str(tmp_path / "run")]
+    quick = ["--epochs", "1", "--clusterers", "kmeans", "--starts", "1", "--embedding", "pca"]
+    assert main([*files, *quick, "--objective", "demo", "--rank", "2", "--widths", "9"]) == 0
+    out = capsys.readouterr().out
+    assert "not learned well: the reconstruction leaves" in out
+    assert "or take objective='auto' (--objective auto), which scales the data" in out
+
+
 def test_a_schedule_says_why_a_run_cannot_be_extended(tmp_path, capsys, unscored):
     np.save(tmp_path / "x.npy", load_iris().data)
     run = str(tmp_path / "run")
