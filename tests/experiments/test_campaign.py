@@ -275,6 +275,7 @@ def test_a_data_set_that_is_missing_is_one_failure_and_the_other_goes_on(tmp_pat
     assert not (tmp_path / "out" / "tables" / "table2.md").exists()
 
 
+@pytest.mark.extra
 def test_all_makes_every_table_and_figure(tmp_path, monkeypatch, computed):
     monkeypatch.setattr(figures, "save", lambda figure, path: path.touch())
     flags = ["--seeds", "1", "--noise-rates", "0.1", "--noise-starts", "1"]
@@ -497,6 +498,7 @@ def test_the_same_codes_are_not_made_by_two_processes_at_once():
     assert sorted(models) == ["ae2-nmf"] * 2 + ["raw"] + sorted(twice * 2)
 
 
+@pytest.mark.extra
 def test_processes_give_what_one_process_gives(finished, tmp_path):
     words = ["table1", "--seeds", "1", "--networks", "raw", "ae1", "ae2-nmf", "ddnmf-demo"]
     assert command(tmp_path, *words, "--jobs", "2") == 0
@@ -509,6 +511,7 @@ def test_processes_give_what_one_process_gives(finished, tmp_path):
             assert {**one, "seconds": 0} == {**two, "seconds": 0}
 
 
+@pytest.mark.extra
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGKILL")
 def test_a_process_that_dies_fails_its_own_run_alone(tmp_path, capsys):
     source = Source("mnist", "digits")
@@ -578,6 +581,7 @@ def test_killed_at_any_moment_and_restarted_it_ends_where_it_would_have_ended(tm
     assert one == other
 
 
+@pytest.mark.extra
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGKILL")
 def test_workers_end_with_a_campaign_that_is_killed(tmp_path):
     """Otherwise they work for hours, at the same time as the next campaign in the folder."""

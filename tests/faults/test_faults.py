@@ -108,6 +108,7 @@ def test_asked_to_stop_again_and_again(tmp_path, images, undisturbed, number):
     assert_same_result(result(output), undisturbed)
 
 
+@pytest.mark.extra
 @pytest.mark.parametrize(
     ("change", "text"),
     [
@@ -229,6 +230,7 @@ class TestLock:
         assert "choose a folder that can" in str(caught.value)
 
 
+@pytest.mark.extra
 def test_two_threads_of_blas_give_the_same_bits_twice(tmp_path, images):
     runs = []
     for name in ("one", "two"):
