@@ -329,14 +329,6 @@ def check_names(options: Iterable[str], where: str = "") -> None:
             raise UsageError(where + unknown("option", key, list(OPTIONS)))
 
 
-def recorded_options(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the options that a run has recorded.
-
-    Runs of before 0.1 had no ``test_fraction``, and held nothing out.
-    """
-    return {"test_fraction": 0.0, **options}
-
-
 def read_config(source: Source) -> dict[str, Any]:
     """Return the options of a TOML file by their short names.
 

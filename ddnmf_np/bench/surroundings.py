@@ -5,11 +5,10 @@ from __future__ import annotations
 import platform
 from contextlib import suppress
 from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from ddnmf_np.runs.environment import commit, environment
+from ddnmf_np.runs.environment import commit, environment, version_of
 
 PEERS = ("torch", "jax", "jaxlib", "keras", "tensorflow", "tensorflow-cpu")
 """Packages of the peers, by their names on the package index."""
@@ -18,10 +17,7 @@ PEERS = ("torch", "jax", "jaxlib", "keras", "tensorflow", "tensorflow-cpu")
 def surroundings() -> dict[str, Any]:
     """Return date, commit, processor and what `ddnmf_np.runs.environment.environment` returns."""
     found = environment()
-    for name in PEERS:
-        found["versions"][name] = None
-        with suppress(PackageNotFoundError):
-            found["versions"][name] = version(name)
+    found["versions"] |= {name: version_of(name) for name in PEERS}
     return {
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "commit": commit(),

@@ -22,7 +22,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache, cached_property
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +30,7 @@ import numpy.typing as npt
 
 from ddnmf_np import __version__
 from ddnmf_np.errors import DataError, OutputError
-from ddnmf_np.runs.environment import commit
+from ddnmf_np.runs.environment import commit, version_of
 from ddnmf_np.system import json_text
 from ddnmf_np.system.archives import NpzArchive
 from ddnmf_np.system.files import (
@@ -310,10 +309,5 @@ class Store:
 @cache
 def versions(*more: str) -> dict[str, str]:
     """Return the versions of Python and of the packages that the numbers of a record depend on."""
-    found = {"python": platform.python_version()}
-    for name in ("numpy", "scipy", "scikit-learn", *more):
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:  # a copy without metadata still computes
-            found[name] = "unknown"
-    return found
+    names = ("numpy", "scipy", "scikit-learn", *more)  # a copy without metadata still computes
+    return {"python": platform.python_version()} | {n: version_of(n) or "unknown" for n in names}

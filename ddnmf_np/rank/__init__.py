@@ -3,6 +3,7 @@
 Names are imported on first use, because usage errors of the command need no scikit-learn.
 """
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -13,12 +14,6 @@ __all__ = ["RankChoice", "choose_rank"]
 
 
 def __getattr__(name: str) -> Any:
-    if name == "choose_rank":
-        from ddnmf_np.rank.search import choose_rank
-
-        return choose_rank
-    if name == "RankChoice":
-        from ddnmf_np.rank.choice import RankChoice
-
-        return RankChoice
+    if name in __all__:
+        return getattr(import_module("ddnmf_np.rank.search"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -9,7 +9,7 @@ from typing import Any
 
 import ddnmf_np
 from ddnmf_np.backends.ops import Array, Ops
-from ddnmf_np.config import Config, changed_on_resume, configure, recorded_options
+from ddnmf_np.config import Config, changed_on_resume, configure
 from ddnmf_np.data.given import Intake
 from ddnmf_np.data.scaling import Scaling
 from ddnmf_np.errors import CheckpointError, DataError, UsageError, shown
@@ -45,7 +45,7 @@ class Checkpoint:
     @property
     def config(self) -> Config:
         """The options of the run that wrote it."""
-        return configure(**recorded_options(self.meta["config"]))
+        return configure(**self.meta["config"])
 
     @property
     def about(self) -> dict[str, Any]:

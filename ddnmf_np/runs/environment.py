@@ -55,7 +55,7 @@ def environment() -> dict[str, Any]:
         "versions": {
             "ddnmf-np": __version__,
             "python": platform.python_version(),
-            **{name: _version(name) for name in PACKAGES},
+            **{name: version_of(name) for name in PACKAGES},
             "cupy": cuda["cupy"],
         },
         "platform": platform.platform(),
@@ -85,7 +85,8 @@ def commit() -> str | None:
         return None
 
 
-def _version(package: str) -> str | None:
+def version_of(package: str) -> str | None:
+    """Return the version of an installed package, or None."""
     try:
         return version(package)
     except PackageNotFoundError:

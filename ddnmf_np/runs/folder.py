@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from ddnmf_np.config import Config, configure, read_config, recorded_options
+from ddnmf_np.config import Config, configure, read_config
 from ddnmf_np.errors import OutputError, UsageError
 from ddnmf_np.system import json_text
 from ddnmf_np.system.files import LOCK, atomic_write_text, locked, remove_unfinished
@@ -168,7 +168,7 @@ class RunFolder:
             raise UsageError(
                 f"output {self.path}: there is no run to resume; leave --resume out to start one"
             )
-        return recorded_options(read_config(self.config))
+        return read_config(self.config)
 
     def how_to_resume(self) -> str:
         """Return the command that continues the run in this folder."""

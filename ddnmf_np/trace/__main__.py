@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from ddnmf_np.config import OPTIONS, configure
 from ddnmf_np.errors import DataError, UsageError
-from ddnmf_np.system.command import PageParser, run_command, tell
+from ddnmf_np.system.command import PageParser, flag_of, run_command, tell
 
 if TYPE_CHECKING:
     from ddnmf_np.data.datasets import Dataset
@@ -51,15 +51,7 @@ def make_parser() -> PageParser:
     )
     group = parser.add_argument_group("a new model, if data are given")
     for name in FOR_DATA:
-        kind = OPTIONS[name].kind
-        group.add_argument(
-            f"--{name}",
-            type=kind.type,
-            choices=kind.choices,
-            nargs="+" if kind.many else None,
-            metavar=None if kind.choices else name.upper(),
-            help=OPTIONS[name].help,
-        )
+        group.add_argument(f"--{name}", **flag_of(OPTIONS[name].kind, OPTIONS[name].help))
     return parser
 
 

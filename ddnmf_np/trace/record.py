@@ -22,9 +22,6 @@ from ddnmf_np.training import Position, Trainer
 
 Floats = npt.NDArray[np.float64]
 
-FORMAT = 1
-"""Number of the layout of a record."""
-
 LOSSES = ("sym", "ap", "nc", "rec")
 
 
@@ -146,7 +143,6 @@ def record(trainer: Trainer, samples: int, notes: Sequence[str] = ()) -> dict[st
             name = f"{entry['net']}.{block}"
             entry[f"update {block[0]}"]["norm"] = _norm(after[name] - before[name])
     return {
-        "format": FORMAT,
         "objective": model.objective.preset,
         "optimizer": model.descent.optimizer,
         "lr": model.optimizer.lr,

@@ -16,7 +16,6 @@ from ddnmf_np.explore.content import gather
 from ddnmf_np.runs.checkpoint import load_checkpoint
 from ddnmf_np.runs.inference import Inference
 from ddnmf_np.runs.inputs import MOST, read_data
-from ddnmf_np.system.described import read_described, write_described
 from ddnmf_np.train import main
 
 FLAGS = ["--widths", "11", "7", "--rank", "3", "--batch-size", "10", "--seed", "5"]
@@ -275,20 +274,6 @@ def test_help_names_the_kinds_of_files_and_the_signals(capsys):
     out = capsys.readouterr().out
     for word in (".csv", ".parquet", ".h5ad", "SIGHUP", "--test-fraction", "--save-codes"):
         assert word in out
-
-
-def test_an_old_run_that_knew_of_no_rows_for_scoring_goes_on(tmp_path, table, capsys):
-    run = tmp_path / "run"
-    assert train(table, run, "--ignore", "kind", "--test-fraction", "0") == 0
-    meta, arrays = read_described(run / "checkpoint.npz")
-    del meta["config"]["test_fraction"]
-    write_described(run / "checkpoint.npz", meta, arrays)
-    options = (run / "config.toml").read_text()
-    (run / "config.toml").write_text(options.replace("test_fraction = 0.0\n", ""))
-    assert "test_fraction" not in read_config(run / "config.toml")
-    assert main(["--resume", "--output", str(run), "--epochs", "3"]) == 0, capsys.readouterr().err
-    assert summary(run)["evaluation"]["split"] == "train"
-    assert read_config(run / "config.toml")["test_fraction"] == 0.0
 
 
 # -- inference ---------------------------------------------------------------------------------
