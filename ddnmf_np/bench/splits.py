@@ -91,7 +91,7 @@ def fitted(model: Any, split: Split, *, ours: bool = True) -> Record:
     found = {
         "fvu": split.unexplained(guess),
         "dead_codes": int(dead_units(H).sum()) if ours else None,
-        "dead_outputs": flat_outputs(guess, deviations) if ours else None,
+        "dead_outputs": flat_outputs(guess, deviations, len(test)) if ours else None,
         **times,
     }
     return found | judge(model.transform(train), H, split)

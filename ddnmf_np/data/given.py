@@ -101,6 +101,7 @@ class Intake:
         the number of the first row are for the messages. Raises `DataError` if the samples are not
         real, have another number of features, or values that training would have refused.
         """
+        eight_bit = is_eight_bit(x)
         x = without_mask(x, self.missing, where)
         x = x if backend_of(x) == "cupy" else np.asarray(x)
         if x.ndim == 3:
@@ -114,7 +115,7 @@ class Intake:
         if self.missing == "error" or x.dtype.kind != "f" or not (x != x).all():
             check_nonnegative(x, where, self.missing, first_row, names)
         if self.from_bytes:
-            if x.dtype == np.uint8:
+            if eight_bit:
                 return x.astype(self.dtype) / 255.0
             refuse_undivided(x, where)
         with np.errstate(over="ignore"):  # checked below

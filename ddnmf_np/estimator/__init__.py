@@ -139,7 +139,8 @@ class DDNMF(Fitted):
         the presets "auto" and "parts" the data decide; else it is "none".
     validation_fraction : float or "auto", default="auto"
         Share of the samples that `fit` holds out, to keep the weights that reconstruct these best.
-        With the presets "auto" and "parts" it is 0.1; else 0. `partial_fit` holds none out.
+        With the presets "auto" and "parts" it is 0.1; else 0. `partial_fit` holds none out, nor
+        does `fit` of streamed samples or of fewer than 10.
     patience : int, default=0
         Looks at the held-out samples (about a hundred in a whole `fit`) without an improvement,
         after which `fit` ends; 0 for never.
@@ -344,11 +345,11 @@ class DDNMF(Fitted):
             more = {"noise": noise} if noise > 0.0 and math.isfinite(noise) else {}
             self._yardsticks = Yardsticks(unexplained, prepared.some, rows, more)
             if self.verbose:
-                lines = [described(self.reconstruction_err_, self.baselines_)]
+                end = trainer.stopping
+                lines = [end.described(trainer)] if isinstance(end, Validation) else []
+                lines += [described(self.reconstruction_err_, self.baselines_)]
                 lines += described_noise(student, noise) if more else []
-                if isinstance(trainer.stopping, Validation):
-                    lines.insert(0, trainer.stopping.described(trainer))
-                tell("\n".join(lines), sys.stderr)
+                tell("\n".join(filter(None, lines)), sys.stderr)
             found = findings(unexplained, model, rows)
         warn_of(found)
         return self

@@ -84,24 +84,26 @@ def _main(argv: Sequence[str] | None) -> int:
     search = Search(**{f.name: getattr(flags, f.name) for f in fields(Search)})
     # Imported late, because matplotlib and scikit-learn take seconds and usage errors need neither.
     from ddnmf_np.config import configure
+    from ddnmf_np.data.streaming.rows import Rows
     from ddnmf_np.data.tables import TextColumnError
     from ddnmf_np.estimator import DDNMF
     from ddnmf_np.evaluation.figures import save
     from ddnmf_np.rank.search import choose_rank, quick
     from ddnmf_np.runs.inputs import read_data
-    from ddnmf_np.runs.preparation import on_host
 
     options = {"dataset": flags.data, "data_dir": flags.data_dir, "missing": flags.missing}
     if flags.ignore:
         options["ignore"] = flags.ignore
     try:
-        rows, data, _ = read_data(configure(objective="auto", test_fraction=0.0, **options))
+        config = configure(objective="auto", test_fraction=0.0, **options)
+        rows, data, _ = read_data(config, scored=0)
     except TextColumnError as error:
         raise error.without_labels() from error
-    x = on_host(rows)  # of a stream some rows
+    x = rows.sample(min(search.samples, len(rows)))[1] if isinstance(rows, Rows) else rows
     estimator = DDNMF() if flags.preset == "auto" else quick(len(x), search)
     estimator.set_params(missing=flags.missing, image_shape=data.image_shape)
-    output = flags.output or Path("runs") / f"rank-{Path(data.name).name}"
+    inner = filter(None, flags.data.partition("::")[2].split("/"))
+    output = flags.output or Path("runs") / "-".join(["rank", Path(data.name).name, *inner])
     choice = choose_rank(
         x,
         search.ranks,

@@ -200,14 +200,16 @@ class RunFolder:
                 "with --resume"
             ) from error
 
-    def read_yardsticks(self) -> dict[str, float]:
+    def read_yardsticks(self, *more: str) -> dict[str, float]:
         """Return the unexplained fractions of PCA and NMF in ``summary.json``, or {}.
 
-        They depend on the data and the rank only, which a resumed run cannot change.
+        They depend on the data and the rank only, which a resumed run cannot change. ``more`` names
+        others, which may be missing.
         """
         try:
             found = json_text.read(self.summary)["evaluation"]["unexplained"]
-            return {name: float(found[name]) for name in ("mean", "pca", "nmf")}
+            names = ("mean", "pca", "nmf", *(name for name in more if found.get(name)))
+            return {name: float(found[name]) for name in names}
         except (OSError, ValueError, LookupError, TypeError):
             return {}
 

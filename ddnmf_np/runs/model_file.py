@@ -231,7 +231,7 @@ def learned_by_run(path: str | os.PathLike[str], backend: str) -> tuple[dict[str
         "n_features_in_": meta["n_features"],
         "data_max_": float(meta["high"]),
         "_clusters": None,
-        "_yardsticks": Yardsticks.of_known(folder.read_yardsticks() or None),
+        "_yardsticks": Yardsticks.of_known(folder.read_yardsticks("noise") or None),
         "_from_bytes": bool(about.get("from_bytes", False)),
         "_student_only": False,
     }

@@ -55,14 +55,14 @@ def prepare(x: Any, config: Config, image_shape: tuple[int, ...] | None = None) 
 
     Raises `OptionError` if training should stop early and no rows are held out.
     """
-    training = config.training
-    if training.patience and not training.validation_fraction:
+    x, held_out = _split(x, config)
+    if config.training.patience and held_out is None:
         raise OptionError(
             "patience",
-            f"is {training.patience}, but validation_fraction is 0, and there is nothing to look "
-            "at; hold samples out (validation_fraction 0.1), or leave patience out",
+            f"is {config.training.patience}, but no samples are held out to look at: there are "
+            f"fewer than {FEWEST}, they are streamed, or validation_fraction is 0; leave it out, "
+            "or hold samples out (validation_fraction 0.1)",
         )
-    x, held_out = _split(x, config)
     some = on_host(x)
     missing = config.data.missing == "nan"
     decided = [name for name in DECIDED if name in config.undecided]

@@ -139,8 +139,10 @@ def run(
             )
             ranks.rest()
             return INTERRUPTED
-        if isinstance(trainer.stopping, Validation):
-            say(trainer.stopping.described(trainer))
+        if isinstance(trainer.stopping, Validation) and (
+            end := trainer.stopping.described(trainer)
+        ):
+            say(end)
         evaluation = scoring.evaluate(trainer, config, dataset)
         scores = scoring.summarise(trainer, evaluation, prepared.some, known)
         summary = summarise(trainer, config, dataset, scores, time.perf_counter() - started)

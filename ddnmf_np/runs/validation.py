@@ -112,8 +112,8 @@ class Validation:
     ----------
     best : float
         Smallest fraction so far.
-    best_epoch : int
-        Epoch of the best weights.
+    best_epoch : int or None
+        Epoch of the best weights; None if no look was an improvement.
     fraction : float
         Fraction at the last look.
     stopped : bool
@@ -129,7 +129,7 @@ class Validation:
         self.unexplained, self.x = unexplained, x
         self.patience, self.tol, self.every = patience, tol, every
         self.best = self.fraction = math.inf
-        self.best_epoch = 0
+        self.best_epoch: int | None = None
         self.waited, self.stopped, self.finished = 0, False, False
         self._kept: dict[str, Array] = {}
 
@@ -182,6 +182,8 @@ class Validation:
     def load_state(self, kept: dict[str, Array], numbers: dict[str, Any]) -> None:
         """Put back what `state` returned; blocks must have the size of the model's."""
         model = self.unexplained.model
+        if missing := self.numbers().keys() - numbers.keys():
+            raise CheckpointError(f"has no {min(missing)}; start a new run")
         for name, network in model.nets.items():
             block = f"{'last' if numbers['finished'] else 'best'}.{name}"
             found = kept.get(block)
@@ -193,17 +195,19 @@ class Validation:
         self.load_numbers(numbers)
 
     def described(self, trainer: Trainer) -> str:
-        """Return a line on why training has ended, and whose weights the model has."""
-        early = ""
+        """Return lines on why training has ended, and whose weights the model has, or ""."""
+        lines = []
         if self.stopped:
-            early = (
+            lines.append(
                 f"stopped early, after {trainer.position.epoch} of {trainer.epochs} epochs: "
-                f"{self.patience} looks in a row were no improvement\n"
+                f"{self.patience} looks in a row were no improvement"
             )
-        return (
-            f"{early}kept: the weights of epoch {self.best_epoch}, which leave the least of the "
-            "held-out samples unexplained"
-        )
+        if self.best_epoch is not None:
+            lines.append(
+                f"kept: the weights of epoch {self.best_epoch}, which leave the least of the "
+                "held-out samples unexplained"
+            )
+        return "\n".join(lines)
 
     def finish(self, trainer: Trainer) -> None:
         """Put the best weights back, and keep the last ones."""
@@ -224,7 +228,9 @@ class Validation:
             params[...] = kept
 
 
-def flat_outputs(guess: npt.NDArray[Any], deviations: npt.NDArray[Any]) -> int:
+def flat_outputs(
+    guess: npt.NDArray[Any], deviations: npt.NDArray[Any], known: npt.NDArray[Any] | int
+) -> int:
     """Count outputs that are as good as constant although their feature is not, and matters.
 
     Parameters
@@ -233,8 +239,10 @@ def flat_outputs(guess: npt.NDArray[Any], deviations: npt.NDArray[Any]) -> int:
         Outputs in scaled units.
     deviations : ndarray of shape (n_features,)
         Sum of the squared deviations of each feature. Outputs matter above the share `RARE`.
+    known : int or ndarray of shape (n_features,)
+        Number of terms of these sums.
     """
-    spread = np.var(guess, axis=0, dtype=np.float64) * len(guess)
+    spread = np.var(guess, axis=0, dtype=np.float64) * known
     flat = (deviations > RARE * deviations.mean()) & (spread <= FLAT**2 * deviations)
     return int(flat.sum()) if deviations[flat].sum() > RARE * deviations.sum() else 0
 
@@ -272,11 +280,15 @@ def findings(unexplained: Unexplained, model: Model, x: Any) -> list[str]:
         )
     # A non-negative decoder may rightly leave out a feature that no part needs.
     if len(H) > 1 and model.architecture.nonnegative != "decoder":
-        flat = flat_outputs(unexplained.scaled(model.denoise(x)), deviations)
+        known = (~np.isnan(unexplained.scaled(x))).sum(axis=0)
+        flat = flat_outputs(unexplained.scaled(model.denoise(x)), deviations, known)
         if flat:
-            remedy = "scale the features (scale='features', --scale features)"
+            one_range = model.scaling is None or bool(np.ptp(model.scaling.span) == 0.0)
+            remedy = "train longer (max_iter, --epochs)"
             if not by_data:
                 remedy = f"take output_activation='sigmoid' with scaled data, {AUTO.rstrip(', ')}"
+            elif one_range:
+                remedy = "scale the features (scale='features', --scale features)"
             found.append(
                 f"{flat} of {len(deviations)} output features are constant although the data are "
                 f"not; {remedy}"

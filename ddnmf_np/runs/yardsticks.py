@@ -105,10 +105,10 @@ def noise_fractions(trainer: Trainer, measure: Unexplained, x: Any) -> tuple[flo
 def described_noise(student: float, noise: float) -> list[str]:
     """Return lines that compare what the student makes of noisy samples with the noise."""
     lines = [f"from noisy samples:        {student:.3f} (the noise itself {noise:.3f})"]
-    if student >= noise:
+    if noise <= student < 1.0:  # one that leaves more has not learned: see `findings`
         lines.append(
-            "this weak noise is less than what the student leaves; to train a denoiser give it "
-            "more (--noise-rate 0.3, noise=Noise('gaussian', 0.3))"
+            "this noise is less than what the student leaves; to train a denoiser give it more "
+            "(--noise-rate 0.3, noise=Noise('gaussian', 0.3))"
         )
     return lines
 

@@ -11,7 +11,7 @@ import numpy as np
 from ddnmf_np.data.datasets import load
 from ddnmf_np.evaluation.interpret import decode_parts
 from ddnmf_np.runs.checkpoint import load_checkpoint
-from ddnmf_np.runs.scoring import noisy_copy
+from ddnmf_np.runs.yardsticks import noisy_copy
 from ddnmf_np.teaching.display import image_rows
 
 checkpoint = load_checkpoint(Path(sys.argv[1]) / "checkpoint.npz")

@@ -21,7 +21,8 @@ from ddnmf_np.evaluation.interpret import dead_units
 from ddnmf_np.runs.checkpoint import load_checkpoint
 from ddnmf_np.runs.inputs import read_data
 from ddnmf_np.runs.preparation import prepare
-from ddnmf_np.runs.validation import Unexplained, Validation
+from ddnmf_np.runs.validation import Unexplained, Validation, findings
+from ddnmf_np.runs.yardsticks import described_noise
 from ddnmf_np.train import main
 
 SETS = {"iris": (load_iris, 2, {"widths": (64, 32)}), "wine": (load_wine, 5, {})}
@@ -310,7 +311,37 @@ def test_a_fit_says_what_the_data_chose_and_how_it_ended(capsys):
     assert "kept: the weights of epoch" in said
     noise = estimator.baselines_["noise"]
     assert f"(the noise itself {noise:.3f})" in said
-    assert ("this weak noise is less than what the student leaves" in said) == (noise < 0.5)
+
+
+@pytest.mark.parametrize(
+    ("student", "noise", "said"), [(0.2, 0.1, True), (0.2, 0.3, False), (3.1, 1.2, False)]
+)
+def test_more_noise_is_advised_where_it_is_weaker_than_the_student_s_error(student, noise, said):
+    lines = described_noise(student, noise)
+    assert lines[0] == f"from noisy samples:        {student:.3f} (the noise itself {noise:.3f})"
+    assert ("give it more (--noise-rate 0.3" in lines[-1]) == said
+
+
+def test_without_an_improvement_no_weights_are_said_to_be_the_best(capsys):
+    estimator = DDNMF(2, widths=(9,), max_iter=2, random_state=0, verbose=True)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        estimator.fit(np.full((40, 5), 0.5))
+    assert "kept: " not in capsys.readouterr().err
+
+
+def test_a_flat_output_has_a_remedy_that_is_not_there_yet():
+    x = load_wine().data
+    estimator = DDNMF(2, widths=(9,), max_iter=1, scale="features", random_state=0).fit(x)
+    layer = estimator.model_.student.layers[-1]
+    layer.W[4], layer.b[4] = 0.0, 0.0
+    found = " ".join(findings(estimator.unexplained_, estimator.model_, x))
+    assert "1 of 13 output features are constant although the data are not; train longer" in found
+    holes = np.where(np.random.default_rng(0).random(x.shape) < 0.7, np.nan, x)
+    missing = DDNMF(2, widths=(9,), max_iter=1, missing="nan", random_state=0).fit(holes)
+    layer = missing.model_.student.layers[-1]
+    layer.W[4], layer.b[4] = 0.0, 0.0
+    assert "1 of 13 output" in " ".join(findings(missing.unexplained_, missing.model_, holes))
 
 
 def test_held_out_samples_and_scaling_can_be_chosen():
@@ -320,8 +351,9 @@ def test_held_out_samples_and_scaling_can_be_chosen():
     np.testing.assert_allclose(whole.model_.scaling.span, np.ptp(x, axis=0))
     assert whole.config_.training.validation_fraction == 0.0
     assert whole.config_.undecided == frozenset()
-    with pytest.raises(UsageError, match="patience is 2, but validation_fraction is 0"):
-        DDNMF(2, validation_fraction=0.0, patience=2).fit(x)
+    for few, share in ((x, 0.0), (x[::20], 0.1), (stream(x), 0.1)):
+        with pytest.raises(UsageError, match="patience is 2, but no samples are held out"):
+            DDNMF(2, validation_fraction=share, patience=2).fit(few)
     with pytest.raises(UsageError, match=r"validation_fraction is 1\.5"):
         DDNMF(2, validation_fraction=1.5).fit(x)
     with pytest.raises(UsageError, match="scale is 'rows'"):
@@ -341,8 +373,6 @@ def test_dead_codes_and_outputs_are_counted():
     model.student.arena.param("W_base")[1] = 0.0  # H is 1/2 for all samples
     model.student.layers[-1].W[2] = 0.0
     model.student.layers[-1].b[2] = 1.0
-    from ddnmf_np.runs.validation import findings
-
     found = " ".join(findings(estimator.unexplained_, model, x))
     assert "1 of 3 codes are the same for all samples" in found
     assert "nmf_start" not in found  # the estimator has no such parameter
@@ -358,8 +388,6 @@ def test_an_output_that_leaves_out_a_rare_feature_needs_no_warning():
         warnings.simplefilter("ignore")
         estimator = DDNMF(3, objective="demo", widths=(9,), max_iter=0, random_state=0).fit(x)
     model, text = estimator.model_, "output features are constant although the data are not"
-    from ddnmf_np.runs.validation import findings
-
     model.student.layers[-1].b[...] = 5.0  # ReLU is on for all samples
     model.student.layers[-1].W[4] = 0.0
     assert text not in " ".join(findings(estimator.unexplained_, model, x))
@@ -449,6 +477,9 @@ def test_the_best_weights_must_be_of_the_model():
     for which, finished in (("best", False), ("last", True)):
         numbers = {"best": 1.0, "fraction": 1.0, "waited": 0, "stopped": False}
         numbers["finished"] = finished
+        with pytest.raises(DataError, match="has no best_epoch"):
+            rule.load_state({}, numbers)
+        numbers["best_epoch"] = 1
         with pytest.raises(DataError, match=rf"block {which}.student is of shape \(3,\)"):
             rule.load_state({f"{which}.student": np.zeros(3)}, numbers)
 

@@ -256,7 +256,8 @@ def test_the_estimator_of_a_run_has_the_run_s_codes(run):
     unexplained = summary["evaluation"]["unexplained"]["ddnmf"]
     assert 1.0 - estimator.score(images[100:]) == pytest.approx(unexplained, rel=1e-5)
     found = summary["evaluation"]["unexplained"]
-    assert DDNMF.from_run(folder).baselines_ == {k: found[k] for k in ("mean", "pca", "nmf")}
+    names = ("mean", "pca", "nmf", "noise")
+    assert DDNMF.from_run(folder).baselines_ == {k: found[k] for k in names}
 
 
 def test_the_estimator_of_a_run_checks_its_samples(run):

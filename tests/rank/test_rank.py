@@ -360,7 +360,7 @@ def test_command_takes_samples_from_a_stream(tmp_path, monkeypatch):
     h5py = pytest.importorskip("h5py")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(search, "STEPS", 2)
-    x = sums_of_parts(2)
+    x = np.round(20.0 * sums_of_parts(2)).astype(np.uint8)
     np.save("my.npy", x)
     with h5py.File("my.h5", "w") as file:
         file["X"] = x

@@ -305,6 +305,11 @@ def test_samples_are_taken_as_the_run_took_them(tmp_path, unscored):
             with pytest.raises(DataError, match=r"X has shape \(120, 12\), but the model takes"):
                 one.supervise(x[:, 1:])
     assert np.abs(codes["bytes"] - codes["floats"]).max() > 0.01
+    np.save(tmp_path / "holes.npy", x)
+    assert train(tmp_path / "holes.npy", tmp_path / "holes", "--missing", "nan") == 0
+    model = load_checkpoint(tmp_path / "holes" / "checkpoint.npz").restore_model()
+    masked = np.ma.array(x, mask=np.arange(1560).reshape(120, 13) == 3)
+    np.testing.assert_array_equal(model.encode(masked)[1:], model.encode(x)[1:])
     with pytest.raises(DataError, match="give them as uint8"):
         load_checkpoint(tmp_path / "bytes" / "checkpoint.npz").restore_model().encode(x * 1.0)
 

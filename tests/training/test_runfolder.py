@@ -31,8 +31,7 @@ def lines(folder):
 
 def test_begun_run_has_its_options_and_a_place_for_pictures(folder):
     assert sorted(path.name for path in folder.path.iterdir()) == ["config.toml", "figures"]
-    # A run decides the share of its rows that are scored; a file without it is of an older one.
-    assert configure(**folder.read_options()) == make_config(test_fraction=0.0)
+    assert configure(**folder.read_options()) == make_config()
     assert folder.figures.is_dir()
 
 
