@@ -25,7 +25,14 @@ from ddnmf_np.engine.network import Network
 from ddnmf_np.engine.nmf import NMFModule
 from ddnmf_np.engine.problems import SAMPLES, Problem, leave_kinks, relu_sides
 from ddnmf_np.errors import CheckpointError, DataError, OptionError
-from ddnmf_np.system.options import MAX_WIDTH, POSITIVE, Range, check_options, option
+from ddnmf_np.system.options import (
+    MAX_WIDTH,
+    POSITIVE,
+    Range,
+    check_options,
+    documented,
+    option,
+)
 
 if TYPE_CHECKING:
     from ddnmf_np.data.given import Intake
@@ -40,41 +47,16 @@ is still in the cache: at the paper's shape this saves 0.3 to 1.3 ms of a step o
 """
 
 
+@documented
 @dataclass(frozen=True)
 class Architecture:
     """Shapes and activations of the two networks, and how their NMF module begins.
 
-    Parameters
-    ----------
-    widths : sequence of int
-        Widths of the encoder's layers; the decoder mirrors them.
-    rank : int
-        Number of base units H (r in the paper).
-    activation : str or sequence of str
-        Activation of the encoder's layers, mirrored in the decoder: one for all, or one for each.
-    output_activation : str
-        Activation of the output layers.
-    base_activation, recovery_activation : str
-        Activations of the NMF module (equation 3).
-    start : {"glorot", "data"}
-        First weights. With "data" we scale the drawn weights by the data (`ddnmf_np.data.start`),
-        and the student starts as a copy of its supervisor.
-    nmf_start : {"glorot", "pca", "nmf"}
-        First weights of the NMF module: drawn as in all other layers, the principal components
-        of the data's codes (`ddnmf_np.data.components`), or, with a non-negative decoder, the
-        parts of a factorization of the data, which also start the decoders (`ddnmf_np.data.parts`).
-    nmf_spread : float
-        With "pca": standard deviation of the base's first pre-activations, above 0. Well below 1
-        the sigmoid works in its linear part; above 2 it saturates.
-    nonnegative : {"off", "recovery", "both", "decoder"}
-        Which weights we project to be >= 0 after each step: none; those of the recovery; of both
-        layers of the NMF module; or of the recovery and of both decoders, which then have no
-        biases (``derivations/17-parts.md``).
-
-    Raises
-    ------
-    OptionError
-        If a value cannot be used.
+    With ``start="data"`` we scale the drawn weights by the data (`ddnmf_np.data.start`), and the
+    student starts as a copy of its supervisor. ``nmf_start`` is explained in
+    `ddnmf_np.data.components` and, for ``"nmf"``, in `ddnmf_np.data.parts`. With ``nmf_spread``
+    well below 1 the sigmoid works in its linear part; above 2 it saturates.
+    ``derivations/17-parts.md`` derives ``nonnegative="decoder"``.
     """
 
     widths: tuple[int, ...] = option(

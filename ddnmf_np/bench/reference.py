@@ -34,7 +34,7 @@ def make_problem(case: Case, config: Config, x: Array | None = None) -> Problem:
     The batches are the first rows of ``x``, (n, n_features). Without ``x`` they are zeros and
     uniform numbers, as in images.
     """
-    config = of_case(case, config)
+    config = configure(config, widths=case.widths, rank=case.rank, batch_size=case.batch)
     model = config.make_model(case.n_features)
     layers = {
         net: [
@@ -61,11 +61,6 @@ def make_problem(case: Case, config: Config, x: Array | None = None) -> Problem:
         clean,
         noisy.astype(config.training.dtype),
     )
-
-
-def of_case(case: Case, config: Config) -> Config:
-    """Return a configuration with the shape and the batch size of a case."""
-    return configure(config, widths=case.widths, rank=case.rank, batch_size=case.batch)
 
 
 def reference_losses(problem: Problem) -> list[dict[str, float]]:

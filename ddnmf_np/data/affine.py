@@ -6,8 +6,7 @@ import math
 
 from ddnmf_np.backends.noise_ops import Draw, Epoch, Motion
 from ddnmf_np.backends.ops import Array, Ops
-from ddnmf_np.data.order import read_epoch, stream_key
-from ddnmf_np.errors import UsageError
+from ddnmf_np.data.order import stream_key
 
 _STREAM = b"affine  "
 
@@ -31,16 +30,11 @@ class Affine:
     shear : float
         Largest shear: the columns that a row moves for each row of distance from the centre.
     seed : int
-        In [0, 2**64).
+        In [0, 2**64); raises `UsageError` for any other.
     redraw : bool
         Draw anew in every epoch.
     ops : Ops, optional
         Backend; NumPy by default.
-
-    Raises
-    ------
-    UsageError
-        If the shape or the seed cannot be used.
     """
 
     def __init__(
@@ -55,8 +49,6 @@ class Affine:
         redraw: bool = False,
         ops: Ops | None = None,
     ) -> None:
-        if len(image_shape) != 2 or min(image_shape) < 1:
-            raise UsageError(f"image_shape is {image_shape}; expected height and width")
         self.image_shape = image_shape
         self.motion = Motion(shift, math.radians(rotation), zoom, shear)
         self.redraw = redraw
@@ -66,28 +58,9 @@ class Affine:
     def apply(self, x: Array, index: Array, epoch: Epoch, out: Array) -> None:
         """Write the moved copy of a batch of images (equation 2).
 
-        Parameters
-        ----------
-        x : (n, height * width) float array
-            One image per row; only read.
-        index : (n,) int array
-            Index in the data set of each row, 0 or more.
-        epoch : int, or int array of shape (1,)
-            As for `ddnmf_np.data.noise.Corruption.apply`.
-        out : (n, height * width) float array of the dtype of `x`
-            Overwritten; must not share memory with `x`.
-
-        Raises
-        ------
-        UsageError
-            If a shape or dtype does not fit the images, or the epoch is out of range.
+        ``x`` and ``out`` have shape (n, height * width), one image per row; ``out`` is overwritten
+        and must not share memory with ``x``. `ddnmf_np.data.noise.Corruption.apply` has checked
+        the arguments.
         """
-        (height, width), n = self.image_shape, len(index)
-        if not (x.shape == out.shape == (n, height * width) and x.dtype == out.dtype):
-            raise UsageError(
-                f"Affine.apply: x {x.shape} {x.dtype}, index {index.shape}, out {out.shape} "
-                f"{out.dtype}; expected images of {height} x {width}, a row each, in one dtype"
-            )
-        epoch = read_epoch(epoch, self.ops)
         draw = Draw(index, self._key, epoch if self.redraw else 0)
         self.ops.warp(x, draw, self.motion, self.image_shape, out)

@@ -15,7 +15,6 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +29,7 @@ from ddnmf_np.data.tables import TEXT, is_table, read_column, read_table
 from ddnmf_np.errors import DataError, OptionError, UsageError, printable, shown, suggestion
 from ddnmf_np.system.archives import ArchiveError, NpzArchive, read_npy
 from ddnmf_np.system.files import Source, name_of
+from ddnmf_np.system.needed import needed
 
 # The standard names of the four files, each with or without ".gz".
 FILES = {
@@ -503,21 +503,23 @@ def _folders(name: str, given: list[Path]) -> Iterator[Path]:
     yield DEBIAN_FOLDER / name
 
 
+def on_disk(name: str) -> bool:
+    """Return whether `load` finds a named set without a download."""
+    return any(len(_idx_files(folder)) == len(FILES) for folder in _folders(name, []))
+
+
 def cache_folder(name: str) -> Path:
-    """Return the folder of a named set in the user's cache; raises as `_import_late`."""
+    """Return the folder of a named set in the user's cache; raises `DataError`."""
     return Path(_import_late("platformdirs").user_cache_dir("ddnmf_np")) / name
 
 
 def _import_late(package: str) -> Any:
     """Import a package that only named data sets need, so that all else works without it."""
-    try:
-        return import_module(package)
-    except ImportError as error:
-        raise DataError(
-            f"mnist and fashion-mnist need the package {package}, which cannot be imported "
-            f"({error}); pip install {package}, or name the folder that has the set's files with "
-            "--data-dir (data_dir) or the environment variable DDNMF_DATA"
-        ) from error
+    remedy = (
+        f"pip install {package}, or name the folder that has the set's files with --data-dir "
+        "(data_dir) or the environment variable DDNMF_DATA"
+    )
+    return needed(package, "the download of mnist or fashion-mnist", remedy, DataError)
 
 
 def _read_verified(name: str, key: str, path: Path) -> NDArray[Any]:

@@ -17,7 +17,7 @@ from ddnmf_np.backends.ops import Array, Ops
 from ddnmf_np.data.affine import Affine
 from ddnmf_np.data.order import read_epoch, stream_key
 from ddnmf_np.errors import UsageError
-from ddnmf_np.system.options import FRACTION, WEIGHT, Range, check_options, option
+from ddnmf_np.system.options import FRACTION, WEIGHT, Range, check_options, documented, option
 
 NoiseKind = Literal["masking", "gaussian", "salt-and-pepper", "none"]
 NOISE_KINDS = get_args(NoiseKind)
@@ -25,31 +25,15 @@ NOISE_KINDS = get_args(NoiseKind)
 _NOISE_STREAM = b"noise   "
 
 
+@documented
 @dataclass(frozen=True)
 class Noise:
     """Options of the noise of equation 2, which corrupts what the student sees.
 
-    Parameters
-    ----------
-    kind : {"masking", "gaussian", "salt-and-pepper", "none"}
-        Masking sets an entry to 0 with probability `rate`. Salt-and-pepper sets it to 0 or to the
-        data's largest value, with probability ``rate / 2`` each. Gaussian noise adds
-        N(0, (rate * largest value)**2) and, as equation 2 says, does not clip, so a noisy entry may
-        be negative.
-    rate : float
-        In [0, 1).
-    rescale : bool
-        Masking only: divide the entries that are kept by ``1 - rate``, which keeps the mean.
-    redraw : bool
-        Draw the noise anew in every epoch. By default we draw it once, as Algorithm 1 does.
-    shift, rotation, zoom, shear : float
-        Images only: largest random shift in pixels, rotation in degrees, change of size as a share
-        of it, and shear in columns for each row. An image is moved before `kind` applies.
-
-    Raises
-    ------
-    OptionError
-        If a value cannot be used.
+    Masking sets an entry to 0 with probability ``rate``; salt-and-pepper sets it to 0 or to the
+    data's largest value, with probability ``rate / 2`` each. Gaussian noise does not clip, as
+    equation 2 says, so a noisy entry may be negative. An image is moved (shift, rotation, zoom and
+    shear) before the noise of its ``kind`` applies.
     """
 
     kind: NoiseKind = option("masking", "noise of the student's input")

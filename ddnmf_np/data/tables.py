@@ -23,8 +23,9 @@ from typing import Any, NamedTuple, TextIO
 import numpy as np
 from numpy.typing import NDArray
 
-from ddnmf_np.errors import BackendError, DataError, UsageError, printable, shown, suggestion
+from ddnmf_np.errors import DataError, UsageError, printable, shown, suggestion
 from ddnmf_np.system.files import open_source
+from ddnmf_np.system.needed import needed
 
 TEXT = (".csv", ".tsv", ".tab", ".txt")
 """Ends of the names of tables in text."""
@@ -505,14 +506,9 @@ def _readable(name: str) -> Iterator[None]:
 
 def import_pyarrow(name: str) -> Any:
     """Return the module pyarrow, or raise `BackendError` for a file that needs it."""
-    try:
-        import_module("pyarrow.parquet")
-        return import_module("pyarrow")
-    except ImportError as error:
-        raise BackendError(
-            f"{name}: Parquet needs pyarrow, which cannot be imported ({error}); pip install "
-            "'ddnmf-np[parquet]', or use CSV"
-        ) from error
+    remedy = "pip install 'ddnmf-np[parquet]', or use CSV"
+    needed("pyarrow.parquet", f"{name}: Parquet", remedy)
+    return import_module("pyarrow")
 
 
 def _read_parquet(path: Path, name: str, asked: _Asked) -> Table:

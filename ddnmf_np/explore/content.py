@@ -16,7 +16,7 @@ from ddnmf_np.config import Config
 from ddnmf_np.data.datasets import NAMES, Dataset
 from ddnmf_np.data.streaming.rows import fingerprint
 from ddnmf_np.engine.layers import Dense
-from ddnmf_np.errors import CheckpointError, DataError, UsageError
+from ddnmf_np.errors import DataError, UsageError
 from ddnmf_np.evaluation.clustering import cluster, score_clustering
 from ddnmf_np.evaluation.interpret import dead_units
 from ddnmf_np.evaluation.maps import embed
@@ -32,6 +32,7 @@ from ddnmf_np.model import Model
 from ddnmf_np.report.results import check_holds_run
 from ddnmf_np.runs.checkpoint import Checkpoint, load_checkpoint
 from ddnmf_np.runs.folder import RunFolder
+from ddnmf_np.runs.inference import Inference
 from ddnmf_np.runs.inputs import read_data, with_held_out
 from ddnmf_np.runs.scoring import NAMES_OF_MAPS, held_out, n_clusters, named_effects
 
@@ -96,12 +97,7 @@ def gather(checkpoint: Checkpoint, data_dir: str | None, say: Say) -> Content:
         If the decoder is too large for a page.
     """
     config = checkpoint.config
-    model = checkpoint.restore_model(checked=False)
-    if not model.all_finite():
-        raise CheckpointError(
-            f"{checkpoint.path}: contains values that are not finite; train again with a smaller "
-            "--lr"
-        )
+    model = Inference(checkpoint).model
     blocks: dict[str, str] = {}
     notes: list[str] = []
     layers = _decoder(model, blocks)

@@ -15,14 +15,15 @@ import shutil
 import sys
 from collections.abc import Iterator, Sequence
 from copy import deepcopy
-from importlib import import_module, resources
+from importlib import resources
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
-from ddnmf_np.errors import BackendError, DataError, UsageError
+from ddnmf_np.errors import DataError, UsageError
 from ddnmf_np.system.command import tell
 from ddnmf_np.system.files import atomic_write_text, make_folder
+from ddnmf_np.system.needed import needed
 from ddnmf_np.teaching.cells import SOLUTIONS, WRONG, beside_notebooks, read_cells, run_cell
 from ddnmf_np.teaching.check import judge
 from ddnmf_np.teaching.exercises import all_exercises
@@ -352,10 +353,4 @@ def page(title: str, body: str) -> str:
 
 
 def _needed(module: str) -> Any:
-    try:
-        return import_module(module)
-    except ImportError as error:
-        raise BackendError(
-            f"{module.partition('.')[0]} is not installed ({error}); "
-            "pip install 'ddnmf-np[notebooks,docs]'"
-        ) from error
+    return needed(module, "the course", "pip install 'ddnmf-np[notebooks,docs]'")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -10,7 +9,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from ddnmf_np.data.datasets import DEBIAN_FOLDER, FILES, NAMES, Dataset, cache_folder, load
+from ddnmf_np.data.datasets import NAMES, Dataset, load, on_disk
 from ddnmf_np.errors import UsageError
 from ddnmf_np.system.archives import NpzArchive
 from ddnmf_np.teaching.cells import beside_notebooks
@@ -78,7 +77,7 @@ def images(
     shipped = _shipped(split) if name == "mnist" and n is not None else None
     if shipped is not None and n is not None and n <= len(shipped.x):
         return Images(shipped.x[:n], shipped.labels[:n], shipped.shape)
-    found = name if name == "digits" or _on_disk(name) else "digits"
+    found = name if name == "digits" or on_disk(name) else "digits"
     if found != name:
         print(
             f"{name} is not on this computer: these are scikit-learn's 8 x 8 digits instead. "
@@ -106,17 +105,3 @@ def _shipped(split: str) -> Images | None:
 @lru_cache(maxsize=1)
 def _load(name: str) -> Dataset:
     return load(name)
-
-
-def _on_disk(name: str) -> bool:
-    """Return whether `load` finds the data set without a download."""
-    root = os.environ.get("DDNMF_DATA")
-    folders = [Path(root).expanduser() / name, Path(root).expanduser()] if root else []
-    folders += [cache_folder(name), DEBIAN_FOLDER / name]
-    return any(
-        all(
-            any(os.path.isfile(folder / f"{file}{end}") for end in ("", ".gz"))
-            for file in FILES.values()
-        )
-        for folder in folders
-    )

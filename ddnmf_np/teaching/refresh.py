@@ -10,13 +10,13 @@ import os
 import sys
 import time
 from collections.abc import Sequence
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from ddnmf_np.errors import BackendError, DataError
+from ddnmf_np.errors import DataError
 from ddnmf_np.system.command import Parser, run_command
 from ddnmf_np.system.files import atomic_write_text
+from ddnmf_np.system.needed import needed
 
 LARGEST = 300_000
 """Largest size of a notebook with its outputs, in bytes."""
@@ -85,12 +85,7 @@ def _refresh(argv: Sequence[str] | None) -> int:
 
 
 def _needed(module: str) -> Any:
-    try:
-        return import_module(module)
-    except ImportError as error:
-        raise BackendError(
-            f"{module} is not installed ({error}); pip install 'ddnmf-np[notebooks]'"
-        ) from error
+    return needed(module, "a new notebook", "pip install 'ddnmf-np[notebooks]'")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Tables of one's own: what is recognized, and what is refused with its line and column."""
 
-import importlib
+import sys
 
 import numpy as np
 import pandas as pd
@@ -257,13 +257,8 @@ def test_damaged_parquet_is_a_data_error(tmp_path, frame):
 
 def test_parquet_without_its_library(tmp_path, frame, monkeypatch):
     frame.to_parquet(tmp_path / "x.parquet")
-
-    def refuse(name):
-        if name.startswith("pyarrow"):
-            raise ImportError("no module named pyarrow")
-        return importlib.import_module(name)
-
-    monkeypatch.setattr(tables, "import_module", refuse)
+    for name in ("pyarrow", "pyarrow.parquet"):
+        monkeypatch.setitem(sys.modules, name, None)
     with pytest.raises(BackendError, match=r"needs pyarrow.*pip install 'ddnmf-np\[parquet\]'"):
         read_table(tmp_path / "x.parquet")
 

@@ -5,6 +5,7 @@ import itertools
 import json
 import os
 import re
+import sys
 
 import pytest
 from notebook_cases import NAMES, NOTEBOOKS, ROOT, asked, load, source, tags
@@ -94,10 +95,8 @@ def test_each_notebook_has_questions():
 
 
 def test_a_missing_package_is_named_before_anything_is_written(tmp_path, monkeypatch):
-    def absent(module):
-        raise ImportError(f"No module named {module!r}")
-
-    monkeypatch.setattr(course, "import_module", absent)
+    for module in ("markdown_it", "docutils.utils.math.latex2mathml"):
+        monkeypatch.setitem(sys.modules, module, None)
     with pytest.raises(BackendError, match=r"pip install 'ddnmf-np\[notebooks,docs\]'"):
         course.write_course(tmp_path / "out", HOME)
     assert not (tmp_path / "out").exists()

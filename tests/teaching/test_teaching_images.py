@@ -10,7 +10,7 @@ import pytest
 from ddnmf_np.data import datasets
 from ddnmf_np.errors import UsageError
 from ddnmf_np.teaching import images
-from ddnmf_np.teaching.images import _load, _on_disk
+from ddnmf_np.teaching.images import _load
 
 
 @pytest.fixture
@@ -23,7 +23,7 @@ def nothing_on_disk(monkeypatch, tmp_path):
     monkeypatch.setattr(datasets, "_download", refuse)
     # The name ddnmf_np.teaching.images is that of the function.
     module = import_module("ddnmf_np.teaching.images")
-    monkeypatch.setattr(module, "DEBIAN_FOLDER", tmp_path / "debian")
+    monkeypatch.setattr(datasets, "DEBIAN_FOLDER", tmp_path / "debian")
     monkeypatch.setattr(module, "_shipped", lambda split: None)
     monkeypatch.setattr("platformdirs.user_cache_dir", lambda name: str(tmp_path / "cache"))
     monkeypatch.delenv("DDNMF_DATA", raising=False)
@@ -85,7 +85,7 @@ def test_mnist_is_found_where_the_loader_finds_it(
     write_mnist(tmp_path / place, monkeypatch)
     if place.startswith("DDNMF"):
         monkeypatch.setenv("DDNMF_DATA", str(tmp_path / "DDNMF_DATA"))
-    assert _on_disk("mnist")
+    assert datasets.on_disk("mnist")
     x, labels, shape = images(100)
     assert (x.shape, labels.shape, shape) == ((6, 784), (6,), (28, 28))
     assert capsys.readouterr().out == ""
@@ -116,7 +116,7 @@ def test_images_beside_the_notebooks_have_as_many_of_each_digit(split, n):
 
 
 def test_images_beside_the_notebooks_are_those_that_their_readme_names():
-    if not _on_disk("mnist"):
+    if not datasets.on_disk("mnist"):
         pytest.skip("MNIST is not on this computer (DDNMF_DATA)")
     whole = datasets.load("mnist")
     for split, y, x in (

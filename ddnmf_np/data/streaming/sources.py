@@ -18,7 +18,6 @@ from abc import ABC, abstractmethod
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -28,10 +27,11 @@ from numpy.typing import NDArray
 from ddnmf_np.data.datasets import FILES, archive_errors
 from ddnmf_np.data.sparse import check_indices, is_sparse, make_sparse, read_sparse
 from ddnmf_np.data.streaming import anndata
-from ddnmf_np.errors import BackendError, DataError, UsageError, printable
+from ddnmf_np.errors import DataError, UsageError, printable
 from ddnmf_np.system import json_text
 from ddnmf_np.system.archives import NpzArchive, read_header
 from ddnmf_np.system.files import open_source as open_file
+from ddnmf_np.system.needed import needed
 
 Dense = NDArray[Any]
 
@@ -391,7 +391,7 @@ _MOST_LINKS = 100
 
 
 def _open_hdf5(path: Path, name: str, said: str) -> Source:
-    h5py = _import("h5py", said)
+    h5py = needed("h5py", f"{said}:", "pip install h5py, or write the data as .npy")
     with _readable(said):
         file = h5py.File(path, "r")
         obs, var = (_inside(h5py, file, part, said) for part in ("obs", "var"))
@@ -508,7 +508,7 @@ def _check_stored(
 
 
 def _open_zarr(path: Path, name: str, said: str) -> Source:
-    zarr = _import("zarr", said)
+    zarr = needed("zarr", f"{said}:", "pip install zarr, or write the data as .npy")
     with _readable(said):
         if ".." in name.split("/"):
             raise DataError(f"{said}: {printable(name)!r} leaves the folder; give the other path")
@@ -578,18 +578,6 @@ def _only(said: str, name: str, arrays: list[str]) -> str:
     found = printable(", ".join(arrays[:10])) or "none"
     what = f"no array {printable(name)!r}" if name else f"{len(arrays)} arrays"
     raise DataError(f"{said}: has {what}; give one of its arrays ({found}) as {said}::NAME")
-
-
-def _import(library: str, said: str) -> Any:
-    try:
-        return import_module(library)
-    except ImportError as error:
-        what, remedy = f"cannot be imported ({error})", "install it again"
-        if error.name == library:
-            what, remedy = "is not installed", f"pip install {library}"
-        raise BackendError(
-            f"{said}: needs {library}, which {what}; {remedy}, or write the data as .npy"
-        ) from error
 
 
 def _shards_in(folder: Path) -> list[Path]:
