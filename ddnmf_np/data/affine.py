@@ -15,32 +15,15 @@ _STREAM = b"affine  "
 class Affine:
     """Random shifts, rotations, zooms and shears of images about their centre.
 
-    The motion of an image depends only on (seed, sample index), and on the epoch if `redraw`. See
+    The motion of an image depends only on (seed, sample index), and on the epoch if ``redraw``. See
     ``derivations/02-noise.md``.
 
-    Parameters
-    ----------
-    image_shape : tuple of two ints
-        Height and width of the images in the rows of the data.
-    shift : float
-        Largest shift along each axis, in pixels.
-    rotation : float
-        Largest angle in either direction, in degrees, below 180.
-    zoom : float
-        Largest relative change of size, below 1.
-    shear : float
-        Largest shear: the columns that a row moves for each row of distance from the centre.
-    seed : int
-        In [0, 2**64).
-    redraw : bool
-        Draw anew in every epoch.
-    ops : Ops, optional
-        Backend; NumPy by default.
-
-    Raises
-    ------
-    UsageError
-        If the shape or the seed cannot be used.
+    The rows of the data are images of ``image_shape``, height and width. ``shift`` is the largest
+    shift along each axis, in pixels; ``rotation`` is the largest angle in either direction, in
+    degrees, below 180. ``zoom`` is the largest relative change of size, below 1; ``shear`` is the
+    largest number of columns that a row moves for each row of distance from the centre. ``seed`` is
+    in [0, 2**64). ``ops`` is NumPy by default. Raises `UsageError` if the shape or the seed cannot
+    be used.
     """
 
     def __init__(
@@ -66,21 +49,11 @@ class Affine:
     def apply(self, x: Array, index: Array, epoch: Epoch, out: Array) -> None:
         """Write the moved copy of a batch of images (equation 2).
 
-        Parameters
-        ----------
-        x : (n, height * width) float array
-            One image per row; only read.
-        index : (n,) int array
-            Index in the data set of each row, 0 or more.
-        epoch : int, or int array of shape (1,)
-            As for `ddnmf_np.data.noise.Corruption.apply`.
-        out : (n, height * width) float array of the dtype of `x`
-            Overwritten; must not share memory with `x`.
-
-        Raises
-        ------
-        UsageError
-            If a shape or dtype does not fit the images, or the epoch is out of range.
+        ``x``, (n, height * width) floats, has one image per row; it is only read. ``index``, (n,)
+        ints, has the index in the data set of each row, 0 or more. ``epoch`` is as for
+        `ddnmf_np.data.noise.Corruption.apply`. ``out``, of the shape and dtype of ``x``, is
+        overwritten; it must not share memory with ``x``. Raises `UsageError` if a shape or dtype
+        does not fit the images, or the epoch is out of range.
         """
         (height, width), n = self.image_shape, len(index)
         if not (x.shape == out.shape == (n, height * width) and x.dtype == out.dtype):
