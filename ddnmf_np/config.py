@@ -36,26 +36,8 @@ A run writes about 1500."""
 class Config:
     """All options of a run. `configure` makes one from options by their short names.
 
-    Parameters
-    ----------
-    data : Data
-        Which samples, and how they are read.
-    model : Architecture
-        Shapes and activations.
-    objective : Objective
-        Weights of the losses; its ``preset`` also decides other parts, see `PRESETS`.
-    noise : Noise
-        Noise of the student's input.
-    optimizer : Descent
-        Descent rule and learning rate.
-    training : Training
-        Length, batch, seed and precision.
-    execution : Execution
-        Backend and threads.
-    evaluation : Clustering
-        How the codes are clustered and drawn.
-    undecided : frozenset of str
-        Short names of the options that `decide` will choose.
+    The ``preset`` of the objective also decides other parts, see `PRESETS`. ``undecided`` has the
+    short names of the options that `decide` will choose.
     """
 
     data: Data = field(default_factory=Data)
@@ -111,18 +93,10 @@ class Config:
         rows: int | None = None,
         scaling: Scaling | None = None,
     ) -> Model:
-        """Return an untrained model.
+        """Return an untrained model; ``rows`` and ``scaling`` are as for `Model`.
 
-        Parameters
-        ----------
-        n_features : int
-            Width of the data.
-        ops : Ops, optional
-            Backend; NumPy by default, whatever ``execution`` says.
-        rows : int, optional
-            As for `Model`.
-        scaling : Scaling, optional
-            As for `Model`; by default none, whatever ``data.scale`` says.
+        By default the backend is NumPy, whatever ``execution`` says, and there is no scaling,
+        whatever ``data.scale`` says.
         """
         return Model(
             n_features,
@@ -147,31 +121,15 @@ class Config:
 
 
 class Option(NamedTuple):
-    """An option of `Config`.
+    """An option of `Config`."""
 
-    Attributes
-    ----------
-    name : str
-        Short name, that of the flag.
-    part, field : str
-        Part of `Config`, also its table in TOML, and its name there.
-    default : object
-        Default value; None if a preset decides.
-    kind : Kind
-        Type, read off its annotation.
-    help : str
-        One line of help.
-    resumable : bool
-        Whether a resumed run may change it.
-    """
-
-    name: str
-    part: str
-    field: str
-    default: Any
+    name: str  # short name, that of the flag
+    part: str  # part of `Config`, also its table in TOML
+    field: str  # its name there
+    default: Any  # None if a preset decides
     kind: Kind
-    help: str
-    resumable: bool
+    help: str  # one line
+    resumable: bool  # whether a resumed run may change it
 
 
 def _short_name(part: str, name: str) -> str:
@@ -310,10 +268,8 @@ def by_preset(config: Config) -> dict[str, Any]:
 def check_option(name: str, value: Any) -> Any:
     """Return the value of an option, converted to its type.
 
-    Raises
-    ------
-    OptionError
-        If the value is of the wrong type or out of range; the error has the option's short name.
+    Raises `OptionError` if the value is of the wrong type or out of range; the error has the
+    option's short name.
     """
     found = OPTIONS[name]
     try:
@@ -332,17 +288,9 @@ def check_names(options: Iterable[str], where: str = "") -> None:
 def read_config(source: Source) -> dict[str, Any]:
     """Return the options of a TOML file by their short names.
 
-    Parameters
-    ----------
-    source : str, Path or bytes
-        The file, or its content. An option belongs into the table of its part, or by its short
-        name before all tables.
-
-    Raises
-    ------
-    UsageError
-        If the file cannot be read, is larger than `MAX_CONFIG`, has an unknown table or key (the
-        nearest is suggested), or a value of the wrong kind.
+    An option belongs into the table of its part, or by its short name before all tables. Raises
+    `UsageError` if the file cannot be read, is larger than `MAX_CONFIG`, has an unknown table or
+    key (the nearest is suggested), or a value of the wrong kind.
     """
     path = name_of(source)
     try:

@@ -27,12 +27,8 @@ class UsageError(DDNMFError, ValueError):
 class OptionError(UsageError):
     """An option whose value cannot be used.
 
-    Parameters
-    ----------
-    name : str
-        The option, as the reader of the error knows it.
-    text : str
-        What is wrong with its value, and what to do.
+    ``name`` is the option as the reader of the error knows it; ``text`` says what is wrong with its
+    value, and what to do.
     """
 
     def __init__(self, name: str, text: str) -> None:

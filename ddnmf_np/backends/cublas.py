@@ -40,17 +40,9 @@ class Gemm(NamedTuple):
 def describe(a: Array, b: Array, out: Array) -> Gemm:
     """Return the arguments of cuBLAS for ``out = a @ b``.
 
-    Parameters
-    ----------
-    a, b : ndarray of shape (n, k) and (k, m)
-        Contiguous along the rows or the columns, such as ``x`` or ``W.T``.
-    out : ndarray of shape (n, m)
-        Contiguous along the rows.
-
-    Raises
-    ------
-    ValueError
-        If shapes or dtypes do not fit, or an array is not contiguous along an axis.
+    ``a``, (n, k), and ``b``, (k, m), are contiguous along the rows or the columns, such as ``x`` or
+    ``W.T``; ``out``, (n, m), is contiguous along the rows. Raises `ValueError` if shapes or dtypes
+    do not fit, or an array is not contiguous along an axis.
     """
     if (
         not a.ndim == b.ndim == out.ndim == 2
@@ -86,18 +78,9 @@ def _lies(x: Array) -> tuple[int, int]:
 class Cublas:
     """Matrix products on one stream at a time.
 
-    Parameters
-    ----------
-    xp : module
-        CuPy.
-    tf32 : bool
-        Whether tensor cores may round float32 factors to TF32 (10 bits of mantissa). The sums are
-        float32 in both cases. float64 is never rounded.
-
-    Raises
-    ------
-    Exception
-        If the bindings do not work. The constructor tries a product.
+    ``xp`` is CuPy. With ``tf32``, tensor cores may round float32 factors to TF32
+    (10 bits of mantissa). The sums are float32 in both cases. float64 is never rounded. The
+    constructor tries a product, and raises an exception if the bindings do not work.
 
     Notes
     -----

@@ -37,22 +37,11 @@ def philox4x32(
 ) -> Array:
     """Evaluate Philox-4x32-10: four random 32-bit words for each counter.
 
-    Parameters
-    ----------
-    counter : tuple of four uint64 arrays or ints
-        Values below 2**32; broadcast against each other.
-    key : tuple of two ints
-        Values below 2**32.
-    xp : module
-        NumPy or CuPy.
-    out : (6, ...) uint64 array, optional
-        Overwritten: four rows of words and two of scratch, each in the shape of the broadcast
-        counter. Allocated by default.
-
-    Returns
-    -------
-    (4, ...) uint64 array
-        The four words, each uniform on [0, 2**32); a view of `out`.
+    ``counter`` has four uint64 arrays or ints, which are broadcast against each other, and ``key``
+    two ints; all values are below 2**32. ``xp`` is NumPy or CuPy. ``out``, (6, ...) in uint64, is
+    overwritten: four rows of words and two of scratch, each in the shape of the broadcast counter.
+    It is allocated by default. The result, (4, ...) in uint64, is a view of it: the four words,
+    each uniform on [0, 2**32).
 
     Notes
     -----
@@ -214,12 +203,10 @@ class NoiseOps:
     def maps(self, draw: Draw, motion: Motion) -> Array:
         """Return the affine map of each image, from a pixel of the result to its source.
 
-        Returns
-        -------
-        ndarray of shape (n, 6), float64
-            ``a, b, c, d, s, t`` of ``row' = a row + b column + s``, ``column' = c row + d column +
-            t``, both measured from the centre of the image. With rows counted downwards, a positive
-            angle turns the image clockwise; positive shifts move it up and to the left.
+        The result, (n, 6) in float64, has ``a, b, c, d, s, t`` of ``row' = a row + b column + s``,
+        ``column' = c row + d column + t``, both measured from the centre of the image. With rows
+        counted downwards, a positive angle turns the image clockwise; positive shifts move it up
+        and to the left.
         """
         xp = self.xp
         low = draw.rows.astype(xp.uint64)

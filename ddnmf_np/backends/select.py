@@ -59,29 +59,16 @@ def get_ops(
 ) -> Ops:
     """Return the operations of a backend.
 
-    Parameters
-    ----------
-    backend : {"numpy", "cupy", "auto"}
-        ``"auto"`` is CuPy if it works, else NumPy; then a log record of level INFO says why not
-        CuPy. `Ops.name` tells you which.
-    fast : {"auto", "on", "off"}
-        Numba's loops for the elementwise operations on a CPU: where Numba works, always, never. If
-        it is installed and cannot be loaded, ``"auto"`` goes on without it and logs a warning.
-    matmul_precision : {"highest", "high"}
-        ``"high"`` rounds the factors of float32 products to TF32, with 10 bits of mantissa, on
-        devices of compute capability 8.0 and later. Elsewhere, and in float64, it has no effect.
+    ``backend`` is "numpy", "cupy" or "auto": CuPy if it works, else NumPy; then a log record of
+    level INFO says why not CuPy. `Ops.name` tells you which. ``fast`` asks for Numba's loops for
+    the elementwise operations on a CPU: where Numba works ("auto"), always ("on"), or never
+    ("off"). If Numba is installed and cannot be loaded, "auto" goes on without it and logs a
+    warning.
 
-    Returns
-    -------
-    Ops
-        Operations for the engine.
-
-    Raises
-    ------
-    OptionError
-        If a name is unknown.
-    BackendError
-        If the backend cannot run.
+    ``matmul_precision`` is "highest" or "high". The latter rounds the factors of float32 products
+    to TF32, with 10 bits of mantissa, on devices of compute capability 8.0 and later. Elsewhere,
+    and in float64, it has no effect. Raises `OptionError` if a name is unknown, and `BackendError`
+    if the backend cannot run.
     """
     Execution(backend, fast, matmul_precision=matmul_precision)  # type: ignore[arg-type]
     if backend != "numpy":
@@ -178,12 +165,9 @@ def why_no_graphs() -> str | None:
 def describe_cuda() -> dict[str, Any]:
     """Return a description of CUDA as CuPy sees it, without using the memory of a device.
 
-    Returns
-    -------
-    dict
-        JSON types: ``cupy``, ``driver`` and ``runtime`` (versions or None), ``devices`` (each with
-        ``name``, ``compute_capability`` and ``memory_bytes``) and ``problem`` (why CuPy cannot be
-        imported or finds no device, or None).
+    Its entries are JSON types: ``cupy``, ``driver`` and ``runtime`` (versions or None), ``devices``
+    (each with ``name``, ``compute_capability`` and ``memory_bytes``) and ``problem`` (why CuPy
+    cannot be imported or finds no device, or None).
     """
     found: dict[str, Any] = {"cupy": None, "driver": None, "runtime": None, "devices": []}
     try:

@@ -27,16 +27,9 @@ class NetworkThreads:
     """Context in which two functions run in two threads, if that is faster.
 
     Outside the context they run one after the other. On a device they run on two streams.
-
-    Parameters
-    ----------
-    ops : Ops
-        Backend.
-    threads : int, optional
-        Threads in all. By default the number that BLAS uses when the context is entered: one for
-        each processor, unless ``OMP_NUM_THREADS`` or joblib has set a lower limit.
-    work : float
-        Floating-point operations of a step.
+    ``threads`` is the number of threads in all, by default the one that BLAS uses when the context
+    is entered: one for each processor, unless ``OMP_NUM_THREADS`` or joblib has set a lower limit.
+    ``work`` is the number of floating-point operations of a step.
 
     Notes
     -----

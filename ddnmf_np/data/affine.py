@@ -17,24 +17,11 @@ class Affine:
     The motion of an image depends only on (seed, sample index), and on the epoch if `redraw`. See
     ``derivations/02-noise.md``.
 
-    Parameters
-    ----------
-    image_shape : tuple of two ints
-        Height and width of the images in the rows of the data.
-    shift : float
-        Largest shift along each axis, in pixels.
-    rotation : float
-        Largest angle in either direction, in degrees, below 180.
-    zoom : float
-        Largest relative change of size, below 1.
-    shear : float
-        Largest shear: the columns that a row moves for each row of distance from the centre.
-    seed : int
-        In [0, 2**64); raises `UsageError` for any other.
-    redraw : bool
-        Draw anew in every epoch.
-    ops : Ops, optional
-        Backend; NumPy by default.
+    The rows of the data are images of ``image_shape``, height and width. ``shift`` is the largest
+    shift along each axis, in pixels; ``rotation`` is the largest angle in either direction, in
+    degrees, below 180. ``zoom`` is the largest relative change of size, below 1; ``shear`` is the
+    largest number of columns that a row moves for each row of distance from the centre. ``seed`` is
+    in [0, 2**64); any other raises `UsageError`. ``ops`` is NumPy by default.
     """
 
     def __init__(

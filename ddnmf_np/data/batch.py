@@ -23,31 +23,14 @@ def whole(n: int) -> slice:
 class Batch:
     """The arrays of a batch, clean and noisy.
 
-    All arrays keep their addresses, because a CUDA graph of a step reads them there.
+    ``clean`` and ``noisy``, (rows, n_features), are the samples for the supervisor and for the
+    student. All arrays keep their addresses, because a CUDA graph of a step reads them there. ``n``
+    is the number of rows of the latest batch, ``rows`` that of the largest.
 
-    Parameters
-    ----------
-    noise : Corruption
-        Noise of equation 2, on the backend of the samples.
-    rows, n_features : int
-        Shape of the largest batch.
-    dtype : dtype
-        Precision of the samples.
-    missing : bool
-        Whether NaN in a sample is a missing entry.
-    first_index : int
-        Index of the first sample for the noise; not 0 if data arrive in parts.
-    share : callable
-        Rows of each batch that are computed here.
-    scaling : DeviceScaling, optional
-        Scaling of the samples, applied to the clean rows of each batch.
-
-    Attributes
-    ----------
-    clean, noisy : ndarray of shape (rows, n_features)
-        Samples for the supervisor and for the student.
-    n : int
-        Number of rows of the latest batch.
+    ``noise``, that of equation 2, is on the backend of the samples. ``missing`` says whether NaN in
+    a sample is a missing entry. ``first_index`` is the index of the first sample for the noise; it
+    is not 0 if data arrive in parts. ``share`` returns the rows of each batch that are computed
+    here. We apply ``scaling`` to the clean rows of each batch.
     """
 
     def __init__(
@@ -109,18 +92,10 @@ class Batch:
 
 
 class Feed(Protocol):
-    """The batches of an epoch, from memory or from disk.
+    """The batches of an epoch, from memory or from disk."""
 
-    Attributes
-    ----------
-    x : Any
-        The samples, of shape (n_samples, n_features).
-    batch : Batch
-        Memory of the current batch.
-    """
-
-    x: Any
-    batch: Batch
+    x: Any  # samples, (n_samples, n_features)
+    batch: Batch  # memory of the current batch
 
     @property
     def batches(self) -> Sequence[Any]:

@@ -22,28 +22,16 @@ def check_nonnegative(
 ) -> None:
     """Refuse samples that a non-negative model cannot represent.
 
-    Parameters
-    ----------
-    x : array of NumPy or CuPy
-        Only read. If it passes, no memory of its size is allocated, except for a mask if entries
-        may be missing.
-    name : str
-        Name for error messages.
-    missing : {"error", "nan"}
-        Refuse NaN, or take it for a missing entry.
-    first_row : int
-        Number of the first row for error messages, if `x` is a part of the samples.
-    columns : sequence of str, optional
-        Names of the columns for error messages.
-    number : callable
-        Returns the number of a row for error messages, if `x` has not all rows of a file.
+    ``x``, an array of NumPy or CuPy, is only read. If it passes, no memory of its size is
+    allocated, except for a mask if entries may be missing. With ``missing`` "error" we refuse NaN,
+    with "nan" we take it for a missing entry. The other arguments are for error messages:
+    ``first_row`` is the number of the first row, if ``x`` is a part of the samples; ``columns`` are
+    the names of the columns; ``number`` returns the number of a row, if ``x`` has not all rows of a
+    file.
 
-    Raises
-    ------
-    DataError
-        If `x` is not a real (n, D) array with n, D >= 1, has only missing entries, or holds values
-        that are not finite or below 0. The message has their number, the place of the first, and
-        the remedy.
+    Raises `DataError` if ``x`` is not a real (n, D) array with n, D >= 1, has only missing entries,
+    or holds values that are not finite or below 0. The message has their number, the place of the
+    first, and the remedy.
     """
     if x.dtype.kind not in "buif":
         raise DataError(f"{name} has dtype {x.dtype}; convert it to real numbers")

@@ -43,19 +43,10 @@ def blocks_from_code(
     variance. Each pre-activation has mean 0 and standard deviation ``spread``. The recovery gets
     the least-squares solution of ``code = W H``, as in alternating least squares for classical NMF.
 
-    Parameters
-    ----------
-    code : ndarray of shape (n, width), float64
-        Codes of some clean samples under the untrained encoder.
-    W_base : ndarray of shape (rank, width), float64
-        Random weights. A unit keeps them if there are fewer components than units.
-    bias : bool
-        Whether the base has a bias. Without one, a pre-activation has mean 0 only if its weights
-        are orthogonal to the mean of the code, so we look for components in that subspace.
-    activation : str
-        Activation of the base.
-    spread : float
-        Standard deviation of the first pre-activations.
+    ``code``, (n, width), are codes of some clean samples under the untrained encoder. ``W_base``,
+    (rank, width), are random weights; a unit keeps them if there are fewer components than units.
+    Without a bias, a pre-activation has mean 0 only if its weights are orthogonal to the mean of
+    the code, so we look for components in that subspace. ``activation`` is that of the base.
     """
     mean = code.mean(axis=0)
     centred = code - mean

@@ -28,28 +28,14 @@ on two processors, but at least 3,000 steps."""
 
 @dataclass(frozen=True)
 class Facts:
-    """Facts about the training samples, from which the rules choose.
+    """Facts about the training samples, from which the rules choose."""
 
-    Parameters
-    ----------
-    n, n_features : int
-        Shape of the samples.
-    scale : {"none", "all", "features"}
-        How they are scaled.
-    inside : bool
-        Whether all scaled values are in [0, 1].
-    missing : bool
-        Whether entries may be missing.
-    variance : float
-        Mean variance of the scaled features.
-    """
-
-    n: int
+    n: int  # number of samples
     n_features: int
-    scale: Scale
-    inside: bool
-    missing: bool
-    variance: float
+    scale: Scale  # how they are scaled
+    inside: bool  # whether all scaled values are in [0, 1]
+    missing: bool  # whether entries may be missing
+    variance: float  # mean variance of the scaled features
 
     @classmethod
     def of(
@@ -63,18 +49,10 @@ class Facts:
     ) -> Facts:
         """Return the facts of samples, of which ``x`` on the host are some or all.
 
-        Parameters
-        ----------
-        x : ndarray of shape (n_some, n_features)
-            Samples; NaN is a missing entry.
-        n : int
-            Number of all samples.
-        images : bool
-            Whether they are images, whose pixels have one unit.
-        missing : bool
-            Whether entries may be missing.
-        scale : {"none", "all", "features"}, optional
-            The scaling that is asked for; by default we choose it.
+        ``x`` is of shape (n_some, n_features); NaN is a missing entry. ``n`` is the number of all
+        samples. ``images`` says whether they are images, whose pixels have one unit, and
+        ``missing`` whether entries may be missing. ``scale`` is the scaling that is asked for; by
+        default we choose it.
         """
         scale = scale or ("features" if not images and _is_mixed(x) else "all")
         scaling = Scaling.learn(x, scale)
@@ -110,18 +88,9 @@ def choose(
 ) -> dict[str, Any]:
     """Return the options that suit some data, by their short names.
 
-    Parameters
-    ----------
-    facts : Facts
-        What we know of the samples.
-    rank : int
-        Number of base units.
-    widths : sequence of int, optional
-        Widths of the encoder, if they are given.
-    batch_size : int, optional
-        Samples a step, if they are given.
-    shallow : bool
-        Whether the encoder that we choose has one layer in place of two.
+    ``rank`` is the number of base units. ``widths`` of the encoder and ``batch_size``, the samples
+    a step, may be given. ``shallow`` says whether the encoder that we choose has one layer in place
+    of two.
     """
     n, n_features = facts.n, facts.n_features
     wide = _power_of_two(4 * n_features, 256, 512)

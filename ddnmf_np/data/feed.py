@@ -49,24 +49,12 @@ class MemoryFeed:
 
 
 class Part(NamedTuple):
-    """The part of a window that one process computes.
+    """The part of a window that one process computes."""
 
-    Attributes
-    ----------
-    x : ndarray of shape (m_mine, n_features)
-        Rows that contain its samples.
-    place : ndarray of shape (n_mine,), int64
-        Row in ``x`` of each of its samples, in the order of the epoch.
-    numbers : ndarray of shape (m,), int64
-        Index in the data of every sample of the window, in that order.
-    before : ndarray of shape (m + 1,), int64
-        How many of its samples come before each sample of the window.
-    """
-
-    x: Floats
-    place: Index
-    numbers: Index
-    before: Index
+    x: Floats  # (m_mine, n_features): rows that contain its samples
+    place: Index  # (n_mine,): row in ``x`` of each of its samples, in the order of the epoch
+    numbers: Index  # (m,): index in the data of every sample of the window, in that order
+    before: Index  # (m + 1,): how many of its samples come before each sample of the window
 
 
 Read: TypeAlias = Callable[[Rows, int, int, int, int], Generator[Part, None, None]]

@@ -73,26 +73,15 @@ def is_eight_bit(X: Any) -> bool:
 class Intake:
     """The intake of a trained model: raw samples, checked, in its precision and its units.
 
-    Parameters
-    ----------
-    n_features : int
-        Width of the data.
-    dtype : str
-        The model's precision.
-    missing : {"error", "nan"}
-        Whether NaN is refused, or a missing entry.
-    from_bytes : bool
-        Whether the training samples were unsigned 8-bit values, which were divided by 255. Samples
-        of this type are then divided, too, and others must be so already.
-    feature_names : tuple of str, or None
-        Names of the features, for error messages.
+    ``from_bytes`` says whether the training samples were unsigned 8-bit values, which were divided
+    by 255. Samples of this type are then divided, too, and others must be so already.
     """
 
     n_features: int
-    dtype: str
-    missing: str
+    dtype: str  # the model's precision
+    missing: str  # "error": NaN is refused; "nan": it is a missing entry
     from_bytes: bool = False
-    feature_names: tuple[str, ...] | None = None
+    feature_names: tuple[str, ...] | None = None  # for error messages
 
     def take(self, x: Any, where: str = "X", first_row: int = 0) -> Any:
         """Return raw samples, (n, n_features) or (n, height, width), as the model takes them.
@@ -128,12 +117,8 @@ class Intake:
 def without_mask(X: Any, missing: str, where: str = "X") -> Any:
     """Return samples in which masked entries are NaN, if that is a missing entry.
 
-    ``where`` is their name for the message.
-
-    Raises
-    ------
-    DataError
-        If entries are masked, and none may be missing.
+    ``where`` is their name for the message. Raises `DataError` if entries are masked, and none may
+    be missing.
     """
     if not isinstance(X, np.ma.MaskedArray):
         return X
@@ -151,12 +136,7 @@ def without_mask(X: Any, missing: str, where: str = "X") -> Any:
 def refuse_containers(X: Any) -> None:
     """Refuse what holds arrays but is none, and h5py's objects of a file that is closed.
 
-    Raises
-    ------
-    UsageError
-        For a file or group of arrays.
-    DataError
-        For a closed file.
+    Raises `UsageError` for a file or group of arrays, and `DataError` for a closed file.
     """
     _refuse_closed(X, "X")
     if hasattr(X, "tocsr"):  # some of SciPy's sparse matrices are mappings
@@ -185,10 +165,7 @@ def _refuse_closed(array: Any, name: str) -> None:
 def check_out(out: Any, shape: tuple[int, int]) -> None:
     """Refuse what codes cannot be written to: between 0 and 1, integers would all be 0.
 
-    Raises
-    ------
-    DataError
-        If it is no array of that shape and of floating-point numbers.
+    Raises `DataError` if it is no array of that shape and of floating-point numbers.
     """
     _refuse_closed(out, "out")
     if not all(hasattr(out, name) for name in ("shape", "dtype", "__setitem__")):
@@ -206,13 +183,7 @@ def check_out(out: Any, shape: tuple[int, int]) -> None:
 
 
 class Written:
-    """An array whose errors, when it is written to, are this package's.
-
-    Parameters
-    ----------
-    out : array
-        What is written to.
-    """
+    """An array whose errors, when it is written to, are this package's."""
 
     def __init__(self, out: Any) -> None:
         self._out = out

@@ -30,22 +30,10 @@ _PIECE = 2**20
 def read_idx(source: Source, *, max_bytes: int = MAX_BYTES) -> NDArray[Any]:
     """Read an IDX file.
 
-    Parameters
-    ----------
-    source : str, Path or bytes
-        The file, or its content; gzip is recognised by its first bytes, not by the name.
-    max_bytes : int
-        Refuse a file whose header announces more bytes of data than this.
-
-    Returns
-    -------
-    ndarray
-        With shape and type of the header, in native byte order, C-contiguous, writable.
-
-    Raises
-    ------
-    DataError
-        If the file cannot be read, is not IDX, or is not exactly as long as its header says.
+    We recognise gzip by the first bytes, not by the name, and refuse a file whose header announces
+    more than ``max_bytes`` of data. The result has the shape and type of the header, in native byte
+    order, C-contiguous, writable. Raises `DataError` if the file cannot be read, is not IDX, or is
+    not exactly as long as its header says.
 
     Notes
     -----

@@ -72,10 +72,7 @@ def make_motion(
 ) -> Affine | None:
     """Return the random motion of the images, or None if nothing moves.
 
-    Raises
-    ------
-    UsageError
-        If something moves, and the samples are not images of that shape.
+    Raises `UsageError` if something moves, and the samples are not images of that shape.
     """
     if not noise.motion:
         return None
@@ -98,27 +95,12 @@ class Corruption:
     it is redrawn. Masking and salt-and-pepper are bit-identical with NumPy and CuPy; gaussian noise
     agrees up to rounding.
 
-    Parameters
-    ----------
-    noise : Noise
-        Its kind, rate, and whether it is rescaled and redrawn.
-    seed : int
-        In [0, 2**64).
-    high : float
-        Largest clean value: the value of salt, and the unit of the gaussian's rate.
-    motion : Affine, optional
-        Geometric noise of images, applied first.
-    fill : ndarray of shape (D,), optional
-        Value of each feature that the networks see where an entry is missing, on the backend.
-        Masking then sets entries to it instead of to 0, and does not rescale the others, because
-        the mean stays the same.
-    ops : Ops, optional
-        Backend; NumPy by default.
-
-    Raises
-    ------
-    UsageError
-        If the seed cannot be used.
+    ``seed`` is in [0, 2**64). ``high`` is the largest clean value: the value of salt, and the unit
+    of the gaussian's rate. ``motion``, geometric noise of images, is applied first. ``fill``, (D,)
+    on the backend, is the value of each feature that the networks see where an entry is missing.
+    Masking then sets entries to it instead of to 0, and does not rescale the others, because the
+    mean stays the same. ``ops`` is NumPy by default. Raises `UsageError` if the seed cannot be
+    used.
 
     Notes
     -----

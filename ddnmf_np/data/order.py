@@ -23,26 +23,8 @@ _ORDER_STREAM = b"shuffle "
 def epoch_order(n: int, seed: int, epoch: int, *, xp: Any = np) -> Array:
     """Return the order in which one epoch visits the samples.
 
-    Parameters
-    ----------
-    n : int
-        Number of samples.
-    seed : int
-        In [0, 2**64).
-    epoch : int
-        In [0, 2**32).
-    xp : module
-        NumPy or CuPy; both give the same order.
-
-    Returns
-    -------
-    (n,) int64 array
-        A permutation of ``0..n-1``.
-
-    Raises
-    ------
-    UsageError
-        If the seed or the epoch is out of range.
+    The result, (n,) in int64, is a permutation of ``0..n-1``. With NumPy and CuPy as ``xp`` it is
+    the same. Raises `UsageError` if the seed is not in [0, 2**64), or the epoch not in [0, 2**32).
 
     Notes
     -----

@@ -20,12 +20,9 @@ Floats = npt.NDArray[np.float64]
 class Scaling:
     """The map ``(x - low) / span`` of each feature, and its inverse.
 
-    Parameters
-    ----------
-    low, span : ndarray of shape (n_features,), float64
-        Smallest value, and distance from it to the largest, above 0.
-    fill : ndarray of shape (n_features,), float64, or None
-        Scaled value that the networks see where an entry is missing; None for 0.
+    ``low`` and ``span``, (n_features,), are the smallest value, and the distance from it to the
+    largest, above 0. ``fill``, (n_features,), is the scaled value that the networks see where an
+    entry is missing; None for 0.
     """
 
     low: Floats
@@ -36,17 +33,11 @@ class Scaling:
     def learn(cls, x: npt.NDArray[Any], scale: Scale, *, fill: bool = False) -> Scaling:
         """Return the scaling that maps the samples into [0, 1].
 
-        Parameters
-        ----------
-        x : ndarray of shape (n, n_features)
-            Training samples on the host; NaN is a missing entry.
-        scale : {"none", "all", "features"}
-            With "all" we subtract the smallest value of all and divide by the distance to the
-            largest; 0 stays 0 where it is the smallest. A feature that is constant, or missing
-            everywhere, is only shifted.
-        fill : bool
-            Fill missing entries with the mean of the feature, not with 0. A feature that is
-            missing everywhere has no mean and is filled with 0.
+        ``x``, (n, n_features) on the host, are training samples; NaN is a missing entry. With
+        ``scale`` "all" we subtract the smallest value of all and divide by the distance to the
+        largest; 0 stays 0 where it is the smallest. A feature that is constant, or missing
+        everywhere, is only shifted. With ``fill`` we fill missing entries with the mean of the
+        feature, not with 0. A feature that is missing everywhere has no mean and is filled with 0.
         """
         n_features = x.shape[1]
         low, span = np.zeros(n_features), np.ones(n_features)
@@ -81,15 +72,7 @@ class Scaling:
 
 @dataclass(frozen=True, eq=False)
 class DeviceScaling:
-    """A `Scaling` on a backend; its methods work in place.
-
-    Parameters
-    ----------
-    ops : Ops
-        Backend.
-    low, span, fill : ndarray of shape (n_features,)
-        As for `Scaling`.
-    """
+    """A `Scaling` on a backend; its methods work in place."""
 
     ops: Ops
     low: Array

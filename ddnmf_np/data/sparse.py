@@ -19,10 +19,7 @@ MAX_DENSE = 4 * 2**30
 def check_indices(array: Any, name: str) -> None:
     """Refuse a sparse matrix with indices outside of it: SciPy would read or write anywhere.
 
-    Raises
-    ------
-    DataError
-        If an index does not fit the shape.
+    Raises `DataError` if an index does not fit the shape.
     """
     if not hasattr(array, "check_format"):
         return
@@ -43,12 +40,8 @@ def is_sparse(archive: NpzArchive) -> bool:
 def read_sparse(archive: NpzArchive, name: str) -> Any:
     """Return the matrix of an archive by rows (CSR).
 
-    Raises
-    ------
-    DataError
-        If it is no matrix of real numbers, or its indices do not fit its shape.
-    ArchiveError
-        If the archive is damaged.
+    Raises `DataError` if it is no matrix of real numbers, or its indices do not fit its shape, and
+    `ArchiveError` if the archive is damaged.
     """
     form = str(archive.read("format", text=True).astype(str))
     parts = {key: archive.read(key) for key in archive.keys if key != "format"}
@@ -70,10 +63,7 @@ def make_sparse(
 ) -> Any:
     """Return a matrix by rows from its arrays, as SciPy names and orders them.
 
-    Raises
-    ------
-    DataError
-        If the arrays do not fit each other or the shape.
+    Raises `DataError` if the arrays do not fit each other or the shape.
     """
     # Late: help and usage errors should not wait for SciPy.
     make = getattr(import_module("scipy.sparse"), f"{form}_matrix")
@@ -89,13 +79,7 @@ def make_sparse(
 
 
 def dense(matrix: Any, name: str) -> NDArray[Any]:
-    """Return a matrix as an array.
-
-    Raises
-    ------
-    DataError
-        If it is larger than `MAX_DENSE`.
-    """
+    """Return a matrix as an array; raises `DataError` if it is larger than `MAX_DENSE`."""
     size = matrix.shape[0] * matrix.shape[1] * np.dtype(matrix.dtype).itemsize
     if size > MAX_DENSE:
         raise DataError(

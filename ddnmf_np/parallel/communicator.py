@@ -28,37 +28,21 @@ class Communicator(ABC):
     """Ranks (processes) of one training, as one of them sees them.
 
     All ranks call the same methods in the same order, except for sums of different channels.
-
-    Attributes
-    ----------
-    rank, size : int
-        Number of this rank, from 0, and number of ranks.
-    local_rank, local_size : int
-        The same among the ranks of this machine.
-    name : str
-        Name of the library that carries the messages.
-    from_several_threads : bool
-        Whether two threads may have a sum under way at the same time.
     """
 
-    rank: int
-    size: int
-    local_rank: int
+    rank: int  # number of this rank, from 0
+    size: int  # number of ranks
+    local_rank: int  # the same two among the ranks of this machine
     local_size: int
-    name: str
-    from_several_threads: bool
+    name: str  # of the library that carries the messages
+    from_several_threads: bool  # whether two threads may have a sum under way at the same time
 
     @abstractmethod
     def start_sum(self, array: Array, channel: int) -> Request:
         """Start an all-reduce in place: the sum over all ranks, bit-identical on each.
 
-        Parameters
-        ----------
-        array : ndarray
-            Contiguous, of the same shape and dtype on all ranks. Do not use it until the request
-            is done.
-        channel : int
-            Below `N_CHANNELS`; each channel has one sum at a time.
+        The array is contiguous, of the same shape and dtype on all ranks. Do not use it until the
+        request is done. ``channel`` is below `N_CHANNELS`; each channel has one sum at a time.
         """
 
     @abstractmethod
@@ -81,13 +65,9 @@ class Communicator(ABC):
     def exchange_rows(self, rows: Array, counts: Array) -> Array:
         """Send rows to each rank (all-to-all), and return those sent here, ordered by rank.
 
-        Parameters
-        ----------
-        rows : ndarray of shape (n, width)
-            Rows for rank 0, then those for rank 1, and so on; on the host. All ranks have the same
-            dtype and width.
-        counts : ndarray of shape (size,), int64
-            Number of rows for each rank.
+        ``rows``, (n, width) on the host, are those for rank 0, then those for rank 1, and so on.
+        All ranks have the same dtype and width. ``counts``, (size,) in int64, has the number of
+        rows for each rank.
         """
 
     def share(self, n: int) -> slice:

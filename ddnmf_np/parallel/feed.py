@@ -73,14 +73,9 @@ def deal(window: Window, share: Array, ranks: Communicator) -> tuple[Array, Arra
     """Return the rows to send of a window, and the order of the rows to receive.
 
     ``share``, (m,) in int64, has for each sample in the order of the epoch the rank whose share
-    contains it.
-
-    Returns
-    -------
-    rows, counts
-        Arguments of `Communicator.exchange_rows`.
-    place : ndarray of shape (n_mine,), int64
-        For each of this rank's samples in the order of the epoch, its row among those received.
+    contains it. The first two results are the arguments of `Communicator.exchange_rows`. The third,
+    (n_mine,) in int64, has for each of this rank's samples in the order of the epoch its row among
+    those received.
     """
     reader = np.searchsorted(window.bounds, window.place, side="right") - 1
     read_here = reader == ranks.rank
@@ -99,12 +94,8 @@ def survey_together(rows: Rows, ranks: Communicator) -> None:
     """Survey samples, each rank a part of the blocks.
 
     Each rank also compares one block of the next rank's part with its own file. Differences in
-    other blocks are found when they are read.
-
-    Raises
-    ------
-    DataError
-        As `Rows.survey`, or if this rank has other samples than the other ranks.
+    other blocks are found when they are read. Raises `DataError` as `Rows.survey`, or if this rank
+    has other samples than the other ranks.
     """
     here: list[Any] = [list(rows.shape), rows.block_rows]
     there = ranks.broadcast_object(here)

@@ -34,10 +34,7 @@ THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "BLIS_N
 def connect() -> Communicator:
     """Return the communicator of the processes that were started together.
 
-    Raises
-    ------
-    BackendError
-        If there are several and mpi4py cannot be used.
+    Raises `BackendError` if there are several and mpi4py cannot be used.
     """
     if not started_by_mpi():
         return SerialCommunicator()
@@ -69,12 +66,8 @@ def together(command: Callable[[Communicator], int], communicator: Communicator)
 def get_ops_together(config: Config, communicator: Communicator) -> tuple[Ops, Communicator]:
     """Return the operations that a configuration asks for, and the communicator for gradients.
 
-    Several ranks on GPUs take one GPU each, and NCCL connects them.
-
-    Raises
-    ------
-    BackendError
-        If the backend cannot run, or a machine has fewer GPUs than ranks.
+    Several ranks on GPUs take one GPU each, and NCCL connects them. Raises `BackendError` if the
+    backend cannot run, or a machine has fewer GPUs than ranks.
     """
     several = communicator.size > 1
     backend = config.execution.backend

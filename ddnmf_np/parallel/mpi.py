@@ -37,10 +37,7 @@ def started_by_mpi() -> bool:
 def load_mpi() -> Any:
     """Return ``mpi4py.MPI``, which starts MPI.
 
-    Raises
-    ------
-    BackendError
-        If it cannot be imported; with the cause and the remedy.
+    Raises `BackendError`, with the cause and the remedy, if it cannot be imported.
     """
     try:
         from mpi4py import MPI

@@ -86,14 +86,9 @@ class SharedStep:
     def __call__(self, index: Array, n: int, asked: bool) -> None:
         """Do the step, and add the losses of all ranks' samples to ``loss.sums``.
 
-        Parameters
-        ----------
-        index : ndarray of shape (n_here,), int64
-            This rank's samples, as `Batch.choose` returns them; may be empty.
-        n : int
-            Samples of the whole batch.
-        asked : bool
-            Whether this rank was asked to stop after the step.
+        ``index``, (n_here,) in int64, has this rank's samples, as `Batch.choose` returns them; it
+        may be empty. ``n`` is the number of samples of the whole batch. ``asked`` says whether this
+        rank was asked to stop after the step.
         """
         model, start_sum = self.model, self.communicator.start_sum
         self._stops[0] = asked

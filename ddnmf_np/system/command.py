@@ -41,11 +41,8 @@ class Parser(argparse.ArgumentParser):
     def parse(self, argv: Sequence[str] | None) -> argparse.Namespace:
         """Parse arguments, by default those of the process.
 
-        Raises
-        ------
-        UsageError
-            If an option is unknown (the message suggests the nearest one), is missing, or has an
-            invalid value.
+        Raises `UsageError` if an option is unknown (the message suggests the nearest one), is
+        missing, or has an invalid value.
         """
         flags, rest = self.parse_known_args(argv)
         if rest:
@@ -90,12 +87,8 @@ class PageParser(Parser):
     def parse(self, argv: Sequence[str] | None) -> argparse.Namespace:
         """Parse arguments; ``run`` is one folder, ``output`` the file of the page.
 
-        ``is_run`` says whether ``run`` is a folder, not data.
-
-        Raises
-        ------
-        UsageError
-            As `Parser.parse`, or if one of the two cannot be used.
+        ``is_run`` says whether ``run`` is a folder, not data. Raises `UsageError` as
+        `Parser.parse`, or if ``run`` or ``output`` cannot be used.
         """
         flags = super().parse(argv)
         if len(flags.run) != 1:
@@ -133,24 +126,13 @@ def run_command(
 ) -> int:
     """Run a command, report an error in one line, and return the exit code.
 
-    Parameters
-    ----------
-    work : callable
-        Parses the arguments, runs the command, and returns the exit code.
-    interrupted : str
-        Line to print after Ctrl-C or SIGTERM.
-    memory : str
-        Remedy to name if memory runs out.
-    say : callable, optional
-        Prints the line; `complain` by default.
-    sigterm : bool
-        Let SIGTERM end the command in good order, as Ctrl-C does.
+    ``work`` parses the arguments, runs the command, and returns the exit code. ``interrupted`` is
+    the line to print after Ctrl-C or SIGTERM, and ``memory`` the remedy to name if memory runs out.
+    ``say`` prints the line; it is `complain` by default. With ``sigterm``, SIGTERM ends the command
+    in good order, as Ctrl-C does.
 
-    Returns
-    -------
-    int
-        Result of ``work``; else the ``exit_code`` of its `DDNMFError`, 2 if memory ran out, 4 if a
-        file cannot be used or standard output was closed, 130 after an interruption.
+    The exit code is the result of ``work``; else the ``exit_code`` of its `DDNMFError`, 2 if memory
+    ran out, 4 if a file cannot be used or standard output was closed, 130 after an interruption.
     """
     say = say or complain
     _prepare()

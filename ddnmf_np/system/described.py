@@ -23,10 +23,7 @@ def write_described(
 ) -> None:
     """Write arrays and their description, whole or not at all.
 
-    Raises
-    ------
-    OutputError
-        If the file cannot be written; what was there is untouched.
+    Raises `OutputError` if the file cannot be written; what was there is untouched.
     """
     text = np.frombuffer(json.dumps(meta).encode("utf-8"), dtype=np.uint8)
     with atomic_write(path) as stream:
@@ -36,10 +33,8 @@ def write_described(
 def read_described(source: Source) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
     """Return the description of a file, and its arrays by name.
 
-    Raises
-    ------
-    OSError, ValueError
-        If the file cannot be read, is damaged (each part has a checksum), or has no description.
+    Raises `OSError` or `ValueError` if the file cannot be read, is damaged (each part has a
+    checksum), or has no description.
     """
     with NpzArchive(source) as archive:
         arrays = {key: archive.read(key) for key in archive.keys}

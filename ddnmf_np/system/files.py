@@ -148,14 +148,8 @@ def locked(folder: Path) -> Iterator[None]:
 
     The operating system ends the lock with the process, so a killed process leaves no stale lock.
     Some network file systems have no locks; there we continue without one, and nothing keeps two
-    runs apart.
-
-    Raises
-    ------
-    UsageError
-        If another process has the lock; the message names it.
-    OutputError
-        If the folder cannot be written.
+    runs apart. Raises `UsageError` if another process has the lock, which the message names, and
+    `OutputError` if the folder cannot be written.
     """
     from filelock import FileLock, Timeout  # late: usage errors should not wait for it
 

@@ -20,19 +20,10 @@ def read(source: Source, *, finite: bool = True) -> Any:
 def parse(text: str | bytes, *, finite: bool = True) -> Any:
     """Return the value of a JSON text.
 
-    Parameters
-    ----------
-    text : str or bytes
-        Bytes must be UTF-8.
-    finite : bool
-        Refuse NaN and infinities, which are not JSON although Python reads them, and numbers that
-        are too large for a float.
-
-    Raises
-    ------
-    ValueError
-        If the text is not JSON, is longer than `MAX_BYTES`, is nested too deeply, or has an
-        integer of too many digits.
+    Bytes must be UTF-8. With ``finite`` we refuse NaN and infinities, which are not JSON although
+    Python reads them, and numbers that are too large for a float. Raises `ValueError` if the text
+    is not JSON, is longer than `MAX_BYTES`, is nested too deeply, or has an integer of too many
+    digits.
     """
     if len(text) > MAX_BYTES:
         raise ValueError(f"it is longer than {MAX_BYTES} bytes, the most that are read")

@@ -130,10 +130,7 @@ def check_options(part: Any) -> None:
 def checked(name: str, value: Any, part: type) -> Any:
     """Return the value of an option of a dataclass in the option's own type.
 
-    Raises
-    ------
-    OptionError
-        If the value is of the wrong kind or out of range.
+    Raises `OptionError` if the value is of the wrong kind or out of range.
     """
     kind = kinds(part)[name]
     if value is None:

@@ -31,11 +31,8 @@ def stop_on_signal(trainer: Stoppable) -> Iterator[None]:
 def stop_on_interrupt(trainer: Stoppable) -> Iterator[list[int]]:
     """Let Ctrl-C end training between two steps, for a library; a second one interrupts it.
 
-    Yields
-    ------
-    list of int
-        The signals that came. We listen only where Ctrl-C would raise KeyboardInterrupt, because
-        elsewhere the application has its own idea of it.
+    Yields the signals that came. We listen only where Ctrl-C would raise KeyboardInterrupt, because
+    elsewhere the application has its own idea of it.
     """
     came: list[int] = []
 

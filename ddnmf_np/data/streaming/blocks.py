@@ -59,13 +59,9 @@ class BlockOrder:
     def mixed(self, blocks: Index, epoch: int) -> tuple[Index, Index]:
         """Return the order of a window's samples, from the ascending numbers of its blocks.
 
-        Returns
-        -------
-        place : (m,) int64 array
-            For each sample in turn, its row in the window, in which the blocks follow each other.
-        index : (m,) int64 array
-            Its index in the data. The samples are sorted by the keys of `epoch_order`, so a window
-            of all blocks has exactly that order.
+        The results, (m,), have for each sample in turn its row in the window, in which the blocks
+        follow each other, and its index in the data. The samples are sorted by the keys of
+        `epoch_order`, so a window of all blocks has exactly that order.
         """
         index = np.concatenate([np.arange(*self.extent(int(b)), dtype=np.int64) for b in blocks])
         place = np.argsort(row_keys(index, self.seed, epoch), kind="stable")

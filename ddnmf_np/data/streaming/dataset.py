@@ -32,22 +32,12 @@ def load_streamed(
     """Open a data set that stays on disk.
 
     `open_source` opens the path, unless ``source`` is given. ``scored`` is the number of samples to
-    read for scoring. A ``test_fraction`` is held out for that, at equal distances; see
-    `Share`.
+    read for scoring. A ``test_fraction`` is held out for that, at equal distances; see `Share`.
 
-    Returns
-    -------
-    Rows, Dataset
-        All samples, to train on, except those held out; and at most ``scored`` of them at equal
-        distances, with their labels. If some are held out, the test split has at most ``scored`` of
-        those.
-
-    Raises
-    ------
-    UsageError
-        If ``path`` is the name of a data set.
-    DataError, BackendError
-        As `open_source` and `Rows.read`.
+    The rows are all samples, to train on, except those held out. The data set has at most
+    ``scored`` of them at equal distances, with their labels. If some are held out, its test split
+    has at most ``scored`` of those. Raises `UsageError` if ``path`` is the name of a data set, and
+    `DataError` or `BackendError` as `open_source` and `Rows.read`.
     """
     if path in NAMES:
         raise UsageError(f"stream: {path} fits into memory; leave --stream out")

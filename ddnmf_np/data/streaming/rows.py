@@ -49,15 +49,10 @@ class Survey:
 class Window(NamedTuple):
     """Samples that are mixed, or the part of them that one of several readers has.
 
-    Attributes
-    ----------
-    x : ndarray of shape (m_here, n_features)
-        Rows ``bounds[reader]`` to ``bounds[reader + 1]`` of the window.
-    place, numbers : ndarray of shape (m,), int64
-        Row in the window and index in the data of all its samples that are not skipped, in the
-        order of `BlockOrder.mixed`.
-    bounds : ndarray of shape (readers + 1,), int64
-        First row of each reader, and the end of the last one's.
+    ``x``, (m_here, n_features), has rows ``bounds[reader]`` to ``bounds[reader + 1]`` of the
+    window. ``place`` and ``numbers``, (m,), have the row in the window and the index in the data of
+    all its samples that are not skipped, in the order of `BlockOrder.mixed`. ``bounds``,
+    (readers + 1,), has the first row of each reader, and the end of the last one's.
     """
 
     x: Floats
@@ -69,26 +64,12 @@ class Window(NamedTuple):
 class Rows:
     """Samples that are read, converted and checked a block at a time.
 
-    Parameters
-    ----------
-    source : Source
-        Source of the samples.
-    dtype : dtype
-        Either float32 or float64.
-    scale : bool
-        Divide unsigned 8-bit values by 255.
-    divided : bool
-        Refuse other values that were not divided by 255; see
-        `ddnmf_np.data.checks.refuse_undivided`.
-    missing : {"error", "nan"}
-        Refuse NaN, or take it for a missing entry.
-    window_mib : int
-        Size of the samples that are mixed, in MiB.
-
-    Attributes
-    ----------
-    block_rows, window_blocks : int
-        Sizes of blocks and windows; see `ddnmf_np.data.streaming.blocks.BlockOrder`.
+    ``dtype`` is float32 or float64. With ``scale`` we divide unsigned 8-bit values by 255; with
+    ``divided`` we refuse other values that were not divided by 255, see
+    `ddnmf_np.data.checks.refuse_undivided`. With ``missing`` "error" we refuse NaN, with "nan" we
+    take it for a missing entry. ``window_mib`` is the size of the samples that are mixed, in MiB.
+    ``block_rows`` and ``window_blocks`` are the sizes of blocks and windows, see
+    `ddnmf_np.data.streaming.blocks.BlockOrder`.
     """
 
     ndim = 2
@@ -121,11 +102,8 @@ class Rows:
     def read(self, start: int, stop: int) -> Floats:
         """Return the rows ``start:stop``, converted.
 
-        Raises
-        ------
-        DataError
-            If they cannot be read, or are negative or not finite (except for missing entries); the
-            message has the row.
+        Raises `DataError` if they cannot be read, or are negative or not finite (except for missing
+        entries); the message has the row.
         """
         given = self.source.rows(start, stop)
         if self._scaled:

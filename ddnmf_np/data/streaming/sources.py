@@ -40,31 +40,15 @@ HDF5 = (".h5", ".hdf5", ".h5ad")
 
 
 class Source(ABC):
-    """Rows that several threads may read; fast in order, slow at random.
+    """Rows that several threads may read; fast in order, slow at random."""
 
-    Attributes
-    ----------
-    shape : tuple of two ints
-        Samples and features.
-    dtype : dtype
-        Type of the rows.
-    image_shape : tuple of two ints or None
-        Height and width if the samples are stored as images; `rows` returns them flat.
-    chunk_rows : int
-        Rows that are stored, and so read, together; 1 if any run of rows can be read.
-    name : str
-        Name for messages.
-    feature_names, row_names : tuple of str, or None
-        Names of the columns and of the rows, where the file has some.
-    """
-
-    shape: tuple[int, int]
-    dtype: np.dtype[Any]
-    image_shape: tuple[int, int] | None = None
-    chunk_rows: int = 1
-    name: str
-    feature_names: tuple[str, ...] | None = None
-    row_names: tuple[str, ...] | None = None
+    shape: tuple[int, int]  # samples and features
+    dtype: np.dtype[Any]  # of the rows
+    image_shape: tuple[int, int] | None = None  # of samples stored as images; `rows` are flat
+    chunk_rows: int = 1  # stored, and so read, together; 1 if any run of rows can be read
+    name: str  # for messages
+    feature_names: tuple[str, ...] | None = None  # where the file has some
+    row_names: tuple[str, ...] | None = None  # where the file has some
 
     @abstractmethod
     def rows(self, start: int, stop: int) -> Dense:
