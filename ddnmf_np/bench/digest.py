@@ -33,11 +33,8 @@ def digest(results: Results) -> Results:
 def summarise(rounds: Sequence[Sequence[float]]) -> dict[str, float]:
     """Summarise the times of several rounds, each of which has at least one time.
 
-    Returns
-    -------
-    dict
-        ``median``, ``q1`` and ``q3`` (quartiles) of all times together; ``low`` and ``high``, the
-        smallest and the largest median of a round; ``n``, the number of times.
+    ``median``, ``q1`` and ``q3`` (quartiles) are those of all ``n`` times together. ``low`` and
+    ``high`` are the smallest and the largest median of a round.
     """
     times = np.concatenate(rounds)
     medians = [float(np.median(times)) for times in rounds]

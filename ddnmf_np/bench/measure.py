@@ -52,13 +52,10 @@ def compare(
     process. ``save`` takes the results so far after each visit, so that an interrupted run keeps
     them.
 
-    Returns
-    -------
-    dict
-        Plain JSON types: ``plan``, what `surroundings` returns, ``cases`` by name and, if asked
-        for, ``epochs`` and ``late_epochs``. Each contestant has ``rounds`` (the worker's answers)
-        or ``gap``, the reason why it has no result: it failed, or its losses differ from those of
-        plain NumPy. The others are measured all the same.
+    We return plain JSON types: ``plan``, what `surroundings` returns, ``cases`` by name and, if
+    asked for, ``epochs`` and ``late_epochs``. Each contestant has ``rounds`` (the worker's answers)
+    or ``gap``, the reason why it has no result: it failed, or its losses differ from those of plain
+    NumPy. The others are measured all the same.
     """
     results: Results = {"plan": recorded(plan), **surroundings(), "cases": {}}
     with tempfile.TemporaryDirectory(prefix="ddnmf-bench-") as folder:

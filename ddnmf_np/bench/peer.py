@@ -29,15 +29,7 @@ class Settings:
 
 
 class Timed(ABC):
-    """Something whose steps can be timed.
-
-    Parameters
-    ----------
-    problem : Problem
-        Weights and batches to start from.
-    settings : Settings
-        How to compute.
-    """
+    """Something whose steps can be timed; it starts from the problem's weights and batches."""
 
     @abstractmethod
     def __init__(self, problem: Problem, settings: Settings) -> None: ...

@@ -91,11 +91,8 @@ The section does not mention the batch size; these claims follow from its model.
 def measure(options: ScalingOptions, say: Say = print) -> dict[str, Any]:
     """Measure all points and fit all exponents.
 
-    Returns
-    -------
-    dict
-        Plain JSON types: ``options``, what `surroundings` returns, ``points`` (each with
-        ``seconds`` an epoch of every round, and ``bytes``), and ``fits``.
+    We return plain JSON types: ``options``, what `surroundings` returns, ``points`` (each with
+    ``seconds`` an epoch of every round, and ``bytes``), and ``fits``.
     """
     ops = get_ops(options.backend, fast=options.fast)
     base, sizes = BASE[options.sizes], SIZES[options.sizes]

@@ -52,15 +52,12 @@ def answer(request: Request) -> dict[str, Any]:
 def measure(request: Request) -> dict[str, Any]:
     """Import, build and time a contestant.
 
-    Returns
-    -------
-    dict
-        ``import_seconds``, ``build_seconds`` (networks and batches), ``first_step_seconds`` (with
-        compilation), ``losses`` of the first steps, ``block_steps`` and ``step_seconds`` (of each
-        block), ``peak_memory_mib``, ``import_memory_mib`` (before anything is built),
-        ``device_memory_bytes``, ``device``, ``note`` (a warning for the reader, or None). With
-        epochs, ``epoch_seconds`` and ``samples`` replace the steps, and ``trained_losses`` are
-        those of the first batch after the epochs.
+    We return ``import_seconds``, ``build_seconds`` (networks and batches), ``first_step_seconds``
+    (with compilation), ``losses`` of the first steps, ``block_steps`` and ``step_seconds`` (of each
+    block), ``peak_memory_mib``, ``import_memory_mib`` (before anything is built),
+    ``device_memory_bytes``, ``device``, ``note`` (a warning for the reader, or None). With epochs,
+    ``epoch_seconds`` and ``samples`` replace the steps, and ``trained_losses`` are those of the
+    first batch after the epochs.
     """
     contestant, plan = (CONTESTANTS | FLOORS)[request.contestant], request.plan
     if plan["device"] == "cpu":  # on a GPU only compilers use many threads

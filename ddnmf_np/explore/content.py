@@ -72,12 +72,8 @@ class Content:
 def open_run(path: str | Path) -> Checkpoint:
     """Return the checkpoint of a run folder.
 
-    Raises
-    ------
-    UsageError
-        If there is no such folder, or it contains no run.
-    CheckpointError
-        If the run has no checkpoint yet, or one that is corrupt or of another version.
+    Raises `UsageError` if there is no such folder, or it contains no run, and `CheckpointError` if
+    the run has no checkpoint yet, or one that is corrupt or of another version.
     """
     folder = RunFolder(path)
     check_holds_run(folder)
@@ -87,14 +83,9 @@ def open_run(path: str | Path) -> Checkpoint:
 def gather(checkpoint: Checkpoint, data_dir: str | None, say: Say) -> Content:
     """Gather the content of a run's page, without samples if the run's data are not found.
 
-    ``data_dir`` is where to look for the data first; by default, where the run found them.
-
-    Raises
-    ------
-    CheckpointError
-        If blocks belong to another architecture, or contain NaN or infinity.
-    DataError
-        If the decoder is too large for a page.
+    ``data_dir`` is where to look for the data first; by default, where the run found them. Raises
+    `CheckpointError` if blocks belong to another architecture, or contain NaN or infinity, and
+    `DataError` if the decoder is too large for a page.
     """
     config = checkpoint.config
     model = Inference(checkpoint).model

@@ -28,17 +28,8 @@ def pack_weights(block: Floats) -> tuple[str, float]:
     11 bits, a relative error of at most 2^-11. The scale is a power of two, so scaling rounds
     nothing.
 
-    Parameters
-    ----------
-    block : ndarray
-        Finite values; read in C order.
-
-    Returns
-    -------
-    text : str
-        Base64 of the float16 values, little-endian.
-    scale : float
-        Factor that restores the values; 1 for a block of zeros.
+    ``block`` is finite, and read in C order. We return Base64 of the float16 values, little-endian,
+    and the factor that restores the values; it is 1 for a block of zeros.
     """
     exponent = 0
     if peak := float(np.abs(block).max(initial=0.0)):
@@ -74,13 +65,7 @@ def pack_columns(values: Floats) -> tuple[str, list[float], list[float]]:
 
 
 def pack_bytes(values: Floats, high: float) -> str:
-    """Pack values as one byte each, clipped to [0, high].
-
-    Returns
-    -------
-    str
-        Base64 of the bytes; 255 means `high`.
-    """
+    """Pack values as one byte each, clipped to [0, high]: Base64, where 255 means ``high``."""
     levels = np.rint(values / high * 255.0).clip(0.0, 255.0)
     return _text(levels.astype(np.uint8))
 

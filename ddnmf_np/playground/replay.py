@@ -14,12 +14,8 @@ from ddnmf_np.training import Trainer
 class Replay:
     """A run of the page, repeated in float64; the result of `replay`.
 
-    Attributes
-    ----------
-    model : Model
-        The model after the last step.
-    losses : dict of str to float
-        Losses of the last mini-batch by name; empty before the first step.
+    ``model`` is the model after the last step. ``losses`` are those of the last mini-batch by name;
+    before the first step there are none.
     """
 
     def __init__(self, model: Model, losses: dict[str, float]) -> None:

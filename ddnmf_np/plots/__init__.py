@@ -66,11 +66,6 @@ def plot_parts(
     ax : Axes, optional
         Where to draw.
 
-    Returns
-    -------
-    Axes
-        With the picture.
-
     Raises
     ------
     DataError
@@ -99,11 +94,6 @@ def plot_losses(estimator: Any, *, title: str = "", ax: Axes | None = None) -> A
         Title.
     ax : Axes, optional
         Where to draw.
-
-    Returns
-    -------
-    Axes
-        With the picture.
     """
     history = getattr(estimator, "loss_history_", estimator)
     return _drawn(lambda: figures.plot_losses(history, title, ax), ax)
@@ -121,7 +111,8 @@ def plot_reconstructions(
 ) -> Axes:
     """Draw samples, and below each what the networks make of it.
 
-    Features that an estimator scales each by its own are drawn in shares of their range.
+    Features that an estimator scales each by its own are drawn in shares of their range. We return
+    the axes with the picture, or with its first panel.
 
     Parameters
     ----------
@@ -139,11 +130,6 @@ def plot_reconstructions(
         Title.
     ax : Axes, optional
         Where to draw.
-
-    Returns
-    -------
-    Axes
-        With the picture, or its first panel.
 
     Raises
     ------
@@ -203,11 +189,6 @@ def plot_embedding(
     ax : Axes, optional
         Where to draw.
 
-    Returns
-    -------
-    Axes
-        With the picture.
-
     Raises
     ------
     UsageError
@@ -251,11 +232,6 @@ def plot_clusters(
         Title.
     ax : Axes, optional
         Where to draw.
-
-    Returns
-    -------
-    Axes
-        With the picture.
 
     Raises
     ------

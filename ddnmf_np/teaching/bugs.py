@@ -27,7 +27,6 @@ class ForgetsSlope(Dense):
     """A layer that takes ``g`` for ``delta``: f' is missing."""
 
     def backward(self, g: Gradient = None, direct: Direct = ()) -> Gradient:
-        """Run backward as if the activation were the identity."""
         activation, self.activation = self.activation, "identity"
         dx = super().backward(g, direct)
         self.activation = activation
@@ -38,7 +37,6 @@ class ForgetsSignal(Dense):
     """A layer that takes ``f'`` for ``delta``: the gradient from above is missing."""
 
     def backward(self, g: Gradient = None, direct: Direct = ()) -> Gradient:
-        """Run backward as if the gradient from above were 1 everywhere."""
         self.dh.fill(1.0)
         return super().backward()
 
@@ -47,7 +45,6 @@ class AveragesBias(Dense):
     """A layer that averages ``db`` over the batch, though the gradient contains 1/N already."""
 
     def backward(self, g: Gradient = None, direct: Direct = ()) -> Gradient:
-        """Run backward, then divide ``db``."""
         dx = super().backward(g, direct)
         if self.db is not None and self.x is not None:
             self.db /= len(self.x)
@@ -58,7 +55,6 @@ class ForgetsBias(Dense):
     """A layer that leaves ``db`` at 0, so that its bias never moves."""
 
     def backward(self, g: Gradient = None, direct: Direct = ()) -> Gradient:
-        """Run backward, then clear ``db``."""
         dx = super().backward(g, direct)
         if self.db is not None:
             self.db.fill(0.0)
@@ -78,7 +74,6 @@ class ForgetsDirectGradients(Dense):
     last = False
 
     def backward(self, g: Gradient = None, direct: Direct = ()) -> Gradient:
-        """Run backward with only the gradient from above."""
         return super().backward(g, direct if self.last else ())
 
 
@@ -86,7 +81,6 @@ class SwapsRows(Dense):
     """A layer that returns ``dW`` with its rows in reverse order."""
 
     def backward(self, g: Gradient = None, direct: Direct = ()) -> Gradient:
-        """Run backward, then turn ``dW`` upside down."""
         dx = super().backward(g, direct)
         self.dW[...] = self.dW[::-1].copy()
         return dx
@@ -96,7 +90,6 @@ class HalvesSignal(Dense):
     """A layer that passes only half of the gradient on to the layer below."""
 
     def backward(self, g: Gradient = None, direct: Direct = ()) -> Gradient:
-        """Run backward, then halve ``dx``."""
         dx = super().backward(g, direct)
         if dx is not None:
             dx *= 0.5
@@ -107,7 +100,6 @@ class TransposesWeights(Dense):
     """A layer that reads the numbers of ``W`` in the wrong order when it passes the gradient on."""
 
     def backward(self, g: Gradient = None, direct: Direct = ()) -> Gradient:
-        """Run backward, then compute ``dx`` again with ``W`` as a matrix of the other shape."""
         dx = super().backward(g, direct)
         if dx is not None:
             dx[...] = self.dh[: len(dx)] @ self.W.reshape(self.fan_in, self.fan_out).T
@@ -120,7 +112,6 @@ class LeakyLoss(InterpretabilityLoss):
     def direct_gradients(
         self, net: str, x: Array, **options: Any
     ) -> dict[int, list[DirectGradient]]:
-        """Return the direct gradients as if each term of ``L_ap`` trained both of its ends."""
         right = self.terms
         self.terms = tuple(t._replace(moves=(t.a, t.b)) if t.loss == "ap" else t for t in right)
         try:

@@ -29,10 +29,7 @@ def beside_notebooks(name: Path) -> Path | None:
 def read_cells(path: Path) -> tuple[str, dict[str, str]]:
     """Return the text above a file's first cell, and the code of each cell by its title.
 
-    Raises
-    ------
-    DataError
-        If the file is not text.
+    Raises `DataError` if the file is not text.
     """
     try:
         text = path.read_text("utf-8")
@@ -53,10 +50,7 @@ def join_cells(head: str, cells: Mapping[str, str]) -> str:
 def run_cell(head: str, code: str, name: str) -> Any:
     """Run a cell below the head of its file; return the last function or class that it defines.
 
-    Raises
-    ------
-    UsageError
-        If the code cannot be run.
+    Raises `UsageError` if the code cannot be run.
     """
     try:
         last = [node for node in ast.parse(code).body if hasattr(node, "name")][-1].name

@@ -53,27 +53,13 @@ _hints_given: dict[str, int] = {}
 
 @dataclass(frozen=True)
 class Result:
-    """The judgement of an answer.
-
-    Attributes
-    ----------
-    passed : bool
-        Whether the answer is right.
-    text : str
-        What `check` has printed.
-    exercise : Exercise
-        The exercise.
-    answer : object
-        The answer.
-    blocks : dict of str to bool
-        Which blocks of the answer are right.
-    """
+    """The judgement of an answer."""
 
     passed: bool
-    text: str
+    text: str  # what `check` has printed
     exercise: Exercise
     answer: Any = None
-    blocks: Mapping[str, bool] = field(default_factory=dict)
+    blocks: Mapping[str, bool] = field(default_factory=dict)  # whether each block is right
 
     @property
     def share(self) -> float:
@@ -83,20 +69,9 @@ class Result:
     def hint(self, level: int | None = None) -> Self:
         """Print the next hint for this exercise: a nudge, nearly the line, the solution.
 
-        Parameters
-        ----------
-        level : {1, 2, 3}, optional
-            Hint to print; by default the one after the last.
-
-        Returns
-        -------
-        Result
-            Itself, so that the lines after the check still work.
-
-        Raises
-        ------
-        UsageError
-            If there is no such level.
+        ``level`` (1, 2 or 3) is the hint to print; by default it is the one after the last. Raises
+        `UsageError` if there is no such level. We return the result itself, so that the lines after
+        the check still work.
         """
         name = self.exercise.name
         level = min(_hints_given.get(name, 0) + 1, 3) if level is None else level
@@ -117,15 +92,7 @@ class Result:
     def keep(self, path: str | Path = MY_ENGINE) -> Self:
         """Write a right answer into the learner's own file; print whether that was done.
 
-        Parameters
-        ----------
-        path : path_like
-            File with a cell for each answer. The cell of an earlier answer is replaced.
-
-        Returns
-        -------
-        Result
-            Itself.
+        The file has a cell for each answer. The cell of an earlier answer is replaced.
         """
         if self.passed:  # else `check` has said what is missing
             self._write(Path(path))

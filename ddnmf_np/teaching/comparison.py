@@ -16,38 +16,20 @@ from ddnmf_np.teaching.exercise import Floats
 class Verdict:
     """The verdict on one block of an answer to one problem.
 
-    Parameters
-    ----------
-    right : bool
-        Whether the block is right.
-    text : str
-        What is wrong with it.
-    guess : str
-        What may have gone wrong; empty if we cannot tell.
-    kind : str
-        The guess without the numbers of this problem. A guess is shown only if its kind is the
-        same on every problem.
+    A guess is shown only if its kind is the same on every problem.
     """
 
     right: bool
-    text: str = "right"
-    guess: str = ""
-    kind: str = ""
+    text: str = "right"  # what is wrong with it
+    guess: str = ""  # what may have gone wrong; empty if we cannot tell
+    kind: str = ""  # the guess without the numbers of this problem
 
 
 def compare(got: Any, want: Any, sizes: Iterable[int] = (), tolerance: float = 1e-9) -> Verdict:
     """Compare one block with the right one.
 
-    Parameters
-    ----------
-    got : object
-        The block of the student's answer.
-    want : ndarray, number or str
-        The right block.
-    sizes : iterable of int
-        Lengths of the problem's axes; they reveal a mean that should be a sum.
-    tolerance : float
-        Largest accepted difference, relative to the largest entry of ``want``.
+    ``sizes`` are the lengths of the problem's axes; they reveal a mean that should be a sum.
+    ``tolerance`` is the largest accepted difference, relative to the largest entry of ``want``.
     """
     if is_empty(got):
         return Verdict(False, "still empty", kind="empty")

@@ -44,24 +44,14 @@ _SHORT, _LONG = 300, 800
 def write_course(out: Path, notebooks: Path | None = None, students: Path | None = None) -> None:
     """Write a course.
 
-    Parameters
-    ----------
-    out : Path
-        Folder to write; new or empty, so that no notebook that somebody changed is lost.
-    notebooks : Path, optional
-        Folder of the notebooks, with ``answers``, ``course`` and ``data``; the clone's by default.
-    students : Path, optional
-        Text file with a name on each line. For each name we write the notebook whose numbers
-        depend on it into ``student/NAME``.
+    ``out`` is new or empty, so that no notebook that somebody changed is lost. ``notebooks`` has
+    the folders ``answers``, ``course`` and ``data``; by default it is the clone's. ``students`` is
+    a text file with a name on each line. For each name we write the notebook whose numbers depend
+    on it into ``student/NAME``.
 
-    Raises
-    ------
-    DataError
-        If the notebooks or the file of names are not there.
-    UsageError
-        If the folder is not empty, or a name cannot be the name of a folder or is there twice.
-    BackendError
-        If a package for the pages is missing.
+    Raises `DataError` if the notebooks or the file of names are not there, `UsageError` if the
+    folder is not empty, or a name cannot be the name of a folder or is there twice, and
+    `BackendError` if a package for the pages is missing.
     """
     found = beside_notebooks(SOLUTIONS)
     home = notebooks or (found.parents[1] if found else Path("notebooks"))

@@ -76,26 +76,10 @@ text.nc { fill: #a6447c; stroke: none; }
 
 
 def draw(features: int, architecture: Architecture, lit: Sequence[str] = ()) -> str:
-    """Return the figure as SVG.
+    """Return the figure as SVG; ``features`` is the width of the input, D.
 
-    Parameters
-    ----------
-    features : int
-        Width of the input, D.
-    architecture : Architecture
-        Widths of the two networks.
-    lit : sequence of str
-        Losses of `LOSSES` to show; the others are faint. If empty, we show all.
-
-    Returns
-    -------
-    str
-        An SVG document.
-
-    Raises
-    ------
-    UsageError
-        If a name of `lit` is unknown.
+    ``lit`` names the losses of `LOSSES` to show; the others are faint. If it is empty, we show all.
+    Raises `UsageError` if a name is unknown.
     """
     for name in lit:
         if name not in LOSSES:

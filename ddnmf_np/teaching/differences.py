@@ -16,21 +16,9 @@ from ddnmf_np.teaching.exercise import Floats
 class Slope:
     """The loss ``||h(L) - goal||^2`` of a network along one direction of its parameters.
 
-    Parameters
-    ----------
-    network : Network
-        The network; it is copied.
-    x : ndarray of shape (n, D)
-        Samples.
-    seed : int
-        Seed of the goal and of the direction ``u``, whose entries are +1 and -1.
-
-    Attributes
-    ----------
-    exact : float
-        ``<g, u>``, the slope from the gradient ``g`` that backward computes in float64.
-    norm : float
-        Length of ``g``.
+    We copy the network; ``x`` has shape (n, D). ``seed`` is that of the goal and of the direction
+    ``u``, whose entries are +1 and -1. ``exact`` is ``<g, u>``, the slope from the gradient ``g``
+    that backward computes in float64, and ``norm`` is the length of ``g``.
     """
 
     def __init__(self, network: Network, x: Array, seed: int = 0) -> None:

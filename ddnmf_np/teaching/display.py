@@ -32,12 +32,8 @@ COLORS = ("#E69F00", "#56B4E9", "#F0E442")
 def show(figure: Figure, alt: str) -> None:
     """Show a figure in the notebook as PNG.
 
-    Parameters
-    ----------
-    figure : Figure
-        From `new_figure`, or from a function of `ddnmf_np.evaluation.figures`.
-    alt : str
-        Description of the picture for readers who cannot see it.
+    The figure is from `new_figure`, or from a function of `ddnmf_np.evaluation.figures`. ``alt``
+    describes the picture for readers who cannot see it.
     """
     stream = io.BytesIO()
     with own_settings():
@@ -92,17 +88,10 @@ def image_rows(
 ) -> Figure:
     """Draw rows of images on one scale for each row; return a figure for `show`.
 
-    Parameters
-    ----------
-    rows : dict of str to array_like of shape (k, D)
-        Images by their name in the figure; k is the same for every row.
-    shape : tuple of two ints
-        Height and width of an image.
-    signed : bool
-        If true, red is above 0, blue below and white 0. Otherwise black is 0 (or less) and white
-        the largest value of the row.
-    titles : sequence of str
-        Titles of the columns.
+    ``rows`` are images of shape (k, D) by their name in the figure, with the same k for every row.
+    ``shape`` is the height and width of an image; ``titles`` are those of the columns. If
+    ``signed``, red is above 0, blue below and white 0. Otherwise black is 0 (or less) and white the
+    largest value of the row.
     """
     arrays = {name: np.asarray(values) for name, values in rows.items()}
     counts = {len(values) for values in arrays.values()}
@@ -135,16 +124,9 @@ def matrices(
 ) -> Figure:
     """Draw matrices, each with its own colour bar; return a figure for `show`.
 
-    Parameters
-    ----------
-    panels : dict of str to array_like of shape (rows, columns)
-        Matrices by title.
-    xlabel, ylabel : str
-        Meaning of the columns and of the rows.
-    signed : bool
-        If true, red is above 0, blue below and white 0. Otherwise dark is low and bright is high.
-    columns : int
-        Number of panels side by side.
+    ``panels`` are matrices by title, ``columns`` of them side by side. ``xlabel`` is the meaning of
+    a matrix's columns and ``ylabel`` that of its rows. If ``signed``, red is above 0, blue below
+    and white 0. Otherwise dark is low and bright is high.
     """
     lines = -(-len(panels) // columns)
     figure = new_figure(2.3 * lines + 0.2)

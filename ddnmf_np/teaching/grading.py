@@ -55,26 +55,14 @@ class Mark:
 def grade(folder: Path, output: Path, seconds: float, memory_mib: int) -> None:
     """Grade all submissions in a folder, and write the marks.
 
-    Parameters
-    ----------
-    folder : Path
-        A folder for each student, named as the student, with notebooks in it; or the notebooks of
-        one student.
-    output : Path
-        We write ``grades.csv`` (a line for each student), ``blocks.csv`` (a line for each block),
-        and ``STUDENT/results.json`` (for Gradescope), again after each student.
-    seconds : float
-        Processor time for one exercise. An exercise that waits may take four times as long and a
-        minute more.
-    memory_mib : int
-        Memory limit of the process.
+    ``folder`` has a folder for each student, named as the student, with notebooks in it, or the
+    notebooks of one student. Into ``output`` we write ``grades.csv`` (a line for each student),
+    ``blocks.csv`` (a line for each block) and ``STUDENT/results.json`` (for Gradescope), again
+    after each student. ``seconds`` is the processor time for one exercise; one that waits may take
+    four times as long and a minute more. ``memory_mib`` limits the memory of the process.
 
-    Raises
-    ------
-    BackendError
-        If the system has no limits for processes (Windows).
-    DataError
-        If there is no submission.
+    Raises `BackendError` if the system has no limits for processes (Windows), and `DataError` if
+    there is no submission.
     """
     if sys.platform == "win32":
         raise BackendError("grade needs limits for processes, which Windows has not; use WSL")

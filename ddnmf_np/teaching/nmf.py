@@ -22,21 +22,8 @@ def start(x: Array, rank: int, seed: int) -> tuple[Array, Array]:
 def multiplicative_step(x: Array, H: Array, W: Array) -> tuple[Array, Array]:
     """Return ``H`` and ``W`` after one update each; ``||x - H W^T||`` never increases.
 
-    Parameters
-    ----------
-    x : ndarray of shape (n, D)
-        Non-negative samples.
-    H : ndarray of shape (n, rank)
-        Positive codes.
-    W : ndarray of shape (D, rank)
-        Positive parts, one per column.
-
-    Returns
-    -------
-    H : ndarray of shape (n, rank)
-        New codes.
-    W : ndarray of shape (D, rank)
-        New parts.
+    The samples ``x`` (n, D) are non-negative. The codes ``H`` (n, rank) and the parts ``W``
+    (D, rank), one per column, are positive. Both results are new arrays.
     """
     tiny = np.finfo(x.dtype).tiny  # makes 0 / 0 zero, for a pixel that is black in every image
     H = H * (x @ W) / np.maximum(H @ (W.T @ W), tiny)  # (n, rank)

@@ -45,25 +45,12 @@ _GRADIENTS = ("supervisor-gradient", "student-gradient")
 
 
 class Difference(NamedTuple):
-    """The largest difference of one block, relative to the block's largest entry.
+    """The largest difference of one block, relative to the block's largest entry."""
 
-    Attributes
-    ----------
-    where : str
-        Network, layer and block, such as "student layer 3, W_base".
-    function : str
-        Exercise whose answer computed the block.
-    yours : bool
-        Whether the answer is the learner's.
-    size : float
-        The difference; infinite if shapes differ, or the function raised an error or changed its
-        input.
-    """
-
-    where: str
-    function: str
-    yours: bool
-    size: float
+    where: str  # network, layer and block, such as "student layer 3, W_base"
+    function: str  # exercise whose answer computed the block
+    yours: bool  # whether the answer is the learner's
+    size: float  # infinite if shapes differ, or the function raised an error or changed its input
 
     def __str__(self) -> str:
         return f"{self.where}: relative difference {self.size:.2g} (your {self.function})"
@@ -312,16 +299,7 @@ def save_run(
 ) -> None:
     """Write a trained model as a run with its report; `ddnmf_np.explore` makes a page of it.
 
-    Parameters
-    ----------
-    trainer : Trainer
-        After training.
-    config : Config
-        Its options.
-    folder : path_like
-        Folder; an earlier run in it is replaced.
-    image_shape : tuple of two ints
-        Height and width of the images.
+    An earlier run in the folder is replaced. ``image_shape`` is the height and width of the images.
     """
     # Imported late: matplotlib takes a second, and each graded submission would wait for it.
     from ddnmf_np.report.page import write_report

@@ -82,12 +82,8 @@ def record(trainer: Trainer, samples: int, notes: Sequence[str] = ()) -> dict[st
     """Do the next training step in float64, and repeat it with the literal equations.
 
     The step moves the trainer's model. ``samples`` of the batch are recorded, and the notes kept.
-
-    Returns
-    -------
-    dict
-        The record in plain JSON types: ``losses`` and ``layers`` with norms and, for what the
-        literal equations give, the largest difference relative to the largest entry.
+    We return the record in plain JSON types: ``losses`` and ``layers`` with norms and, for what the
+    literal equations give, the largest difference relative to the largest entry.
     """
     model, position = trainer.model, trainer.position
     index = next(iter(trainer.feed.epoch(position.epoch, position.batch)))[:samples]
