@@ -77,21 +77,41 @@ _WHOLE = re.compile(r"[+-]?[0-9]{1,18}(\.0*)?")
 class Dataset:
     """A data set in memory.
 
-    We take a flat sample with a square number of features, at least 64, for an image.
+    Parameters
+    ----------
+    name : str
+        Name of the set, or of its file or folder.
+    x_train, x_test : (n, D), (n_test, D) float array
+        Samples: finite, 0 or more, C-contiguous. ``x_test`` may be None.
+    y_train, y_test : (n,), (n_test,) int64 array or None
+        Labels, for evaluation only.
+    image_shape : tuple of two ints or None
+        Height and width if a sample is an image; their product is D. We take a flat sample with a
+        square number of features, at least 64, for an image.
+    source : str
+        Origin of the data.
+    feature_names, row_names : tuple of str, or None
+        Names of the features and of the training samples, where the file has some.
+    class_names : tuple of str, or None
+        Name of each label, if the labels were text; labels are places in it.
+    notes : tuple of str
+        What we have recognized in the file, for the user to check.
+    from_bytes : bool
+        Whether the samples were unsigned 8-bit values, which are divided by 255.
     """
 
-    name: str  # of the set, or of its file or folder
-    x_train: NDArray[Any]  # (n, D) floats: finite, 0 or more, C-contiguous
-    x_test: NDArray[Any] | None  # (n_test, D), likewise
-    y_train: NDArray[np.int64] | None  # (n,) labels, for evaluation only
-    y_test: NDArray[np.int64] | None  # (n_test,), likewise
-    image_shape: tuple[int, int] | None  # if a sample is an image; height * width is D
-    source: str  # origin of the data
-    feature_names: tuple[str, ...] | None = None  # where the file has some
-    row_names: tuple[str, ...] | None = None  # of the training samples, where the file has some
-    class_names: tuple[str, ...] | None = None  # if the labels were text; labels are places in it
-    notes: tuple[str, ...] = ()  # what we have recognized in the file, for the user to check
-    from_bytes: bool = False  # whether samples were unsigned 8-bit values, divided by 255
+    name: str
+    x_train: NDArray[Any]
+    x_test: NDArray[Any] | None
+    y_train: NDArray[np.int64] | None
+    y_test: NDArray[np.int64] | None
+    image_shape: tuple[int, int] | None
+    source: str
+    feature_names: tuple[str, ...] | None = None
+    row_names: tuple[str, ...] | None = None
+    class_names: tuple[str, ...] | None = None
+    notes: tuple[str, ...] = ()
+    from_bytes: bool = False
 
     def named(self, labels: NDArray[np.int64]) -> NDArray[Any]:
         """Return labels as names of their classes; as they are if the classes have no names."""

@@ -53,13 +53,27 @@ _hints_given: dict[str, int] = {}
 
 @dataclass(frozen=True)
 class Result:
-    """The judgement of an answer."""
+    """The judgement of an answer.
+
+    Attributes
+    ----------
+    passed : bool
+        Whether the answer is right.
+    text : str
+        What `check` has printed.
+    exercise : Exercise
+        The exercise.
+    answer : object
+        The answer.
+    blocks : dict of str to bool
+        Which blocks of the answer are right.
+    """
 
     passed: bool
-    text: str  # what `check` has printed
+    text: str
     exercise: Exercise
     answer: Any = None
-    blocks: Mapping[str, bool] = field(default_factory=dict)  # whether each block is right
+    blocks: Mapping[str, bool] = field(default_factory=dict)
 
     @property
     def share(self) -> float:
@@ -69,9 +83,20 @@ class Result:
     def hint(self, level: int | None = None) -> Self:
         """Print the next hint for this exercise: a nudge, nearly the line, the solution.
 
-        ``level`` (1, 2 or 3) is the hint to print; by default it is the one after the last. Raises
-        `UsageError` if there is no such level. We return the result itself, so that the lines after
-        the check still work.
+        Parameters
+        ----------
+        level : {1, 2, 3}, optional
+            Hint to print; by default the one after the last.
+
+        Returns
+        -------
+        Result
+            Itself, so that the lines after the check still work.
+
+        Raises
+        ------
+        UsageError
+            If there is no such level.
         """
         name = self.exercise.name
         level = min(_hints_given.get(name, 0) + 1, 3) if level is None else level

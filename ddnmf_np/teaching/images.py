@@ -19,11 +19,21 @@ SHIPPED = Path("data") / "mnist-6000.npz"
 
 
 class Images(NamedTuple):
-    """Images as rows."""
+    """Images as rows.
 
-    x: npt.NDArray[Any]  # (n, D), float32: pixels in [0, 1]
-    labels: npt.NDArray[np.int64]  # (n,): for looking at results, never for training
-    shape: tuple[int, int]  # height and width; their product is D
+    Attributes
+    ----------
+    x : ndarray of shape (n, D), float32
+        Pixels in [0, 1].
+    labels : ndarray of shape (n,), int64
+        Class of each image; for looking at results, never for training.
+    shape : tuple of two ints
+        Height and width; their product is D.
+    """
+
+    x: npt.NDArray[Any]
+    labels: npt.NDArray[np.int64]
+    shape: tuple[int, int]
 
 
 def images(
