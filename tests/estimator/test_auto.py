@@ -344,6 +344,20 @@ def test_a_flat_output_has_a_remedy_that_is_not_there_yet():
     assert "1 of 13 output" in " ".join(findings(missing.unexplained_, missing.model_, holes))
 
 
+@pytest.mark.parametrize(
+    ("scale", "remedy"), [("none", "or leave out scale='none'"), ("all", "or give more samples")]
+)
+def test_worse_than_the_mean_names_scaling_where_it_was_refused(scale, remedy):
+    x = load_wine().data
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        estimator = DDNMF(2, widths=(9,), max_iter=0, scale=scale, random_state=0).fit(x)
+    estimator.model_.student.layers[-1].b[...] = 1e4
+    [first, *_] = findings(estimator.unexplained_, estimator.model_, x)
+    assert "where the mean of each feature leaves 1.00" in first
+    assert first.endswith(remedy) or f"{remedy} (--scale none)" in first
+
+
 def test_held_out_samples_and_scaling_can_be_chosen():
     x = load_iris().data
     whole = DDNMF(2, widths=(9,), max_iter=2, validation_fraction=0.0, scale="features").fit(x)
