@@ -30,11 +30,12 @@ FILE = Path(__file__).with_name("claims.toml")
 NOTE = (
     "Rule and rows are in `ddnmf_np/experiments/claims.toml`. A seed's score is {score}, the mean "
     "over the starts of its clustering; of parts, the cosine with the true parts. Difference: mean "
-    "over the seeds, with Student's 95 % interval. IQM: interquartile mean of the differences. P: "
-    "probability that a run of the first row is better than one of the second. p: paired t-test, "
-    "corrected by Holm's method for all {tests} tests, also those not yet measured. The margin of "
-    "`level` is {margin}. A claim of several pairs has its verdict in its first line. †: its "
-    "scores were known when the claim was written down. So far: {so}."
+    "over the seeds, with Student's 95 % interval. p: paired t-test, corrected by Holm's method "
+    "for all {tests} tests, also those not yet measured; there is none before all {least} seeds "
+    "are in. IQM: interquartile mean of the differences. P: probability that a run of the first "
+    "row is better than one of the second. The margin of `not worse` and `level` is {margin}. A "
+    "claim of several pairs has its verdict in its first line. †: its scores were known when the "
+    "claim was written down. So far: {so}."
 )
 COMMAND = "python -m ddnmf_np.experiments step"
 OTHER = {"mnist": "fashion", "fashion-mnist": "mnist"}
@@ -71,7 +72,7 @@ class Claim:
     datasets: Sequence[str]  # one about parts names several sets in one entry, and is one test
     pairs: Sequence[Sequence[str]]  # rows, the better one first; see ``claims.toml``
     steps: Sequence[str]  # of the campaign, which make its records
-    kind: str = "better"  # or "level", "parts": what it says of the difference
+    kind: str = "better"  # or "not worse", "parts": what it says of the difference
     over: str = "each"  # or "mean": of each pair, or of their mean
     seen: bool = False  # whether its scores were known before
 
@@ -127,34 +128,29 @@ class Pair:
     iqm: float  # interquartile mean of the differences
     interval: tuple[float, float]  # Student's 95 % interval of the mean
     improvement: float  # probability that a run of the first row is better than one of the second
-    p: float  # of the two-sided paired t-test; of "level" that of two one-sided tests
+    above: bool  # whether the mean is above the value that it is tested against
+    p: float  # of the two-sided paired t-test
 
 
-def compare(title: str, one: Floats, other: Floats, margin: float | None = None) -> Pair:
-    """Compare scores of the same seeds, at least two; ask whether they are level within a margin.
+def compare(title: str, one: Floats, other: Floats, against: float = 0.0) -> Pair:
+    """Compare scores of the same seeds, at least two; test their mean difference against a value.
 
     Notes
     -----
     Agarwal and others (2021), "Deep reinforcement learning at the edge of the statistical
-    precipice": interquartile mean and probability of improvement. Schuirmann (1987): two one-sided
-    tests.
+    precipice": interquartile mean and probability of improvement.
     """
     differences = one - other
     mean = float(differences.mean())
     if np.ptp(differences) == 0.0:  # no spread, for which SciPy has no interval
-        interval, p = (mean, mean), float(mean == 0.0 if margin is None else abs(mean) >= margin)
+        interval, p = (mean, mean), float(mean == against)
     else:
-        found = stats.ttest_1samp(differences, 0.0)
+        found = stats.ttest_1samp(differences, against)
         low, high = found.confidence_interval(0.95)
         interval, p = (float(low), float(high)), float(found.pvalue)
-        if margin is not None:
-            sides = ((-margin, "greater"), (margin, "less"))
-            p = max(
-                float(stats.ttest_1samp(differences, m, alternative=a).pvalue) for m, a in sides
-            )
     wins = stats.mannwhitneyu(one, other).statistic / (len(one) * len(other))
     iqm = float(stats.trim_mean(differences, 0.25))
-    return Pair(title, len(one), mean, iqm, interval, float(wins), p)
+    return Pair(title, len(one), mean, iqm, interval, float(wins), mean > against, p)
 
 
 def holm(values: Sequence[float]) -> list[float]:
@@ -171,42 +167,37 @@ def holm(values: Sequence[float]) -> list[float]:
 
 @dataclass(frozen=True)
 class Test:
-    """A claim on one data set; without all of its records it has no pairs."""
+    """A claim on one data set; without the records of two seeds it has no pairs."""
 
     claim: Claim
     dataset: str
     pairs: Sequence[Pair]
     folders: Sequence[str] = ()  # of the records
+    too_few: str = ""  # seeds, as text; the verdict waits for more
 
     @property
     def p(self) -> float:
-        """P-value of the claim or of its contrary, whichever is smaller; 1 without records."""
-        return min((1.0, *self._sides))
+        """P-value of the claim or of its contrary, whichever is smaller; 1 with too few seeds."""
+        return 1.0 if self.too_few else min((1.0, *self._sides))
 
     @property
     def _sides(self) -> tuple[float, float]:
         """P-value of the claim, and of the contrary."""
         if not self.pairs:
             return 1.0, 1.0
-        if self.claim.kind == "level":
-            return max(pair.p for pair in self.pairs), 1.0
-        so = max(pair.p if pair.mean > 0.0 else 1.0 for pair in self.pairs)
-        worse = [pair.p for pair in self.pairs if pair.mean < 0.0]
-        return so, len(self.pairs) * min(worse, default=1.0)
+        so = max(pair.p if pair.above else 1.0 for pair in self.pairs)
+        contrary = [pair.p for pair in self.pairs if not pair.above]
+        return so, len(self.pairs) * min(contrary, default=1.0)
 
     def verdict(self, p: float, rule: Mapping[str, Any]) -> str:
         """Return the verdict for the corrected p."""
-        if not self.pairs:
-            return "not measured"
+        if self.too_few or not self.pairs:
+            return self.too_few or "not measured"
         so, contrary = self._sides
-        inside = [abs(end) <= rule["margin"] for pair in self.pairs for end in pair.interval]
         if p < rule["alpha"]:
             return "yes" if so <= contrary else "no"
-        if self.claim.kind == "level":
-            outside = [min(map(abs, pair.interval)) > rule["margin"] for pair in self.pairs]
-            same_side = [pair.interval[0] * pair.interval[1] > 0.0 for pair in self.pairs]
-            return "no" if any(map(all, zip(outside, same_side, strict=True))) else "not told apart"
-        return "no: level" if all(inside) else "not told apart"
+        inside = [abs(end) <= rule["margin"] for pair in self.pairs for end in pair.interval]
+        return "no: level" if all(inside) and self.claim.kind != "not worse" else "not told apart"
 
 
 Scores = Mapping[int, tuple[float, str]]
@@ -261,14 +252,16 @@ def _test(
     """Compare pairs of rows over the seeds that all of them have."""
     every = [row for pair in rows for row in pair]
     seeds = sorted(set.intersection(*map(set, every)))
-    if len(seeds) < rule["least_seeds"]:
+    if len(seeds) < 2:
         return Test(claim, dataset, ())
     scores = np.array([[[row[s][0] for s in seeds] for row in pair] for pair in rows])
     if claim.over == "mean":
         scores, titles = scores.mean(axis=0)[None], [f"mean over {len(rows)} representations"]
-    margin = rule["margin"] if claim.kind == "level" else None
-    pairs = [compare(t, pair[0], pair[1], margin) for t, pair in zip(titles, scores, strict=True)]
-    return Test(claim, dataset, pairs, sorted({row[s][1] for row in every for s in seeds}))
+    against = -rule["margin"] if claim.kind == "not worse" else 0.0
+    pairs = [compare(t, pair[0], pair[1], against) for t, pair in zip(titles, scores, strict=True)]
+    least = rule["least_seeds"]
+    too_few = f"{len(seeds)} of {least} seeds" if len(seeds) < least else ""
+    return Test(claim, dataset, pairs, sorted({row[s][1] for row in every for s in seeds}), too_few)
 
 
 # -- text ---------------------------------------------------------------------------------
@@ -289,7 +282,11 @@ def render(records: Sequence[Record]) -> str:
     counts = [f"{verdicts.count(v)} {v}" for v in dict.fromkeys(sorted(verdicts))]
     rule = claims.rule
     note = NOTE.format(
-        score=rule["score"].upper(), tests=len(tests), margin=rule["margin"], so=", ".join(counts)
+        score=rule["score"].upper(),
+        tests=len(tests),
+        least=rule["least_seeds"],
+        margin=rule["margin"],
+        so=", ".join(counts),
     )
     header = ["claim", "data", "so?", "difference", "p", "compared", "seeds", "IQM", "P", "records"]
     return f"{markdown(header, lines)}\n\n{note}\n"
@@ -304,6 +301,7 @@ def _lines(test: Test, p: float, verdict: str, again: bool) -> Iterator[list[str
     head = ["" if again else text, data, verdict]
     if not test.pairs:
         yield [*head, *[""] * 6, f"`{COMMAND} {' '.join(steps)}`"]
+    shown = "" if test.too_few else "< 0.001" if p < 0.001 else f"{p:.3f}"
     for number, pair in enumerate(test.pairs):
         low, high = pair.interval
         first = number == 0
@@ -311,7 +309,7 @@ def _lines(test: Test, p: float, verdict: str, again: bool) -> Iterator[list[str
         yield [
             *(head if first else [""] * 3),
             f"{pair.mean:+.3f} [{low:+.3f}, {high:+.3f}]",
-            f"{p:.3f}" if first else "",
+            shown if first else "",
             *(pair.title, str(pair.n), f"{pair.iqm:+.3f}", f"{pair.improvement:.2f}", where),
         ]
 

@@ -45,7 +45,7 @@ def verdict_of(lines, **claim):
 def test_every_row_and_step_of_the_file_exists():
     found = claims.load()
     for claim in found.claims:
-        assert claim.kind in ("better", "level", "parts")
+        assert claim.kind in ("better", "not worse", "parts")
         assert claim.over in ("each", "mean")
         assert set(claim.steps) <= found.steps.keys()
         for one, other in claim.pairs:
@@ -110,19 +110,20 @@ def test_pair_is_that_of_the_formulas():
     assert pair.improvement == pytest.approx(np.mean(wins))
 
 
-def test_level_pair_needs_both_sides():
+def test_pair_is_tested_against_a_value():
     d = np.array([0.001, -0.002, 0.003, 0.0])
-    inside = compare("", d, np.zeros(4), 0.02)
-    wide = compare("", d * 20, np.zeros(4), 0.02)
-    beyond = compare("", d + 0.5, np.zeros(4), 0.02)
-    assert inside.p < 0.001 < 0.05 < wide.p < beyond.p
-    assert beyond.p > 0.99
+    near, wide, far = (compare("", x, np.zeros(4), -0.02) for x in (d, d * 20, d - 0.5))
+    assert near.p < 0.001 < 0.05 < wide.p
+    assert far.p < 0.001
+    assert (near.above, far.above) == (True, False)
+    assert near.p == pytest.approx(stats.ttest_1samp(d + 0.02, 0.0).pvalue)
+    assert near.interval == compare("", d, np.zeros(4)).interval  # that of the difference
 
 
 def test_rows_without_spread():
     same = np.full(3, 0.5)
     assert compare("", same, same).p == 1.0
-    assert compare("", same, same, 0.02).p == 0.0
+    assert compare("", same, same, -0.02).p == 0.0
     better = compare("", same + 0.25, same)
     assert better.p == 0.0
     assert better.interval == (0.25, 0.25)
@@ -152,11 +153,14 @@ def test_better_worse_level_and_open():
     assert verdict_of(lines, pairs=[["nmf", "ae1 30"]])[0] == "no"
     assert verdict_of(lines, pairs=[["ae1 30", "ae2 30"]])[0] == "no: level"
     assert verdict_of(lines, pairs=[["ae1 30", "ddnmf-demo 30"]])[0] == "not told apart"
-    assert verdict_of(lines, pairs=[["ae1 30", "ae2 30"]], kind="level")[0] == "yes"
-    assert verdict_of(lines, pairs=[["ae1 30", "nmf"]], kind="level")[0] == "no"
-    assert verdict_of(lines, pairs=[["ae1 30", "ddnmf-demo 30"]], kind="level")[0] == (
-        "not told apart"
-    )
+    for pair, verdict in (
+        (["ae1 30", "ae2 30"], "yes"),
+        (["ae2 30", "ae1 30"], "yes"),
+        (["ae1 30", "nmf"], "yes"),
+        (["nmf", "ae1 30"], "no"),
+        (["ae1 30", "ddnmf-demo 30"], "not told apart"),
+    ):
+        assert verdict_of(lines, pairs=[pair], kind="not worse")[0] == verdict, pair
 
 
 def test_best_must_beat_every_rival_and_one_better_rival_is_enough():
@@ -207,7 +211,9 @@ def test_only_seeds_length_size_and_noise_of_the_rows_count():
     assert test.pairs[0].n == 4
     assert test.pairs[0].mean == 0.0
     verdict, test = verdict_of(lines[:2] + lines[4:9], pairs=[["ae1 10", "nmf"]])
-    assert (verdict, test.p, test.pairs) == ("not measured", 1.0, ())  # two seeds decide nothing
+    assert (verdict, test.p, test.pairs[0].n) == ("2 of 5 seeds", 1.0, 2)
+    verdict, test = verdict_of(lines[:1] + lines[4:9], pairs=[["ae1 10", "nmf"]])
+    assert (verdict, test.p, test.pairs) == ("not measured", 1.0, ())
 
 
 def test_maps_that_are_made_again_do_not_count():
@@ -226,14 +232,17 @@ def test_claims_without_records_still_count_for_holm():
     assert f"{tests} not measured" in table
     both = [
         *records("raw", SCORES, epochs=None),
-        *records("nmf", [s - 0.2 for s in SCORES[::-1]]),
+        *records("nmf", [0.57, 0.64, 0.53, 0.62, 0.59]),
     ]
     [line] = [
         line for line in claims.render(both).splitlines() if "NMF makes" in line and "+0.2" in line
     ]
     [test] = [t for t in decide(both) if t.pairs]
     assert "| MNIST | yes | " in line
-    assert f"| {min(1.0, tests * test.p):.3f} | images, " in line
+    assert 0.001 < tests * test.p < 0.05
+    assert f"| {tests * test.p:.3f} | images, " in line
+    few = claims.render([r for r in both if r["seed"] < 3])
+    assert "| MNIST | 3 of 5 seeds | +0.220 [+0.106, +0.334] |  | images, " in few
 
 
 def test_part_is_compared_with_the_best_control_of_its_seed():
