@@ -138,7 +138,8 @@ class Settings:
         choices=("test", "all"),
     )
     variants: tuple[str, ...] | None = option(
-        None, "variants of the studies (default: all); the table names those without records"
+        None,
+        "variants of the studies (default: all); those without records are named below the table",
     )
     backend: str = option("numpy", "backend of the networks", choices=("numpy", "cupy", "auto"))
     jobs: int = option(1, "runs at a time", most=1024)

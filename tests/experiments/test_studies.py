@@ -167,7 +167,7 @@ def test_some_variants_alone_and_the_others_later(tmp_path, computed):
     assert titles == {"recipe-demo", "recipe-redraw", "ablation-demo"}
     text = (tmp_path / "tables" / "recipe.md").read_text()
     assert "| demo | 1 |" in text
-    assert "| start2 + images moved | 0 | - |" in text  # its line says that it has no records
+    assert "Without records: drawn anew + cosine decay" in text
     assert command(tmp_path, *words, "decay", "demo") == 0
     assert len(computed) == 3
 
@@ -276,10 +276,13 @@ def test_numbers_are_those_of_the_records():
     ]
 
 
-def test_a_variant_without_records_has_its_line():
-    label_free, scores = rows(tables.render("recipe", study_campaign(models=["recipe-demo"])))
-    assert label_free["demo + noise drawn anew"] == ["0", *["-"] * 10]
-    assert scores["demo + noise drawn anew"] == ["-"] * 4
+def test_variants_without_records_are_named_below_the_table():
+    text = tables.render("recipe", study_campaign(models=["recipe-demo"]))
+    label_free, scores = rows(text)
+    assert list(label_free) == list(scores) == ["demo"]
+    others = [network.title for network in STUDIES["recipe"].variants.values()]
+    assert f" Without records: {'; '.join(others[1:])}.\n\n" in text
+    assert text.count("Without records") == 1
 
 
 def test_records_without_assignments_have_no_stability():
