@@ -50,14 +50,11 @@ def _doctor(argv: Sequence[str] | None) -> int:
 def examine() -> dict[str, Any]:
     """Return everything there is to report, in plain JSON types.
 
-    Returns
-    -------
-    dict
-        ``broken`` (what is wrong with each core package that cannot be imported); unless NumPy
-        or threadpoolctl are among them, also what `ddnmf_np.runs.environment.environment` returns
-        and ``numba`` (why its loops cannot be used, or None). ``cuda["problem"]`` is here the
-        outcome of a trial computation; ``cuda["no_graphs"]`` is why steps on a device that works
-        are not recorded as graphs, or None.
+    It has ``broken`` (what is wrong with each core package that cannot be imported); unless NumPy
+    or threadpoolctl are among them, also what `ddnmf_np.runs.environment.environment` returns and
+    ``numba`` (why its loops cannot be used, or None). ``cuda["problem"]`` is here the outcome of a
+    trial computation; ``cuda["no_graphs"]`` is why steps on a device that works are not recorded as
+    graphs, or None.
     """
     broken = {name: error for name, module in CORE.items() if (error := _import_error(module))}
     if broken.keys() & {"numpy", "threadpoolctl"}:

@@ -74,10 +74,8 @@ def _default(o: Option) -> str:
 def parse(argv: Sequence[str] | None) -> dict[str, Any]:
     """Return the flags that were given, by name.
 
-    Raises
-    ------
-    UsageError
-        If one is unknown (the nearest is suggested) or has a value that is none of its kind.
+    Raises `UsageError` if one is unknown (the nearest is suggested) or has a value that is none of
+    its kind.
     """
     return vars(make_parser().parse(argv))
 

@@ -76,21 +76,11 @@ class Training:
 
 @dataclass
 class Position:
-    """Position in a run. Order and noise depend on it and on the seed, and on nothing else.
+    """Position in a run. Order and noise depend on it and on the seed, and on nothing else."""
 
-    Attributes
-    ----------
-    epoch : int
-        Epochs done.
-    batch : int
-        Mini-batches done in the current epoch.
-    seconds : float
-        Time spent in the current epoch.
-    """
-
-    epoch: int = 0
-    batch: int = 0
-    seconds: float = 0.0
+    epoch: int = 0  # epochs done
+    batch: int = 0  # mini-batches done in the current epoch
+    seconds: float = 0.0  # time spent in the current epoch
 
 
 class Step(Protocol):
@@ -113,15 +103,9 @@ class Step(Protocol):
 
 
 class Stopping(Protocol):
-    """A rule that ends training before its last epoch.
+    """A rule that ends training before its last epoch."""
 
-    Attributes
-    ----------
-    stopped : bool
-        Whether training should end.
-    """
-
-    stopped: bool
+    stopped: bool  # whether training should end
 
     def look(self, trainer: Trainer) -> None:
         """Update ``stopped``; the trainer calls this after each epoch."""

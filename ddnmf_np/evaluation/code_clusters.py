@@ -26,14 +26,8 @@ _LEARNED = ("weights_", "means_", "covariances_", "precisions_cholesky_")
 class CodeClusters:
     """A Gaussian mixture on codes; several threads may ask for it.
 
-    Parameters
-    ----------
-    codes : ndarray of shape (n, rank)
-        Codes of training samples.
-    seed : int
-        Seed of the mixture.
-    complete : bool
-        Whether these are the codes of all training samples, in their order.
+    ``codes`` are those of training samples, of shape (n, rank): if ``complete`` of all, in their
+    order.
     """
 
     def __init__(self, codes: Array, seed: int, *, complete: bool = True) -> None:

@@ -125,19 +125,9 @@ def _axes(
 
 @own_settings()
 def save(fig: Figure, path: str | os.PathLike[str]) -> None:
-    """Write a figure as PNG, whole or not at all.
+    """Write a figure as PNG, whole or not at all, to a folder that exists.
 
-    Parameters
-    ----------
-    fig : Figure
-        Not changed.
-    path : path_like
-        File to write or replace; its folder must exist.
-
-    Raises
-    ------
-    OutputError
-        If the file cannot be written; a file that was there before is untouched.
+    Raises `OutputError` if the file cannot be written; a file that was there before is untouched.
     """
     with atomic_write(path) as stream:
         fig.savefig(stream, format="png", dpi=DPI)

@@ -156,14 +156,8 @@ def main(
 ) -> int:
     """Run the command and return its exit code.
 
-    Parameters
-    ----------
-    argv : sequence of str, optional
-        Arguments; by default those of the process.
-    places : mapping of str to str, optional
-        Other places of data sets, by name; for tests.
-    options : mapping, optional
-        Options of all networks, which override their own; for tests.
+    For tests, ``places`` are other places of data sets, by name, and ``options`` are those of all
+    networks, which override their own.
     """
     return run_command(
         lambda: max(

@@ -55,25 +55,13 @@ class Autoencoder:
     """An auto-encoder of section 4.2 that `ddnmf_np.training.Trainer` can train.
 
     Its input is the noisy batch, its target the clean one: with noise it is a denoising
-    auto-encoder (Vincent et al., 2008), with ``noise_kind="none"`` a plain one.
+    auto-encoder (Vincent et al., 2008), with ``noise_kind="none"`` a plain one. All layers of its
+    network, ``stack``, have a bias.
 
-    Parameters are those of `Model`, except for these.
-
-    Parameters
-    ----------
-    architecture : Architecture
-        Shapes and activations. Its ``base_activation`` is that of the code and its
-        ``recovery_activation`` that of the layer after it.
-    mean : bool
-        Whether the loss is a mean over features too.
-    bottleneck : bool
-        Whether there is a layer of ``rank`` units in the middle (AE1). Without it the widest layer
-        is the code (AE2).
-
-    Attributes
-    ----------
-    stack : Network
-        The network; all its layers have a bias.
+    Parameters are those of `Model`, except for these. The ``base_activation`` of ``architecture``
+    is that of the code, and its ``recovery_activation`` that of the layer after it. With ``mean``
+    the loss is a mean over features too. With ``bottleneck`` there is a layer of ``rank`` units in
+    the middle (AE1); without it the widest layer is the code (AE2).
     """
 
     def __init__(

@@ -212,13 +212,9 @@ def stages(units: Iterable[Unit]) -> tuple[list[Unit], list[Unit]]:
 def run(settings: Settings, folder: Path, say: Callable[[str], None]) -> list[str]:
     """Run a campaign, and return a line for each failure; a failure does not stop the others.
 
-    `say` is called with each line of the progress report.
-
-    Raises
-    ------
-    DDNMFError
-        If nothing can run at all: an option is wrong, the backend is missing, we cannot write to
-        the folder, or another campaign writes there.
+    `say` is called with each line of the progress report. Raises `DDNMFError` if nothing can run at
+    all: an option is wrong, the backend is missing, we cannot write to the folder, or another
+    campaign writes there.
     """
     for seed in settings.seeds:
         make_config("ddnmf-paper", settings.network_options(seed))  # raises for a wrong option

@@ -20,27 +20,13 @@ CHANCE = 0.125
 
 @dataclass(frozen=True, eq=False)
 class Known:
-    """Samples, and the parts and activations from which they were made.
+    """Samples, and the parts and activations from which they were made."""
 
-    Attributes
-    ----------
-    x : ndarray of shape (n, n_features)
-        Samples.
-    parts : ndarray of shape (k, n_features) or None
-        True parts, which a method should find; None if nobody knows them.
-    activations : ndarray of shape (n, k) or None
-        How much of each part is in each sample.
-    rank : int
-        Number of components that a method gets.
-    y : ndarray of shape (n,) or None
-        Classes of images, for a probe.
-    """
-
-    x: Floats
-    parts: Floats | None
-    activations: Floats | None
-    rank: int
-    y: npt.NDArray[Any] | None = None
+    x: Floats  # (n, n_features)
+    parts: Floats | None  # (k, n_features), which a method should find; None if nobody knows them
+    activations: Floats | None  # (n, k): how much of each part is in each sample
+    rank: int  # number of components that a method gets
+    y: npt.NDArray[Any] | None = None  # (n,): classes of images, for a probe
 
     @property
     def training(self) -> Floats:

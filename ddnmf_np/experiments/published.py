@@ -114,11 +114,8 @@ def _draw_curves_of(page: Path, text: str, records: Sequence[Record]) -> list[Pa
 def updated(text: str, read: Reader) -> str:
     """Return a page with new tables; everything else stays as it is.
 
-    Raises
-    ------
-    DataError
-        If a line that opens a table names an unknown table, or if the table is not closed before
-        the next one or the end; and as `read` and `tables.render`.
+    Raises `DataError` if a line that opens a table names an unknown table, or if the table is not
+    closed before the next one or the end; and as `read` and `tables.render`.
     """
     page, *places = _PLACE.split(text)
     for line, body in zip(places[::2], places[1::2], strict=True):

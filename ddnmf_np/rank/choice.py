@@ -28,17 +28,11 @@ UNKNOWN = "the data do not say"
 
 @dataclass(frozen=True)
 class Answer:
-    """One answer to the question of the rank.
+    """One answer to the question of the rank, and its ``text`` in words.
 
-    Attributes
-    ----------
-    rank : int or None
-        Smallest rank that predicts as well as the best; None if the data do not say.
-    low, high : int or None
-        Range: one more than the largest rank that is surely too small (the smallest rank if none
-        is), and the smallest that is surely as good as the best (the largest rank if none is).
-    text : str
-        The answer in words.
+    ``rank`` is the smallest that predicts as well as the best; None if the data do not say. ``low``
+    is one more than the largest rank that is surely too small (the smallest rank if none is),
+    ``high`` the smallest that is surely as good as the best (the largest rank if none is).
     """
 
     rank: int | None

@@ -33,14 +33,8 @@ def make_report(folder: RunFolder, *, linked_from: Path) -> str:
 
     It is HTML, whose policy allows only its own style and pictures. ``linked_from`` is the file
     that it will be written to. Outside the folder, the page does not link the files of the run,
-    because the links would break if either moves.
-
-    Raises
-    ------
-    UsageError
-        If the folder contains no run.
-    DataError
-        If a file of the run is damaged or of another version.
+    because the links would break if either moves. Raises `UsageError` if the folder contains no
+    run, and `DataError` if a file of the run is damaged or of another version.
     """
     linked = linked_from.parent.resolve() == folder.path.resolve()
     return render(read_results(folder), linked=linked)

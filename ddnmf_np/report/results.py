@@ -18,30 +18,14 @@ _PNG_END = b"IEND\xaeB`\x82"
 
 @dataclass(frozen=True, eq=False)
 class Results:
-    """The results of a run, finished or not.
+    """The results of a run, finished or not."""
 
-    Parameters
-    ----------
-    config : Config
-        Options, with the values of the preset.
-    history : list of dict
-        One record for each finished epoch.
-    summary : dict
-        Content of ``summary.json``; empty before the run is finished.
-    pictures : dict of str to bytes
-        PNG files by name, in the order of the page.
-    files : dict of str to int
-        Size of each file of the run, by its path within the folder.
-    notes : list of str
-        Sentences about missing or damaged files.
-    """
-
-    config: Config
-    history: list[dict[str, Any]]
-    summary: dict[str, Any]
-    pictures: dict[str, bytes]
-    files: dict[str, int]
-    notes: list[str] = field(default_factory=list)
+    config: Config  # with the values of the preset
+    history: list[dict[str, Any]]  # one record for each finished epoch
+    summary: dict[str, Any]  # content of ``summary.json``; empty before the run is finished
+    pictures: dict[str, bytes]  # PNG files by name, in the order of the page
+    files: dict[str, int]  # size of each file of the run, by its path within the folder
+    notes: list[str] = field(default_factory=list)  # about missing or damaged files
 
     def get(self, *path: str) -> Any:
         """Return an entry of the summary, or None if it is missing, as in other versions."""
@@ -67,14 +51,9 @@ def check_holds_run(folder: RunFolder) -> None:
 def read_results(folder: RunFolder) -> Results:
     """Read the folder of a run.
 
-    Raises
-    ------
-    UsageError
-        If there is no such folder, or it contains no run.
-    DataError
-        If a file of the run is damaged, or its options belong to another version.
-    CheckpointError
-        If the run has written nothing but its options.
+    Raises `UsageError` if there is no such folder, or it contains no run; `DataError` if a file of
+    the run is damaged, or its options belong to another version; and `CheckpointError` if the run
+    has written nothing but its options.
     """
     check_holds_run(folder)
     if not any(path.exists() for path in (folder.metrics, folder.checkpoint, folder.summary)):

@@ -26,19 +26,13 @@ FORMAT = 2
 class Checkpoint:
     """The content of a checkpoint file.
 
-    Attributes
-    ----------
-    path : Path
-        Where it was read.
-    meta : dict
-        ``format``, ``version``, ``config``, ``n_features``, ``n_samples``, ``data_sha256``,
-        ``high``, ``t``, ``position``, ``history``, ``validation`` and ``data``.
-    arrays : dict of str to ndarray
-        ``<net>.<block>`` for each parameter block, ``<net>.<block>:<slot>`` for what the
-        optimizer remembers of it, ``loss_sums``, and where it is known ``mean``.
+    ``meta`` has ``format``, ``version``, ``config``, ``n_features``, ``n_samples``,
+    ``data_sha256``, ``high``, ``t``, ``position``, ``history``, ``validation`` and ``data``.
+    ``arrays`` has ``<net>.<block>`` for each parameter block, ``<net>.<block>:<slot>`` for what the
+    optimizer remembers of it, ``loss_sums``, and where it is known ``mean``.
     """
 
-    path: Path
+    path: Path  # where it was read
     meta: dict[str, Any]
     arrays: dict[str, Array]
 
@@ -81,22 +75,13 @@ class Checkpoint:
     def restore_model(
         self, ops: Ops | None = None, *, optimizer: bool = False, checked: bool = True
     ) -> Model:
-        """Return the trained model, ready to encode and decode.
+        """Return the trained model, by default on NumPy, ready to encode and decode.
 
-        Parameters
-        ----------
-        ops : Ops, optional
-            Backend; NumPy by default.
-        optimizer : bool
-            Restore what the optimizer remembers, too, so that training can go on.
-        checked : bool
-            Let the model take raw samples: it refuses what training would have refused, and divides
-            unsigned 8-bit values by 255 if those of the run were so. Otherwise the caller must.
-
-        Raises
-        ------
-        CheckpointError
-            If the blocks do not belong to the architecture that the configuration describes.
+        With ``optimizer`` it has what the optimizer remembers, too, so that training can go on.
+        With ``checked`` it takes raw samples: it refuses what training would have refused, and
+        divides unsigned 8-bit values by 255 if those of the run were so. Otherwise the caller must.
+        Raises `CheckpointError` if the blocks do not belong to the architecture that the
+        configuration describes.
         """
         # Before anything is allocated: a model takes the memory that its options ask for.
         config, n_features = self.config, self.meta["n_features"]
@@ -109,19 +94,9 @@ class Checkpoint:
     def restore(self, trainer: Trainer, config: Config, data_sha256: str) -> None:
         """Put weights, optimizer and position into a trainer of the same run.
 
-        Parameters
-        ----------
-        trainer : Trainer
-            Made with these options and the data of the run.
-        config : Config
-            Options, those of the run except what a resumed run may change.
-        data_sha256 : str
-            Hash of its training data.
-
-        Raises
-        ------
-        CheckpointError
-            If architecture, options or data are not those of the run.
+        The trainer was made with ``config`` and the data of the run. Raises `CheckpointError` if
+        architecture, options or data are not those of the run, except for options that a resumed
+        run may change.
         """
         changed = changed_on_resume(self.config, config)
         if changed:
@@ -166,23 +141,10 @@ class Checkpoint:
 
 
 def save_checkpoint(path: Path, config: Config, trainer: Trainer, data_sha256: str) -> None:
-    """Write a checkpoint, whole or not at all.
+    """Write a checkpoint of a trainer between two steps, whole or not at all.
 
-    Parameters
-    ----------
-    path : Path
-        File to write or replace.
-    config : Config
-        Options of the run.
-    trainer : Trainer
-        Between two steps.
-    data_sha256 : str
-        Hash of its training data.
-
-    Raises
-    ------
-    OutputError
-        If it cannot be written; the checkpoint that was there is untouched.
+    ``data_sha256`` is the hash of the training data. Raises `OutputError` if the file cannot be
+    written; the checkpoint that was there is untouched.
     """
     model = trainer.model
     steps = model.optimizer.t  # before the state: the first look makes the optimizer's slots
@@ -215,17 +177,10 @@ def save_checkpoint(path: Path, config: Config, trainer: Trainer, data_sha256: s
 
 
 def load_checkpoint(path: Source) -> Checkpoint:
-    """Read a checkpoint.
+    """Read a checkpoint from a file or from its content.
 
-    Parameters
-    ----------
-    path : str, Path or bytes
-        The file, or its content.
-
-    Raises
-    ------
-    CheckpointError
-        If the file is missing, corrupt (each part carries a checksum) or of another format.
+    Raises `CheckpointError` if the file is missing, corrupt (each part carries a checksum) or of
+    another format.
     """
     name = name_of(path)
     try:

@@ -41,14 +41,10 @@ PACKAGES = (
 def environment() -> dict[str, Any]:
     """Return the environment of this process, in plain JSON types.
 
-    Returns
-    -------
-    dict
-        ``versions`` by package (None if it is not installed), with ``ddnmf-np``, ``python`` and
-        ``cupy``; ``platform``; ``cpus`` (``count`` and ``usable``); ``memory`` (``total_bytes``
-        and ``available_bytes``, None where the system does not say); ``threads``, the pools of
-        BLAS and OpenMP that are loaded by now; ``cuda``, see
-        `ddnmf_np.backends.select.describe_cuda`.
+    It has ``versions`` by package (None if it is not installed), with ``ddnmf-np``, ``python`` and
+    ``cupy``; ``platform``; ``cpus`` (``count`` and ``usable``); ``memory`` (``total_bytes`` and
+    ``available_bytes``, None where the system does not say); ``threads``, the pools of BLAS and
+    OpenMP that are loaded by now; ``cuda``, see `ddnmf_np.backends.select.describe_cuda`.
     """
     cuda = describe_cuda()
     return {

@@ -22,28 +22,10 @@ FIGURES = ("losses", "reconstructions", "parts", "effects", "clusters", "embeddi
 class RunFolder:
     """Names and files of a run.
 
-    Parameters
-    ----------
-    path : path_like
-        The folder.
-
-    Attributes
-    ----------
-    config, metrics, checkpoint, summary : Path
-        ``config.toml`` (all options, resolved), ``metrics.jsonl`` (a line an epoch),
-        ``checkpoint.npz`` and ``summary.json``.
-    figures : Path
-        Folder of the pictures.
-    pictures : list of Path
-        The pictures that a run draws, in the order of `FIGURES`.
-    report : Path
-        ``report.html``, all of these on one page.
-    explorer : Path
-        ``explorer.html``, where `ddnmf_np.explore` has been asked for it.
-    traces : tuple of Path
-        ``trace.html`` and ``trace.json``, where `ddnmf_np.trace` has been asked for them.
-    codes : Path
-        ``codes.npy``, where the run has been asked for it.
+    ``config`` has all options, resolved; ``metrics`` a line for each epoch. ``pictures`` are those
+    that a run draws, in the order of `FIGURES`. ``report`` has all of these on one page.
+    ``explorer``, ``traces`` and ``codes`` are there only where `ddnmf_np.explore`, `ddnmf_np.trace`
+    or the run have been asked for them.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
@@ -60,21 +42,11 @@ class RunFolder:
         self.codes = self.path / "codes.npy"
 
     def create(self, config: Config, *, overwrite: bool = False) -> None:
-        """Begin a run: make the folder, or empty it of an earlier run if that was asked for.
+        """Begin a run: make the folder, and write the options.
 
-        Parameters
-        ----------
-        config : Config
-            Options to write.
-        overwrite : bool
-            Replace the run that is there. Files that are not of a run stay.
-
-        Raises
-        ------
-        UsageError
-            If it holds a run, and ``overwrite`` is not set; or if it holds anything else.
-        OutputError
-            If it cannot be made or written.
+        With ``overwrite`` we replace the run that is there; files that are not of a run stay.
+        Raises `UsageError` if the folder holds a run, and ``overwrite`` is not set, or if it holds
+        anything else; and `OutputError` if it cannot be made or written.
         """
         try:
             self.check_free(overwrite=overwrite)
@@ -105,12 +77,8 @@ class RunFolder:
     def alone(self) -> Iterator[None]:
         """Keep other runs out, and remove what a killed one left unfinished.
 
-        Raises
-        ------
-        UsageError
-            If another run is writing there.
-        OutputError
-            If the folder cannot be made or written.
+        Raises `UsageError` if another run is writing there, and `OutputError` if the folder cannot
+        be made or written.
         """
         new = not self.path.exists()
         try:
@@ -157,13 +125,7 @@ class RunFolder:
             return False
 
     def read_options(self) -> dict[str, Any]:
-        """Return the options of the run in this folder.
-
-        Raises
-        ------
-        UsageError
-            If there is none.
-        """
+        """Return the options of the run in this folder; raises `UsageError` if there is none."""
         if not self.config.exists():
             raise UsageError(
                 f"output {self.path}: there is no run to resume; leave --resume out to start one"

@@ -84,13 +84,9 @@ def open_input(path: str, inference: Inference) -> Input:
 
     Of a set with a test split we take the training samples and then the test samples. If the model
     knows the names of its features, they are chosen from a table by name; else its labels and
-    columns to leave out are those of the run.
-
-    Raises
-    ------
-    DataError, UsageError, BackendError
-        As `ddnmf_np.data.datasets.load` and `open_source`; and if the number of features or their
-        names are not those of the model.
+    columns to leave out are those of the run. Raises `DataError`, `UsageError` or `BackendError` as
+    `ddnmf_np.data.datasets.load` and `open_source`; and if the number of features or their names
+    are not those of the model.
     """
     data, names = inference.config.data, inference.feature_names
     file = Path(path.partition("::")[0]).expanduser()
@@ -141,12 +137,8 @@ def results(
     """Yield the results a block at a time, in the order of the rows.
 
     Clusters are found among the codes of these samples, by the run's method; they come as one
-    block. Their number is by default `usual_clusters`.
-
-    Raises
-    ------
-    DataError
-        As `Intake.take`; and of clusters if there are fewer samples than clusters.
+    block. Their number is by default `usual_clusters`. Raises `DataError` as `Intake.take`; and of
+    clusters if there are fewer samples than clusters.
     """
     name, found = data.source.name, []
     for start, raw in data.blocks():

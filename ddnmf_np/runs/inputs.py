@@ -21,19 +21,10 @@ SHARE, MOST, FEWEST = 0.2, SCORED, 20
 def read_data(config: Config, *, scored: int = SCORED) -> tuple[Any, Dataset, Config]:
     """Read the data of a run; of what is streamed at most ``scored`` samples for scoring.
 
-    Returns
-    -------
-    x : array of shape (n, n_features) or Rows
-        Samples to train on.
-    dataset : Dataset
-        The samples that are scored, and the names that the file has.
-    config : Config
-        Options, in which ``test_fraction`` is decided.
-
-    Raises
-    ------
-    DataError, UsageError, BackendError
-        As `ddnmf_np.data.datasets.load` and `load_streamed`.
+    The result is the samples to train on, an array of shape (n, n_features) or `Rows`; the samples
+    that are scored, and the names that the file has; and the options, in which ``test_fraction`` is
+    decided. Raises `DataError`, `UsageError` or `BackendError` as `ddnmf_np.data.datasets.load` and
+    `load_streamed`.
     """
     data = config.data
     options: dict[str, Any] = {

@@ -53,14 +53,8 @@ def save_model(path: str | os.PathLike[str], estimator: Any, *, supervisor: bool
     """Write a fitted estimator, whole or not at all.
 
     With ``supervisor`` the file has the supervisor and what the optimizer remembers, too, so that
-    training can go on.
-
-    Raises
-    ------
-    UsageError
-        If the estimator has no supervisor to write.
-    OutputError
-        If the file cannot be written; what was there is untouched.
+    training can go on. Raises `UsageError` if the estimator has no supervisor to write, and
+    `OutputError` if the file cannot be written; what was there is untouched.
     """
     model: Model = estimator.model_
     if supervisor and estimator._student_only:
@@ -107,14 +101,9 @@ def load_model(
 ) -> tuple[dict[str, Any], Learned]:
     """Return the parameters of an estimator that `save_model` has written, and what it has learned.
 
-    ``names`` are those of an estimator's parameters.
-
-    Raises
-    ------
-    CheckpointError
-        If the file is missing, damaged, of another kind or of another format.
-    BackendError
-        If the backend cannot run.
+    ``names`` are those of an estimator's parameters. Raises `CheckpointError` if the file is
+    missing, damaged, of another kind or of another format, and `BackendError` if the backend cannot
+    run.
     """
     name = os.fspath(path)
     if Path(name).is_dir():

@@ -50,19 +50,10 @@ def run(
 ) -> int:
     """Train, score and draw; see `ddnmf_np.train` for what is left in the folder.
 
-    Rank 0 of the communicator prints, writes and scores; by default this process is alone.
-
-    Returns
-    -------
-    int
-        0 when done, 130 when stopped by Ctrl-C (SIGINT) or SIGTERM in training; then everything
-        is saved.
-
-    Raises
-    ------
-    DDNMFError
-        Its ``exit_code`` is that of the command line. Options, backend, data and folder are
-        looked at before any work is done.
+    Rank 0 of the communicator prints, writes and scores; by default this process is alone. The
+    result is 0 when done, 130 when stopped by Ctrl-C (SIGINT) or SIGTERM in training; then
+    everything is saved. Raises `DDNMFError`, whose ``exit_code`` is that of the command line.
+    Options, backend, data and folder are looked at before any work is done.
     """
     started = time.perf_counter()
     commit()  # kept from now on: the sources may change while this trains

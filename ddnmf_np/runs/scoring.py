@@ -50,10 +50,7 @@ def held_out(dataset: Dataset) -> tuple[str, Floats, npt.NDArray[np.int64] | Non
 def n_clusters(dataset: Dataset, asked: int | None, rank: int) -> int:
     """Return the number of clusters: as asked, else the number of classes, else the rank.
 
-    Raises
-    ------
-    DataError
-        If there are fewer samples to cluster than clusters.
+    Raises `DataError` if there are fewer samples to cluster than clusters.
     """
     split, x, y = held_out(dataset)
     count = asked or (rank if y is None else len(np.unique(y)))
@@ -111,17 +108,12 @@ def summarise(
     """Return scores and measures in plain JSON types.
 
     ``some`` are training samples; ``known`` is the result of `yardsticks` for these data, or empty.
-
-    Returns
-    -------
-    dict
-        ``split`` and ``n_samples``; ``scores`` by clusterer (see `score_clustering`); ``code``
-        (see `code_statistics`); ``unexplained`` (see that function); ``top_features``, see
-        `named_effects`, None if the features have no names;
-        ``parts_sparsity`` (Hoyer, mean over the base units);
-        ``reconstruction_error``, the mean squared error per entry against the clean samples of
-        the student on clean and on noisy samples and of the supervisor, over the entries that
-        are not missing.
+    The result has ``split`` and ``n_samples``; ``scores`` by clusterer (see `score_clustering`);
+    ``code`` (see `code_statistics`); ``unexplained`` (see that function); ``top_features``, see
+    `named_effects`, None if the features have no names; ``parts_sparsity`` (Hoyer, mean over the
+    base units); ``reconstruction_error``, the mean squared error per entry against the clean
+    samples of the student on clean and on noisy samples and of the supervisor, over the entries
+    that are not missing.
     """
     model, host, x = trainer.model, trainer.ops.to_host, evaluation.x
     noisy = noisy_copy(trainer, x)
@@ -174,14 +166,9 @@ def unexplained(
 ) -> dict[str, Any]:
     """Return the variance that the student leaves unexplained, beside what others leave.
 
-    ``noisy`` are the scored samples with noise, and ``cleaned`` the student's output for them.
-
-    Returns
-    -------
-    dict
-        ``ddnmf``; ``ddnmf_noisy``, from noisy samples; ``noise``, that of the noisy samples as
-        they are; those of `yardsticks`; and ``findings``, what shows that the model has not
-        learned.
+    ``noisy`` are the scored samples with noise, and ``cleaned`` the student's output for them. The
+    result has ``ddnmf``; ``ddnmf_noisy``, from noisy samples; ``noise``, that of the noisy samples
+    as they are; those of `yardsticks`; and ``findings``, what shows that the model has not learned.
     """
     model, x = trainer.model, evaluation.x
     measure = Unexplained(model, some)

@@ -37,15 +37,9 @@ class Unexplained:
     """The fraction of variance that a model's reconstruction leaves unexplained (FVU).
 
     It is the sum of squared errors of the student's output, divided by the sum of squared
-    deviations from the training mean, over the entries that are not missing, in the units that the
-    networks see. The mean has 1; a perfect reconstruction has 0.
-
-    Parameters
-    ----------
-    model : Model
-        Supplies the scaling.
-    x : array_like of shape (n, n_features) or Rows
-        Training samples, whose mean we compare with; of `Rows` a sample.
+    deviations from the mean of the training samples ``x``, of shape (n, n_features) (of `Rows` a
+    sample), over the entries that are not missing, in the units that the networks see. The mean has
+    1; a perfect reconstruction has 0.
     """
 
     def __init__(self, model: Model, x: npt.NDArray[Any]) -> None:
@@ -95,32 +89,14 @@ class Unexplained:
 class Validation:
     """Early stopping by the unexplained fraction of held-out rows.
 
-    Parameters
-    ----------
-    unexplained : Unexplained
-        The measure.
-    x : ndarray of shape (n, n_features)
-        Held-out rows.
-    patience : int
-        We stop after so many looks in a row without an improvement; 0 for never.
-    tol : float
-        An improvement lowers the best fraction by more than ``tol`` times its value.
-    every : int
-        Epochs between two looks.
+    We look at the held-out rows ``x``, of shape (n, n_features), every ``every`` epochs, and stop
+    after ``patience`` looks in a row without an improvement; with 0 never. An improvement lowers
+    the best fraction by more than ``tol`` times its value.
 
-    Attributes
-    ----------
-    best : float
-        Smallest fraction so far.
-    best_epoch : int or None
-        Epoch of the best weights; None if no look was an improvement.
-    fraction : float
-        Fraction at the last look.
-    stopped : bool
-        Whether patience has come to its end.
-    finished : bool
-        Whether the model has its best weights back. Then we keep the last ones, from which the
-        run can go on.
+    ``best`` is the smallest fraction so far, and ``fraction`` that of the last look. ``best_epoch``
+    is the epoch of the best weights; None if no look was an improvement. ``stopped`` says whether
+    patience has come to its end, and ``finished`` whether the model has its best weights back. Then
+    we keep the last ones, from which the run can go on.
     """
 
     def __init__(
@@ -233,14 +209,9 @@ def flat_outputs(
 ) -> int:
     """Count outputs that are as good as constant although their feature is not, and matters.
 
-    Parameters
-    ----------
-    guess : ndarray of shape (n, n_features)
-        Outputs in scaled units.
-    deviations : ndarray of shape (n_features,)
-        Sum of the squared deviations of each feature. Outputs matter above the share `RARE`.
-    known : int or ndarray of shape (n_features,)
-        Number of terms of these sums.
+    ``guess`` has outputs in scaled units, of shape (n, n_features); ``deviations`` the sum of the
+    squared deviations of each feature, of shape (n_features,); ``known`` the number of terms of
+    these sums, one for all or one for each. Outputs matter above the share `RARE`.
     """
     spread = np.var(guess, axis=0, dtype=np.float64) * known
     flat = (deviations > RARE * deviations.mean()) & (spread <= FLAT**2 * deviations)
@@ -250,14 +221,7 @@ def flat_outputs(
 def findings(unexplained: Unexplained, model: Model, x: Any) -> list[str]:
     """Return the signs that a model has not learned, each with its remedy, or [].
 
-    Parameters
-    ----------
-    unexplained : Unexplained
-        The measure.
-    model : Model
-        The trained model.
-    x : ndarray of shape (n, n_features)
-        Samples, best held-out ones.
+    ``x`` are samples, of shape (n, n_features), best held-out ones.
     """
     found = []
     # A remedy must not be what the run has already.
@@ -299,12 +263,6 @@ def findings(unexplained: Unexplained, model: Model, x: Any) -> list[str]:
 
 
 def warn_of(found: list[str]) -> None:
-    """Warn once for each finding.
-
-    Warns
-    -----
-    ConvergenceWarning
-        With the finding and its remedy.
-    """
+    """Warn once for each finding: a `ConvergenceWarning` with the finding and its remedy."""
     for text in found:
         warnings.warn(f"DDNMF has not learned well: {text}", ConvergenceWarning, stacklevel=4)

@@ -39,13 +39,9 @@ def yardsticks(
     """Return the fractions of variance that linear models leave unexplained, by name.
 
     The measure of a trained model supplies the rank, the scaling and the mean. We fit the linear
-    models to ``train``, and ``test`` counts; both are of shape (n, n_features).
-
-    Returns
-    -------
-    dict
-        ``mean`` (1.0), ``pca`` and ``nmf``. Without the last two if entries are missing, or if
-        the training samples are all equal. Fractions that are not finite are left out.
+    models to ``train``, and ``test`` counts; both are of shape (n, n_features). The names are
+    ``mean`` (1.0), ``pca`` and ``nmf``, without the last two if entries are missing, or if the
+    training samples are all equal. Fractions that are not finite are left out.
     """
     from sklearn.decomposition import NMF, PCA  # late: many fits never ask
 
