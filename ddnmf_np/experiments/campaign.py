@@ -395,12 +395,14 @@ def make_codes(spec: Representation, store: Store, shorter: Sequence[Representat
         _write_codes(run, store, made, time.perf_counter() - began)
 
     if spec.config is not None:
-        file = store.codes / f"{spec.label}-{spec.name.key}-training.npz"
-        curve = Curve(shorter, keep, file)
+        # A longer run finds the state of a shorter one, because the key has no number of epochs.
+        start = f"{spec.label}-{spec.curve or spec.name.key}"
+        finished = store.codes / f"{start}-trained.npz" if spec.curve else None
+        curve = Curve(shorter, keep, store.codes / f"{start}-training.npz", finished)
     made = baselines.compute(spec, weights=weights, curve=curve)
     _write_codes(spec, store, made, time.perf_counter() - began)
     if curve is not None:
-        curve.checkpoint.unlink(missing_ok=True)
+        curve.unfinished.unlink(missing_ok=True)
     return made
 
 
