@@ -159,7 +159,7 @@ def represent(
     settings: Settings, info: DataInfo, model: str, seed: int, **options: Any
 ) -> Representation:
     """Return a representation with the options of the campaign."""
-    parent = represent(settings, info, "ae2", seed) if model == "ae2-nmf" else None
+    parent = represent(settings, info, "ae2", seed, **options) if model == "ae2-nmf" else None
     config = None
     if model in NETWORKS:
         config = make_config(model, {**settings.network_options(seed), **options})

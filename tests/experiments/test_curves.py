@@ -150,6 +150,27 @@ def test_a_longer_run_continues_a_shorter_one_bit_for_bit(tmp_path, steps):
             np.testing.assert_array_equal(mine[name][1][images], H)
 
 
+def test_nmf_of_ae2_has_the_lengths_of_ae2(tmp_path, steps):
+    words = ["--epochs", "3", "--at", "1", "2"]
+    assert run(tmp_path / "curve", *words, networks=["ae2", "ae2-nmf"]) == 0
+    assert steps == [3 * 4]
+    found = codes_of(tmp_path / "curve")
+    assert set(found) == {(name, epochs) for name in ("ae2", "ae2-nmf") for epochs in (1, 2, 3)}
+    assert run(tmp_path / "alone", "--epochs", "2", networks=["ae2-nmf"]) == 0
+    (record, arrays), (expected, codes) = (
+        found["ae2-nmf", 2], codes_of(tmp_path / "alone")["ae2-nmf", 2],
+    )  # fmt: skip
+    assert record["key"] == expected["key"]
+    np.testing.assert_array_equal(arrays["clean"], codes["clean"])
+    assert "| AE2 + NMF |" in (tmp_path / "curve" / "tables" / "curves.md").read_text("utf-8")
+
+
+def test_nmf_of_ae2_by_itself_trains_ae2_once(tmp_path, steps):
+    words = ["--epochs", "3", "--at", "1", "2"]
+    assert run(tmp_path, *words, networks=["ae2-nmf"]) == 0
+    assert steps == [3 * 4]
+
+
 def test_earlier_points_start_afresh_and_leave_the_state_of_the_longer_run(tmp_path, steps):
     assert run(tmp_path, "--epochs", "4", networks=["ae1"]) == 0
     steps[0] = 0
