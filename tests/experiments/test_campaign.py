@@ -268,6 +268,18 @@ def test_the_room_that_is_asked_for_is_enough():
     assert 4 * max(ae2, ddnmf) + 2**20 < ROOM
 
 
+@pytest.mark.skipif(not hasattr(os, "nice"), reason="the system has no niceness")
+@pytest.mark.parametrize(("before", "added"), [(0, 10), (4, 6), (15, 0)])
+def test_the_command_has_low_priority_and_a_call_leaves_it(monkeypatch, before, added):
+    said = []
+    monkeypatch.setattr(os, "nice", lambda more: said.append(more) or before)
+    assert main(["tabel1"]) == 2
+    assert said == []
+    monkeypatch.setattr(sys, "argv", ["experiments", "tabel1"])
+    assert main() == 2
+    assert said == [0, added]
+
+
 def test_help_and_usage_errors_do_not_wait_for_scikit_learn(tmp_path):
     code = (
         "import sys; from ddnmf_np.experiments.__main__ import main\n"
