@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
@@ -37,7 +38,10 @@ Tables (Markdown) and figures are made from the records only; `report` makes the
 
 `curves` scores the networks of tables 1 and 2 after several numbers of epochs, for example
   python -m ddnmf_np.experiments curves --epochs 100 --at 5 10 20 40 70 --networks ae1 ddnmf-demo
-A long training is saved every five minutes, and the same command continues it.
+A long training is saved every five minutes, and the same command continues it. A command with more
+epochs continues the networks that have a constant learning rate.
+
+`python -m ddnmf_np.experiments` runs at low priority (niceness 10), because a campaign takes hours.
 
 A study compares variants of networks: each difference between paper and demo (ablation), the
 weights of the losses (weights), candidates for a better recipe (recipe), each part of the preset
@@ -159,6 +163,8 @@ def main(
     For tests, ``places`` are other places of data sets, by name, and ``options`` are those of all
     networks, which override their own.
     """
+    if argv is None and hasattr(os, "nice"):  # not for a call from Python; Windows has none
+        os.nice(max(0, 10 - os.nice(0)))
     return run_command(
         lambda: max(
             _main(one, places, options)

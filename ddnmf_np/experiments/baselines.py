@@ -9,8 +9,8 @@ Mixtures: the best of several starts by likelihood, each from another k-means; s
 the authors' demo, and with full covariances. A full covariance of codes wider than 64 (images, AE2)
 has more entries than a cluster has samples, so there we fit both mixtures to the first 50 principal
 components of the test codes; k-means uses the codes themselves. NMF: 10 components, ``nndsvda``,
-coordinate descent, at most 200 iterations, fitted to the training images (the training codes of
-AE2), then applied to the test images.
+coordinate descent until its tolerance (at most 5,000 iterations), fitted to the training images
+(the training codes of AE2), then applied to the test images.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import hashlib
 import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -62,7 +63,7 @@ NMF_OPTIONS: dict[str, Any] = {
     "n_components": 10,
     "init": "nndsvda",
     "solver": "cd",
-    "max_iter": 200,
+    "max_iter": 5000,
     "tol": 1e-4,
 }
 PCA_OPTIONS: dict[str, Any] = {"svd_solver": "covariance_eigh"}
@@ -138,6 +139,8 @@ class Representation:
     def curve(self) -> str | None:
         """Key that runs of different lengths share if the longer begins with the shorter."""
         if self.config is None or self.config.optimizer.lr_schedule != "constant":
+            return None
+        if decided_by_data(self.model):  # it stops early, at looks that depend on the length
             return None
         identity = self.identity
         del identity["epochs"]
@@ -290,14 +293,17 @@ class Codes:
 
 @dataclass
 class Curve:
-    """Shorter runs that a run contains, and the checkpoint from which it can continue.
+    """Shorter runs that a run contains, and the checkpoints from which it can continue.
 
-    ``keep`` is called with each shorter run and its codes as soon as these are there.
+    ``keep`` is called with each shorter run and its codes as soon as these are there. We save
+    ``unfinished`` during the training, and ``finished`` at its end, so that a longer run can
+    continue (None if a longer run does not begin with this one).
     """
 
     shorter: Sequence[Representation]
     keep: Callable[[Representation, Codes], None]
-    checkpoint: Path
+    unfinished: Path
+    finished: Path | None
 
 
 SAVE_EVERY = 300.0
@@ -358,7 +364,7 @@ def _train(spec: Representation, x_train: Floats, data: Dataset, curve: Curve | 
     shorter = sorted(curve.shorter, key=lambda run: run.epochs) if curve else []
     data_sha256 = key_of({"data": spec.data.sha256, "n_train": spec.data.n_train})
     if curve:
-        _continue(trainer, config, data_sha256, [*shorter, spec][0].epochs, curve.checkpoint)
+        _continue(trainer, config, data_sha256, [*shorter, spec][0].epochs, curve)
     saved = time.monotonic()
 
     def save(trainer: Trainer) -> None:
@@ -366,7 +372,7 @@ def _train(spec: Representation, x_train: Floats, data: Dataset, curve: Curve | 
         # An epoch is complete with its record, which it does not have yet after its last batch.
         complete = trainer.position.batch == len(trainer.batches)
         if curve and not complete and time.monotonic() - saved > SAVE_EVERY:
-            save_checkpoint(curve.checkpoint, config, trainer, data_sha256)
+            save_checkpoint(curve.unfinished, config, trainer, data_sha256)
             saved = time.monotonic()
 
     # Short runs show no bar, and a log of a long run gets one line in half a minute.
@@ -378,19 +384,29 @@ def _train(spec: Representation, x_train: Floats, data: Dataset, curve: Curve | 
             codes = _codes_of(run, trainer, data)
             if curve and run is not spec:
                 curve.keep(run, codes)
+    # A run for earlier points of a curve must not replace the state of a longer run.
+    if curve and curve.finished and trainer.position.epoch > _position(curve.finished)[0]:
+        save_checkpoint(curve.finished, config, trainer, data_sha256)
     return codes
 
 
-def _continue(
-    trainer: Trainer, config: Config, data_sha256: str, before: int, checkpoint: Path
-) -> None:
-    """Load a checkpoint of this run, unless it lies beyond the first codes that we need."""
+def _continue(trainer: Trainer, config: Config, data_sha256: str, first: int, curve: Curve) -> None:
+    """Load the latest checkpoint that is not beyond the first codes that we need."""
+    found = {file: _position(file) for file in (curve.unfinished, curve.finished) if file}
+    for file in sorted(found, key=lambda file: found[file], reverse=True):
+        if (0, 0) < found[file] <= (first, 0):
+            with suppress(CheckpointError):  # its options or data are others
+                load_checkpoint(file).restore(trainer, config, data_sha256)
+                return
+
+
+def _position(file: Path) -> tuple[int, int]:
+    """Return epoch and batch of a checkpoint; zeros if we cannot read it."""
     try:
-        found = load_checkpoint(checkpoint)
-        if found.meta["position"]["epoch"] < before:
-            found.restore(trainer, config, data_sha256)
-    except CheckpointError:  # there is none, or its options or data are others
-        return
+        position = load_checkpoint(file).meta["position"]
+    except CheckpointError:
+        return 0, 0
+    return position["epoch"], position["batch"]
 
 
 def _codes_of(spec: Representation, trainer: Trainer, data: Dataset) -> Codes:

@@ -159,7 +159,7 @@ def represent(
     settings: Settings, info: DataInfo, model: str, seed: int, **options: Any
 ) -> Representation:
     """Return a representation with the options of the campaign."""
-    parent = represent(settings, info, "ae2", seed) if model == "ae2-nmf" else None
+    parent = represent(settings, info, "ae2", seed, **options) if model == "ae2-nmf" else None
     config = None
     if model in NETWORKS:
         config = make_config(model, {**settings.network_options(seed), **options})
@@ -391,12 +391,14 @@ def make_codes(spec: Representation, store: Store, shorter: Sequence[Representat
         _write_codes(run, store, made, time.perf_counter() - began)
 
     if spec.config is not None:
-        file = store.codes / f"{spec.label}-{spec.name.key}-training.npz"
-        curve = Curve(shorter, keep, file)
+        # A longer run finds the state of a shorter one, because the key has no number of epochs.
+        start = f"{spec.label}-{spec.curve or spec.name.key}"
+        finished = store.codes / f"{start}-trained.npz" if spec.curve else None
+        curve = Curve(shorter, keep, store.codes / f"{start}-training.npz", finished)
     made = baselines.compute(spec, weights=weights, curve=curve)
     _write_codes(spec, store, made, time.perf_counter() - began)
     if curve is not None:
-        curve.checkpoint.unlink(missing_ok=True)
+        curve.unfinished.unlink(missing_ok=True)
     return made
 
 

@@ -61,7 +61,7 @@ TABLE_MODELS = (
     "ddnmf-auto",
 )  # fmt: skip
 """Representations of tables 1 and 2, in the paper's order; the last three are ours."""
-MAPPED_MODELS = ("ae1", "ddnmf-paper", "ddnmf-demo", "ae-linear", "ddnmf-stable")
+MAPPED_MODELS = ("ae1", "ddnmf-paper", "ddnmf-demo", "ae-linear", "ddnmf-stable", "ddnmf-auto")
 """Representations of tables 1 and 2 that we also cluster on maps, if the user asks for maps."""
 NOISE_MODELS = ("ae1-denoising", "ddnmf-paper", "ddnmf-demo")
 """Networks of table 3 and figure 3."""

@@ -45,8 +45,8 @@ from ddnmf_np.system.files import (
 FORMAT = 1
 """Layout and meaning of a record. Every key depends on it, so a new format invalidates all."""
 
-ROOM = 128 * 2**20
-"""Bytes that a run may write: AE2 has the most, 2,000 units for each of 10,000 test images."""
+ROOM = 256 * 2**20
+"""Bytes that a run may write: codes, weights, and up to three checkpoints at a time."""
 
 REMEDY = "delete the line, and the next run of the same command computes it again"
 

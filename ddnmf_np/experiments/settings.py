@@ -218,6 +218,7 @@ class Settings:
 
     def lengths_of(self, result: str, model: str) -> list[int]:
         """Return the numbers of epochs after which a result needs the codes of a network."""
+        model = "ae2" if model == "ae2-nmf" else model  # NMF of AE2's codes
         if result != CURVES or model not in NETWORKS:
             return [self.epochs]
         config = configure(**{**NETWORKS[model].options, **self.options})

@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 import pytest
-from experiments_cases import OPTIONS, PLACES, clustering, records_of, sealed
+from experiments_cases import OPTIONS, PLACES, clustering, drop, records_of, sealed
 
 from ddnmf_np.errors import UsageError
 from ddnmf_np.experiments import baselines, campaign, curves
@@ -66,6 +66,8 @@ def test_one_training_gives_every_length_bit_for_bit(tmp_path, steps):
     assert "1 epochs" in (tmp_path / "curve" / "tables" / "curves.md").read_text()
     assert (tmp_path / "curve" / "figures" / "curves.png").is_file()
     assert not list((tmp_path / "curve" / "codes").glob("*-training.npz"))
+    # For each network the state after the last epoch, from which a longer run can continue.
+    assert len(list((tmp_path / "curve" / "codes").glob("*-trained.npz"))) == 3
 
 
 def test_interrupted_training_goes_on_where_it_was_saved(tmp_path, steps, monkeypatch):
@@ -121,6 +123,104 @@ def test_longer_curve_trains_only_what_has_no_record(tmp_path, steps):
     steps[0] = 0
     assert run(tmp_path, "--epochs", "3", "--at", "1", "2", networks=["ae1"]) == 0
     assert steps == [2 * 4]  # the longest that is missing
+
+
+def test_a_longer_run_continues_a_shorter_one_bit_for_bit(tmp_path, steps):
+    whole, folder = tmp_path / "whole", tmp_path / "longer"
+    assert run(whole, "--epochs", "4", "--at", "3") == 0
+    assert run(folder, "--epochs", "2") == 0
+    files = {path.name for path in (folder / "codes").glob("*-trained.npz")}
+    steps[0] = 0
+    assert run(folder, "--epochs", "4", "--at", "2", "3") == 0
+    assert steps == [3 * (4 - 2) * 4]  # networks, epochs, batches
+    assert {path.name for path in (folder / "codes").glob("*-trained.npz")} == files  # no more
+    mine, there = codes_of(folder), codes_of(whole)
+    for name in there:
+        assert mine[name][0].keys() == there[name][0].keys()
+        for entry in ("key", "name", "identity", "arrays", "weights", "code", "epochs"):
+            assert mine[name][0][entry] == there[name][0][entry]
+        for entry in ("losses", "reconstruction_error", "options"):
+            found, expected = mine[name][0][entry], there[name][0][entry]
+            measured = {"seconds", "samples_per_second"}
+            assert {k: v for k, v in found.items() if k not in measured} == {
+                k: v for k, v in expected.items() if k not in measured
+            }
+        assert mine[name][1].keys() == there[name][1].keys()
+        for images, H in there[name][1].items():
+            np.testing.assert_array_equal(mine[name][1][images], H)
+
+
+def test_nmf_of_ae2_has_the_lengths_of_ae2(tmp_path, steps):
+    words = ["--epochs", "3", "--at", "1", "2"]
+    assert run(tmp_path / "curve", *words, networks=["ae2", "ae2-nmf"]) == 0
+    assert steps == [3 * 4]
+    found = codes_of(tmp_path / "curve")
+    assert set(found) == {(name, epochs) for name in ("ae2", "ae2-nmf") for epochs in (1, 2, 3)}
+    assert run(tmp_path / "alone", "--epochs", "2", networks=["ae2-nmf"]) == 0
+    (record, arrays), (expected, codes) = (
+        found["ae2-nmf", 2], codes_of(tmp_path / "alone")["ae2-nmf", 2],
+    )  # fmt: skip
+    assert record["key"] == expected["key"]
+    np.testing.assert_array_equal(arrays["clean"], codes["clean"])
+    assert "| AE2 + NMF |" in (tmp_path / "curve" / "tables" / "curves.md").read_text("utf-8")
+
+
+def test_nmf_of_ae2_by_itself_trains_ae2_once(tmp_path, steps):
+    words = ["--epochs", "3", "--at", "1", "2"]
+    assert run(tmp_path, *words, networks=["ae2-nmf"]) == 0
+    assert steps == [3 * 4]
+
+
+def test_earlier_points_start_afresh_and_leave_the_state_of_the_longer_run(tmp_path, steps):
+    assert run(tmp_path, "--epochs", "4", networks=["ae1"]) == 0
+    steps[0] = 0
+    assert run(tmp_path, "--epochs", "4", "--at", "2", networks=["ae1"]) == 0
+    assert steps == [2 * 4]
+    steps[0] = 0
+    assert run(tmp_path, "--epochs", "5", networks=["ae1"]) == 0
+    assert steps == [4]
+
+
+def test_a_longer_run_continues_an_unfinished_one(tmp_path, steps, monkeypatch):
+    monkeypatch.setattr(baselines, "SAVE_EVERY", 0.0)
+    step = Trainer.step
+
+    def killed(self, index):
+        if steps[0] == 14:
+            raise KeyboardInterrupt
+        step(self, index)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Trainer, "step", killed)
+        assert run(tmp_path, "--epochs", "4", networks=["ae1"]) == 130
+    steps[0] = 0
+    assert run(tmp_path, "--epochs", "6", "--at", "4", networks=["ae1"]) == 0
+    assert steps == [6 * 4 - 14]
+
+
+def test_a_damaged_state_is_replaced(tmp_path, steps):
+    assert run(tmp_path, "--epochs", "2", networks=["ae1"]) == 0
+    [state] = (tmp_path / "codes").glob("*-trained.npz")
+    state.write_bytes(state.read_bytes()[:100])
+    for epochs, trained in ((3, 3), (4, 1)):
+        steps[0] = 0
+        assert run(tmp_path, "--epochs", str(epochs), networks=["ae1"]) == 0
+        assert steps == [trained * 4]
+
+
+def test_codes_that_are_gone_are_made_again_from_the_last_state(tmp_path, steps):
+    assert run(tmp_path, "--epochs", "2", networks=["ddnmf-demo"]) == 0
+    [(before, arrays)] = codes_of(tmp_path).values()
+    (tmp_path / "codes" / before["arrays"]).unlink()
+    drop(tmp_path, "*-kmeans-*")
+    steps[0] = 0
+    assert run(tmp_path, "--epochs", "2", networks=["ddnmf-demo"]) == 0
+    assert steps == [0]
+    [(record, again)] = codes_of(tmp_path).values()
+    assert record["losses"] == before["losses"]
+    assert again.keys() == arrays.keys()
+    for images in arrays:
+        np.testing.assert_array_equal(again[images], arrays[images])
 
 
 def test_network_with_a_schedule_has_its_last_point_only(tmp_path):
