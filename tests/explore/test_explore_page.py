@@ -80,6 +80,13 @@ def test_decoder_is_that_of_the_model(images_run):
     assert_close(decode_packed(page_of(images_run), H), model_of(images_run).decode(H), FLOAT16)
 
 
+def test_a_non_negative_decoder_has_no_biases(tmp_path):
+    path = make_run(tmp_path, objective="parts")
+    page, H = page_of(path), np.random.default_rng(0).uniform(size=(7, 5)).astype(np.float32)
+    assert all("b" not in layer for layer in head_of(page)["layers"])
+    assert_close(decode_packed(page, H), model_of(path).decode(H), FLOAT16)
+
+
 def test_encoder_is_that_of_the_model(images_run):
     page, model = page_of(images_run), model_of(images_run)
     layers = head_of(page)["encoder"]["layers"]
