@@ -9,6 +9,7 @@ from experiments_cases import clustering, write
 
 from ddnmf_np.errors import DataError
 from ddnmf_np.experiments import parts
+from ddnmf_np.experiments.__main__ import main
 from ddnmf_np.experiments.known_parts import KNOWN
 from ddnmf_np.experiments.published import reader, render, report, updated
 from ddnmf_np.experiments.records import Store
@@ -274,3 +275,18 @@ def test_a_name_in_two_folders_counts_once_and_a_curve_keeps_one_folder(page):
     assert "| AE1 | k-means | 2 | 0.500 ± 0.000" in render("table1", alone)
     five = [r for r in records if r["epochs"] == 5]
     assert "| AE1 | k-means | 2 | 0.500 ± 0.000" in render("table1", five)
+
+
+def test_report_renews_every_folder_in_a_folder(tmp_path):
+    """A folder with tables gets no others."""
+    for folder, acc in (("a", 0.25), ("b", 0.5)):
+        write(Store(tmp_path / folder), clustering("nmf", 0, acc), clustering("nmf", 1, acc))
+    (tmp_path / "b" / "tables").mkdir()
+    (tmp_path / "b" / "tables" / "table2.md").write_text("old")
+    page = tmp_path / "page.md"
+    page.write_text("<!-- experiments table1 from=a -->\n<!-- /experiments -->\n")
+    assert main(["report", "--output", str(tmp_path), "--into", str(page)]) == 0
+    assert "0.250" in (tmp_path / "a" / "tables" / "table1.md").read_text()
+    assert [path.name for path in (tmp_path / "b" / "tables").iterdir()] == ["table2.md"]
+    assert "0.250" in page.read_text()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "b", "page.md"]
