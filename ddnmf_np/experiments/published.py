@@ -21,7 +21,7 @@ from ddnmf_np.experiments.records import Record, Store, stores_in
 from ddnmf_np.experiments.settings import CURVES
 from ddnmf_np.system.files import atomic_write_text, make_folder
 
-TABLES = (*tables.TABLES, "table3", CURVES, *STUDIES, "parts", "claims", "steps")
+TABLES = (*tables.TABLES, "table3", CURVES, *STUDIES, "parts", "claims", "verdicts", "steps")
 """Tables that a page can contain."""
 
 END = "<!-- /experiments -->"
@@ -94,6 +94,8 @@ def render(name: str, records: Sequence[Record], *, short: bool = False) -> str:
     records = _one_of_a_name(records)
     if name == "claims":
         return claims.render(records)
+    if name == "verdicts":
+        return claims.render_verdicts(records)
     if name == "parts":
         return parts.render(records)
     records = [r for r in records if r["kind"] != "parts"]

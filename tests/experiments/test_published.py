@@ -19,6 +19,7 @@ ROOT = Path(__file__).parents[2]
 RESULTS = ROOT / "notebooks" / "results"
 PAGES = (
     *(ROOT / "derivations" / f"{n}.md" for n in ("results", "experiments", "parts", "claims")),
+    ROOT / "README.md",
 )
 GROWING = RESULTS / "curves"
 """Folder of the campaign of the claims; it may lack seeds, lengths or networks, or everything."""
@@ -47,6 +48,7 @@ PLACES = {
     },
     "parts.md": {("parts", "parts")},
     "claims.md": {("claims", "results"), ("curves", "results")},
+    "README.md": {("verdicts", "results")},
 }
 """Tables that a page must show, with the folder of their records."""
 
