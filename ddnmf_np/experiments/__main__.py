@@ -13,7 +13,7 @@ from typing import Any
 
 from ddnmf_np.errors import UsageError, unknown
 from ddnmf_np.experiments.networks import STUDIES
-from ddnmf_np.experiments.records import Store
+from ddnmf_np.experiments.records import Store, stores_in
 from ddnmf_np.experiments.settings import (
     CURVES,
     EVERYTHING,
@@ -34,7 +34,8 @@ FAILED = 1
 EPILOG = """\
 Each run leaves a record in OUTPUT/records.jsonl, named by its configuration, and is not repeated.
 To continue a campaign that was stopped, give the same command again; more seeds add to the fewer.
-Tables (Markdown) and figures are made from the records only; `report` makes them again.
+Tables (Markdown) and figures are made from the records only; `report` makes them again, in OUTPUT
+and in each folder of it that has records.
 
 `curves` scores the networks of tables 1 and 2 after several numbers of epochs, for example
   python -m ddnmf_np.experiments curves --epochs 100 --at 5 10 20 40 70 --networks ae1 ddnmf-demo
@@ -187,7 +188,8 @@ def _main(
         flags.results = ["report"]  # the settings of a campaign know nothing of it
     settings = make_settings(flags, places, options)
     store = Store(flags.output)
-    if only_report and store.is_empty():
+    others = [s for s in stores_in(flags.output) if s.folder != store.folder]
+    if only_report and store.is_empty() and not others:
         raise UsageError(f"output {store.folder}: has no records; run a table or all first")
     report = load_report()  # before the campaign: hours of work must not end without a table
     results, failures = settings.results, []
@@ -199,6 +201,11 @@ def _main(
         failures = parts.run(settings.sources, settings.seeds, flags.output, say)
     elif only_report:
         results = (*results, "parts")
+        for other in others:  # what it has; a new one gets all
+            files = [*other.folder.glob("tables/*.md"), *other.folder.glob("figures/*.png")]
+            names = {path.stem.partition("-")[0] for path in files}
+            failures += report(other, [r for r in results if r in names or not names], say)
+        results = () if store.is_empty() else results
     else:
         from ddnmf_np.experiments import campaign
 

@@ -321,3 +321,41 @@ def render_steps() -> str:
         for name, commands in load().steps.items()
     ]
     return markdown(["command", "does"], lines) + "\n"
+
+
+DECIDED = ("yes", "no: level", "no")
+OPEN = "not told apart"
+OURS = "ours"
+"""The source of a claim that is not the paper's begins with it."""
+
+
+def render_verdicts(records: Sequence[Record]) -> str:
+    """Return the paper's decided claims, a line for each verdict, and a count of the open tests.
+
+    A claim without the name of a data set has the verdict on all data sets on which it is tested.
+    """
+    claims = load()
+    tests = [(test, test.claim) for test in decide(records, claims)]
+    corrected = holm([test.p for test, _ in tests])
+    found: dict[str, dict[str, list[str]]] = {verdict: {} for verdict in DECIDED}
+    counts = {OPEN: 0, "not measured": 0}
+    for (test, claim), p in zip(tests, corrected, strict=True):
+        if claim.source.startswith(OURS):
+            continue
+        verdict = test.verdict(p, claims.rule)
+        if verdict in found:
+            found[verdict].setdefault(claim.text, []).append(test.dataset)
+        else:  # also one with fewer seeds than the rule asks for
+            counts[OPEN if verdict == OPEN else "not measured"] += 1
+    sets = {claim.text: list(claim.datasets) for claim in claims.claims}
+    rows = []
+    for verdict, texts in found.items():
+        lines = []
+        for text, datasets in texts.items():
+            titles = ", ".join(DATASET_TITLES.get(name, name) for name in datasets)
+            lines.append(text if datasets == sets[text] else f"{text} ({titles})")
+        if lines:
+            rows.append([verdict, "<br>".join(lines)])
+    open_ = ", ".join(f"{count} {name}" for name, count in counts.items())
+    rows.append(["open", f"tests: {open_}"])
+    return markdown(["so?", "claims of the paper"], rows) + "\n"

@@ -24,9 +24,12 @@ from ddnmf_np.system.markdown import markdown
 SCORES = ("acc", "nmi")
 NOTE = (
     "Mean over seeds ± standard deviation (number of seeds). A seed's score is the mean over the "
-    "starts of its clustering. Labels are used for scoring only. A network with a constant "
-    "learning rate has its whole line from one run, because a longer run begins with the bits of "
-    "the shorter."
+    "starts of its clustering. Labels are used for scoring only. The last column names the folders "
+    "of the records. If it names one, a network with a constant learning rate has its whole line "
+    "from one training for each seed, because a longer run on one machine begins with the bits of "
+    "the shorter. If it names several, the points come from different trainings, perhaps on "
+    "processors that round differently. The lines of `curves` are made by "
+    "`python -m ddnmf_np.experiments step NAME`."
 )
 
 
@@ -34,7 +37,7 @@ def curves_of(records: Sequence[Record]) -> Iterator[tuple[str, int, pd.DataFram
     """Yield data set, number of training images, and one line per network, clusterer and length.
 
     We show the largest number of training images and of starts that the records of a data set
-    have, and leave out lines of other noise than that of tables 1 and 2.
+    have, and leave out lines of other noise than that of tables 1 and 2. See also `_one_folder`.
     """
     frame = frame_of(records)
     frame = frame[frame["images"] == "clean"]
@@ -46,9 +49,24 @@ def curves_of(records: Sequence[Record]) -> Iterator[tuple[str, int, pd.DataFram
         lines = lines[lines["noise_rate"] == lines["model"].map(table_noise).astype(float)]
         lines = lines[lines["samples"] == lines["samples"].max()]
         lines = lines[lines["starts"] == lines["starts"].max()]
-        lines = lines.drop_duplicates(["model", "method", "epochs", "seed"], keep="last")
+        lines = _one_folder(lines)
+        lines = lines.drop_duplicates(["model", "method", "epochs", "seed"])
         if lines["epochs"].nunique() > 1:
             yield dataset, int(lines["samples"].iloc[0]), lines
+
+
+def _one_folder(lines: pd.DataFrame) -> pd.DataFrame:
+    """Keep one folder for each network and clusterer, because its points then fit together.
+
+    It is the folder with the most lengths, of several the one with the longest, and then that with
+    the most seeds. Where no folder has two lengths, we keep all of them.
+    """
+    order, kept = ["nunique", "max", "size"], []
+    for _, own in lines.groupby(["model", "method"], sort=False):
+        lengths = own.groupby("folder")["epochs"].agg(order)
+        best = lengths.sort_values(order, kind="stable").index[-1]
+        kept.append(own[own["folder"] == best] if lengths["nunique"].max() > 1 else own)
+    return pd.concat(kept) if kept else lines
 
 
 def render(records: Sequence[Record]) -> str:

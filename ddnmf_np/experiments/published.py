@@ -9,18 +9,19 @@ that folder and of the folders in it, a path relative to the page, like a link.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from ddnmf_np.errors import DataError, DDNMFError, unknown
 from ddnmf_np.evaluation.figures import own_settings, save
 from ddnmf_np.experiments import claims, curves, figures, parts, tables
 from ddnmf_np.experiments.networks import STUDIES
-from ddnmf_np.experiments.records import Record, Store
+from ddnmf_np.experiments.records import Record, Store, stores_in
 from ddnmf_np.experiments.settings import CURVES
 from ddnmf_np.system.files import atomic_write_text, make_folder
 
-TABLES = (*tables.TABLES, "table3", CURVES, *STUDIES, "parts", "claims", "steps")
+TABLES = (*tables.TABLES, "table3", CURVES, *STUDIES, "parts", "claims", "verdicts", "steps")
 """Tables that a page can contain."""
 
 END = "<!-- /experiments -->"
@@ -42,7 +43,7 @@ def report(
     records, problems = store.load()
     written: list[Path] = []
     for name in results:
-        try:
+        with _told(name, problems):
             if name not in TABLES:
                 folder = store.folder / "figures"
                 make_folder(folder)
@@ -53,23 +54,14 @@ def report(
                 atomic_write_text(written[-1], text)
                 if name == CURVES:
                     written.append(_draw_curves(store.folder / "figures", records))
-        except DDNMFError as error:
-            problems.append(f"{name}: {error}")
-        except (ArithmeticError, LookupError, TypeError, ValueError) as error:
-            # A checksum does not protect from another program's records; the other tables go on.
-            problems.append(
-                f"{name}: its records do not fit together ({type(error).__name__}: {error}); "
-                "delete those that this program did not write"
-            )
     for path in into:
         try:
             before = path.read_text("utf-8")
-            after = updated(before, reader(path, records, problems))
-        except DDNMFError as error:
-            problems.append(f"{path}: {error}")
         except (OSError, ValueError) as error:
             problems.append(f"{path}: cannot be read: {error}")
-        else:
+            continue
+        with _told(path, problems):
+            after = updated(before, reader(path, records, problems))
             if after != before:
                 atomic_write_text(path, after)
                 written.append(path)
@@ -78,16 +70,48 @@ def report(
     return problems
 
 
+@contextmanager
+def _told(what: str | Path, problems: list[str]) -> Iterator[None]:
+    """Add an error to the problems, so that the other tables and pages go on."""
+    try:
+        yield
+    except DDNMFError as error:
+        problems.append(f"{what}: {error}")
+    except (ArithmeticError, LookupError, TypeError, ValueError) as error:
+        # A checksum does not protect from another program's records.
+        problems.append(
+            f"{what}: its records do not fit together ({type(error).__name__}: {error}); "
+            "delete those that this program did not write"
+        )
+
+
 def render(name: str, records: Sequence[Record], *, short: bool = False) -> str:
     """Return a table of `TABLES` as Markdown; empty if it has no records."""
     if name == "steps":
         return claims.render_steps()
+    if name == CURVES:
+        return curves.render(records)
+    records = _one_of_a_name(records)
     if name == "claims":
         return claims.render(records)
+    if name == "verdicts":
+        return claims.render_verdicts(records)
     if name == "parts":
         return parts.render(records)
     records = [r for r in records if r["kind"] != "parts"]
-    return curves.render(records) if name == CURVES else tables.render(name, records, short=short)
+    return tables.render(name, records, short=short)
+
+
+def _one_of_a_name(records: Sequence[Record]) -> list[Record]:
+    """Return the first record of each name.
+
+    In two folders one name may stand for two runs of the same options, whose numbers differ if
+    their processors round differently. The first folder counts, so that a seed counts once.
+    """
+    found: dict[str, Record] = {}
+    for record in records:
+        found.setdefault(record["name"], record)
+    return list(found.values())
 
 
 @own_settings()
@@ -145,17 +169,15 @@ def reader(page: Path, records: Sequence[Record], problems: list[str]) -> Reader
 
     def read(folder: str | None) -> Sequence[Record]:
         if folder is not None and folder not in known:
-            inner = sorted(path.parent for path in (page.parent / folder).glob("*/records.jsonl"))
-            stores = [Store(path) for path in (page.parent / folder, *inner)]
-            if all(store.is_empty() for store in stores):
-                raise DataError(f"from={folder}: {stores[0].folder} has no records")
-            found: dict[str, Record] = {}
+            stores = stores_in(page.parent / folder)
+            if not stores:
+                raise DataError(f"from={folder}: {page.parent / folder} has no records")
+            found: list[Record] = []
             for store in stores:
                 loaded, wrong = store.load()
                 problems.extend(wrong)
-                # A run of two folders is the same one; the first counts.
-                found |= {r["name"]: r | {"folder": store.folder.name} for r in loaded} | found
-            known[folder] = list(found.values())
+                found += [record | {"folder": store.folder.name} for record in loaded]
+            known[folder] = found
         return known[folder]
 
     return read

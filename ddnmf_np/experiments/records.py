@@ -306,6 +306,12 @@ class Store:
             return None
 
 
+def stores_in(folder: Path) -> list[Store]:
+    """Return the stores with records: that of a folder, then those of the folders in it."""
+    inner = sorted(path.parent for path in folder.glob("*/records.jsonl"))
+    return [store for store in map(Store, (folder, *inner)) if not store.is_empty()]
+
+
 @cache
 def versions(*more: str) -> dict[str, str]:
     """Return the versions of Python and of the packages that the numbers of a record depend on."""

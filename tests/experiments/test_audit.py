@@ -1,7 +1,7 @@
 """A spot audit: cells of committed tables, drawn at random, from the records by another route.
 
 The route is JSON and the module `statistics`; the package supplies names only. Set ``DDNMF_AUDIT``
-to another number to draw other cells.
+to another number to draw other cells; ``.ci/run`` takes one of the day.
 """
 
 import json
@@ -13,6 +13,7 @@ from functools import cache
 from pathlib import Path
 
 import pytest
+from threadpoolctl import threadpool_info
 
 from ddnmf_np.experiments import parts
 from ddnmf_np.experiments.networks import TITLES
@@ -183,18 +184,44 @@ def test_every_measured_claim_of_the_page():
             assert numbers(cells[3]) == pytest.approx(expected, abs=5.1e-4), cells[5]
 
 
-def test_a_drawn_record_of_parts_is_run_again(tmp_path):
+FAST = ("pca", "samples", "rotated", "kmeans", "nmf", "nmf-best", "untrained")
+SLOW = ("auto",)
+"""A network, which trains for some seconds."""
+
+KERNEL = "SkylakeX"
+"""Kernel of OpenBLAS with which the records of parts were made; on it they come back bit for bit,
+with one thread or two, with Numba or without."""
+
+BAND = {"rel": 0.01, "abs": 0.05}
+"""Tolerance for other kernels, which round differently.
+
+With those of Haswell the records that we draw from differ by at most .025, because `samples` has
+close calls in the assignment of parts, and PCA turns axes of almost equal variance. The network
+differs by 7e-6 only. We allow twice the largest difference. The error of an untrained network is up
+to 67, so it has a relative tolerance.
+"""
+
+
+@pytest.mark.parametrize("methods", [FAST, SLOW], ids=["fast", "network"])
+def test_a_drawn_record_of_parts_is_run_again(tmp_path, methods):
     """Its numbers hold for the versions of the packages with which it was made."""
-    fast = ("pca", "samples", "rotated", "kmeans")
-    every = [r for r in records("parts") if r["kind"] == "parts" and r["method"] in fast]
+    every = [r for r in records("parts") if r["kind"] == "parts" and r["method"] in methods]
     every = [r for r in every if r["dataset"] in ("bars", "occluded", "spectra")]
+    here = {n: versions()[n] for n in ("numpy", "scipy", "scikit-learn")}
+    same = every[0]["versions"].items() >= here.items()
+    if not same:
+        every = [r for r in every if r["method"] == "samples"]  # depends on NumPy only
+        if not every:
+            pytest.skip("other versions of the packages")
     [record] = draw(every, 1)
-    if any(record["versions"][n] != versions()[n] for n in ("numpy", "scikit-learn")):
-        record = next(r for r in every if r["method"] == "samples")  # depends on NumPy only
     name, method, seed = (record[k] for k in ("dataset", "method", "seed"))
+    print(f"run again: {record['name']}")
     store = Store(tmp_path)
     store.create()
     parts.one(store, name, method, seed, parts.samples_of(name, seed))
     [again] = store.load()[0]
+    assert again["key"] == record["key"]
     known = {k: v for k, v in record["found"].items() if k != "stability"}
-    assert {k: again["found"][k] for k in known} == pytest.approx(known, rel=1e-6, abs=1e-9)
+    kernels = {found.get("architecture") for found in threadpool_info()} - {None}
+    band = {"rel": 1e-6, "abs": 1e-9} if same and kernels == {KERNEL} else BAND
+    assert {k: again["found"][k] for k in known} == pytest.approx(known, **band)

@@ -271,6 +271,36 @@ def test_table_names_records_and_the_command_of_what_is_missing():
     )
 
 
+def test_short_table_has_the_decided_claims_of_the_paper():
+    both = [
+        *records("raw", SCORES, epochs=None),
+        *records("nmf", [s - 0.2 for s in SCORES[::-1]]),
+        *records("ddnmf-demo", SCORES, epochs=70),
+        *records("ddnmf-auto", [s - 0.2 for s in SCORES[::-1]], epochs=70),
+    ]
+    table = claims.render_verdicts(both)
+    assert "| yes | NMF makes the clusters of images worse (MNIST) |" in table
+    both += [record | {"dataset": "fashion-mnist"} for record in both]
+    assert "| yes | NMF makes the clusters of images worse |" in claims.render_verdicts(both)
+    assert "default preset" not in claims.render_verdicts(both)  # ours
+    paper = [c for c in claims.load().claims if not c.source.startswith(claims.OURS)]
+    tests = sum(len(claim.datasets) for claim in paper)
+    assert f"| open | tests: 0 not told apart, {tests - 1} not measured |" in table
+
+
+def test_short_table_joins_claims_and_leaves_the_undecided_to_a_count(monkeypatch):
+    """A verdict that is none of the four, as of too few seeds, is not decided."""
+    given = iter(["no", "no", "3 of 5 seeds", "yes", "no: level", "not told apart"])
+    monkeypatch.setattr(claims.Test, "verdict", lambda *args: next(given, "not measured"))
+    lines = claims.render_verdicts([]).splitlines()
+    first, second, third = claims.load().claims[:3]
+    assert [len(claim.datasets) for claim in (first, second, third)] == [2, 2, 2]
+    assert lines[2] == f"| yes | {second.text} (Fashion-MNIST) |"
+    assert lines[3] == f"| no: level | {third.text} (MNIST) |"
+    assert lines[4] == f"| no | {first.text} |"
+    assert lines[5].startswith("| open | tests: 1 not told apart, ")
+
+
 # -- steps --------------------------------------------------------------------------------
 
 

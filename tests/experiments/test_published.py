@@ -1,6 +1,7 @@
 """Tables in pages: filled from records; the committed tables agree with the committed records."""
 
 import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -8,15 +9,17 @@ from experiments_cases import clustering, write
 
 from ddnmf_np.errors import DataError
 from ddnmf_np.experiments import parts
+from ddnmf_np.experiments.__main__ import main
 from ddnmf_np.experiments.known_parts import KNOWN
-from ddnmf_np.experiments.published import reader, render, updated
+from ddnmf_np.experiments.published import reader, render, report, updated
 from ddnmf_np.experiments.records import Store
 from ddnmf_np.experiments.tables import DATASET_TITLES, budgets, collect, frame_of
 
 ROOT = Path(__file__).parents[2]
 RESULTS = ROOT / "notebooks" / "results"
-PAGES = tuple(
-    ROOT / "derivations" / f"{n}.md" for n in ("results", "experiments", "parts", "claims")
+PAGES = (
+    *(ROOT / "derivations" / f"{n}.md" for n in ("results", "experiments", "parts", "claims")),
+    ROOT / "README.md",
 )
 GROWING = RESULTS / "curves"
 """Folder of the campaign of the claims; it may lack seeds, lengths or networks, or everything."""
@@ -45,6 +48,7 @@ PLACES = {
     },
     "parts.md": {("parts", "parts")},
     "claims.md": {("claims", "results"), ("curves", "results")},
+    "README.md": {("verdicts", "results")},
 }
 """Tables that a page must show, with the folder of their records."""
 
@@ -239,3 +243,52 @@ def test_bad_records_of_a_folder_are_told(page):
     updated(PAGE, reader(page, [], problems))
     assert len(problems) == 1
     assert "records.jsonl: line 2: " in problems[0]
+
+
+def test_a_record_of_another_form_does_not_stop_the_other_pages(page):
+    whole = clustering("nmf", 4, 0.25)
+    no_spread = whole | {"result": {"acc": 0.25}, "name": "no-spread"}
+    no_kind = {key: value for key, value in whole.items() if key != "kind"} | {"name": "no-kind"}
+    good = page.with_name("good.md")
+    for bad, word in ((no_spread, "'spread'"), (no_kind, "'kind'")):
+        page.write_text(PAGE)
+        good.write_text("<!-- experiments steps -->\n<!-- /experiments -->\n")
+        shutil.rmtree(page.parent / "other")
+        write(Store(page.parent / "other"), bad)
+        store = Store(page.parent / "new")
+        store.create()
+        [problem] = report(store, [], print, [page, good])
+        assert problem.startswith(f"{page}: its records do not fit together (KeyError: {word})")
+        assert page.read_text() == PAGE
+        assert "step mnist" in good.read_text()
+
+
+def test_a_name_in_two_folders_counts_once_and_a_curve_keeps_one_folder(page):
+    """The same options, run twice on processors that round differently."""
+    for folder, lengths, shift in (("b", (5, 10), 0.1), ("a", (5,), 0.0), ("c", (20,), 0.2)):
+        made = [clustering("ae1", s, 0.5 + shift, epochs=e) for e in lengths for s in range(2)]
+        write(Store(page.parent / "all" / folder), *made)
+    records = reader(page, [], [])("all")
+    assert len(records) == 8
+    assert render("curves", records).count("| 0.600 ± 0.000 (2) | 0.600 ± 0.000 (2) | b |") == 1
+    assert "20 epochs" not in render("curves", records)
+    alone = [r for r in records if r["folder"] != "b"]  # no folder has two lengths
+    assert "| 0.500 ± 0.000 (2) | 0.700 ± 0.000 (2) | a, c |" in render("curves", alone)
+    assert "| AE1 | k-means | 2 | 0.500 ± 0.000" in render("table1", alone)
+    five = [r for r in records if r["epochs"] == 5]
+    assert "| AE1 | k-means | 2 | 0.500 ± 0.000" in render("table1", five)
+
+
+def test_report_renews_every_folder_in_a_folder(tmp_path):
+    """A folder with tables gets no others."""
+    for folder, acc in (("a", 0.25), ("b", 0.5)):
+        write(Store(tmp_path / folder), clustering("nmf", 0, acc), clustering("nmf", 1, acc))
+    (tmp_path / "b" / "tables").mkdir()
+    (tmp_path / "b" / "tables" / "table2.md").write_text("old")
+    page = tmp_path / "page.md"
+    page.write_text("<!-- experiments table1 from=a -->\n<!-- /experiments -->\n")
+    assert main(["report", "--output", str(tmp_path), "--into", str(page)]) == 0
+    assert "0.250" in (tmp_path / "a" / "tables" / "table1.md").read_text()
+    assert [path.name for path in (tmp_path / "b" / "tables").iterdir()] == ["table2.md"]
+    assert "0.250" in page.read_text()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "b", "page.md"]
