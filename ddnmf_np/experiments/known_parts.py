@@ -98,20 +98,41 @@ def bars_occluded(rng: np.random.Generator) -> Known:
     return Known(np.where(seen.max(axis=1) >= 0.0, x, 0.0), bars, activations, rank=16)
 
 
-def spectra(rng: np.random.Generator) -> Known:
-    """Return noisy sums of eight spectra of three peaks each, in 128 channels.
+def _spectra(rng: np.random.Generator) -> tuple[Floats, Floats]:
+    """Return eight spectra of three peaks each in 128 channels, and their amounts in 600 samples.
 
-    The amounts are exponential, and half of them 0. The noise has a standard deviation of 0.02 of
-    the highest peak; values below 0 become 0.
+    The amounts are exponential, and half of them 0.
     """
     fixed = np.random.default_rng(8)  # the same spectra for every seed
     channels, k, n = np.arange(128.0), 8, 600
     centres, widths = fixed.uniform(5, 123, (k, 3, 1)), fixed.uniform(1.5, 4, (k, 3, 1))
     heights = fixed.uniform(0.3, 1.0, (k, 3, 1))
     parts = (heights * np.exp(-0.5 * ((channels - centres) / widths) ** 2)).sum(axis=1)
-    activations = rng.exponential(1.0, (n, k)) * (rng.random((n, k)) < 0.5)
-    x = activations @ parts + 0.02 * parts.max() * rng.standard_normal((n, channels.size))
-    return Known(np.maximum(x, 0.0), parts, activations, rank=k)
+    return parts, rng.exponential(1.0, (n, k)) * (rng.random((n, k)) < 0.5)
+
+
+def spectra(rng: np.random.Generator) -> Known:
+    """Return noisy sums of eight spectra.
+
+    The noise has a standard deviation of 0.02 of the highest peak; values below 0 become 0.
+    """
+    parts, activations = _spectra(rng)
+    x = activations @ parts
+    x += 0.02 * parts.max() * rng.standard_normal(x.shape)
+    return Known(np.maximum(x, 0.0), parts, activations, rank=len(parts))
+
+
+def absorbed(rng: np.random.Generator) -> Known:
+    """Return the share of the light that eight substances absorb together, a curved function.
+
+    By the law of Beer and Lambert absorbances add up, and ``1 - exp(-absorbance)`` of the light is
+    lost: more of a substance makes its peaks wider, not only higher. The noise has a standard
+    deviation of 0.02; values below 0 become 0.
+    """
+    parts, activations = _spectra(rng)
+    x = 1.0 - np.exp(-activations @ parts)
+    x += 0.02 * rng.standard_normal(x.shape)
+    return Known(np.maximum(x, 0.0), parts, activations, rank=len(parts))
 
 
 KNOWN: dict[str, Callable[[np.random.Generator], Known]] = {
@@ -119,5 +140,6 @@ KNOWN: dict[str, Callable[[np.random.Generator], Known]] = {
     "bars": bars_added,
     "occluded": bars_occluded,
     "spectra": spectra,
+    "absorbed": absorbed,
 }
 """Data with known parts by name."""

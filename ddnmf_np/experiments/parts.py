@@ -12,7 +12,7 @@ import json
 import time
 import warnings
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -73,14 +73,27 @@ NETWORKS: dict[str, tuple[str, dict[str, Any]]] = {
     ),
     "paper-wide": ("paper, the paper's widths", {**_WIDE, "objective": "paper"}),
     "demo-wide": ("demo, the paper's widths", {**_WIDE, "objective": "demo"}),
+    "paper-long": ("paper, ten times as long", {**_DEEP, "objective": "paper"}),
+    "demo-long": ("demo, ten times as long", {**_DEEP, "objective": "demo"}),
     "parts-drawn": ("parts, drawn start", _FREE),
     "parts": ("DDNMF, preset parts", _PARTS),
     "parts-tanh": ("parts, output tanh", {**_PARTS, "output_activation": "tanh"}),
+    "parts-deep": ("parts, one more layer", {**_PARTS, "widths": (128, 64)}),
+    "parts-deep-tanh": (
+        "parts, one more layer, all tanh",
+        {**_PARTS, "widths": (128, 64), "activation": "tanh", "output_activation": "tanh"},
+    ),
     "ae-linear": ("auto-encoder, linear code", {**_AE, "base_activation": "identity"}),
     "ae-relu": ("auto-encoder, ReLU code", {**_AE, "base_activation": "relu"}),
     "ae-sigmoid": ("auto-encoder, sigmoid code", _AE),
 }
-"""Networks with their titles and options. We train all for `STEPS` steps."""
+"""Networks with their titles and options. We train all for `STEPS` steps, but `LONGER`."""
+
+LONGER = {"paper-long": 10, "demo-long": 10}
+"""Multiples of `STEPS`."""
+
+SLOW = ("paper-wide", "demo-wide", *LONGER)
+"""Networks that we train only where the parts are known."""
 
 UNTRAINED = "untrained"
 CONTROLS = {
@@ -126,6 +139,7 @@ NAMES = {
     "bars": "Bars that add up: 16 bars, 1,000 images of 8 x 8",
     "occluded": "Bars that hide each other: 16 wide bars, 1,000 images of 9 x 9",
     "spectra": "Noisy sums of 8 spectra: 600 samples, 128 channels",
+    "absorbed": "Light absorbed by 8 substances, curved: 600 samples, 128 channels",
     FACES: "Faces: 100 images of 25 x 25",
     "mnist": f"MNIST: {IMAGES:,} images",
     "fashion-mnist": f"Fashion-MNIST: {IMAGES:,} images",
@@ -137,11 +151,12 @@ NAMES = {
 
 @dataclass(frozen=True, eq=False)
 class Fitted:
-    """A fitted method: number of units, codes of samples, data of codes."""
+    """A fitted method."""
 
-    rank: int
-    encode: Callable[[Floats], Floats]
-    decode: Callable[[Floats], Floats]
+    rank: int  # number of units
+    encode: Callable[[Floats], Floats]  # codes of samples
+    decode: Callable[[Floats], Floats]  # data of codes
+    iterations: int | None = None  # where scikit-learn counts them
 
 
 def _linear(parts: Floats, mean: Floats | float = 0.0, encode: Any = None) -> Fitted:
@@ -177,14 +192,16 @@ def fit(method: str, x: Floats, rank: int, seed: int) -> Fitted:
         options = {**options, "alpha_W": options["alpha_W"] / x.shape[1]}
     made = getattr(decomposition, name)(n_components=rank, random_state=seed, **options).fit(x)
     if method == "ica":
-        return _linear(made.mixing_.T, made.mean_, made.transform)
-    return _linear(made.components_, getattr(made, "mean_", 0.0), made.transform)
+        fitted = _linear(made.mixing_.T, made.mean_, made.transform)
+    else:
+        fitted = _linear(made.components_, getattr(made, "mean_", 0.0), made.transform)
+    return replace(fitted, iterations=getattr(made, "n_iter_", None))
 
 
 def prepared_for(method: str, x: Floats, rank: int, seed: int) -> Prepared:
     """Return samples and decided options of a network; the control is the preset auto."""
     _, options = NETWORKS.get(method, NETWORKS["auto"])
-    epochs = max(1, round(STEPS * BATCH / len(x)))
+    epochs = max(1, round(LONGER.get(method, 1) * STEPS * BATCH / len(x)))
     config = configure(**options, rank=rank, seed=seed, epochs=epochs)
     return prepare(x.astype(np.float32), config)
 
@@ -367,7 +384,7 @@ def run(
                 failures.append(f"data set {name}: {error}")
                 say(f"failed: {failures[-1]}")
                 continue
-            for method in methods:
+            for method in (m for m in methods if name in KNOWN or m not in SLOW):
                 try:
                     if store.find(name_of(name, method, seed, known)) is None:
                         say(one(store, name, method, seed, known))
@@ -382,7 +399,7 @@ def one(store: Store, dataset: str, method: str, seed: int, known: Known) -> str
     store.check_room()
     began, train = time.perf_counter(), known.training
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)  # the table has every method's length
+        warnings.simplefilter("ignore", ConvergenceWarning)  # the record has the iterations
         fitted = fit(method, train, known.rank, seed)
         found = measure(fitted, known, train, slice(len(train), None))
     zero = fitted.decode(np.zeros((1, fitted.rank)))
@@ -390,6 +407,7 @@ def one(store: Store, dataset: str, method: str, seed: int, known: Known) -> str
     name, seconds = name_of(dataset, method, seed, known), round(time.perf_counter() - began, 1)
     file = store.write_arrays(name, "", {"parts": parts.astype(np.float32)})
     said = {"dataset": dataset, "method": method, "seed": seed, "seconds": seconds}
+    said |= {} if fitted.iterations is None else {"iterations": int(fitted.iterations)}
     stable = {"stability": _stability(store, name, dataset, method, seed, parts)}
     store.write(name, {**said, "found": found | stable, "parts": file, "versions": versions()})
     share = f"found {found['found_decoded']:.2f}  " if "found_decoded" in found else ""
