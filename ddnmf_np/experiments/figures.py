@@ -1,7 +1,8 @@
-"""Figures 2 and 3 of the paper, from the records."""
+"""Figures 2 and 3 of the paper, and units of methods side by side, from the records."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,9 @@ from ddnmf_np.evaluation.figures import (
     save,
 )
 from ddnmf_np.experiments.networks import CLUSTERERS, MAP_MODELS, NOISE_MODELS, TITLES
-from ddnmf_np.experiments.records import Record
+from ddnmf_np.experiments.parts import FACES, NAMES
+from ddnmf_np.experiments.parts import TITLES as METHODS_OF_PARTS
+from ddnmf_np.experiments.records import Name, Record, Store
 from ddnmf_np.experiments.tables import (
     DATASET_TITLES,
     METHODS,
@@ -136,4 +139,41 @@ def noise_curves(records: Sequence[Record], method: str, images: str) -> Figure 
         title=f"codes clustered by {METHODS[method]}; band: range over seeds",
         title_fontsize=9,
     )
+    return figure
+
+
+COMPARED, OF_IMAGES, SHOWN = ("nmf", "demo", "auto", "parts"), ("mnist", "fashion-mnist", FACES), 8
+
+
+@own_settings()
+def units(store: Store, records: Sequence[Record]) -> Figure | None:
+    """Return the strongest decoded units of some methods on images, or None without their arrays.
+
+    It has a row for each method, and a column for each data set. Each unit has its own scale.
+    """
+    found: dict[tuple[str, str], Any] = {}
+    for r in records:
+        if r["kind"] == "parts" and r["seed"] == 0 and r["dataset"] in OF_IMAGES:
+            name = Name("parts", f"{r['dataset']}-{r['method']}-0", r["identity"])
+            if r["method"] in COMPARED and (arrays := store.read_arrays(name, "parts")):
+                found[r["method"], r["dataset"]] = arrays["parts"]
+    if len(found) < len(COMPARED) * len(OF_IMAGES):
+        return None
+    figure = new_figure(WIDTH, 4.6)
+    panels = figure.subplots(len(COMPARED), len(OF_IMAGES), squeeze=False)
+    for (method, dataset), parts in found.items():
+        line, column = COMPARED.index(method), OF_IMAGES.index(dataset)
+        strongest = np.argsort(-np.linalg.norm(parts, axis=1), kind="stable")[:SHOWN]
+        side, gap = math.isqrt(parts.shape[1]), ((0, 0), (1, 1), (1, 1))
+        tiles = parts[strongest] / np.abs(parts[strongest]).max(axis=1, keepdims=True)
+        tiles = np.pad(tiles.reshape(-1, side, side), gap, constant_values=np.nan)
+        rows = [np.hstack(list(half)) for half in (tiles[: SHOWN // 2], tiles[SHOWN // 2 :])]
+        panel = panels[line, column]
+        panel.imshow(np.vstack(rows), cmap="RdBu_r", vmin=-1.0, vmax=1.0, interpolation="nearest")
+        panel.set(xticks=[], yticks=[])
+        panel.spines[:].set_visible(False)
+        if column == 0:
+            panel.set_ylabel(METHODS_OF_PARTS[method].replace(", ", ",\n"), fontsize=9)
+        if line == 0:
+            panel.set_title(NAMES[dataset].partition(":")[0], fontsize=9)
     return figure

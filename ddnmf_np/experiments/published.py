@@ -54,6 +54,10 @@ def report(
                 atomic_write_text(written[-1], text)
                 if name == CURVES:
                     written.append(_draw_curves(store.folder / "figures", records))
+                elif name == "parts" and (figure := figures.units(store, records)):
+                    written.append(store.folder / "figures" / "units.png")
+                    make_folder(written[-1].parent)
+                    save(figure, written[-1])
     for path in into:
         try:
             before = path.read_text("utf-8")

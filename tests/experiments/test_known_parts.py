@@ -8,7 +8,7 @@ from importlib.util import find_spec
 import numpy as np
 import pytest
 
-from ddnmf_np.experiments import parts
+from ddnmf_np.experiments import figures, parts
 from ddnmf_np.experiments.__main__ import main
 from ddnmf_np.experiments.known_parts import KNOWN, Known
 from ddnmf_np.experiments.records import Store
@@ -45,6 +45,17 @@ def test_bars_hide_each_other():
     alone = (data.activations > 0).sum(axis=1) == 1
     np.testing.assert_allclose(data.x[alone], (data.activations @ data.parts)[alone])
     assert (data.x < covered.max(axis=1)).any()  # sometimes the darker bar is in front
+
+
+def test_absorbed_light_is_no_sum_but_absorbance_is():
+    data = known("absorbed")
+    assert (data.x >= 0.0).all()
+    noise = data.x - (1.0 - np.exp(-data.activations @ data.parts))
+    assert 0.01 < noise.std() < 0.03
+    one, two = (1.0 - np.exp(-amount * data.parts[0]) for amount in (1.0, 5.0))
+    assert two.max() < 1.0
+    assert one @ two / np.linalg.norm(one) / np.linalg.norm(two) < 0.98  # another shape
+    np.testing.assert_array_equal(data.parts, known("spectra").parts)
 
 
 def test_all_seeds_have_the_same_parts():
@@ -114,6 +125,43 @@ def run(folder, seeds=(0, 1), methods=FAST, **options):
     said = []
     options = {"names": ("bars",), "methods": methods} | options
     return parts.run([], seeds, folder, said.append, **options), said
+
+
+def test_some_networks_train_longer_and_the_slow_ones_with_known_parts_only(tmp_path):
+    epochs = {
+        m: parts.prepared_for(m, known("bars").training, 16, 0).config.training.epochs
+        for m in ("demo", "demo-long")
+    }
+    assert epochs["demo-long"] == 10 * epochs["demo"]
+    failures, said = run(tmp_path, seeds=(0,), names=("faces",), methods=parts.SLOW)
+    assert said == [] or "scikit-image" in failures[0]
+
+
+def test_records_have_the_iterations_of_scikit_learn(store):
+    of = {r["method"]: r.get("iterations") for r in store.load()[0]}
+    assert 1 < of["nmf"] <= 600
+    assert [method for method, n in of.items() if n] == ["nmf"]
+
+
+def test_picture_of_units_needs_their_arrays(tmp_path, monkeypatch):
+    monkeypatch.setattr(figures, "OF_IMAGES", ("mnist",))
+    monkeypatch.setattr(figures, "COMPARED", ("nmf", "pca"))
+    store = Store(tmp_path)
+    store.codes.mkdir()
+    for method in ("nmf", "pca"):
+        assert figures.units(store, store.load()[0]) is None
+        images = np.random.default_rng(0).random((50, 25))
+        parts.one(store, "mnist", method, 0, Known(images, None, None, 9))
+    upper, lower = figures.units(store, store.load()[0]).axes
+    (nmf,), (pca,) = upper.get_images(), lower.get_images()
+    assert nmf.get_array().shape == (2 * 7, 4 * 7)  # 5 x 5 pixels and a margin, eight of nine
+    assert nmf.get_array().min() >= 0.0 > pca.get_array().min() >= -1.0
+    assert nmf.get_array().max() == 1.0
+    assert main(["report", "--output", str(tmp_path)]) == 0
+    assert (tmp_path / "figures" / "units.png").stat().st_size > 0
+    for file in (tmp_path / "codes").iterdir():
+        file.unlink()
+    assert figures.units(store, store.load()[0]) is None
 
 
 def test_nmf_finds_bars_and_controls_do_not(store):
