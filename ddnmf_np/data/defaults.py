@@ -18,8 +18,11 @@ import numpy.typing as npt
 from ddnmf_np.data.scaling import Scale, Scaling
 
 WIDELY, SLIGHTLY = 100.0, 3.0
-"""Ranges of features in one unit differ at most by the first factor if they begin at 0, and by the
-second if they do not."""
+"""Ranges of features in one unit differ at most by the first factor if they begin near 0, and by
+the second if they do not."""
+
+NEAR = 0.05
+"""A feature begins near 0 if its least value is at most this share of its range."""
 
 MOST_WORK = 2.4e11
 """A training does at most this many products of an encoder's weight and a sample, about a minute
@@ -74,7 +77,7 @@ def _is_mixed(x: npt.NDArray[Any]) -> bool:
     if not varies.any():
         return False
     least, most = np.percentile(span[varies], (10, 90))
-    from_zero = np.mean(low[varies] == 0.0) >= 0.9
+    from_zero = np.mean((low <= NEAR * span)[varies]) >= 0.9
     return bool(most > (WIDELY if from_zero else SLIGHTLY) * least)
 
 

@@ -245,6 +245,10 @@ def test_images_and_counts_share_one_scale():
     assert mixed(x)
     assert not mixed(x, images=True)
     assert not mixed(x[:, 32:])
+    x[0] = 0.02 * x[1:].max(axis=0)  # the least of a spectrum with noise
+    assert not mixed(x)
+    x[0] *= 5.0
+    assert mixed(x)
     x[0] = 0.0  # as counts and pixels are, somewhere
     assert not mixed(x)
     assert mixed(x * np.logspace(0, 3, 64))
