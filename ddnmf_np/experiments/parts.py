@@ -421,7 +421,7 @@ def _stability(
     smaller = (
         Name("parts", f"{dataset}-{method}-{r['seed']}", r["identity"])
         for r in store.load()[0]
-        if r["kind"] == "parts" and (r["dataset"], r["method"]) == (dataset, method)
+        if [r.get(key) for key in ("kind", "dataset", "method")] == ["parts", dataset, method]
         if r["seed"] < seed
     )
     others = (store.read_arrays(name, "parts") for name in smaller)

@@ -7,11 +7,12 @@ from importlib.util import find_spec
 
 import numpy as np
 import pytest
+from experiments_cases import write
 
 from ddnmf_np.experiments import figures, parts
 from ddnmf_np.experiments.__main__ import main
 from ddnmf_np.experiments.known_parts import KNOWN, Known
-from ddnmf_np.experiments.records import Store
+from ddnmf_np.experiments.records import FORMAT, Store
 from ddnmf_np.experiments.settings import Source
 
 FAST = ("nmf", "pca", "samples", "kmeans", "rotated", "untrained")
@@ -189,6 +190,13 @@ def test_finished_runs_are_not_repeated(store):
     before = store.path.read_bytes()
     assert run(store.folder) == ([], [])
     assert store.path.read_bytes() == before
+
+
+def test_a_record_of_another_program_ends_nothing(tmp_path):
+    write(Store(tmp_path), {"name": "x", "format": FORMAT, "key": "x"})
+    failures, said = run(tmp_path, seeds=(0,), methods=("pca",))
+    assert failures == []
+    assert len(said) == 1
 
 
 def test_table_has_every_run(store):
