@@ -4,10 +4,12 @@ import re
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 from experiments_cases import clustering, write
 
 from ddnmf_np.errors import DataError
+from ddnmf_np.evaluation.interpret import hoyer_sparsity
 from ddnmf_np.experiments import parts
 from ddnmf_np.experiments.__main__ import main
 from ddnmf_np.experiments.known_parts import KNOWN
@@ -119,8 +121,22 @@ def test_answer_about_parts_is_that_of_the_records():
         assert parts.beats_controls(runs, "parts"), dataset
         found = runs.groupby("method")[["found_decoded", "found_effects"]].mean().max(axis=1)
         assert runs[runs["method"] == "parts"]["found_decoded"].min() == 1.0
-        for method in ("paper", "demo", "stable", "auto", "auto-recovery"):
+        for method in ("paper", "demo", "stable", "auto", "auto-recovery", *parts.SLOW):
+            assert seeds[dataset, method] == 5
             assert found[method] < 0.5, (dataset, method)
+
+
+@pytest.mark.parametrize(
+    ("dataset", "within"),
+    [("swimmer", 0.01), ("bars", 0.01), ("spectra", 0.01), ("occluded", 0.04)],
+)
+def test_codes_of_parts_are_as_sparse_as_the_true_amounts(dataset, within):
+    """A sentence of ``derivations/parts.md`` and of page 17."""
+    frame = parts.frame_of(Store(RESULTS / "parts").load()[0])
+    runs = frame[(frame["dataset"] == dataset) & (frame["method"] == "parts")]
+    samples = (parts.samples_of(dataset, seed) for seed in range(5))
+    true = [hoyer_sparsity(known.activations[len(known.training) :]).mean() for known in samples]
+    assert runs["sparse_H"].mean() == pytest.approx(np.mean(true), abs=within)
 
 
 def test_a_row_with_a_seed_less_is_counted(tmp_path):
