@@ -460,13 +460,16 @@ COLUMNS = {
     "probe_1": "1 label",
 }
 
+RUN = ("dataset", "method", "seed", "iterations")
+"""Entries of a record beside its measures; only methods of scikit-learn have iterations."""
+
 
 def frame_of(records: Iterable[Record]) -> pd.DataFrame:
     """Return a line for each run, with its measures."""
     mine = (r for r in records if r["kind"] == "parts")
     return pd.DataFrame(
-        [{k: r[k] for k in ("dataset", "method", "seed")} | r["found"] for r in mine],
-        columns=["dataset", "method", "seed", *COLUMNS, "cosine_effects"],
+        [{k: r.get(k) for k in RUN} | r["found"] for r in mine],
+        columns=[*RUN, *COLUMNS, "cosine_effects"],
     )
 
 
@@ -498,6 +501,7 @@ def render(records: Iterable[Record]) -> str:
     titles = [NAMES[name].partition(":")[0] for name in known]
     head = "Share of the true parts that are found: by decoded units / by effects (seeds)"
     sections = ["### Who finds parts", head, markdown(["method", *titles], lines), NOTE]
+    sections += [_stopped(frame)] if frame["iterations"].notna().any() else []
     for dataset, title in NAMES.items():
         if dataset in of_data:
             sections += [f"### {title}", _table(of_data[dataset], known=dataset in KNOWN)]
@@ -510,6 +514,20 @@ def _share(runs: pd.DataFrame, method: str) -> str:
     found = " / ".join(f"{mine[f'found_{by}'].mean():.2f}" for by in ("decoded", "effects"))
     star = " *" if beats_controls(runs, method) else ""
     return f"{found}{star} ({len(mine)})" if len(mine) else "-"
+
+
+def _stopped(frame: pd.DataFrame) -> str:
+    """Return a sentence on the fits that scikit-learn stopped at its limit of iterations."""
+    counts = []
+    for method, (name, options) in ESTIMATORS.items():
+        mine = frame[(frame["method"] == method) & frame["iterations"].notna()]
+        if len(mine):
+            limit = getattr(decomposition, name)(**options).max_iter
+            stopped = mine[mine["iterations"] >= limit]["dataset"].value_counts()
+            sets = (f"{NAMES[d].partition(':')[0]} {stopped[d]}" for d in NAMES if d in stopped)
+            where = f" ({', '.join(sets)})" if len(stopped) else ""
+            counts.append(f"{TITLES[method]} {stopped.sum()} of {len(mine)}{where}")
+    return f"Fits that scikit-learn stopped at its limit of iterations: {'; '.join(counts)}."
 
 
 def _table(runs: pd.DataFrame, *, known: bool) -> str:

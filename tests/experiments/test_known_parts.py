@@ -70,6 +70,17 @@ def measured(decoded, H, data):
     return parts.measure(fitted, data, data.x, slice(None))
 
 
+def test_decoder_with_one_more_layer_is_not_negative_and_adds_up_but_for_tanh(monkeypatch):
+    monkeypatch.setattr(parts, "STEPS", 30)
+    data = known("bars")
+    H = np.random.default_rng(0).random((5, 16))
+    for method, additive in (("parts", True), ("parts-deep", True), ("parts-deep-tanh", False)):
+        decode = parts.fit(method, data.training, 16, 0).decode
+        units = decode(np.eye(16))
+        assert units.min() >= 0.0
+        assert np.allclose(decode(H), H @ units, rtol=1e-3, atol=1e-4) is additive
+
+
 def test_measures_of_the_truth_and_of_nothing():
     data = known("bars")
     turned = np.roll(data.activations, 3, axis=1)
@@ -204,7 +215,18 @@ def test_table_has_every_run(store):
     assert "| NMF | 1.00 / 1.00 * (2) |" in text
     assert "| control: random samples |" in text
     assert "### Bars that add up" in text
+    assert "limit of iterations: NMF 0 of 2." in text  # PCA has no iterations
     assert parts.render([]) == ""
+
+
+def test_fits_that_stop_early_are_counted(store, monkeypatch):
+    """Older records have no iterations, and do not count."""
+    records = store.load()[0]
+    last = max(r["iterations"] for r in records if r["method"] == "nmf")
+    monkeypatch.setitem(parts.ESTIMATORS["nmf"][1], "max_iter", last)
+    assert "NMF 1 of 2 (Bars that add up 1)." in parts.render(records)
+    older = [{k: v for k, v in r.items() if k != "iterations"} for r in records]
+    assert "limit of iterations" not in parts.render(older)
 
 
 def test_one_failure_does_not_stop_the_others(tmp_path, monkeypatch):

@@ -60,19 +60,7 @@ def test_a_setting_that_is_new_is_in_the_key(monkeypatch):
     assert keys()["kmeans"] != before
 
 
-@pytest.fixture
-def asked_before(monkeypatch):
-    """`asked_by` with NMF's earlier limit: records of it are read until they are replaced."""
-
-    def asked(*given):
-        with monkeypatch.context() as patch:
-            patch.setitem(baselines.NMF_OPTIONS, "max_iter", 200)
-            return asked_by(*given)
-
-    return asked
-
-
-def test_committed_records_are_those_that_the_commands_of_the_page_ask_for(asked_before):
+def test_committed_records_are_those_that_the_commands_of_the_page_ask_for():
     """Otherwise the commands of the page would compute all records again."""
     text = (ROOT / "derivations" / "experiments.md").read_text("utf-8")
     block = text.split("The commands, ")[1].split("```")[1]
@@ -90,17 +78,20 @@ def test_committed_records_are_those_that_the_commands_of_the_page_ask_for(asked
         for r in committed.values()
         if r["kind"] == "codes"
     }
-    assert committed.keys() in (asked_by(commands, hashes), asked_before(commands, hashes))
+    assert committed.keys() == asked_by(commands, hashes)
     steps = [command.split() for step in load().steps.values() for command in step]
     steps = [[word for word in words if word != "ddnmf-auto"] for words in steps]  # reads the data
     steps = [words for words in steps if words != ["parts"]]
-    assert growing <= asked_by(steps, hashes) | asked_before(steps, hashes)
+    assert growing <= asked_by(steps, hashes)
 
 
 def test_nmf_of_the_campaign_reached_its_tolerance():
     """A fit that stops at its limit of iterations is not the NMF that the claims are about."""
-    path = ROOT / "notebooks" / "results" / "curves" / "records.jsonl"
-    records = map(json.loads, path.read_text("utf-8").splitlines() if path.exists() else [])
+    files = [
+        ROOT / "notebooks" / "results" / name / "records.jsonl"
+        for name in ("curves", "experiments")
+    ]
+    records = [json.loads(line) for path in files for line in path.read_text("utf-8").splitlines()]
     fits = [r for r in records if r["kind"] == "codes" and r["model"] in ("nmf", "ae2-nmf")]
     assert [r["name"] for r in fits if r["iterations"] >= r["identity"]["max_iter"]] == []
 
