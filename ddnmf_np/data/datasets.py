@@ -519,7 +519,7 @@ def _import_late(package: str) -> Any:
         f"pip install {package}, or name the folder that has the set's files with --data-dir "
         "(data_dir) or the environment variable DDNMF_DATA"
     )
-    return needed(package, "the download of mnist or fashion-mnist", remedy, DataError)
+    return needed(package, "the search for mnist or fashion-mnist", remedy, DataError)
 
 
 def _read_verified(name: str, key: str, path: Path) -> NDArray[Any]:

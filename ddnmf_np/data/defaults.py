@@ -22,7 +22,7 @@ WIDELY, SLIGHTLY = 100.0, 3.0
 the second if they do not."""
 
 NEAR = 0.05
-"""A feature begins near 0 if its least value is at most this share of its range."""
+"""A feature begins near 0 if its least value is within this share of its range of it."""
 
 MOST_WORK = 2.4e11
 """A training does at most this many products of an encoder's weight and a sample, about a minute
@@ -77,7 +77,7 @@ def _is_mixed(x: npt.NDArray[Any]) -> bool:
     if not varies.any():
         return False
     least, most = np.percentile(span[varies], (10, 90))
-    from_zero = np.mean((low <= NEAR * span)[varies]) >= 0.9
+    from_zero = np.mean((np.abs(low) <= NEAR * span)[varies]) >= 0.9
     return bool(most > (WIDELY if from_zero else SLIGHTLY) * least)
 
 

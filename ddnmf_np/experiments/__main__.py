@@ -35,7 +35,7 @@ EPILOG = """\
 Each run leaves a record in OUTPUT/records.jsonl, named by its configuration, and is not repeated.
 To continue a campaign that was stopped, give the same command again; more seeds add to the fewer.
 Tables (Markdown) and figures are made from the records only; `report` makes them again, in OUTPUT
-and in each folder of it that has records.
+and in the folders of it that have some.
 
 `curves` scores the networks of tables 1 and 2 after several numbers of epochs, for example
   python -m ddnmf_np.experiments curves --epochs 100 --at 5 10 20 40 70 --networks ae1 ddnmf-demo
@@ -201,10 +201,10 @@ def _main(
         failures = parts.run(settings.sources, settings.seeds, flags.output, say)
     elif only_report:
         results = (*results, "parts")
-        for other in others:  # what it has; a new one gets all
+        for other in others:  # what it has
             files = [*other.folder.glob("tables/*.md"), *other.folder.glob("figures/*.png")]
             names = {path.stem.partition("-")[0] for path in files}
-            failures += report(other, [r for r in results if r in names or not names], say)
+            failures += report(other, [r for r in results if r in names], say)
         results = () if store.is_empty() else results
     else:
         from ddnmf_np.experiments import campaign

@@ -372,8 +372,10 @@ def _train(spec: Representation, x_train: Floats, data: Dataset, curve: Curve | 
         # An epoch is complete with its record, which it does not have yet after its last batch.
         complete = trainer.position.batch == len(trainer.batches)
         if curve and not complete and time.monotonic() - saved > SAVE_EVERY:
-            save_checkpoint(curve.unfinished, config, trainer, data_sha256)
             saved = time.monotonic()
+            # A run for earlier points of a curve must not replace the state of a longer run.
+            if position_of(curve.unfinished)[0] <= trainer.position.epoch:
+                save_checkpoint(curve.unfinished, config, trainer, data_sha256)
 
     # Short runs show no bar, and a log of a long run gets one line in half a minute.
     quiet: Any = {"delay": 30, "mininterval": 30, "maxinterval": 30, "leave": False}
@@ -384,15 +386,14 @@ def _train(spec: Representation, x_train: Floats, data: Dataset, curve: Curve | 
             codes = _codes_of(run, trainer, data)
             if curve and run is not spec:
                 curve.keep(run, codes)
-    # A run for earlier points of a curve must not replace the state of a longer run.
-    if curve and curve.finished and trainer.position.epoch > _position(curve.finished)[0]:
+    if curve and curve.finished and trainer.position.epoch > position_of(curve.finished)[0]:
         save_checkpoint(curve.finished, config, trainer, data_sha256)
     return codes
 
 
 def _continue(trainer: Trainer, config: Config, data_sha256: str, first: int, curve: Curve) -> None:
     """Load the latest checkpoint that is not beyond the first codes that we need."""
-    found = {file: _position(file) for file in (curve.unfinished, curve.finished) if file}
+    found = {file: position_of(file) for file in (curve.unfinished, curve.finished) if file}
     for file in sorted(found, key=lambda file: found[file], reverse=True):
         if (0, 0) < found[file] <= (first, 0):
             with suppress(CheckpointError):  # its options or data are others
@@ -400,7 +401,7 @@ def _continue(trainer: Trainer, config: Config, data_sha256: str, first: int, cu
                 return
 
 
-def _position(file: Path) -> tuple[int, int]:
+def position_of(file: Path) -> tuple[int, int]:
     """Return epoch and batch of a checkpoint; zeros if we cannot read it."""
     try:
         position = load_checkpoint(file).meta["position"]

@@ -397,8 +397,8 @@ def make_codes(spec: Representation, store: Store, shorter: Sequence[Representat
         curve = Curve(shorter, keep, store.codes / f"{start}-training.npz", finished)
     made = baselines.compute(spec, weights=weights, curve=curve)
     _write_codes(spec, store, made, time.perf_counter() - began)
-    if curve is not None:
-        curve.unfinished.unlink(missing_ok=True)
+    if curve is not None and baselines.position_of(curve.unfinished)[0] < spec.epochs:
+        curve.unfinished.unlink(missing_ok=True)  # not the state of a longer run
     return made
 
 

@@ -75,6 +75,7 @@ class Claim:
     kind: str = "better"  # or "not worse", "parts": what it says of the difference
     over: str = "each"  # or "mean": of each pair, or of their mean
     seen: bool = False  # whether its scores were known before
+    least_seeds: int | None = None  # for a verdict, if not those of the rule
 
 
 @dataclass(frozen=True)
@@ -259,7 +260,7 @@ def _test(
         scores, titles = scores.mean(axis=0)[None], [f"mean over {len(rows)} representations"]
     against = -rule["margin"] if claim.kind == "not worse" else 0.0
     pairs = [compare(t, pair[0], pair[1], against) for t, pair in zip(titles, scores, strict=True)]
-    least = rule["least_seeds"]
+    least = claim.least_seeds or rule["least_seeds"]
     too_few = f"{len(seeds)} of {least} seeds" if len(seeds) < least else ""
     return Test(claim, dataset, pairs, sorted({row[s][1] for row in every for s in seeds}), too_few)
 
@@ -347,15 +348,16 @@ def render_verdicts(records: Sequence[Record]) -> str:
             found[verdict].setdefault(claim.text, []).append(test.dataset)
         else:  # also one with fewer seeds than the rule asks for
             counts[OPEN if verdict == OPEN else "not measured"] += 1
-    sets = {claim.text: list(claim.datasets) for claim in claims.claims}
+    by_text = {claim.text: claim for claim in claims.claims}
     rows = []
     for verdict, texts in found.items():
         lines = []
         for text, datasets in texts.items():
             titles = ", ".join(DATASET_TITLES.get(name, name) for name in datasets)
-            lines.append(text if datasets == sets[text] else f"{text} ({titles})")
+            where = "" if datasets == list(by_text[text].datasets) else f" ({titles})"
+            lines.append(text + where + (" †" if by_text[text].seen else ""))
         if lines:
             rows.append([verdict, "<br>".join(lines)])
     open_ = ", ".join(f"{count} {name}" for name, count in counts.items())
-    rows.append(["open", f"tests: {open_}"])
+    rows.append(["open", f"tests: {open_} (†: scores were seen before)"])
     return markdown(["so?", "claims of the paper"], rows) + "\n"

@@ -58,14 +58,22 @@ def curves_of(records: Sequence[Record]) -> Iterator[tuple[str, int, pd.DataFram
 def _one_folder(lines: pd.DataFrame) -> pd.DataFrame:
     """Keep one folder for each network and clusterer, because its points then fit together.
 
-    It is the folder with the most lengths, of several the one with the longest, and then that with
-    the most seeds. Where no folder has two lengths, we keep all of them.
+    It has as many seeds as any other and several lengths, of these the most, then the longest. If
+    there is none, each length has the folder with the most seeds.
     """
-    order, kept = ["nunique", "max", "size"], []
+    kept = []
     for _, own in lines.groupby(["model", "method"], sort=False):
-        lengths = own.groupby("folder")["epochs"].agg(order)
-        best = lengths.sort_values(order, kind="stable").index[-1]
-        kept.append(own[own["folder"] == best] if lengths["nunique"].max() > 1 else own)
+        folders = own.groupby("folder").agg(
+            seeds=("seed", "nunique"), lengths=("epochs", "nunique"), longest=("epochs", "max")
+        )
+        whole = folders[(folders["seeds"] == folders["seeds"].max()) & (folders["lengths"] > 1)]
+        if len(whole):
+            best = whole.sort_values(["lengths", "longest"], kind="stable").index[-1]
+            kept.append(own[own["folder"] == best])
+            continue
+        for _, of_length in own.groupby("epochs", sort=False):
+            seeds = of_length.groupby("folder", sort=False)["seed"].nunique()
+            kept.append(of_length[of_length["folder"] == seeds.idxmax()])
     return pd.concat(kept) if kept else lines
 
 

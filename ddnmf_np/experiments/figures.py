@@ -165,7 +165,8 @@ def units(store: Store, records: Sequence[Record]) -> Figure | None:
         line, column = COMPARED.index(method), OF_IMAGES.index(dataset)
         strongest = np.argsort(-np.linalg.norm(parts, axis=1), kind="stable")[:SHOWN]
         side, gap = math.isqrt(parts.shape[1]), ((0, 0), (1, 1), (1, 1))
-        tiles = parts[strongest] / np.abs(parts[strongest]).max(axis=1, keepdims=True)
+        peaks = np.abs(parts[strongest]).max(axis=1, keepdims=True)
+        tiles = parts[strongest] / np.where(peaks > 0.0, peaks, 1.0)
         tiles = np.pad(tiles.reshape(-1, side, side), gap, constant_values=np.nan)
         rows = [np.hstack(list(half)) for half in (tiles[: SHOWN // 2], tiles[SHOWN // 2 :])]
         panel = panels[line, column]

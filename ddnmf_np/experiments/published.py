@@ -81,7 +81,7 @@ def _told(what: str | Path, problems: list[str]) -> Iterator[None]:
         yield
     except DDNMFError as error:
         problems.append(f"{what}: {error}")
-    except (ArithmeticError, LookupError, TypeError, ValueError) as error:
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
         # A checksum does not protect from another program's records.
         problems.append(
             f"{what}: its records do not fit together ({type(error).__name__}: {error}); "

@@ -229,7 +229,7 @@ def findings(unexplained: Unexplained, model: Model, x: Any) -> list[str]:
     errors, deviations = unexplained.by_feature(x)
     if deviations.sum() > 0.0 and errors.sum() >= deviations.sum():
         remedy = "which scales the data" if not by_data else "or give more samples"
-        if by_data and model.scaling is None and np.nanmax(x) > 1.0:
+        if by_data and model.scaling is None:
             remedy = "or leave out scale='none' (--scale none)"
         found.append(
             f"the reconstruction leaves {errors.sum() / deviations.sum():.2f} of the variance "

@@ -12,5 +12,7 @@ def needed(module: str, what: str, remedy: str, kind: type[DDNMFError] = Backend
         return import_module(module)
     except ImportError as error:
         package = module.partition(".")[0]
-        why = "is not installed" if error.name == package else f"cannot be imported ({error})"
+        why = f"cannot be imported ({error}); install it again"
+        if error.name == package:
+            why = "is not installed"
         raise kind(f"{what} needs {package}, which {why}; {remedy}") from error

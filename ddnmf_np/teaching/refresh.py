@@ -85,7 +85,7 @@ def _refresh(argv: Sequence[str] | None) -> int:
 
 
 def _needed(module: str) -> Any:
-    return needed(module, "a new notebook", "pip install 'ddnmf-np[notebooks]'")
+    return needed(module, "executing a notebook", "pip install 'ddnmf-np[notebooks]'")
 
 
 if __name__ == "__main__":

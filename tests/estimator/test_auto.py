@@ -249,6 +249,7 @@ def test_images_and_counts_share_one_scale():
     assert not mixed(x)
     x[0] *= 5.0
     assert mixed(x)
+    assert mixed(rng.normal(size=(50, 10)) * np.linspace(1.0, 50.0, 10))  # centred
     x[0] = 0.0  # as counts and pixels are, somewhere
     assert not mixed(x)
     assert mixed(x * np.logspace(0, 3, 64))

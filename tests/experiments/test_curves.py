@@ -198,6 +198,24 @@ def test_a_longer_run_continues_an_unfinished_one(tmp_path, steps, monkeypatch):
     assert steps == [6 * 4 - 14]
 
 
+def test_a_shorter_run_leaves_the_state_of_an_unfinished_longer_one(tmp_path, steps, monkeypatch):
+    monkeypatch.setattr(baselines, "SAVE_EVERY", 0.0)
+    step = Trainer.step
+
+    def killed(self, index):
+        if steps[0] == 14:
+            raise KeyboardInterrupt
+        step(self, index)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Trainer, "step", killed)
+        assert run(tmp_path, "--epochs", "5", networks=["ae1"]) == 130
+    assert run(tmp_path, "--epochs", "2", networks=["ae1"]) == 0
+    steps[0] = 0
+    assert run(tmp_path, "--epochs", "5", networks=["ae1"]) == 0
+    assert steps == [5 * 4 - 14]
+
+
 def test_a_damaged_state_is_replaced(tmp_path, steps):
     assert run(tmp_path, "--epochs", "2", networks=["ae1"]) == 0
     [state] = (tmp_path / "codes").glob("*-trained.npz")

@@ -331,15 +331,18 @@ def test_a_name_in_two_folders_counts_once_and_a_curve_keeps_one_folder(page):
 
 
 def test_report_renews_every_folder_in_a_folder(tmp_path):
-    """A folder with tables gets no others."""
+    """It has afterwards the files that it had."""
     for folder, acc in (("a", 0.25), ("b", 0.5)):
         write(Store(tmp_path / folder), clustering("nmf", 0, acc), clustering("nmf", 1, acc))
-    (tmp_path / "b" / "tables").mkdir()
-    (tmp_path / "b" / "tables" / "table2.md").write_text("old")
+    for folder, name in (("a", "table1"), ("b", "table2")):
+        (tmp_path / folder / "tables").mkdir()
+        (tmp_path / folder / "tables" / f"{name}.md").write_text("old")
+    write(Store(tmp_path / "new"), clustering("nmf"))
     page = tmp_path / "page.md"
     page.write_text("<!-- experiments table1 from=a -->\n<!-- /experiments -->\n")
     assert main(["report", "--output", str(tmp_path), "--into", str(page)]) == 0
     assert "0.250" in (tmp_path / "a" / "tables" / "table1.md").read_text()
     assert [path.name for path in (tmp_path / "b" / "tables").iterdir()] == ["table2.md"]
     assert "0.250" in page.read_text()
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "b", "page.md"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "b", "new", "page.md"]
+    assert not (tmp_path / "new" / "tables").exists()
