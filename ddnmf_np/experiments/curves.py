@@ -59,7 +59,7 @@ def _one_folder(lines: pd.DataFrame) -> pd.DataFrame:
     """Keep one folder for each network and clusterer, because its points then fit together.
 
     It has as many seeds as any other and several lengths, of these the most, then the longest. If
-    there is none, each length has the folder with the most seeds.
+    there is none, each length has a folder with that many seeds; lengths without one wait for more.
     """
     kept = []
     for _, own in lines.groupby(["model", "method"], sort=False):
@@ -73,7 +73,8 @@ def _one_folder(lines: pd.DataFrame) -> pd.DataFrame:
             continue
         for _, of_length in own.groupby("epochs", sort=False):
             seeds = of_length.groupby("folder", sort=False)["seed"].nunique()
-            kept.append(of_length[of_length["folder"] == seeds.idxmax()])
+            if seeds.max() == folders["seeds"].max():
+                kept.append(of_length[of_length["folder"] == seeds.idxmax()])
     return pd.concat(kept) if kept else lines
 
 

@@ -325,6 +325,8 @@ def test_a_name_in_two_folders_counts_once_and_a_curve_keeps_one_folder(page):
     assert "20 epochs" not in render("curves", records)
     alone = [r for r in records if r["folder"] != "b"]  # no folder has two lengths
     assert "| 0.500 ± 0.000 (2) | 0.700 ± 0.000 (2) | a, c |" in render("curves", alone)
+    fewer = clustering("ae1", 0, 0.9, epochs=40) | {"folder": "d"}  # seed 1 is still to come
+    assert render("curves", [*alone, fewer]) == render("curves", alone)
     assert "| AE1 | k-means | 2 | 0.500 ± 0.000" in render("table1", alone)
     five = [r for r in records if r["epochs"] == 5]
     assert "| AE1 | k-means | 2 | 0.500 ± 0.000" in render("table1", five)
