@@ -100,8 +100,8 @@ def test_interrupted_training_goes_on_where_it_was_saved(tmp_path, steps, monkey
             np.testing.assert_array_equal(mine[1]["clean"], there[1]["clean"])
 
 
-def test_checkpoint_beyond_the_codes_that_are_needed_is_not_used(tmp_path, steps, monkeypatch):
-    """New points of a curve need a training from its beginning."""
+def interrupt_ae1(folder, steps, monkeypatch, epochs):
+    """Interrupt a run of AE1 in its 15th step, of 4 an epoch; it is saved after each."""
     monkeypatch.setattr(baselines, "SAVE_EVERY", 0.0)
     step = Trainer.step
 
@@ -112,7 +112,12 @@ def test_checkpoint_beyond_the_codes_that_are_needed_is_not_used(tmp_path, steps
 
     with monkeypatch.context() as patch:
         patch.setattr(Trainer, "step", killed)
-        assert run(tmp_path, "--epochs", "5", networks=["ae1"]) == 130
+        assert run(folder, "--epochs", str(epochs), networks=["ae1"]) == 130
+
+
+def test_checkpoint_beyond_the_codes_that_are_needed_is_not_used(tmp_path, steps, monkeypatch):
+    """New points of a curve need a training from its beginning."""
+    interrupt_ae1(tmp_path, steps, monkeypatch, epochs=5)
     steps[0] = 0
     assert run(tmp_path, "--epochs", "5", "--at", "2", networks=["ae1"]) == 0
     assert steps == [20]
@@ -182,34 +187,14 @@ def test_earlier_points_start_afresh_and_leave_the_state_of_the_longer_run(tmp_p
 
 
 def test_a_longer_run_continues_an_unfinished_one(tmp_path, steps, monkeypatch):
-    monkeypatch.setattr(baselines, "SAVE_EVERY", 0.0)
-    step = Trainer.step
-
-    def killed(self, index):
-        if steps[0] == 14:
-            raise KeyboardInterrupt
-        step(self, index)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Trainer, "step", killed)
-        assert run(tmp_path, "--epochs", "4", networks=["ae1"]) == 130
+    interrupt_ae1(tmp_path, steps, monkeypatch, epochs=4)
     steps[0] = 0
     assert run(tmp_path, "--epochs", "6", "--at", "4", networks=["ae1"]) == 0
     assert steps == [6 * 4 - 14]
 
 
 def test_a_shorter_run_leaves_the_state_of_an_unfinished_longer_one(tmp_path, steps, monkeypatch):
-    monkeypatch.setattr(baselines, "SAVE_EVERY", 0.0)
-    step = Trainer.step
-
-    def killed(self, index):
-        if steps[0] == 14:
-            raise KeyboardInterrupt
-        step(self, index)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Trainer, "step", killed)
-        assert run(tmp_path, "--epochs", "5", networks=["ae1"]) == 130
+    interrupt_ae1(tmp_path, steps, monkeypatch, epochs=5)
     assert run(tmp_path, "--epochs", "2", networks=["ae1"]) == 0
     steps[0] = 0
     assert run(tmp_path, "--epochs", "5", networks=["ae1"]) == 0
