@@ -27,17 +27,28 @@ Floats = npt.NDArray[np.floating[Any]]
 # book.
 FILE = Path(__file__).with_name("claims.toml")
 
-NOTE = (
+VERDICTS_NOTE = (
+    "{so}. A verdict waits until all {least} seeds are in, and corrects for all {tests} tests. "
+    '"No" means that one of the rows at least differs the other way. †: its scores were known when '
+    "the claim was written down. Of most others "
+    "we knew [scores at 4 or 5 epochs](#what-earlier-scores-suggested)."
+)
+NUMBERS_NOTE = (
     "Rule and rows are in `ddnmf_np/experiments/claims.toml`. A seed's score is {score}, the mean "
     "over the starts of its clustering; of parts, the cosine with the true parts. Difference: mean "
-    "over the seeds, with Student's 95 % interval. p: paired t-test, corrected by Holm's method "
-    "for all {tests} tests, also those not yet measured; there is none before all {least} seeds "
-    "are in. IQM: interquartile mean of the differences. P: probability that a run of the first "
-    "row is better than one of the second. The margin of `not worse` and `level` is {margin}. A "
-    "claim of several pairs has its verdict in its first line. †: its scores were known when the "
-    "claim was written down. So far: {so}."
+    "over the seeds, with Student's 95 % interval. This interval is that of one comparison; p is "
+    "that of a paired t-test, corrected by Holm's method for all {tests} tests. So a claim may be "
+    "not told apart although its interval leaves out 0. IQM: interquartile mean of the "
+    "differences. P: probability that a run of the first row is better than one of the second. "
+    "The margin of `not worse` and `level` is {margin}. A claim of several pairs has its verdict "
+    "in its first line."
 )
 COMMAND = "python -m ddnmf_np.experiments step"
+DECIDED = ("yes", "no: level", "no")
+OPEN, NOTHING = "not told apart", "not measured"
+PARTS = "sets with known parts"
+OURS = "ours"
+"""The source of a claim that is not the paper's begins with it."""
 OTHER = {"mnist": "fashion", "fashion-mnist": "mnist"}
 """Step of the other data set."""
 
@@ -69,13 +80,18 @@ class Claim:
 
     text: str
     source: str  # place in the paper
-    datasets: Sequence[str]  # one about parts names several sets in one entry, and is one test
+    datasets: Sequence[str]  # a test for each; a claim about parts has one test of all
     pairs: Sequence[Sequence[str]]  # rows, the better one first; see ``claims.toml``
     steps: Sequence[str]  # of the campaign, which make its records
     kind: str = "better"  # or "not worse", "parts": what it says of the difference
     over: str = "each"  # or "mean": of each pair, or of their mean
     seen: bool = False  # whether its scores were known before
     least_seeds: int | None = None  # for a verdict, if not those of the rule
+
+    @property
+    def tests(self) -> list[Sequence[str]]:
+        """The data sets of each test."""
+        return [self.datasets] if self.kind == "parts" else [[name] for name in self.datasets]
 
 
 @dataclass(frozen=True)
@@ -171,7 +187,7 @@ class Test:
     """A claim on one data set; without the records of two seeds it has no pairs."""
 
     claim: Claim
-    dataset: str
+    datasets: Sequence[str]
     pairs: Sequence[Pair]
     folders: Sequence[str] = ()  # of the records
     too_few: str = ""  # seeds, as text; the verdict waits for more
@@ -193,16 +209,19 @@ class Test:
     def verdict(self, p: float, rule: Mapping[str, Any]) -> str:
         """Return the verdict for the corrected p."""
         if self.too_few or not self.pairs:
-            return self.too_few or "not measured"
+            return self.too_few or NOTHING
         so, contrary = self._sides
         if p < rule["alpha"]:
             return "yes" if so <= contrary else "no"
         inside = [abs(end) <= rule["margin"] for pair in self.pairs for end in pair.interval]
-        return "no: level" if all(inside) and self.claim.kind != "not worse" else "not told apart"
+        return "no: level" if all(inside) and self.claim.kind != "not worse" else OPEN
 
 
-Scores = Mapping[int, tuple[float, str]]
-"""Score and folder of the record by seed."""
+class Scores(NamedTuple):
+    """Scores of a row by seed, and the folder of their records."""
+
+    of: Mapping[int, float]
+    folder: str = ""
 
 
 def decide(records: Iterable[Record], claims: Claims | None = None) -> list[Test]:
@@ -211,22 +230,22 @@ def decide(records: Iterable[Record], claims: Claims | None = None) -> list[Test
     found, known = [], scores_of(records, claims.rule)
     for claim in claims.claims:
         lines = [[claims.line(text, claim.kind) for text in pair] for pair in claim.pairs]
-        for dataset in claim.datasets:
-            names = dataset.split(", ")
+        for datasets in claim.tests:
             titles, rows = [], []
-            for name, (one, other) in product(names, lines):
-                where = f", {name}" if len(names) > 1 else ""
+            for name, (one, other) in product(datasets, lines):
+                where = f", {name}" if len(datasets) > 1 else ""
                 titles.append(f"{one.title} - {other.title}{where}")
-                rows.append([known.get((name, line), {}) for line in (one, other)])
-            found.append(_test(claim, dataset, titles, rows, claims.rule))
+                rows.append([known.get((name, line), Scores({})) for line in (one, other)])
+            found.append(_test(claim, datasets, titles, rows, claims.rule))
     return found
 
 
-def scores_of(
-    records: Iterable[Record], rule: Mapping[str, Any]
-) -> dict[tuple[str, Line], dict[int, tuple[float, str]]]:
-    """Return the scores of each row on each data set, at the rule's number of images."""
-    found: dict[tuple[str, Line], dict[int, tuple[float, str]]] = {}
+def scores_of(records: Iterable[Record], rule: Mapping[str, Any]) -> dict[tuple[str, Line], Scores]:
+    """Return the scores of each row on each data set, at the rule's number of images.
+
+    All seeds of a row come from one folder: the one with the most, of several the first by name.
+    """
+    found: dict[tuple[str, Line], dict[str, dict[int, float]]] = {}
     for r in sorted(records, key=lambda r: r.get("starts", 0)):  # the most starts count
         if r.get("again"):  # a map of other random numbers; the campaign's rule is of the first
             continue
@@ -234,100 +253,109 @@ def scores_of(
         if r["kind"] == "clustering" and r["samples"] in (None, rule["samples"]):
             line = Line(r["model"], r["epochs"], r["noise_rate"], r["method"], r["images"])
             score = r["result"]["spread"][rule["score"]]["mean"]
-            found.setdefault((r["dataset"], line), {})[r["seed"]] = score, folder
+            found.setdefault((r["dataset"], line), {}).setdefault(folder, {})[r["seed"]] = score
         elif r["kind"] == "parts" and "cosine_decoded" in r["found"]:
             score = max(r["found"]["cosine_decoded"], r["found"]["cosine_effects"])
-            name = "controls" if r["method"] in parts.CONTROLS else r["method"]
-            of_seed = found.setdefault((r["dataset"], Line(name)), {})
-            of_seed[r["seed"]] = max(of_seed.get(r["seed"], (score, folder)), (score, folder))
-    return found
+            line = Line("controls" if r["method"] in parts.CONTROLS else r["method"])
+            seeds = found.setdefault((r["dataset"], line), {}).setdefault(folder, {})
+            seeds[r["seed"]] = max(seeds.get(r["seed"], score), score)
+    rows = {}
+    for row, folders in found.items():
+        folder = max(sorted(folders), key=lambda name: len(folders[name]))
+        rows[row] = Scores(folders[folder], folder)
+    return rows
 
 
 def _test(
     claim: Claim,
-    dataset: str,
+    datasets: Sequence[str],
     titles: Sequence[str],
     rows: Sequence[Sequence[Scores]],
     rule: Mapping[str, Any],
 ) -> Test:
     """Compare pairs of rows over the seeds that all of them have."""
     every = [row for pair in rows for row in pair]
-    seeds = sorted(set.intersection(*map(set, every)))
+    seeds = sorted(set.intersection(*(set(row.of) for row in every)))
     if len(seeds) < 2:
-        return Test(claim, dataset, ())
-    scores = np.array([[[row[s][0] for s in seeds] for row in pair] for pair in rows])
+        return Test(claim, datasets, ())
+    scores = np.array([[[row.of[seed] for seed in seeds] for row in pair] for pair in rows])
     if claim.over == "mean":
         scores, titles = scores.mean(axis=0)[None], [f"mean over {len(rows)} representations"]
     against = -rule["margin"] if claim.kind == "not worse" else 0.0
     pairs = [compare(t, pair[0], pair[1], against) for t, pair in zip(titles, scores, strict=True)]
     least = claim.least_seeds or rule["least_seeds"]
     too_few = f"{len(seeds)} of {least} seeds" if len(seeds) < least else ""
-    return Test(claim, dataset, pairs, sorted({row[s][1] for row in every for s in seeds}), too_few)
+    return Test(claim, datasets, pairs, sorted({row.folder for row in every}), too_few)
 
 
 # -- text ---------------------------------------------------------------------------------
 
 
 def render(records: Sequence[Record]) -> str:
-    """Return the table of all claims as Markdown."""
+    """Return the verdicts on all claims, and the numbers behind them, as Markdown."""
     claims = load()
+    rule = claims.rule
+    tests, verdicts, corrected = _judge(records, claims)
+    cells: dict[str, dict[str, str]] = {}
+    lines: list[list[str]] = []
+    for test, verdict, p in zip(tests, verdicts, corrected, strict=True):
+        claim, data = test.claim, test.datasets[0]
+        text = claim.text + (" †" if claim.seen else "")
+        of_claim = cells.setdefault(text, {"claim": text, "source": claim.source})
+        column = PARTS if claim.kind == "parts" else DATASET_TITLES[data]
+        of_claim[column] = verdict
+        if verdict in (*DECIDED, OPEN):
+            lines += _numbers(test, p, column)
+        elif verdict == NOTHING:
+            missing = [step for step in claim.steps if step != OTHER.get(data)]
+            of_claim[column] = f"{verdict} (step {', '.join(missing)})"
+    columns = ["claim", "source", *DATASET_TITLES.values(), PARTS]
+    table = markdown(columns, [[row.get(name, "") for name in columns] for row in cells.values()])
+    counts = {v: verdicts.count(v) for v in (*DECIDED, OPEN)}
+    counts["wait for records"] = len(tests) - sum(counts.values())
+    so = ", ".join(f"{count} {verdict}" for verdict, count in counts.items() if count)
+    note = VERDICTS_NOTE.format(
+        so=f"Of {len(tests)} tests: {so}", least=rule["least_seeds"], tests=len(tests)
+    )
+    header = ["claim", "data", "compared", "difference", "p", "seeds", "IQM", "P", "records"]
+    more = NUMBERS_NOTE.format(score=rule["score"].upper(), tests=len(tests), margin=rule["margin"])
+    return "\n\n".join([table, note, markdown(header, lines), more]) + "\n"
+
+
+def _judge(records: Sequence[Record], claims: Claims) -> tuple[list[Test], list[str], list[float]]:
+    """Return all tests, their verdicts, and their corrected p-values."""
     tests = decide(records, claims)
     corrected = holm([test.p for test in tests])
-    lines: list[list[str]] = []
-    verdicts: list[str] = []
-    before: Claim | None = None
-    for test, p in zip(tests, corrected, strict=True):
-        verdicts.append(test.verdict(p, claims.rule))
-        lines += _lines(test, p, verdicts[-1], again=test.claim is before)
-        before = test.claim
-    counts = [f"{verdicts.count(v)} {v}" for v in dict.fromkeys(sorted(verdicts))]
-    rule = claims.rule
-    note = NOTE.format(
-        score=rule["score"].upper(),
-        tests=len(tests),
-        least=rule["least_seeds"],
-        margin=rule["margin"],
-        so=", ".join(counts),
-    )
-    header = ["claim", "data", "so?", "difference", "p", "compared", "seeds", "IQM", "P", "records"]
-    return f"{markdown(header, lines)}\n\n{note}\n"
+    found = [test.verdict(p, claims.rule) for test, p in zip(tests, corrected, strict=True)]
+    return tests, found, corrected
 
 
-def _lines(test: Test, p: float, verdict: str, again: bool) -> Iterator[list[str]]:
-    """Yield the lines of a test; `again` leaves out the text that the line before has."""
-    claim = test.claim
-    steps = [step for step in claim.steps if step != OTHER.get(test.dataset)]
-    data = "4 sets" if claim.kind == "parts" else DATASET_TITLES[test.dataset]
-    text = f"{claim.text} ({claim.source})" + (" †" if claim.seen else "")
-    head = ["" if again else text, data, verdict]
-    if not test.pairs:
-        yield [*head, *[""] * 6, f"`{COMMAND} {' '.join(steps)}`"]
-    shown = "" if test.too_few else "< 0.001" if p < 0.001 else f"{p:.3f}"
-    for number, pair in enumerate(test.pairs):
+def _numbers(test: Test, p: float, data: str) -> Iterator[list[str]]:
+    """Yield a line for each pair of a test; only the first has the claim and its p."""
+    shown = "< 0.001" if p < 0.001 else f"{p:.3f}"
+    head = [test.claim.text, data, shown, ", ".join(test.folders)]
+    for pair in test.pairs:
+        text, on, of_test, where = head
         low, high = pair.interval
-        first = number == 0
-        where = f"{', '.join(test.folders)}; step {', '.join(steps)}" if first else ""
         yield [
-            *(head if first else [""] * 3),
-            f"{pair.mean:+.3f} [{low:+.3f}, {high:+.3f}]",
-            shown if first else "",
-            *(pair.title, str(pair.n), f"{pair.iqm:+.3f}", f"{pair.improvement:.2f}", where),
+            *(text, on, pair.title, f"{pair.mean:+.3f} [{low:+.3f}, {high:+.3f}]", of_test),
+            *(str(pair.n), f"{pair.iqm:+.3f}", f"{pair.improvement:.2f}", where),
         ]
+        head = [""] * 4
 
 
-def render_steps() -> str:
-    """Return the steps of the campaign with their commands as Markdown."""
-    lines = [
-        [f"`{COMMAND} {name}`", "<br>".join(f"`{command}`" for command in commands)]
-        for name, commands in load().steps.items()
-    ]
-    return markdown(["command", "does"], lines) + "\n"
-
-
-DECIDED = ("yes", "no: level", "no")
-OPEN = "not told apart"
-OURS = "ours"
-"""The source of a claim that is not the paper's begins with it."""
+def render_steps(records: Sequence[Record]) -> str:
+    """Return the steps of the campaign, their commands, and what they decide, as Markdown."""
+    claims = load()
+    tests, verdicts, _ = _judge(records, claims)
+    lines = []
+    for name, commands in claims.steps.items():
+        own = [v for t, v in zip(tests, verdicts, strict=True)
+               if name in t.claim.steps and OTHER.get(t.datasets[0]) != name]  # fmt: skip
+        done = sum(verdict in (*DECIDED, OPEN) for verdict in own)
+        text = "<br>".join(f"`{command}`" for command in commands)
+        lines.append([f"`{COMMAND} {name}`", text, f"{done} of {len(own)}" if own else "-"])
+    return markdown(["command", "does", "tests measured"], lines) + "\n"
 
 
 def render_verdicts(records: Sequence[Record]) -> str:
@@ -336,28 +364,25 @@ def render_verdicts(records: Sequence[Record]) -> str:
     A claim without the name of a data set has the verdict on all data sets on which it is tested.
     """
     claims = load()
-    tests = [(test, test.claim) for test in decide(records, claims)]
-    corrected = holm([test.p for test, _ in tests])
-    found: dict[str, dict[str, list[str]]] = {verdict: {} for verdict in DECIDED}
-    counts = {OPEN: 0, "not measured": 0}
-    for (test, claim), p in zip(tests, corrected, strict=True):
-        if claim.source.startswith(OURS):
+    found: dict[str, dict[str, list[Test]]] = {verdict: {} for verdict in DECIDED}
+    counts = {OPEN: 0, NOTHING: 0}
+    for test, verdict, _ in zip(*_judge(records, claims), strict=True):
+        if test.claim.source.startswith(OURS):
             continue
-        verdict = test.verdict(p, claims.rule)
         if verdict in found:
-            found[verdict].setdefault(claim.text, []).append(test.dataset)
+            found[verdict].setdefault(test.claim.text, []).append(test)
         else:  # also one with fewer seeds than the rule asks for
-            counts[OPEN if verdict == OPEN else "not measured"] += 1
-    by_text = {claim.text: claim for claim in claims.claims}
+            counts[OPEN if verdict == OPEN else NOTHING] += 1
     rows = []
     for verdict, texts in found.items():
         lines = []
-        for text, datasets in texts.items():
-            titles = ", ".join(DATASET_TITLES.get(name, name) for name in datasets)
-            where = "" if datasets == list(by_text[text].datasets) else f" ({titles})"
-            lines.append(text + where + (" †" if by_text[text].seen else ""))
+        for text, tests in texts.items():
+            claim = tests[0].claim
+            titles = ", ".join(DATASET_TITLES[t.datasets[0]] for t in tests if len(t.datasets) == 1)
+            where = "" if len(tests) == len(claim.tests) else f" ({titles})"
+            lines.append(text + where + (" †" if claim.seen else ""))
         if lines:
             rows.append([verdict, "<br>".join(lines)])
     open_ = ", ".join(f"{count} {name}" for name, count in counts.items())
     rows.append(["open", f"tests: {open_} (†: scores were seen before)"])
-    return markdown(["so?", "claims of the paper"], rows) + "\n"
+    return markdown(["verdict", "claims of the paper"], rows) + "\n"

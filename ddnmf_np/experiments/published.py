@@ -21,7 +21,14 @@ from ddnmf_np.experiments.records import Record, Store, stores_in
 from ddnmf_np.experiments.settings import CURVES
 from ddnmf_np.system.files import atomic_write_text, make_folder
 
-TABLES = (*tables.TABLES, "table3", CURVES, *STUDIES, "parts", "claims", "verdicts", "steps")
+OF_FOLDERS = {
+    CURVES: curves.render,
+    "claims": claims.render,
+    "verdicts": claims.render_verdicts,
+    "steps": claims.render_steps,
+}
+"""Tables that choose between folders in which a name stands twice, by rules of their own."""
+TABLES = (*tables.TABLES, "table3", *OF_FOLDERS, *STUDIES, "parts")
 """Tables that a page can contain."""
 
 END = "<!-- /experiments -->"
@@ -91,15 +98,9 @@ def _told(what: str | Path, problems: list[str]) -> Iterator[None]:
 
 def render(name: str, records: Sequence[Record], *, short: bool = False) -> str:
     """Return a table of `TABLES` as Markdown; empty if it has no records."""
-    if name == "steps":
-        return claims.render_steps()
-    if name == CURVES:
-        return curves.render(records)
+    if name in OF_FOLDERS:
+        return OF_FOLDERS[name](records)
     records = _one_of_a_name(records)
-    if name == "claims":
-        return claims.render(records)
-    if name == "verdicts":
-        return claims.render_verdicts(records)
     if name == "parts":
         return parts.render(records)
     records = [r for r in records if r["kind"] != "parts"]

@@ -52,9 +52,7 @@ def test_every_row_and_step_of_the_file_exists():
             first, second = (found.line(text, claim.kind) for text in (one, other))
             assert first != second
             assert first.title != second.title
-        for dataset in claim.datasets:
-            known = parts.KNOWN if claim.kind == "parts" else SOURCES
-            assert set(dataset.split(", ")) <= {*known}
+        assert set(claim.datasets) <= {*(parts.KNOWN if claim.kind == "parts" else SOURCES)}
 
 
 def made_by(command):
@@ -225,24 +223,40 @@ def test_maps_that_are_made_again_do_not_count():
         assert test.pairs[0].mean == pytest.approx(0.2)
 
 
+def test_seeds_of_a_row_come_from_one_folder():
+    """Two folders may have one run twice, rounded differently; a mixture of both is neither."""
+    there = [r | {"folder": "there"} for r in records("ae1", SCORES)]
+    here = [r | {"folder": "here"} for r in records("ae1", [0.1] * 5)]
+    nmf = records("nmf", [s - 0.2 for s in SCORES[::-1]])
+    for lines in (there + here[:4] + nmf, here[:4] + nmf + there):
+        verdict, test = verdict_of(lines, pairs=[["ae1 30", "nmf"]])
+        assert (verdict, test.folders) == ("yes", ["", "there"])
+        assert test.pairs[0].mean == pytest.approx(0.2)
+    _, test = verdict_of(there + here + nmf, pairs=[["ae1 30", "nmf"]])
+    assert test.folders == ["", "here"]
+
+
 def test_claims_without_records_still_count_for_holm():
     table = claims.render(records("raw", SCORES, epochs=None))
-    tests = sum(len(claim.datasets) for claim in claims.load().claims)
+    tests = sum(len(claim.tests) for claim in claims.load().claims)
     assert f"for all {tests} tests" in table
-    assert f"{tests} not measured" in table
+    assert f"Of {tests} tests: {tests} wait for records" in table
     both = [
         *records("raw", SCORES, epochs=None),
         *records("nmf", [0.57, 0.64, 0.53, 0.62, 0.59]),
     ]
-    [line] = [
-        line for line in claims.render(both).splitlines() if "NMF makes" in line and "+0.2" in line
-    ]
+    table = claims.render(both)
+    [line] = [line for line in table.splitlines() if "NMF makes" in line and "+0.2" in line]
     [test] = [t for t in decide(both) if t.pairs]
-    assert "| MNIST | yes | " in line
+    assert "rows 3 and 4 | yes | not measured (step fashion) |" in table
     assert 0.001 < tests * test.p < 0.05
-    assert f"| {tests * test.p:.3f} | images, " in line
+    assert "| MNIST | images, GMM, full - NMF, GMM, full | +0.2" in line
+    assert f"] | {tests * test.p:.3f} | 5 | " in line
+    assert f"Of {tests} tests: 1 yes, {tests - 1} wait for records" in table
     few = claims.render([r for r in both if r["seed"] < 3])
-    assert "| MNIST | 3 of 5 seeds | +0.220 [+0.106, +0.334] |  | images, " in few
+    assert "rows 3 and 4 | 3 of 5 seeds | not measured" in few
+    assert "[+" not in few  # no look in between
+    assert f"Of {tests} tests: {tests} wait for records" in few
 
 
 def test_part_is_compared_with_the_best_control_of_its_seed():
@@ -260,15 +274,18 @@ def test_part_is_compared_with_the_best_control_of_its_seed():
     assert test.folders == ["parts"]
 
 
-def test_table_names_records_and_the_command_of_what_is_missing():
+def test_table_names_records_and_the_steps_of_what_is_missing():
     lines = [r | {"folder": "here"} for r in records("raw", SCORES, epochs=None)]
-    lines += [r | {"folder": "there"} for r in records("nmf", SCORES[::-1])]
+    lines += [r | {"folder": "there"} for r in records("nmf", [s - 0.2 for s in SCORES[::-1]])]
     table = claims.render(lines)
-    assert "| here, there; step mnist |" in table
-    assert (
-        "| Fashion-MNIST | not measured |  |  |  |  |  |  | `python -m ddnmf_np.experiments step"
-        in table
-    )
+    assert "| here, there |" in table
+    assert "| not measured (step mnist, paper) | not measured (step fashion, paper) |" in table
+    steps = claims.render_steps(lines)
+    assert "step mnist` | `curves" in steps
+    of_step = [line.split(" | ")[-1] for line in steps.splitlines() if "step fashion`" in line]
+    of_step += [line.split(" | ")[-1] for line in steps.splitlines() if "step mnist`" in line]
+    of_step += [line.split(" | ")[-1] for line in steps.splitlines() if "step long`" in line]
+    assert of_step == ["0 of 11 |", "1 of 12 |", "- |"]
 
 
 def test_short_table_has_the_decided_claims_of_the_paper():
@@ -284,7 +301,7 @@ def test_short_table_has_the_decided_claims_of_the_paper():
     assert "| yes | NMF makes the clusters of images worse † |" in claims.render_verdicts(both)
     assert "default preset" not in claims.render_verdicts(both)  # ours
     paper = [c for c in claims.load().claims if not c.source.startswith(claims.OURS)]
-    tests = sum(len(claim.datasets) for claim in paper)
+    tests = sum(len(claim.tests) for claim in paper)
     assert f"| open | tests: 0 not told apart, {tests - 1} not measured (" in table
 
 
