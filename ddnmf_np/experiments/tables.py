@@ -1,14 +1,16 @@
-"""Tables 1 to 3, the claims of section 4.4 and the studies, as Markdown made from records."""
+"""Tables 1 to 3 and the studies, as Markdown made from records."""
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+import math
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
+from itertools import combinations
 from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 from sklearn.metrics import adjusted_rand_score
 
@@ -28,7 +30,6 @@ from ddnmf_np.experiments.networks import (
     make_config,
 )
 from ddnmf_np.experiments.records import Record, unpack_labels
-from ddnmf_np.experiments.statistics import Difference, compare, stability
 from ddnmf_np.system.markdown import markdown
 
 METRICS = ("acc", "nmi", "ari")
@@ -47,17 +48,6 @@ PAPER_ROWS = {
     "raw": 1, "nmf": 3, "ae2": 5, "ae2-nmf": 7, "ae1": 9, "ddnmf-paper": 11, "ddnmf-demo": 11,
 }  # fmt: skip
 """Row of k-means on a representation in the paper's tables; the row of its mixture follows."""
-BEST = {
-    "ddnmf-paper": "DDNMF is the best",
-    "ddnmf-demo": "DDNMF is the best",
-    "ddnmf-stable": "the preset stable is better still",
-    "ddnmf-auto": "the default preset is better still",
-}
-"""Models that a claim calls the best of tables 1 and 2, with the text of the claim.
-
-We compare each with all models outside this list, and with the models above it that have another
-text.
-"""
 QUANTITIES = {
     "loss_sym": "L_sym", "loss_ap": "L_ap", "loss_nc": "L_nc", "loss_rec": "L_rec",
     "error": "error", "scale": "code scale", "dead": "dead units",
@@ -80,13 +70,6 @@ SCORES_NOTE = (
     "principal components. "
     'The two mixtures are both the paper\'s "GMM", which it does not specify; those on a map '
     "of the codes are not the paper's."
-)
-CLAIMS_NOTE = (
-    "Is the one better than the other? Mean difference over the seeds, its 95 % interval by "
-    "Student's t (which decides: yes or no where it leaves out 0 for all three scores), the "
-    "bootstrap's in braces (with few seeds too short), and p of Wilcoxon's signed-rank test "
-    "(with five seeds it cannot be below 0.0625). Nothing is corrected for the number of "
-    "comparisons, {lines} with {scores} scores each: {yes} yes, {no} no, {open} open."
 )
 NOISE_NOTE = (
     "Mean over seeds ± standard deviation, at each rate of the noise in the training images; "
@@ -302,7 +285,7 @@ def render(name: str, records: Sequence[Record], *, short: bool = False) -> str:
 
     It has a section for each data set and budget in the records. Variants of a study without
     records are named below, so that one that diverged stays visible. ``short`` leaves out the
-    values of each seed, the claims, the codes and the stability.
+    values of each seed, the codes and the stability.
     """
     frame = frame_of(records)
     parts: list[str] = []
@@ -370,7 +353,6 @@ def _scores_table(name: str, scores: Scores, budget: Budget) -> list[str]:
         _per_seed({row.title: scores[row] for row in rows}),
         "Standard deviation over the starts of one clustering, mean over seeds:",
         markdown(["codes", "clustered by", *map(str.upper, METRICS)], over_starts),
-        _claims_table(claims(), scores, lambda row: row.title),
     ]
 
 
@@ -401,58 +383,6 @@ def _per_seed(rows: Mapping[str, pd.DataFrame]) -> str:
     return text
 
 
-class Claim(NamedTuple):
-    """A statement of section 4.4: one row is better than another."""
-
-    text: str
-    better: Row
-    worse: Row
-
-
-def claims() -> Iterator[Claim]:
-    """Yield the claims of section 4.4 about tables 1 and 2, and our own."""
-    row = table_row
-    for method in CLUSTERERS:
-        yield Claim("AE2 codes beat images", row("ae2", method), row("raw", method))
-        yield Claim("... with NMF on both", row("ae2-nmf", method), row("nmf", method))
-    for method in CLUSTERERS:
-        yield Claim("NMF lowers the scores of images", row("raw", method), row("nmf", method))
-        yield Claim("... and those of AE2", row("ae2", method), row("ae2-nmf", method))
-    for model in TABLE_MODELS:
-        for method in CLUSTERERS[1:]:
-            yield Claim("GMM beats k-means", row(model, method), row(model, "kmeans"))
-    for model in MAPPED_MODELS:
-        for mapped in (m for m in METHODS if m not in CLUSTERERS):
-            yield Claim("a map helps", row(model, mapped), row(model, "gmm-full"))
-    best = [model for model in TABLE_MODELS if model in BEST]
-    for number, model in enumerate(best):
-        others = [other for other in TABLE_MODELS if other not in BEST]
-        others += [other for other in best[:number] if BEST[other] != BEST[model]]
-        for other in others:
-            for clusterer in METHODS:
-                yield Claim(BEST[model], row(model, clusterer), row(other, clusterer))
-
-
-def _claims_table(asked: Iterable[Claim], scores: Scores, title: Callable[[Row], str]) -> str:
-    header = ["claim", "first", "second", "pairs", *map(str.upper, METRICS), "so?"]
-    lines = []
-    for claim in asked:
-        if claim.better not in scores or claim.worse not in scores:
-            continue
-        one, other = scores[claim.better], scores[claim.worse]
-        known = [d for m in METRICS if (d := compare(one[m], other[m])) is not None]
-        if known:
-            verdicts = {d.verdict for d in known}
-            names = [title(claim.better), title(claim.worse)]
-            verdict = verdicts.pop() if len(verdicts) == 1 else "open"
-            lines.append([claim.text, *names, str(known[0].n), *map(_difference, known), verdict])
-    so = Counter(line[-1] for line in lines)
-    note = CLAIMS_NOTE.format(
-        lines=len(lines), scores=len(METRICS), yes=so["yes"], no=so["no"], open=so["open"]
-    )
-    return f"{note}\n\n{markdown(header, lines)}"
-
-
 def code_table(codes: pd.DataFrame, dataset: str) -> str:
     """Return dead units and code scale of each network, see `CODES_NOTE`; empty without records."""
     place = ["model", "epochs", "samples"]
@@ -468,6 +398,12 @@ def code_table(codes: pd.DataFrame, dataset: str) -> str:
         lines.append(cells)
     header = ["codes", "epochs", "training images", "seeds", "dead units", "of", "code scale"]
     return markdown([*header, "code scale, each seed"], lines) if lines else ""
+
+
+def stability(assignments: Sequence[npt.ArrayLike]) -> float | None:
+    """Return the mean adjusted Rand index over all pairs of clusterings, or None without pairs."""
+    pairs = [float(adjusted_rand_score(a, b)) for a, b in combinations(assignments, 2)]
+    return math.fsum(pairs) / len(pairs) if pairs else None
 
 
 def stability_of(seeds: pd.DataFrame | None) -> str:
@@ -570,16 +506,6 @@ def _noise_table(scores: Scores, budget: Budget) -> list[str]:
     if not rows:
         return []
     rates = sorted({row.noise_rate for row in rows})
-    asked = [
-        Claim("DDNMF beats AE1", row, row._replace(model="ae1-denoising"))
-        for row in rows
-        if NETWORKS[row.model].kind == "ddnmf"
-    ]
-    asked += [
-        Claim("noise lowers the scores", row, row._replace(noise_rate=rates[-1]))
-        for row in rows
-        if row.noise_rate == rates[0] < rates[-1]
-    ]
     acc, *others = (_by_rate(scores, rows, rates, metric) for metric in METRICS)
     header = ["test images", "clustered by", "noise", "network", "seeds", *map(str.upper, METRICS)]
     ranges = []
@@ -596,7 +522,6 @@ def _noise_table(scores: Scores, budget: Budget) -> list[str]:
         markdown(header, ranges),
         "Each seed (ACC / NMI / ARI):",
         _per_seed({row.noise_title: scores[row] for row in rows}),
-        _claims_table(asked, scores, lambda row: row.noise_title),
     ]
 
 
@@ -672,10 +597,3 @@ def summary(found: pd.Series) -> str:
 def mean_of(found: pd.Series) -> str:
     """Return mean ± standard deviation of scores."""
     return f"{found.mean():.3f}" + (f" ± {found.std():.3f}" if len(found) > 1 else "")
-
-
-def _difference(d: Difference) -> str:
-    if d.interval is None or d.resampled is None or d.p is None:
-        return f"{d.mean:+.3f}"
-    (low, high), (least, most) = d.interval, d.resampled
-    return f"{d.mean:+.3f} [{low:+.3f}, {high:+.3f}] {{{least:+.3f}, {most:+.3f}}} p {d.p:.3f}"
