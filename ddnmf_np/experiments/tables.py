@@ -61,20 +61,20 @@ NOTHING = "-"
 # -- notes below the tables ---------------------------------------------------------------
 
 SCORES_NOTE = (
-    "Mean over seeds, standard deviation, and range (min-max). Of the starts of a clustering, "
-    "the one with the best likelihood (k-means: inertia) is kept; labels are used for scoring "
-    "only. Over starts: standard deviation between the starts of a seed, mean over seeds, and "
-    "range over all starts of all seeds. "
-    "BIC: lower is better, and only the two mixtures on the same codes can be compared. "
-    f"Mixtures of codes wider than {WIDEST_MIXTURE} are those of their first {COMPONENTS} "
-    "principal components. "
+    "A seed's score is the mean over the starts of its clustering, as in the claims. Mean over "
+    "seeds, standard deviation, and range (min-max). Over starts: standard deviation between the "
+    "starts of a seed, mean over seeds, and range over all starts of all seeds. Likeliest start: "
+    "ACC of the start with the best likelihood (k-means: inertia). BIC is of that start; lower is "
+    "better, and only the two mixtures on the same codes can be compared. Labels are used for "
+    f"scoring only. Mixtures of codes wider than {WIDEST_MIXTURE} are those of their first "
+    f"{COMPONENTS} principal components. "
     'The two mixtures are both the paper\'s "GMM", which it does not specify; those on a map '
     "of the codes are not the paper's."
 )
 NOISE_NOTE = (
     "Mean over seeds ± standard deviation, at each rate of the noise in the training images; "
-    "noisy test images have the same. AE1 gets the noisy images and is trained to give the "
-    "clean ones back."
+    "noisy test images have the same. A seed's score is the mean over the starts of its "
+    "clustering. AE1 gets the noisy images and is trained to give the clean ones back."
 )
 CODES_NOTE = (
     "Dead units: those whose standard deviation over the test images is below 0.001, each seed in "
@@ -82,28 +82,31 @@ CODES_NOTE = (
     "units; of it, mean over seeds ± standard deviation (range), and each seed."
 )
 STABILITY_NOTE = (
-    "Stability, for which we need no labels: adjusted Rand index between the clusterings of two "
-    "seeds, mean over all pairs. Images and their NMF are the same codes for every seed, so that "
-    "theirs is that of the clusterer alone."
+    "Stability, for which we need no labels: adjusted Rand index between the likeliest starts of "
+    "two seeds, mean over all pairs. Images and their NMF are the same codes for every seed, so "
+    "that theirs is that of the clusterer alone."
 )
 REPETITIONS_NOTE = (
-    "Maps and images: mean over networks and maps. The images are those of the test, or those of "
-    "training and test together. ACC over maps: standard deviation between maps of the same codes "
-    "with other random numbers, mean over the networks; over starts: that between the starts of "
-    "the mixture on one map. Consensus (ACC / NMI / ARI): of a network's clusterings we keep the "
-    "one with the largest mean adjusted Rand index to the others. This rule was written down "
-    "before any such run, and sees no label."
+    "Maps and images: mean over networks, maps and starts. The images are those of the test, or "
+    "those of training and test together. ACC over maps: standard deviation between maps of the "
+    "same codes with other random numbers, mean over the networks; over starts: that between the "
+    "starts of the mixture on one map. Consensus (ACC / NMI / ARI): of the likeliest starts of a "
+    "network's clusterings we keep the one with the largest mean adjusted Rand index to the "
+    "others. This rule was written down before any such run, and sees no label."
 )
 LABEL_FREE_NOTE = (
     "Nothing in this table has seen a label. Mean over seeds ± standard deviation. Losses: in the "
     "last epoch, without their weights; those summed over features are in other units than those "
     "averaged. Error: mean squared difference of the student's output from clean test images. "
     "Code scale: standard deviation of a unit of H over the test images, mean over the units. "
-    "Stability: adjusted Rand index between the clusterings of two seeds, mean over all pairs. "
-    "Smallest cluster: share of the images, the least over seeds (GMM, full)."
+    "Stability: adjusted Rand index between the likeliest starts of two seeds, mean over all "
+    "pairs. Smallest cluster: share of the images in such a start, the least over seeds (GMM, "
+    "full)."
 )
 STUDY_SCORES_NOTE = (
-    "Every score in this table has seen the labels. Mean over seeds, standard deviation, and range."
+    "Every score in this table has seen the labels. A seed's score is the mean over the starts of "
+    "its clustering; the last column has the start with the best likelihood. Mean over seeds, "
+    "standard deviation, and range."
 )
 
 # -- records as frames --------------------------------------------------------------------
@@ -131,7 +134,7 @@ class Budget:
             demo = "" if self.epochs >= DEMO_EPOCHS else f" (the authors' demo: {DEMO_EPOCHS})"
             trained.append(f"networks trained for {self.epochs} epochs{demo}")
         images = [] if self.samples is None else [f"{self.samples:,} training images"]
-        return ", ".join([*trained, *images, f"best of {self.starts} starts by objective"])
+        return ", ".join([*trained, *images, f"{self.starts} starts of each clustering"])
 
 
 class Row(NamedTuple):
@@ -159,23 +162,28 @@ Scores = Mapping[Row, pd.DataFrame]
 
 PLAIN = ("key", "dataset", *Row._fields, "seed", "n_test")
 _COLUMNS = (
-    *(*PLAIN, *METRICS, "text", "budget", "codes", "assignment", "bic", "degenerate", "smallest"),
-    *("folder", "low", "high", *(f"{metric}_{of}" for metric in METRICS for of in ("mean", "std"))),
+    *(*PLAIN, "text", "budget", "codes", "assignment", "bic", "degenerate", "smallest"),
+    *("folder", "likeliest", "low", "high"),
+    *(f"{metric}_{of}" for metric in METRICS for of in ("mean", "std")),
 )
 
 
 def frame_of(records: Iterable[Record]) -> pd.DataFrame:
-    """Return one line per clustering, with the columns that the tables need."""
+    """Return one line per clustering, with the columns that the tables need.
+
+    The score of a clustering is the mean over its starts (``acc_mean`` and so on). ``likeliest`` is
+    the ACC of the start with the best likelihood, which ``bic`` and ``assignment`` belong to, too.
+    """
     lines = []
     for r in records:
         if r["kind"] != "clustering" or r.get("again") or r["images"] == "all":
             continue  # for the last two see `repetitions`
         result, starts = r["result"], r["result"]["spread"]
-        line = {name: r[name] for name in PLAIN} | {metric: result[metric] for metric in METRICS}
+        line = {name: r[name] for name in PLAIN} | {"likeliest": result["acc"]}
         line |= {f"{m}_{of}": starts[m][of] for m in METRICS for of in ("mean", "std")}
         line |= {"low": starts["acc"]["min"], "high": starts["acc"]["max"], "bic": result["bic"]}
         line["degenerate"] = bool(result["degenerate"])
-        line["text"] = " / ".join(f"{result[metric]:.3f}" for metric in METRICS)
+        line["text"] = " / ".join(f"{starts[metric]['mean']:.3f}" for metric in METRICS)
         line["text"] += " *" if result["degenerate"] else ""
         line["smallest"] = min(result["cluster_sizes"]) / r["n_test"]
         line["budget"] = Budget(r["epochs"], r["samples"], r["starts"])
@@ -334,15 +342,16 @@ def _scores_table(name: str, scores: Scores, budget: Budget) -> list[str]:
     if not rows:
         return []
     header = ["row", "codes", "clustered by", "seeds", *map(str.upper, METRICS)]
-    header += ["ACC over starts", "BIC / 1000"]
+    header += ["ACC over starts", "ACC, likeliest start", "BIC / 1000"]
     lines, over_starts = [], []
     for row, number in rows.items():
         seeds, names = scores[row], [TITLES[row.model], METHODS[row.method]]
         bic = seeds["bic"].dropna()
         deviation = [f"{seeds[f'{metric}_std'].mean():.3f}" for metric in METRICS]
         over_starts.append([*names, *deviation])
-        line = [number, *names, str(len(seeds)), *(summary(seeds[metric]) for metric in METRICS)]
+        line = [number, *names, str(len(seeds)), *_scores(seeds)]
         line += [f"± {deviation[0]} ({seeds['low'].min():.3f}-{seeds['high'].max():.3f})"]
+        line.append(mean_of(seeds["likeliest"]))
         lines.append([*line, f"{bic.mean() / 1000:.1f}" if len(bic) else ""])
     return [
         _title(f"Table {name.removeprefix('table')}: ", scores[next(iter(rows))], budget),
@@ -447,7 +456,8 @@ def repetitions(records: Iterable[Record], dataset: str) -> str:
     place = ["model", "epochs", "images", "method", "samples", "noise_rate"]
     runs = pd.DataFrame(
         {name: r.get(name) for name in (*place, "seed", "n_test", "assignment")}
-        | {metric: r["result"][metric] for metric in METRICS}
+        | {metric: r["result"]["spread"][metric]["mean"] for metric in METRICS}
+        | {f"likeliest_{metric}": r["result"][metric] for metric in METRICS}
         | {"again": r.get("again", 0), "starts": r["result"]["spread"]["acc"]["std"]}
         for r in records
         if (r["kind"], r["dataset"]) == ("clustering", dataset) and r["model"] in MAPPED_MODELS
@@ -467,7 +477,8 @@ def repetitions(records: Iterable[Record], dataset: str) -> str:
         cells += [f"{seeds[metric].mean().mean():.3f}" for metric in METRICS]
         spread = f"{seeds['acc'].std().mean():.3f}" if maps > 1 else NOTHING
         cells += [spread, f"{every['starts'].mean():.3f}"]
-        cells.append(" / ".join(f"{chosen[metric].mean():.3f}" for metric in METRICS))
+        consensus = chosen[[f"likeliest_{metric}" for metric in METRICS]].mean()
+        cells.append(" / ".join(f"{score:.3f}" for score in consensus))
         lines.append(cells)
     header = ["codes", "epochs", "images", "clustered by", "networks", "maps"]
     header += [*map(str.upper, METRICS), "ACC over maps", "ACC over starts", "consensus"]
@@ -511,7 +522,7 @@ def _noise_table(scores: Scores, budget: Budget) -> list[str]:
     ranges = []
     for row in rows:
         cells = [row.images, METHODS[row.method], f"{row.noise_rate:.0%}", TITLES[row.model]]
-        cells += [str(len(scores[row])), *(summary(scores[row][metric]) for metric in METRICS)]
+        cells += [str(len(scores[row])), *_scores(scores[row])]
         ranges.append(cells)
     return [
         _title("Table 3: ", scores[rows[0]], budget, ", noise in the training images"),
@@ -533,7 +544,7 @@ def _by_rate(scores: Scores, rows: list[Row], rates: list[float], metric: str) -
         counts = [len(seeds) for seeds in at if seeds is not None]
         cells = [first.images, METHODS[first.method], TITLES[first.model]]
         cells.append("-".join(dict.fromkeys((str(min(counts)), str(max(counts))))))
-        cells += [NOTHING if seeds is None else mean_of(seeds[metric]) for seeds in at]
+        cells += [NOTHING if seeds is None else mean_of(seeds[f"{metric}_mean"]) for seeds in at]
         lines.append(cells)
     header = ["test images", "clustered by", f"{metric.upper()} of", "seeds"]
     return markdown([*header, *(f"{rate:.0%}" for rate in rates)], lines)
@@ -560,19 +571,21 @@ def _study(study: Study, budget: Budget, scores: Scores, codes: pd.DataFrame) ->
         cells += [stability_of(full), stability_of(spherical)]
         cells.append(NOTHING if full is None else f"{full['smallest'].min():.1%}")
         label_free.append(cells)
-        cells = [NOTHING if full is None else summary(full[metric]) for metric in METRICS]
-        cells.append(NOTHING if spherical is None else summary(spherical["acc"]))
+        cells = [NOTHING] * len(METRICS) if full is None else _scores(full)
+        cells.append(NOTHING if spherical is None else summary(spherical["acc_mean"]))
+        cells.append(NOTHING if full is None else mean_of(full["likeliest"]))
         scored.append([network.title, *cells])
         if full is not None:
             each[network.title] = full
     header = ["variant", "seeds", *QUANTITIES.values(), "stability (GMM, full)"]
     header += ["stability (GMM, spherical)", "smallest cluster"]
     columns = [f"{metric.upper()} ({METHODS['gmm-full']})" for metric in METRICS]
+    columns += [f"ACC ({METHODS['gmm-spherical']})", "ACC, likeliest start (GMM, full)"]
     return [
         _title(f"{study.title}: ", next(iter(scores.values())), budget),
         markdown(header, label_free),
         LABEL_FREE_NOTE + (f" Without records: {'; '.join(without)}." if without else ""),
-        markdown(["variant", *columns, f"ACC ({METHODS['gmm-spherical']})"], scored),
+        markdown(["variant", *columns], scored),
         STUDY_SCORES_NOTE,
         f"Each seed ({METHODS['gmm-full']}; ACC / NMI / ARI):",
         _per_seed(each),
@@ -587,6 +600,11 @@ def _number(found: pd.Series) -> str:
     if found.empty:
         return NOTHING
     return f"{found.mean():.3g}" + (f" ± {found.std():.1g}" if len(found) > 1 else "")
+
+
+def _scores(seeds: pd.DataFrame) -> list[str]:
+    """Return a cell for each score of a row."""
+    return [summary(seeds[f"{metric}_mean"]) for metric in METRICS]
 
 
 def summary(found: pd.Series) -> str:
