@@ -291,9 +291,8 @@ def table_budgets(frame: pd.DataFrame, dataset: str) -> list[Budget]:
 def render(name: str, records: Sequence[Record], *, short: bool = False) -> str:
     """Return table 1, 2 or 3, or that of a study, as Markdown; empty without records.
 
-    It has a section for each data set and budget in the records. Variants of a study without
-    records are named below, so that one that diverged stays visible. ``short`` leaves out the
-    values of each seed, the codes and the stability.
+    It has a section for each data set and budget in the records. ``short`` leaves out the values of
+    each seed, the codes and the stability.
     """
     frame = frame_of(records)
     parts: list[str] = []
@@ -554,7 +553,7 @@ def _by_rate(scores: Scores, rows: list[Row], rates: list[float], metric: str) -
 
 
 def _study(study: Study, budget: Budget, scores: Scores, codes: pd.DataFrame) -> list[str]:
-    label_free, scored, each, without = [], [], {}, []
+    label_free, scored, each = [], [], {}
     for model, network in study.variants.items():
         full, spherical = (
             scores.get(table_row(model, method)) for method in ("gmm-full", "gmm-spherical")
@@ -564,7 +563,6 @@ def _study(study: Study, budget: Budget, scores: Scores, codes: pd.DataFrame) ->
         for seeds in (spherical, full):
             keys |= {} if seeds is None else dict(seeds["codes"])
         if not keys:
-            without.append(network.title)
             continue
         own = codes[(codes["model"] == model) & codes["key"].isin(list(keys.values()))]
         cells = [network.title, str(len(keys)), *(_number(own[name]) for name in QUANTITIES)]
@@ -584,7 +582,7 @@ def _study(study: Study, budget: Budget, scores: Scores, codes: pd.DataFrame) ->
     return [
         _title(f"{study.title}: ", next(iter(scores.values())), budget),
         markdown(header, label_free),
-        LABEL_FREE_NOTE + (f" Without records: {'; '.join(without)}." if without else ""),
+        LABEL_FREE_NOTE,
         markdown(["variant", *columns], scored),
         STUDY_SCORES_NOTE,
         f"Each seed ({METHODS['gmm-full']}; ACC / NMI / ARI):",
