@@ -21,7 +21,7 @@ from ddnmf_np.evaluation.figures import (
     own_settings,
     save,
 )
-from ddnmf_np.experiments.networks import CLUSTERERS, MAP_MODELS, NOISE_MODELS, TITLES
+from ddnmf_np.experiments.networks import MAP_MODELS, NOISE_MODELS, TITLES
 from ddnmf_np.experiments.parts import FACES, NAMES
 from ddnmf_np.experiments.parts import TITLES as METHODS_OF_PARTS
 from ddnmf_np.experiments.records import Name, Record, Store
@@ -37,6 +37,9 @@ from ddnmf_np.experiments.tables import (
     noise_rows,
 )
 
+NOISE_METHOD = "gmm-full"
+"""Clusterer of figure 3, that of the claims."""
+
 # There are more colours than networks. Other figures use the first three for the two networks.
 COLORS = dict(zip(NOISE_MODELS, (DATA_COLOR, *CLASS_COLORS[3:]), strict=False))
 
@@ -45,15 +48,14 @@ COLORS = dict(zip(NOISE_MODELS, (DATA_COLOR, *CLASS_COLORS[3:]), strict=False))
 def draw(name: str, records: Sequence[Record], folder: Path) -> list[str]:
     """Draw a figure as far as it has records, and return the names of its files.
 
-    ``"figure2"`` is one PNG; ``"figure3"`` is one for each clusterer and kind of test images, of
-    the largest budget in the records. The folder must exist.
+    ``"figure2"`` is one PNG; ``"figure3"`` is one for each kind of test images, of the largest
+    budget in the records. The folder must exist.
     """
     if name == "figure2":
         drawn = {"figure2.png": maps(records)}
     else:
         drawn = {
-            f"figure3-{method}-{images}.png": noise_curves(records, method, images)
-            for method in CLUSTERERS
+            f"figure3-{NOISE_METHOD}-{images}.png": noise_curves(records, images)
             for images in ("clean", "noisy")
         }
     files = {file: figure for file, figure in drawn.items() if figure is not None}
@@ -96,10 +98,11 @@ def maps(records: Sequence[Record]) -> Figure | None:
     return figure
 
 
-def noise_curves(records: Sequence[Record], method: str, images: str) -> Figure | None:
+def noise_curves(records: Sequence[Record], images: str) -> Figure | None:
     """Return figure 3: scores against the rate of the noise, with a row per data set.
 
-    A line is the mean over the seeds; the band around it is their range.
+    A line is the mean over the seeds; the band around it is their range. A seed's score is the mean
+    over the starts of `NOISE_METHOD`.
     """
     found: dict[str, tuple[Budget, pd.DataFrame]] = {}
     frame = frame_of(records)
@@ -107,7 +110,7 @@ def noise_curves(records: Sequence[Record], method: str, images: str) -> Figure 
         of_data = lines_of(frame, dataset, NOISE_MODELS)
         for budget in budgets(of_data):
             scores = collect(of_data, budget)
-            rows = [r for r in noise_rows(scores) if (r.method, r.images) == (method, images)]
+            rows = [r for r in noise_rows(scores) if (r.method, r.images) == (NOISE_METHOD, images)]
             if rows:
                 found[dataset] = budget, pd.concat([scores[row] for row in rows])
     if not found:
@@ -117,7 +120,7 @@ def noise_curves(records: Sequence[Record], method: str, images: str) -> Figure 
     for line, (dataset, (budget, runs)) in zip(axes, found.items(), strict=True):
         for panel, metric in zip(line, METRICS, strict=True):
             for model, marker in zip(NOISE_MODELS, "os^", strict=True):
-                each = runs[runs["model"] == model].groupby("noise_rate")[metric]
+                each = runs[runs["model"] == model].groupby("noise_rate")[f"{metric}_mean"]
                 if len(each):
                     mean, low, high = each.mean(), each.min(), each.max()
                     style: Any = {"color": COLORS[model], "marker": marker, "markersize": 4}
@@ -129,6 +132,7 @@ def noise_curves(records: Sequence[Record], method: str, images: str) -> Figure 
     for panel in axes[-1]:
         panel.set_xlabel(f"rate of the noise in training ({images} test images)", fontsize=8)
     handles, names = axes[0][0].get_legend_handles_labels()
+    what = f"codes clustered by {METHODS[NOISE_METHOD]}, mean over starts"
     figure.legend(
         handles,
         names,
@@ -136,7 +140,7 @@ def noise_curves(records: Sequence[Record], method: str, images: str) -> Figure 
         ncols=len(names),
         frameon=False,
         fontsize=9,
-        title=f"codes clustered by {METHODS[method]}; band: range over seeds",
+        title=f"{what}; band: range over seeds",
         title_fontsize=9,
     )
     return figure

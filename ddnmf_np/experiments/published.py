@@ -31,6 +31,9 @@ OF_FOLDERS = {
 TABLES = (*tables.TABLES, "table3", *OF_FOLDERS, *STUDIES, "parts")
 """Tables that a page can contain."""
 
+WITH_SOURCE = (*tables.TABLES, "table3", *STUDIES)
+"""Tables whose folder a page names below them; the others have a column or a text for it."""
+
 END = "<!-- /experiments -->"
 _PLACE = re.compile(r"^(<!-- experiments .*)$", re.MULTILINE)
 _BEGIN = re.compile(r"<!-- experiments (\S+)(?: from=(\S+))? -->")
@@ -160,6 +163,10 @@ def updated(text: str, read: Reader) -> str:
         if name not in TABLES:
             raise DataError(f"{line!r}: {unknown('table', name, list(TABLES))}")
         table = render(name, read(folder), short=True) or "There are no records yet.\n"
+        if folder and name in WITH_SOURCE:
+            path = folder.removeprefix("../")
+            table += f"\nRecords: [{path}]({folder}); command: "
+            table += f"`python -m ddnmf_np.experiments report --output {Path(path).parent}`\n"
         page += f"{line}\n\n{table}{end}{rest}"
     return page
 

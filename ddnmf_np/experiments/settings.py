@@ -137,10 +137,6 @@ class Settings:
         "training and test together",
         choices=("test", "all"),
     )
-    variants: tuple[str, ...] | None = option(
-        None,
-        "variants of the studies (default: all); those without records are named below the table",
-    )
     backend: str = option("numpy", "backend of the networks", choices=("numpy", "cupy", "auto"))
     jobs: int = option(1, "runs at a time", most=1024)
     threads: int | None = option(
@@ -156,7 +152,6 @@ class Settings:
     options: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        studies = [result for result in self.results if result in STUDIES]
         for what, asked, known in (
             ("table, figure or study", self.results, [*EVERYTHING, "all", "report"]),
             ("network", self.networks, TABLE_MODELS),
@@ -194,14 +189,6 @@ class Settings:
                 raise UsageError(
                     f"at is {epochs}; expected whole numbers from 1 to epochs = {self.epochs}"
                 )
-        if self.variants is not None and not studies:
-            raise UsageError(
-                f"variants is {self.variants}, but no study is chosen; name one of "
-                f"{', '.join(STUDIES)}, or leave the variants out"
-            )
-        for name in self.variants or ():
-            if name not in (known := [n for study in studies for n in STUDIES[study].names]):
-                raise UsageError(unknown("variant", name, known))
         if self.maps and not any(result in DATASETS for result in self.results):
             raise UsageError(
                 f"maps is {', '.join(self.maps)}, but only {' and '.join(DATASETS)} have maps; "
@@ -239,10 +226,7 @@ class Settings:
 
     def models_of(self, result: str) -> Sequence[str]:
         """Return the representations of table 1 or 2, or of a study."""
-        if result not in STUDIES:
-            return self.networks
-        names = STUDIES[result].names
-        return [full for name, full in names.items() if name in (self.variants or names)]
+        return list(STUDIES[result].variants) if result in STUDIES else self.networks
 
 
 OPTIONS = {f.name: f for f in fields(Settings) if f.metadata}

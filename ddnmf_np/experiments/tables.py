@@ -1,14 +1,16 @@
-"""Tables 1 to 3, the claims of section 4.4 and the studies, as Markdown made from records."""
+"""Tables 1 to 3 and the studies, as Markdown made from records."""
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+import math
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
+from itertools import combinations
 from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 from sklearn.metrics import adjusted_rand_score
 
@@ -28,7 +30,6 @@ from ddnmf_np.experiments.networks import (
     make_config,
 )
 from ddnmf_np.experiments.records import Record, unpack_labels
-from ddnmf_np.experiments.statistics import Difference, compare, stability
 from ddnmf_np.system.markdown import markdown
 
 METRICS = ("acc", "nmi", "ari")
@@ -47,17 +48,6 @@ PAPER_ROWS = {
     "raw": 1, "nmf": 3, "ae2": 5, "ae2-nmf": 7, "ae1": 9, "ddnmf-paper": 11, "ddnmf-demo": 11,
 }  # fmt: skip
 """Row of k-means on a representation in the paper's tables; the row of its mixture follows."""
-BEST = {
-    "ddnmf-paper": "DDNMF is the best",
-    "ddnmf-demo": "DDNMF is the best",
-    "ddnmf-stable": "the preset stable is better still",
-    "ddnmf-auto": "the default preset is better still",
-}
-"""Models that a claim calls the best of tables 1 and 2, with the text of the claim.
-
-We compare each with all models outside this list, and with the models above it that have another
-text.
-"""
 QUANTITIES = {
     "loss_sym": "L_sym", "loss_ap": "L_ap", "loss_nc": "L_nc", "loss_rec": "L_rec",
     "error": "error", "scale": "code scale", "dead": "dead units",
@@ -71,27 +61,20 @@ NOTHING = "-"
 # -- notes below the tables ---------------------------------------------------------------
 
 SCORES_NOTE = (
-    "Mean over seeds, standard deviation, and range (min-max). Of the starts of a clustering, "
-    "the one with the best likelihood (k-means: inertia) is kept; labels are used for scoring "
-    "only. Over starts: standard deviation between the starts of a seed, mean over seeds, and "
-    "range over all starts of all seeds. "
-    "BIC: lower is better, and only the two mixtures on the same codes can be compared. "
-    f"Mixtures of codes wider than {WIDEST_MIXTURE} are those of their first {COMPONENTS} "
-    "principal components. "
+    "A seed's score is the mean over the starts of its clustering, as in the claims. Mean over "
+    "seeds, standard deviation, and range (min-max). Over starts: standard deviation between the "
+    "starts of a seed, mean over seeds, and range over all starts of all seeds. Likeliest start: "
+    "ACC of the start with the best likelihood (k-means: inertia). BIC is of that start; lower is "
+    "better, and only the two mixtures on the same codes can be compared. Labels are used for "
+    f"scoring only. Mixtures of codes wider than {WIDEST_MIXTURE} are those of their first "
+    f"{COMPONENTS} principal components. "
     'The two mixtures are both the paper\'s "GMM", which it does not specify; those on a map '
     "of the codes are not the paper's."
 )
-CLAIMS_NOTE = (
-    "Is the one better than the other? Mean difference over the seeds, its 95 % interval by "
-    "Student's t (which decides: yes or no where it leaves out 0 for all three scores), the "
-    "bootstrap's in braces (with few seeds too short), and p of Wilcoxon's signed-rank test "
-    "(with five seeds it cannot be below 0.0625). Nothing is corrected for the number of "
-    "comparisons, {lines} with {scores} scores each: {yes} yes, {no} no, {open} open."
-)
 NOISE_NOTE = (
     "Mean over seeds ± standard deviation, at each rate of the noise in the training images; "
-    "noisy test images have the same. AE1 gets the noisy images and is trained to give the "
-    "clean ones back."
+    "noisy test images have the same. A seed's score is the mean over the starts of its "
+    "clustering. AE1 gets the noisy images and is trained to give the clean ones back."
 )
 CODES_NOTE = (
     "Dead units: those whose standard deviation over the test images is below 0.001, each seed in "
@@ -99,28 +82,31 @@ CODES_NOTE = (
     "units; of it, mean over seeds ± standard deviation (range), and each seed."
 )
 STABILITY_NOTE = (
-    "Stability, for which we need no labels: adjusted Rand index between the clusterings of two "
-    "seeds, mean over all pairs. Images and their NMF are the same codes for every seed, so that "
-    "theirs is that of the clusterer alone."
+    "Stability, for which we need no labels: adjusted Rand index between the likeliest starts of "
+    "two seeds, mean over all pairs. Images and their NMF are the same codes for every seed, so "
+    "that theirs is that of the clusterer alone."
 )
 REPETITIONS_NOTE = (
-    "Maps and images: mean over networks and maps. The images are those of the test, or those of "
-    "training and test together. ACC over maps: standard deviation between maps of the same codes "
-    "with other random numbers, mean over the networks; over starts: that between the starts of "
-    "the mixture on one map. Consensus (ACC / NMI / ARI): of a network's clusterings we keep the "
-    "one with the largest mean adjusted Rand index to the others. This rule was written down "
-    "before any such run, and sees no label."
+    "Maps and images: mean over networks, maps and starts. The images are those of the test, or "
+    "those of training and test together. ACC over maps: standard deviation between maps of the "
+    "same codes with other random numbers, mean over the networks; over starts: that between the "
+    "starts of the mixture on one map. Consensus (ACC / NMI / ARI): of the likeliest starts of a "
+    "network's clusterings we keep the one with the largest mean adjusted Rand index to the "
+    "others. This rule was written down before any such run, and sees no label."
 )
 LABEL_FREE_NOTE = (
     "Nothing in this table has seen a label. Mean over seeds ± standard deviation. Losses: in the "
     "last epoch, without their weights; those summed over features are in other units than those "
     "averaged. Error: mean squared difference of the student's output from clean test images. "
     "Code scale: standard deviation of a unit of H over the test images, mean over the units. "
-    "Stability: adjusted Rand index between the clusterings of two seeds, mean over all pairs. "
-    "Smallest cluster: share of the images, the least over seeds (GMM, full)."
+    "Stability: adjusted Rand index between the likeliest starts of two seeds, mean over all "
+    "pairs. Smallest cluster: share of the images in such a start, the least over seeds (GMM, "
+    "full)."
 )
 STUDY_SCORES_NOTE = (
-    "Every score in this table has seen the labels. Mean over seeds, standard deviation, and range."
+    "Every score in this table has seen the labels. A seed's score is the mean over the starts of "
+    "its clustering; the last column has the start with the best likelihood. Mean over seeds, "
+    "standard deviation, and range."
 )
 
 # -- records as frames --------------------------------------------------------------------
@@ -148,7 +134,7 @@ class Budget:
             demo = "" if self.epochs >= DEMO_EPOCHS else f" (the authors' demo: {DEMO_EPOCHS})"
             trained.append(f"networks trained for {self.epochs} epochs{demo}")
         images = [] if self.samples is None else [f"{self.samples:,} training images"]
-        return ", ".join([*trained, *images, f"best of {self.starts} starts by objective"])
+        return ", ".join([*trained, *images, f"{self.starts} starts of each clustering"])
 
 
 class Row(NamedTuple):
@@ -176,23 +162,28 @@ Scores = Mapping[Row, pd.DataFrame]
 
 PLAIN = ("key", "dataset", *Row._fields, "seed", "n_test")
 _COLUMNS = (
-    *(*PLAIN, *METRICS, "text", "budget", "codes", "assignment", "bic", "degenerate", "smallest"),
-    *("folder", "low", "high", *(f"{metric}_{of}" for metric in METRICS for of in ("mean", "std"))),
+    *(*PLAIN, "text", "budget", "codes", "assignment", "bic", "degenerate", "smallest"),
+    *("folder", "likeliest", "low", "high"),
+    *(f"{metric}_{of}" for metric in METRICS for of in ("mean", "std")),
 )
 
 
 def frame_of(records: Iterable[Record]) -> pd.DataFrame:
-    """Return one line per clustering, with the columns that the tables need."""
+    """Return one line per clustering, with the columns that the tables need.
+
+    The score of a clustering is the mean over its starts (``acc_mean`` and so on). ``likeliest`` is
+    the ACC of the start with the best likelihood, which ``bic`` and ``assignment`` belong to, too.
+    """
     lines = []
     for r in records:
         if r["kind"] != "clustering" or r.get("again") or r["images"] == "all":
             continue  # for the last two see `repetitions`
         result, starts = r["result"], r["result"]["spread"]
-        line = {name: r[name] for name in PLAIN} | {metric: result[metric] for metric in METRICS}
+        line = {name: r[name] for name in PLAIN} | {"likeliest": result["acc"]}
         line |= {f"{m}_{of}": starts[m][of] for m in METRICS for of in ("mean", "std")}
         line |= {"low": starts["acc"]["min"], "high": starts["acc"]["max"], "bic": result["bic"]}
         line["degenerate"] = bool(result["degenerate"])
-        line["text"] = " / ".join(f"{result[metric]:.3f}" for metric in METRICS)
+        line["text"] = " / ".join(f"{starts[metric]['mean']:.3f}" for metric in METRICS)
         line["text"] += " *" if result["degenerate"] else ""
         line["smallest"] = min(result["cluster_sizes"]) / r["n_test"]
         line["budget"] = Budget(r["epochs"], r["samples"], r["starts"])
@@ -300,9 +291,8 @@ def table_budgets(frame: pd.DataFrame, dataset: str) -> list[Budget]:
 def render(name: str, records: Sequence[Record], *, short: bool = False) -> str:
     """Return table 1, 2 or 3, or that of a study, as Markdown; empty without records.
 
-    It has a section for each data set and budget in the records. Variants of a study without
-    records are named below, so that one that diverged stays visible. ``short`` leaves out the
-    values of each seed, the claims, the codes and the stability.
+    It has a section for each data set and budget in the records. ``short`` leaves out the values of
+    each seed, the codes and the stability.
     """
     frame = frame_of(records)
     parts: list[str] = []
@@ -351,15 +341,16 @@ def _scores_table(name: str, scores: Scores, budget: Budget) -> list[str]:
     if not rows:
         return []
     header = ["row", "codes", "clustered by", "seeds", *map(str.upper, METRICS)]
-    header += ["ACC over starts", "BIC / 1000"]
+    header += ["ACC over starts", "ACC, likeliest start", "BIC / 1000"]
     lines, over_starts = [], []
     for row, number in rows.items():
         seeds, names = scores[row], [TITLES[row.model], METHODS[row.method]]
         bic = seeds["bic"].dropna()
         deviation = [f"{seeds[f'{metric}_std'].mean():.3f}" for metric in METRICS]
         over_starts.append([*names, *deviation])
-        line = [number, *names, str(len(seeds)), *(summary(seeds[metric]) for metric in METRICS)]
+        line = [number, *names, str(len(seeds)), *_scores(seeds)]
         line += [f"± {deviation[0]} ({seeds['low'].min():.3f}-{seeds['high'].max():.3f})"]
+        line.append(mean_of(seeds["likeliest"]))
         lines.append([*line, f"{bic.mean() / 1000:.1f}" if len(bic) else ""])
     return [
         _title(f"Table {name.removeprefix('table')}: ", scores[next(iter(rows))], budget),
@@ -370,7 +361,6 @@ def _scores_table(name: str, scores: Scores, budget: Budget) -> list[str]:
         _per_seed({row.title: scores[row] for row in rows}),
         "Standard deviation over the starts of one clustering, mean over seeds:",
         markdown(["codes", "clustered by", *map(str.upper, METRICS)], over_starts),
-        _claims_table(claims(), scores, lambda row: row.title),
     ]
 
 
@@ -401,58 +391,6 @@ def _per_seed(rows: Mapping[str, pd.DataFrame]) -> str:
     return text
 
 
-class Claim(NamedTuple):
-    """A statement of section 4.4: one row is better than another."""
-
-    text: str
-    better: Row
-    worse: Row
-
-
-def claims() -> Iterator[Claim]:
-    """Yield the claims of section 4.4 about tables 1 and 2, and our own."""
-    row = table_row
-    for method in CLUSTERERS:
-        yield Claim("AE2 codes beat images", row("ae2", method), row("raw", method))
-        yield Claim("... with NMF on both", row("ae2-nmf", method), row("nmf", method))
-    for method in CLUSTERERS:
-        yield Claim("NMF lowers the scores of images", row("raw", method), row("nmf", method))
-        yield Claim("... and those of AE2", row("ae2", method), row("ae2-nmf", method))
-    for model in TABLE_MODELS:
-        for method in CLUSTERERS[1:]:
-            yield Claim("GMM beats k-means", row(model, method), row(model, "kmeans"))
-    for model in MAPPED_MODELS:
-        for mapped in (m for m in METHODS if m not in CLUSTERERS):
-            yield Claim("a map helps", row(model, mapped), row(model, "gmm-full"))
-    best = [model for model in TABLE_MODELS if model in BEST]
-    for number, model in enumerate(best):
-        others = [other for other in TABLE_MODELS if other not in BEST]
-        others += [other for other in best[:number] if BEST[other] != BEST[model]]
-        for other in others:
-            for clusterer in METHODS:
-                yield Claim(BEST[model], row(model, clusterer), row(other, clusterer))
-
-
-def _claims_table(asked: Iterable[Claim], scores: Scores, title: Callable[[Row], str]) -> str:
-    header = ["claim", "first", "second", "pairs", *map(str.upper, METRICS), "so?"]
-    lines = []
-    for claim in asked:
-        if claim.better not in scores or claim.worse not in scores:
-            continue
-        one, other = scores[claim.better], scores[claim.worse]
-        known = [d for m in METRICS if (d := compare(one[m], other[m])) is not None]
-        if known:
-            verdicts = {d.verdict for d in known}
-            names = [title(claim.better), title(claim.worse)]
-            verdict = verdicts.pop() if len(verdicts) == 1 else "open"
-            lines.append([claim.text, *names, str(known[0].n), *map(_difference, known), verdict])
-    so = Counter(line[-1] for line in lines)
-    note = CLAIMS_NOTE.format(
-        lines=len(lines), scores=len(METRICS), yes=so["yes"], no=so["no"], open=so["open"]
-    )
-    return f"{note}\n\n{markdown(header, lines)}"
-
-
 def code_table(codes: pd.DataFrame, dataset: str) -> str:
     """Return dead units and code scale of each network, see `CODES_NOTE`; empty without records."""
     place = ["model", "epochs", "samples"]
@@ -468,6 +406,12 @@ def code_table(codes: pd.DataFrame, dataset: str) -> str:
         lines.append(cells)
     header = ["codes", "epochs", "training images", "seeds", "dead units", "of", "code scale"]
     return markdown([*header, "code scale, each seed"], lines) if lines else ""
+
+
+def stability(assignments: Sequence[npt.ArrayLike]) -> float | None:
+    """Return the mean adjusted Rand index over all pairs of clusterings, or None without pairs."""
+    pairs = [float(adjusted_rand_score(a, b)) for a, b in combinations(assignments, 2)]
+    return math.fsum(pairs) / len(pairs) if pairs else None
 
 
 def stability_of(seeds: pd.DataFrame | None) -> str:
@@ -511,7 +455,8 @@ def repetitions(records: Iterable[Record], dataset: str) -> str:
     place = ["model", "epochs", "images", "method", "samples", "noise_rate"]
     runs = pd.DataFrame(
         {name: r.get(name) for name in (*place, "seed", "n_test", "assignment")}
-        | {metric: r["result"][metric] for metric in METRICS}
+        | {metric: r["result"]["spread"][metric]["mean"] for metric in METRICS}
+        | {f"likeliest_{metric}": r["result"][metric] for metric in METRICS}
         | {"again": r.get("again", 0), "starts": r["result"]["spread"]["acc"]["std"]}
         for r in records
         if (r["kind"], r["dataset"]) == ("clustering", dataset) and r["model"] in MAPPED_MODELS
@@ -531,7 +476,8 @@ def repetitions(records: Iterable[Record], dataset: str) -> str:
         cells += [f"{seeds[metric].mean().mean():.3f}" for metric in METRICS]
         spread = f"{seeds['acc'].std().mean():.3f}" if maps > 1 else NOTHING
         cells += [spread, f"{every['starts'].mean():.3f}"]
-        cells.append(" / ".join(f"{chosen[metric].mean():.3f}" for metric in METRICS))
+        consensus = chosen[[f"likeliest_{metric}" for metric in METRICS]].mean()
+        cells.append(" / ".join(f"{score:.3f}" for score in consensus))
         lines.append(cells)
     header = ["codes", "epochs", "images", "clustered by", "networks", "maps"]
     header += [*map(str.upper, METRICS), "ACC over maps", "ACC over starts", "consensus"]
@@ -570,22 +516,12 @@ def _noise_table(scores: Scores, budget: Budget) -> list[str]:
     if not rows:
         return []
     rates = sorted({row.noise_rate for row in rows})
-    asked = [
-        Claim("DDNMF beats AE1", row, row._replace(model="ae1-denoising"))
-        for row in rows
-        if NETWORKS[row.model].kind == "ddnmf"
-    ]
-    asked += [
-        Claim("noise lowers the scores", row, row._replace(noise_rate=rates[-1]))
-        for row in rows
-        if row.noise_rate == rates[0] < rates[-1]
-    ]
     acc, *others = (_by_rate(scores, rows, rates, metric) for metric in METRICS)
     header = ["test images", "clustered by", "noise", "network", "seeds", *map(str.upper, METRICS)]
     ranges = []
     for row in rows:
         cells = [row.images, METHODS[row.method], f"{row.noise_rate:.0%}", TITLES[row.model]]
-        cells += [str(len(scores[row])), *(summary(scores[row][metric]) for metric in METRICS)]
+        cells += [str(len(scores[row])), *_scores(scores[row])]
         ranges.append(cells)
     return [
         _title("Table 3: ", scores[rows[0]], budget, ", noise in the training images"),
@@ -596,7 +532,6 @@ def _noise_table(scores: Scores, budget: Budget) -> list[str]:
         markdown(header, ranges),
         "Each seed (ACC / NMI / ARI):",
         _per_seed({row.noise_title: scores[row] for row in rows}),
-        _claims_table(asked, scores, lambda row: row.noise_title),
     ]
 
 
@@ -608,7 +543,7 @@ def _by_rate(scores: Scores, rows: list[Row], rates: list[float], metric: str) -
         counts = [len(seeds) for seeds in at if seeds is not None]
         cells = [first.images, METHODS[first.method], TITLES[first.model]]
         cells.append("-".join(dict.fromkeys((str(min(counts)), str(max(counts))))))
-        cells += [NOTHING if seeds is None else mean_of(seeds[metric]) for seeds in at]
+        cells += [NOTHING if seeds is None else mean_of(seeds[f"{metric}_mean"]) for seeds in at]
         lines.append(cells)
     header = ["test images", "clustered by", f"{metric.upper()} of", "seeds"]
     return markdown([*header, *(f"{rate:.0%}" for rate in rates)], lines)
@@ -618,7 +553,7 @@ def _by_rate(scores: Scores, rows: list[Row], rates: list[float], metric: str) -
 
 
 def _study(study: Study, budget: Budget, scores: Scores, codes: pd.DataFrame) -> list[str]:
-    label_free, scored, each, without = [], [], {}, []
+    label_free, scored, each = [], [], {}
     for model, network in study.variants.items():
         full, spherical = (
             scores.get(table_row(model, method)) for method in ("gmm-full", "gmm-spherical")
@@ -628,26 +563,27 @@ def _study(study: Study, budget: Budget, scores: Scores, codes: pd.DataFrame) ->
         for seeds in (spherical, full):
             keys |= {} if seeds is None else dict(seeds["codes"])
         if not keys:
-            without.append(network.title)
             continue
         own = codes[(codes["model"] == model) & codes["key"].isin(list(keys.values()))]
         cells = [network.title, str(len(keys)), *(_number(own[name]) for name in QUANTITIES)]
         cells += [stability_of(full), stability_of(spherical)]
         cells.append(NOTHING if full is None else f"{full['smallest'].min():.1%}")
         label_free.append(cells)
-        cells = [NOTHING if full is None else summary(full[metric]) for metric in METRICS]
-        cells.append(NOTHING if spherical is None else summary(spherical["acc"]))
+        cells = [NOTHING] * len(METRICS) if full is None else _scores(full)
+        cells.append(NOTHING if spherical is None else summary(spherical["acc_mean"]))
+        cells.append(NOTHING if full is None else mean_of(full["likeliest"]))
         scored.append([network.title, *cells])
         if full is not None:
             each[network.title] = full
     header = ["variant", "seeds", *QUANTITIES.values(), "stability (GMM, full)"]
     header += ["stability (GMM, spherical)", "smallest cluster"]
     columns = [f"{metric.upper()} ({METHODS['gmm-full']})" for metric in METRICS]
+    columns += [f"ACC ({METHODS['gmm-spherical']})", "ACC, likeliest start (GMM, full)"]
     return [
         _title(f"{study.title}: ", next(iter(scores.values())), budget),
         markdown(header, label_free),
-        LABEL_FREE_NOTE + (f" Without records: {'; '.join(without)}." if without else ""),
-        markdown(["variant", *columns, f"ACC ({METHODS['gmm-spherical']})"], scored),
+        LABEL_FREE_NOTE,
+        markdown(["variant", *columns], scored),
         STUDY_SCORES_NOTE,
         f"Each seed ({METHODS['gmm-full']}; ACC / NMI / ARI):",
         _per_seed(each),
@@ -664,6 +600,11 @@ def _number(found: pd.Series) -> str:
     return f"{found.mean():.3g}" + (f" ± {found.std():.1g}" if len(found) > 1 else "")
 
 
+def _scores(seeds: pd.DataFrame) -> list[str]:
+    """Return a cell for each score of a row."""
+    return [summary(seeds[f"{metric}_mean"]) for metric in METRICS]
+
+
 def summary(found: pd.Series) -> str:
     """Return mean ± standard deviation (range) of scores."""
     return mean_of(found) + (f" ({found.min():.3f}-{found.max():.3f})" if len(found) > 1 else "")
@@ -672,10 +613,3 @@ def summary(found: pd.Series) -> str:
 def mean_of(found: pd.Series) -> str:
     """Return mean ± standard deviation of scores."""
     return f"{found.mean():.3f}" + (f" ± {found.std():.3f}" if len(found) > 1 else "")
-
-
-def _difference(d: Difference) -> str:
-    if d.interval is None or d.resampled is None or d.p is None:
-        return f"{d.mean:+.3f}"
-    (low, high), (least, most) = d.interval, d.resampled
-    return f"{d.mean:+.3f} [{low:+.3f}, {high:+.3f}] {{{least:+.3f}, {most:+.3f}}} p {d.p:.3f}"

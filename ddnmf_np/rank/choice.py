@@ -10,7 +10,6 @@ import numpy.typing as npt
 from scipy import stats
 
 from ddnmf_np.errors import DataError
-from ddnmf_np.experiments.statistics import t_interval
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -79,6 +78,19 @@ def decide(ranks: tuple[int, ...], errors: Floats) -> Answer:
 def t_limits(values: Floats) -> tuple[float, float]:
     """Return the two one-sided limits of a mean, each of `LEVEL`."""
     return t_interval(values, 2.0 * LEVEL - 1.0)
+
+
+def t_interval(values: npt.ArrayLike, level: float = 0.95) -> tuple[float, float]:
+    """Return Student's interval of the mean of at least two values.
+
+    Notes
+    -----
+    Student (1908), "The probable error of a mean". It keeps its level for few seeds. If all values
+    are equal both ends are the mean, where `scipy.stats.t.interval` returns NaN.
+    """
+    sample = np.asarray(values, dtype=np.float64)
+    half = stats.t.ppf(0.5 + level / 2.0, len(sample) - 1) * stats.sem(sample)
+    return float(sample.mean() - half), float(sample.mean() + half)
 
 
 @dataclass(frozen=True, eq=False)

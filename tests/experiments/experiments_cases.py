@@ -103,7 +103,7 @@ def clustering(model="ae1", seed=0, acc=0.5, **more):
     return json.loads(json.dumps(record | more))
 
 
-def codes(model="recipe-demo", seed=0, **more):
+def codes(model="supervisor-demo", seed=0, **more):
     """Return a record of codes that nobody has computed."""
     identity = {"made up codes": [model, seed, more]}
     record = {

@@ -9,7 +9,7 @@ import pytest
 
 from ddnmf_np.errors import DataError
 from ddnmf_np.experiments.records import pack_labels, unpack_labels
-from ddnmf_np.experiments.statistics import stability
+from ddnmf_np.experiments.tables import stability
 
 
 @pytest.mark.parametrize(("clusters", "dtype"), [(1, "u1"), (256, "u1"), (257, "<u2")])

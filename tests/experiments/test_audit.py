@@ -23,7 +23,7 @@ from ddnmf_np.experiments.tables import METHODS, table_noise
 ROOT = Path(__file__).parents[2]
 RESULTS = ROOT / "notebooks" / "results"
 SCORES = ("acc", "nmi", "ari")
-T = {2: 4.302653, 3: 3.182446, 4: 2.776445, 9: 2.262157}
+T = {1: 12.706205, 2: 4.302653, 3: 3.182446, 4: 2.776445, 9: 2.262157}
 """Student's 97.5 % quantile by degrees of freedom, from a table."""
 
 MODELS = {title: name for name, title in TITLES.items()}
@@ -48,8 +48,8 @@ def rows(text, width):
     return [cells for cells in lines if len(cells) == width and set("".join(cells)) - set("-")][1:]
 
 
-def seeds_of(folder, dataset, title, score, *, starts=False):
-    """Return the scores of a row by seed.
+def seeds_of(folder, dataset, title, score):
+    """Return the scores of a row by seed, each the mean over the starts of a clustering.
 
     The title is that of the codes and the clusterer; a row of a claim adds what is unusual.
     """
@@ -67,8 +67,7 @@ def seeds_of(folder, dataset, title, score, *, starts=False):
     found = {}
     for r in records(folder):
         if all(r.get(key) == value for key, value in row.items()) and not r.get("again"):
-            result = r["result"]
-            found[r["seed"]] = result["spread"][score]["mean"] if starts else result[score]
+            found[r["seed"]] = r["result"]["spread"][score]["mean"]
     return found
 
 
@@ -79,8 +78,8 @@ def interval(differences):
 
 
 def numbers(cell):
-    """Return the numbers of a cell before its braces."""
-    return [float(n) for n in re.findall(r"[-+]\d\.\d+", cell.split("{")[0])]
+    """Return the signed numbers of a cell."""
+    return [float(n) for n in re.findall(r"[-+]\d\.\d+", cell)]
 
 
 @pytest.fixture(scope="module")
@@ -96,7 +95,7 @@ def tables():
 
 
 def test_scores_of_drawn_rows(tables):
-    every = [(d, f, cells) for d, f, text in tables for cells in rows(text, 9) if cells[3] == "5"]
+    every = [(d, f, cells) for d, f, text in tables for cells in rows(text, 10) if cells[3] == "5"]
     assert len(every) > 60
     for dataset, folder, (_, codes, method, _, *cells) in draw(every, 12):
         for score, cell in zip(SCORES, cells, strict=False):
@@ -105,18 +104,6 @@ def test_scores_of_drawn_rows(tables):
             mean, spread = statistics.fmean(values), statistics.stdev(values)
             text = f"{mean:.3f} ± {spread:.3f} ({min(values):.3f}-{max(values):.3f})"
             assert cell == text, (folder, codes, method, score)
-
-
-def test_intervals_of_drawn_comparisons(tables):
-    every = [(d, f, cells) for d, f, text in tables for cells in rows(text, 8)]
-    # The table of code scales is as wide.
-    every = [one for one in every if one[2][1].endswith(tuple(CLUSTERERS)) and one[2][3] == "5"]
-    assert len(every) > 100
-    for dataset, folder, (claim, first, second, _, *cells) in draw(every, 8):
-        for score, cell in zip(SCORES, cells, strict=False):
-            one, other = (seeds_of(folder, dataset, t, score) for t in (first, second))
-            expected = interval([one[s] - other[s] for s in one])
-            assert numbers(cell)[:3] == pytest.approx(expected, abs=5.1e-4), (claim, first, second)
 
 
 def test_drawn_parts():
@@ -168,7 +155,7 @@ def test_every_measured_claim_of_the_page():
         else:
             dataset = {"MNIST": "mnist", "Fashion-MNIST": "fashion-mnist"}[data]
             one, other = (
-                max((seeds_of(f, dataset, title, "acc", starts=True) for f in where.split(", ")),
+                max((seeds_of(f, dataset, title, "acc") for f in where.split(", ")),
                     key=len)
                 for title in (first, second)
             )  # fmt: skip

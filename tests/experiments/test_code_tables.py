@@ -44,7 +44,7 @@ def test_other_data_noise_networks_and_kinds_are_no_part_of_it():
     records = [
         code("ddnmf-demo", 0, [0.1], 0, noise_rate=0.5),
         code("ddnmf-demo", 0, [0.1], 0, dataset="fashion-mnist"),
-        code("recipe-demo", 0, [0.1], 0),
+        code("supervisor-demo", 0, [0.1], 0),
         clustering("ddnmf-demo"),
     ]
     assert code_table(codes_of(records), "mnist") == ""

@@ -14,9 +14,9 @@ from ddnmf_np.experiments.tables import METRICS
 pytestmark = pytest.mark.usefixtures("sketched_module")
 
 WORDS = [
-    *("table1", "recipe", "--seeds", "1", "--datasets", "mnist"),
+    *("table1", "supervisor", "--seeds", "1", "--datasets", "mnist"),
     *("--epochs", "1", "--samples", "200", "--starts", "3"),
-    *("--maps", "tsne", "--networks", "ddnmf-demo", "--variants", "demo", "redraw"),
+    *("--maps", "tsne", "--networks", "ddnmf-demo"),
 ]
 LABEL_FREE_RESULT = ("objective", "objectives", "bic", "converged", "cluster_sizes", "degenerate")
 
@@ -59,7 +59,7 @@ def test_starts_and_clusters_are_the_same_and_the_scores_are_not(folders):
     one, other = map(records_of, folders)
     assert one.keys() == other.keys()
     scored = [name for name in one if "-clustering-" in name]
-    assert len(scored) == 3 * 3 + 1
+    assert len(scored) == 5 * 3 + 1
     for name in scored:
         a, b = json.loads(one[name]), json.loads(other[name])
         assert a["assignment"] == b["assignment"]
@@ -75,6 +75,6 @@ def test_the_mixture_and_the_candidate_are_chosen_without_labels(folders):
     assert one != other
     said = [[line for line in text.splitlines() if "BIC prefers" in line] for text in (one, other)]
     assert said[0] == said[1] != []
-    one, other = ((home / "tables" / "recipe.md").read_text() for home in folders)
+    one, other = ((home / "tables" / "supervisor.md").read_text() for home in folders)
     assert one != other
     assert one.split("| variant | ACC")[0] == other.split("| variant | ACC")[0]

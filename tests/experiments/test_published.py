@@ -239,6 +239,8 @@ def test_each_place_is_filled_from_its_own_folder(page):
     assert "| AE1 | k-means | 1 | 0.750 |" in first
     assert "| NMF | k-means | 1 | 0.250 |" in second
     assert "AE1" not in second
+    assert "\nRecords: [other](other); command: `" in second
+    assert "Records:" not in first  # those of the command's own folder
     assert new.endswith("\n\n<!-- /experiments -->\nafter\n")
     assert "old" not in new
     assert "seed 0" not in new  # the short form

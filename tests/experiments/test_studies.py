@@ -116,17 +116,17 @@ def test_ingredients_are_exchanged_one_at_a_time_and_together_are_the_other_pres
     assert {**start, **both, "objective": other} == end
 
 
-def test_recipes_are_found_by_name():
-    assert changes("recipe-demo", "demo") == {}
-    assert make_config("recipe-redraw", {}).noise.redraw is True
-    assert make_config("recipe-demo", {}).noise.redraw is False
+def test_the_recipe_is_the_preset_stable():
+    own = {"objective": None}
+    found, preset = (make_config(n, {}).to_dict() for n in ("recipe-start03", "ddnmf-stable"))
+    assert found | own == preset | own
 
 
 def test_the_same_options_have_the_same_key_and_another_file():
     info = DataInfo(Source("mnist", "digits"), "hash", 100, 50, 64, 10)
     one, other, third = (
         Representation(info, model, 0, make_config(model, {}))
-        for model in ("ddnmf-demo", "ablation-demo", "recipe-redraw")
+        for model in ("ddnmf-demo", "ablation-demo", "recipe-start03")
     )
     assert one.name.key == other.name.key != third.name.key
     assert str(one.name) != str(other.name)
@@ -137,9 +137,9 @@ def test_the_same_options_have_the_same_key_and_another_file():
 
 
 def test_a_study_is_a_campaign_on_the_data_sets_that_are_asked_for(tmp_path, computed):
-    words = ["recipe", "--seeds", "1", "--datasets", "mnist"]
+    words = ["supervisor", "--seeds", "1", "--datasets", "mnist"]
     assert command(tmp_path, *words) == 0
-    candidates = STUDIES["recipe"].variants
+    candidates = STUDIES["supervisor"].variants
     assert len(computed) == len(candidates) == len(set(computed))
     for name in candidates:
         beginnings = (f"mnist-{name}-noise", f"mnist-{name}-seed")
@@ -148,28 +148,12 @@ def test_a_study_is_a_campaign_on_the_data_sets_that_are_asked_for(tmp_path, com
     scored = [r for r in records if r["kind"] == "clustering"]
     assert {r["method"] for r in scored} == set(CLUSTERERS)
     assert all("assignment" in r for r in scored)
-    text = (tmp_path / "tables" / "recipe.md").read_text()
-    assert "| demo + noise drawn anew | 1 | 0." in text
+    text = (tmp_path / "tables" / "supervisor.md").read_text()
+    assert "| demo: the supervisor has no say (beta_ap = 0) | 1 | 0." in text
     assert text.count("###") == 1
-    assert [path.name for path in (tmp_path / "tables").iterdir()] == ["recipe.md"]
+    assert [path.name for path in (tmp_path / "tables").iterdir()] == ["supervisor.md"]
     assert command(tmp_path, *words) == 0
     assert len(computed) == len(candidates)  # nothing is done twice
-
-
-def test_some_variants_alone_and_the_others_later(tmp_path, computed):
-    words = ["recipe", "ablation", "--seeds", "1", "--datasets", "mnist", "--variants"]
-    assert command(tmp_path, *words, "redraw", "demo") == 0
-    assert [label.partition("-noise")[0] for label in computed] == [
-        "mnist-recipe-demo", "mnist-recipe-redraw",
-    ]  # fmt: skip
-    # The demo's preset is in both studies, and trained once.
-    titles = {r["model"] for r in map(json.loads, records_of(tmp_path).values())}
-    assert titles == {"recipe-demo", "recipe-redraw", "ablation-demo"}
-    text = (tmp_path / "tables" / "recipe.md").read_text()
-    assert "| demo | 1 |" in text
-    assert "Without records: drawn anew + cosine decay" in text
-    assert command(tmp_path, *words, "decay", "demo") == 0
-    assert len(computed) == 3
 
 
 def test_assignments_are_those_that_were_scored(tmp_path):
@@ -186,11 +170,10 @@ def test_assignments_are_those_that_were_scored(tmp_path):
 @pytest.mark.parametrize("at_once", [True, False])
 def test_a_variant_that_is_a_row_of_a_table_is_not_trained_again(tmp_path, computed, at_once):
     flags = ["--seeds", "1", "--networks", "ddnmf-demo", "--datasets", "mnist"]
-    some = ["--variants", "demo", "redraw"]
-    for words in [["table1", "recipe", *some]] if at_once else [["table1"], ["recipe", *some]]:
+    for words in [["table1", "supervisor"]] if at_once else [["table1"], ["supervisor"]]:
         assert command(tmp_path, *words, *flags) == 0
-    # One of the two variants is the row of the table.
-    assert len(computed) == 2
+    # One of the four variants is the row of the table.
+    assert len(computed) == 4
     found = [json.loads(content) for content in records_of(tmp_path).values()]
     demo = {
         model: sorted(
@@ -198,21 +181,21 @@ def test_a_variant_that_is_a_row_of_a_table_is_not_trained_again(tmp_path, compu
             (r for r in found if r["model"] == model and r.get("method") != "gmm-full-tsne"),
             key=lambda r: r["key"],
         )
-        for model in ("ddnmf-demo", "recipe-demo")
+        for model in ("ddnmf-demo", "supervisor-demo")
     }
-    assert len(demo["recipe-demo"]) == 4
+    assert len(demo["supervisor-demo"]) == 4
     for one, other in zip(*demo.values(), strict=True):
         own = dict.fromkeys(("model", "name", "checksum"))
         assert one | own == other | own
-    text = (tmp_path / "tables" / "recipe.md").read_text()
-    assert "| demo | 1 | 0." in text
+    text = (tmp_path / "tables" / "supervisor.md").read_text()
+    assert "| demo: as it is | 1 | 0." in text
     assert "| DDNMF (demo's objective) |" in (tmp_path / "tables" / "table1.md").read_text()
 
 
 # -- tables -------------------------------------------------------------------------------
 
 
-def study_campaign(seeds=range(3), models=("recipe-demo", "recipe-redraw"), **more):
+def study_campaign(seeds=range(3), models=("supervisor-demo", "supervisor-demo-beta-ap-0"), **more):
     """Return codes and clusterings of candidates, all with other numbers."""
     draw = random.Random(0)
     rng = np.random.default_rng(0)
@@ -252,7 +235,7 @@ def test_numbers_are_those_of_the_records():
         labels = np.arange(10_000) % (2 + seed)
         full, spherical = (
             clustering(
-                "recipe-demo", seed, acc, method=method, assignment=pack_labels(labels),
+                "supervisor-demo", seed, acc, method=method, assignment=pack_labels(labels),
                 noise_rate=0.1,
             )
             for method, acc in (("gmm-full", 0.5 + seed / 10), ("gmm-spherical", 0.3 + seed / 10))
@@ -263,34 +246,26 @@ def test_numbers_are_those_of_the_records():
         for record in (full, spherical):
             record["identity"]["codes"] = made["key"]
         records += [made, full, spherical]
-    label_free, scores = rows(tables.render("recipe", records))
-    assert label_free["demo"] == [
+    label_free, scores = rows(tables.render("supervisor", records))
+    assert label_free["demo: as it is"] == [
         "2", "1.5 ± 0.7", "-", "-", "-", "0.02 ± 0", "0.25 ± 0.07", "0.5 ± 0.7",
         *(["0.000"] * 2), "5.0%",
     ]  # fmt: skip
-    assert scores["demo"] == [
+    assert scores["demo: as it is"] == [
         "0.550 ± 0.071 (0.500-0.600)",
         "0.500 ± 0.071 (0.450-0.550)",
         "0.450 ± 0.071 (0.400-0.500)",
         "0.350 ± 0.071 (0.300-0.400)",
+        "0.550 ± 0.071",
     ]
-
-
-def test_variants_without_records_are_named_below_the_table():
-    text = tables.render("recipe", study_campaign(models=["recipe-demo"]))
-    label_free, scores = rows(text)
-    assert list(label_free) == list(scores) == ["demo"]
-    others = [network.title for network in STUDIES["recipe"].variants.values()]
-    assert f" Without records: {'; '.join(others[1:])}.\n\n" in text
-    assert text.count("Without records") == 1
 
 
 def test_records_without_assignments_have_no_stability():
     records = study_campaign()
     for record in records:
         record.pop("assignment", None)
-    label_free, _ = rows(tables.render("recipe", records))
-    assert label_free["demo"][8:10] == ["-", "-"]
+    label_free, _ = rows(tables.render("supervisor", records))
+    assert label_free["demo: as it is"][8:10] == ["-", "-"]
 
 
 def test_equal_clusterings_are_stable():
@@ -299,52 +274,54 @@ def test_equal_clusterings_are_stable():
     for record in records:
         if record["kind"] == "clustering" and record["method"] == "gmm-spherical":
             record["assignment"] = text
-    label_free, _ = rows(tables.render("recipe", records))
-    assert label_free["demo"][9] == "1.000"
-    assert abs(float(label_free["demo"][8])) < 0.01
+    label_free, _ = rows(tables.render("supervisor", records))
+    assert label_free["demo: as it is"][9] == "1.000"
+    assert abs(float(label_free["demo: as it is"][8])) < 0.01
 
 
 def test_an_autoencoder_stands_beside_ddnmf(monkeypatch):
     network = NetworkRow("plain", "autoencoder", {"objective": "demo", "noise_kind": "none"})
-    monkeypatch.setitem(STUDIES, "recipe", Study("Recipes", {"recipe-ae": network}))
-    monkeypatch.setitem(NETWORKS, "recipe-ae", network)
-    one = clustering("recipe-ae", method="gmm-full", noise_rate=0.0)
-    made = codes("recipe-ae", losses={"loss_rec": 0.25}, reconstruction_error={"clean": 0.125})
+    monkeypatch.setitem(STUDIES, "supervisor", Study("Recipes", {"supervisor-ae": network}))
+    monkeypatch.setitem(NETWORKS, "supervisor-ae", network)
+    one = clustering("supervisor-ae", method="gmm-full", noise_rate=0.0)
+    made = codes("supervisor-ae", losses={"loss_rec": 0.25}, reconstruction_error={"clean": 0.125})
     one["identity"]["codes"] = made["key"]
-    label_free, _ = rows(tables.render("recipe", [one, made]))
+    label_free, _ = rows(tables.render("supervisor", [one, made]))
     assert label_free["plain"][1:6] == ["-", "-", "-", "0.25", "0.125"]
 
 
 def test_a_section_for_each_data_set_and_budget():
     records = study_campaign() + study_campaign(epochs=5) + study_campaign(dataset="fashion-mnist")
-    text = tables.render("recipe", records)
+    text = tables.render("supervisor", records)
     titles = [line for line in text.splitlines() if line.startswith("###")]
     assert len(titles) == 3
-    assert titles[0].startswith("### Candidates for a recipe: MNIST, 10,000 test images; networks")
+    assert titles[0].startswith(
+        "### What the supervisor and the non-negative loss do: MNIST, 10,000 test images; networks"
+    )
     assert "5 epochs (the authors' demo: 300)" in titles[0]
     assert "Fashion-MNIST" in titles[2]
 
 
 def test_it_is_a_pure_function_of_the_records():
     records = study_campaign()
-    text = tables.render("recipe", records)
+    text = tables.render("supervisor", records)
     random.Random(3).shuffle(records)
-    assert tables.render("recipe", records) == text
-    assert tables.render("recipe", []) == tables.render("ablation", records) == ""
+    assert tables.render("supervisor", records) == text
+    assert tables.render("supervisor", []) == tables.render("ablation", records) == ""
 
 
 def test_the_short_form_has_both_tables_and_no_seeds():
-    text = tables.render("recipe", study_campaign(), short=True)
+    text = tables.render("supervisor", study_campaign(), short=True)
     assert len(rows(text)) == 2
     assert "seed 0" not in text
-    assert "seed 0" in tables.render("recipe", study_campaign())
+    assert "seed 0" in tables.render("supervisor", study_campaign())
     assert text.index("Nothing in this table has seen a label") < text.index("has seen the labels")
 
 
 def test_two_records_for_one_place_are_an_error_of_the_study_alone():
-    records = [*study_campaign(), clustering("recipe-demo", method="gmm-full", noise_rate=0.1)]
-    with pytest.raises(DataError, match="both recipe-demo, gmm-full, seed 0"):
-        tables.render("recipe", records)
+    records = [*study_campaign(), clustering("supervisor-demo", method="gmm-full", noise_rate=0.1)]
+    with pytest.raises(DataError, match="both supervisor-demo, gmm-full, seed 0"):
+        tables.render("supervisor", records)
     assert tables.render("table1", [*records, clustering("ae1")]).count("### Table 1") == 1
 
 
@@ -357,10 +334,10 @@ def test_records_of_a_study_make_no_section_of_a_table():
 def test_a_variant_may_move_images(monkeypatch, kind):
     options = {"objective": "demo", "noise_shift": 1.0, "lr_schedule": "cosine"}
     network = NetworkRow("moved", kind, options)
-    monkeypatch.setitem(NETWORKS, "recipe-moved", network)
+    monkeypatch.setitem(NETWORKS, "supervisor-moved", network)
     small = {"widths": (11,), "rank": 3, "epochs": 1, "fast": "off"}
     info = baselines.inspect(Source("mnist", "digits"), 200)
-    spec = Representation(info, "recipe-moved", 0, make_config("recipe-moved", small))
+    spec = Representation(info, "supervisor-moved", 0, make_config("supervisor-moved", small))
     made = baselines.compute(spec)
     assert made.arrays["clean"].shape == (360, 3)
     assert spec.identity["noise_shift"] == 1.0
