@@ -19,7 +19,7 @@ NETWORKS = ["ae1", "ddnmf-demo", "ddnmf-paper"]
 
 def run(folder, *words, networks=NETWORKS):
     flags = ["--seeds", "1", "--starts", "1", "--samples", "200", "--datasets", "mnist"]
-    words = ["curves", *words, *flags, "--networks", *networks, "--output", str(folder)]
+    words = ["curves", *flags, *words, "--networks", *networks, "--output", str(folder)]
     return main(words, places=PLACES, options=OPTIONS)
 
 
@@ -268,6 +268,17 @@ def test_longest_run_is_estimated_with_its_training_and_the_shorter_without(tmp_
     assert [(u.spec.epochs, u.trains, len(u.shorter)) for u in units if u.spec.seed == 0] == [
         (4, True, 1), (2, False, 0),
     ]  # fmt: skip
-    first, second = campaign.stages(units)
-    assert {u.spec.epochs for u in first} == {4}
-    assert {u.spec.epochs for u in second} == {2}
+    groups = campaign.groups(units)
+    assert [[u.spec.epochs for u in group] for group in groups] == [[4, 2]] * 5
+
+
+@pytest.mark.parametrize("jobs", [1, pytest.param(2, marks=pytest.mark.extra)])
+def test_points_of_a_seed_are_clustered_before_a_later_seed_is_trained(tmp_path, jobs):
+    words = ["--epochs", "3", "--at", "1", "2", "--seeds", "3", "--jobs", str(jobs)]
+    assert run(tmp_path, *words, networks=["ae2", "ae2-nmf"]) == 0
+    records = [json.loads(line) for line in records_of(tmp_path).values()]
+    seeds = [record["seed"] for record in records]  # of the records, as they were written
+    assert sorted(seeds) == sorted([0, 1, 2] * 2 * 3 * (1 + 3))  # codes and clusterings
+    begun = list(dict.fromkeys(seeds))
+    later = seeds.index(begun[jobs])
+    assert any(seed not in seeds[later:] for seed in begun[:jobs])
