@@ -428,6 +428,7 @@ def _codes_of(spec: Representation, trainer: Trainer, data: Dataset) -> Codes:
         if NETWORKS[spec.model].keep_weights:
             weights = network.stack.arena.packed(network.stack.arena.params)
     if spec.width <= WIDEST_MIXTURE:
+        # They take seconds and 3 MB. Without them a later `--images all` would train again.
         codes["all"] = np.concatenate(
             [network.ops.to_host(network.encode(x)) for x in (data.x_train, x_test)]
         )

@@ -192,18 +192,20 @@ def join(units: Iterable[Unit], store: Store) -> None:
             unit.trains = False
 
 
-def stages(units: Iterable[Unit]) -> tuple[list[Unit], list[Unit]]:
-    """Return the units in two parts; the second part must wait for the first.
+def groups(units: Iterable[Unit]) -> list[list[Unit]]:
+    """Return the units in groups: groups may run at the same time, the units of one in their order.
 
-    In the second part are units that continue from another unit, and units whose codes another unit
-    makes.
+    A group has all units whose codes come from one training. The training is first, then the
+    shorter runs whose codes it makes on its way, then the NMF of codes. So what needs the training
+    is complete soon after it, and not only at the end of the campaign.
     """
-    units = list(units)
-    first: dict[str, Unit] = {}
+    found: dict[str, list[Unit]] = {}
     for unit in units:
-        if unit.spec.parent is None and unit.trains:
-            first.setdefault(unit.spec.name.key, unit)
-    return list(first.values()), [u for u in units if first.get(u.spec.name.key) is not u]
+        trained = unit.spec.parent or unit.spec
+        found.setdefault(trained.curve or trained.name.key, []).append(unit)
+    for group in found.values():
+        group.sort(key=lambda unit: (unit.spec.parent is not None, not unit.trains))
+    return list(found.values())
 
 
 # -- doing it -----------------------------------------------------------------------------
@@ -245,45 +247,49 @@ def _run(settings: Settings, store: Store, say: Callable[[str], None]) -> list[s
         f"{settings.jobs} at a time, records in {store.path}"
     )
     began, done, total, ended = time.monotonic(), 0.0, sum(unit.work for unit in left), 0
-    for stage in stages(left):
-        for outcome in execute(stage, store.folder, settings.jobs):
-            label, state, ended = outcome.unit.spec.label, "done", ended + 1
-            if outcome.error is None:
-                done += outcome.unit.work
-            else:  # it ended early, so its time tells nothing about the others
-                total -= outcome.unit.work
-                failures.append(f"{label}: {outcome.error}")
-                state = f"failed: {outcome.error}"
-            state += time_left(time.monotonic() - began, done, total)
-            say(f"[{ended}/{len(left)}]  {label}  {outcome.seconds:.0f} s  {state}")
+    for outcome in execute(left, store.folder, settings.jobs):
+        label, state, ended = outcome.unit.spec.label, "done", ended + 1
+        if outcome.error is None:
+            done += outcome.unit.work
+        else:  # it ended early, so its time tells nothing about the others
+            total -= outcome.unit.work
+            failures.append(f"{label}: {outcome.error}")
+            state = f"failed: {outcome.error}"
+        state += time_left(time.monotonic() - began, done, total)
+        say(f"[{ended}/{len(left)}]  {label}  {outcome.seconds:.0f} s  {state}")
     return failures
 
 
-def execute(units: Sequence[Unit], folder: Path, jobs: int) -> Iterator[Outcome]:
-    """Run units, ``jobs`` at a time, and yield the outcome of each as soon as it ends."""
-    if jobs == 1 or len(units) < 2:
-        yield from (run_unit(unit, folder) for unit in units)
+def execute(units: Iterable[Unit], folder: Path, jobs: int) -> Iterator[Outcome]:
+    """Run the groups of the units, ``jobs`` groups at a time, and yield the outcome of each unit.
+
+    With several processes the outcomes of a group come when the group ends.
+    """
+    left = groups(units)
+    if jobs == 1 or len(left) < 2:
+        yield from (run_unit(unit, folder) for group in left for unit in group)
         return
-    work, waiting = delayed(_run_in_worker), {unit.key: unit for unit in units}
+    work, waiting = delayed(_run_in_worker), {unit.key: unit for group in left for unit in group}
     pool = Parallel(n_jobs=jobs, return_as="generator_unordered", batch_size=1)
     try:
-        for outcome in pool(work(unit, folder, os.getpid()) for unit in units):
-            del waiting[outcome.unit.key]
-            yield outcome
+        for outcomes in pool(work(group, folder, os.getpid()) for group in left):
+            for outcome in outcomes:
+                del waiting[outcome.unit.key]
+                yield outcome
     except BrokenProcessPool as error:
         # A process that dies (mostly because memory runs out) takes the pool with it, and joblib
         # does not name its unit. To find the unit we run one at a time, each in a new process.
         tell(f"a process died ({_short(error)}); going on, one at a time", sys.stderr)
         for unit in waiting.values():
             try:
-                yield from Parallel(n_jobs=2)([work(unit, folder, os.getpid())])
+                yield from Parallel(n_jobs=2)([work([unit], folder, os.getpid())])[0]
             except BrokenProcessPool as again:
                 yield Outcome(unit, error=f"its process died: {_short(again)}")
 
 
-def _run_in_worker(unit: Unit, folder: Path, parent: int) -> Outcome:
+def _run_in_worker(group: Sequence[Unit], folder: Path, parent: int) -> list[Outcome]:
     _end_with(parent)
-    return run_unit(unit, folder)
+    return [run_unit(unit, folder) for unit in group]
 
 
 @cache

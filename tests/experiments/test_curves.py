@@ -7,7 +7,7 @@ import pytest
 from experiments_cases import OPTIONS, PLACES, clustering, drop, records_of, sealed
 
 from ddnmf_np.errors import UsageError
-from ddnmf_np.experiments import baselines, campaign, curves
+from ddnmf_np.experiments import baselines, campaign, curves, networks
 from ddnmf_np.experiments.__main__ import main
 from ddnmf_np.experiments.settings import Settings
 from ddnmf_np.training import Trainer
@@ -19,7 +19,7 @@ NETWORKS = ["ae1", "ddnmf-demo", "ddnmf-paper"]
 
 def run(folder, *words, networks=NETWORKS):
     flags = ["--seeds", "1", "--starts", "1", "--samples", "200", "--datasets", "mnist"]
-    words = ["curves", *words, *flags, "--networks", *networks, "--output", str(folder)]
+    words = ["curves", *flags, *words, "--networks", *networks, "--output", str(folder)]
     return main(words, places=PLACES, options=OPTIONS)
 
 
@@ -248,6 +248,67 @@ def test_table_has_means_over_starts_of_the_largest_budget():
     assert curves.draw(records[:2]) is None
 
 
+def made(*places):
+    """Return records of model, epochs and folder; each has two seeds."""
+    return [
+        sealed(clustering(model, seed, acc=0.4 + 0.2 * seed, epochs=epochs, **more))
+        | {"folder": folder}
+        for model, epochs, folder, *rest in places
+        for more in [rest[0] if rest else {}]
+        for seed in (0, 1)
+    ]
+
+
+def panels_of(records):
+    figure = curves.draw(records)
+    figure.canvas.draw()
+    return figure.axes
+
+
+def test_images_and_their_nmf_are_rows_of_one_column_and_dotted_lines():
+    lengths = made(("ae1", 5, "a"), ("ae1", 10, "a"))
+    records = [*lengths, *made(("raw", None, "a"), ("raw", None, "b"), ("nmf", None, "b"))]
+    text = curves.render(records)
+    assert "| codes | ACC of | no network | 5 epochs | 10 epochs | records |" in text
+    assert "| images | k-means | 0.500 ± 0.141 (2) | - | - | a |" in text
+    assert "| NMF | k-means | 0.500 ± 0.141 (2) | - | - | b |" in text
+    assert "| AE1 | k-means | - | 0.500 ± 0.141 (2) | 0.500 ± 0.141 (2) | a |" in text
+    assert "| codes | ACC of | 5 epochs | 10 epochs | records |" in curves.render(lengths)
+    dotted = [line for line in panels_of(records)[0].lines if line.get_linestyle() == ":"]
+    np.testing.assert_allclose([line.get_ydata() for line in dotted], np.full((2, 2), 0.5))
+    assert curves.render(records[4:]) == ""  # no network
+
+
+def test_a_line_joins_points_of_one_training_only():
+    """Two folders have two trainings; with a schedule, so have two lengths."""
+    one = made(
+        ("ae1", 5, "a"), ("ae1", 10, "a"), ("ddnmf-stable", 5, "a"), ("ddnmf-stable", 10, "a")
+    )
+    several = made(("ddnmf-demo", 5, "a"), ("ddnmf-demo", 10, "b"))
+    lines = [line for line in panels_of(one + several)[0].lines if line.get_marker() != "None"]
+    sizes = {}
+    for line in lines:
+        sizes.setdefault(line.get_color(), []).append(len(line.get_xdata()))
+    colors = [curves.LOOKS[model][0] for model in ("ae1", "ddnmf-stable", "ddnmf-demo")]
+    assert [sizes[color] for color in colors] == [[2], [1, 1], [1, 1]]
+
+
+def test_each_data_set_has_its_own_lengths():
+    short = {"dataset": "fashion-mnist"}
+    records = made(
+        ("ae1", 5, "a"), ("ae1", 100, "a"), ("ae1", 5, "a", short), ("ae1", 10, "a", short)
+    )
+    limits = [panel.get_xlim()[1] for panel in panels_of(records)]
+    assert all(100 < limit < 200 for limit in limits[:6])
+    assert all(10 < limit < 20 for limit in limits[6:])
+
+
+def test_every_row_of_tables_1_and_2_looks_different():
+    assert {*curves.LOOKS, *curves.NO_LENGTH} == {*networks.TABLE_MODELS}
+    for looks in zip(*curves.LOOKS.values(), strict=True):
+        assert len(set(looks)) == len(curves.LOOKS)
+
+
 @pytest.mark.parametrize("at", [(0,), (11,)])
 def test_points_outside_of_the_run_are_an_error(at):
     with pytest.raises(UsageError, match=r"at is \d+; expected whole numbers from 1 to epochs"):
@@ -268,6 +329,17 @@ def test_longest_run_is_estimated_with_its_training_and_the_shorter_without(tmp_
     assert [(u.spec.epochs, u.trains, len(u.shorter)) for u in units if u.spec.seed == 0] == [
         (4, True, 1), (2, False, 0),
     ]  # fmt: skip
-    first, second = campaign.stages(units)
-    assert {u.spec.epochs for u in first} == {4}
-    assert {u.spec.epochs for u in second} == {2}
+    groups = campaign.groups(units)
+    assert [[u.spec.epochs for u in group] for group in groups] == [[4, 2]] * 5
+
+
+@pytest.mark.parametrize("jobs", [1, pytest.param(2, marks=pytest.mark.extra)])
+def test_points_of_a_seed_are_clustered_before_a_later_seed_is_trained(tmp_path, jobs):
+    words = ["--epochs", "3", "--at", "1", "2", "--seeds", "3", "--jobs", str(jobs)]
+    assert run(tmp_path, *words, networks=["ae2", "ae2-nmf"]) == 0
+    records = [json.loads(line) for line in records_of(tmp_path).values()]
+    seeds = [record["seed"] for record in records]  # of the records, as they were written
+    assert sorted(seeds) == sorted([0, 1, 2] * 2 * 3 * (1 + 3))  # codes and clusterings
+    begun = list(dict.fromkeys(seeds))
+    later = seeds.index(begun[jobs])
+    assert any(seed not in seeds[later:] for seed in begun[:jobs])
