@@ -89,7 +89,7 @@ def bars_occluded(rng: np.random.Generator) -> Known:
 
     The order from front to back is drawn for each image. Neighbours share half of their pixels, so
     that a sum of parts is often not the image, and no linear model describes these data without
-    error. Probability and brightness are those of `bars_added`.
+    error. The same random numbers give the same amounts as in `bars_added`.
     """
     bars, activations = _bars(2), _brightness(rng)
     depth = np.where(activations > 0.0, rng.random(activations.shape), -1.0)
@@ -127,7 +127,8 @@ def absorbed(rng: np.random.Generator) -> Known:
 
     By the law of Beer and Lambert absorbances add up, and ``1 - exp(-absorbance)`` of the light is
     lost: more of a substance makes its peaks wider, not only higher. The noise has a standard
-    deviation of 0.02; values below 0 become 0.
+    deviation of 0.02; values below 0 become 0. The same random numbers give the same amounts as in
+    `spectra`.
     """
     parts, activations = _spectra(rng)
     x = 1.0 - np.exp(-activations @ parts)
